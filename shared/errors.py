@@ -1,0 +1,104 @@
+"""Errors of an HTTP API as RFC 9457 `application/problem+json`.
+
+Problem (rfc9457)   what a handler raises to answer with an error: title, status, detail, extra members
+HTTPException       aiohttp's own (404, 405, 413 …); its headers are kept
+any other           a defect: logged once, answered with a 500 that gives nothing away
+"""
+
+from http import HTTPStatus
+from typing import Any
+
+import msgspec
+from aiohttp import hdrs, web
+from aiohttp.typedefs import Handler
+from rfc9457 import Problem
+
+from shared import logs
+
+PROBLEM_MEDIA_TYPE = "application/problem+json"
+INVALID_PARAMETER = "urn:problem:invalid-parameter"
+NO_TYPE = "about:blank"
+MAX_ECHOED_CHARS = 128
+
+
+class ProblemDetails(msgspec.Struct, omit_defaults=True):
+    """Why a request failed (RFC 9457). `parameter`, `value` and `allowed` are there where one
+    parameter is at fault, or `allowed` alone where the method is."""
+
+    type: str
+    title: str
+    status: int
+    detail: str = ""
+    parameter: str = ""
+    value: str = ""
+    allowed: str = ""
+
+
+def status_problem(status: int, detail: str = "", headers: dict[str, str] | None = None, **extra: str) -> Problem:
+    """A problem that means no more than its HTTP status."""
+    return Problem(HTTPStatus(status).phrase, NO_TYPE, detail, status, headers, **extra)
+
+
+def invalid_parameter(parameter: str, value: str, allowed: str, detail: str = "") -> Problem:
+    """A 400 that names the parameter, its value (clipped) and what is allowed."""
+    name, shown = clip(parameter), clip(value)
+    return Problem(
+        "Invalid parameter",
+        INVALID_PARAMETER,
+        detail or f"{name} is {shown!r}; allowed: {allowed}.",
+        HTTPStatus.BAD_REQUEST,
+        parameter=name,
+        value=shown,
+        allowed=allowed,
+    )
+
+
+def clip(text: str) -> str:
+    """At most 128 characters of what a caller sent, to be shown to it again."""
+    return text if len(text) <= MAX_ECHOED_CHARS else f"{text[: MAX_ECHOED_CHARS - 1]}…"
+
+
+def problem_response(problem: Problem) -> web.Response:
+    """The response for a problem, its headers included."""
+    document = {"type": problem.type, "title": problem.title, "status": int(problem.status)}
+    if problem.detail:
+        document["detail"] = problem.detail
+    body = msgspec.json.encode(document | problem.extras)
+    return web.Response(body=body, status=problem.status, headers=problem.headers, content_type=PROBLEM_MEDIA_TYPE)
+
+
+@web.middleware
+async def problem_middleware(request: web.Request, handler: Handler) -> web.StreamResponse:
+    """Turn whatever a handler raises into a problem, unless its answer has begun already."""
+    try:
+        return await handler(request)
+    except Problem as problem:
+        return problem_response(problem)
+    except web.HTTPException as error:
+        if error.status < HTTPStatus.BAD_REQUEST:  # a redirect is no error
+            raise
+        return problem_response(_from_http_exception(request, error))
+    except Exception:
+        if request.writer.output_size > 0:  # too late for another status line: aiohttp closes the connection
+            raise
+        # The logger is made here, because `bind` fixes the configuration that stands when it is called.
+        logs.get("http").error("request.failed", method=request.method, path=clip(request.path), exc_info=True)
+        return problem_response(status_problem(500, "The server failed to answer; its log says why."))
+
+
+def _from_http_exception(request: web.Request, error: web.HTTPException) -> Problem:
+    extra: dict[str, Any] = {}
+    detail = error.text or ""
+    if detail == f"{error.status}: {error.reason}":  # aiohttp's default says nothing more than the title
+        detail = ""
+    if isinstance(error, web.HTTPMethodNotAllowed):
+        extra["allowed"] = ", ".join(sorted(error.allowed_methods))
+        detail = f"{clip(error.method)} is not allowed here; allowed: {extra['allowed']}."
+    elif isinstance(error, web.HTTPNotFound) and not detail:
+        detail = f"There is nothing at {clip(request.path)}."
+    kept = {
+        name: value
+        for name, value in error.headers.items()
+        if name.title() not in (hdrs.CONTENT_TYPE, hdrs.CONTENT_LENGTH)
+    }
+    return Problem(error.reason, NO_TYPE, detail, error.status, kept, **extra)

@@ -1,0 +1,153 @@
+"""An OpenAPI 3.1 document, made from the msgspec types that decode requests and encode answers."""
+
+from collections.abc import Sequence
+from http import HTTPStatus
+from typing import Any
+
+import msgspec
+
+from shared.errors import NO_TYPE, PROBLEM_MEDIA_TYPE, ProblemDetails
+
+JSON = "application/json"
+REF_TEMPLATE = "#/components/schemas/{name}"
+
+Schema = dict[str, Any]
+Media = dict[str, type[Any]]
+
+
+class Answer(msgspec.Struct, frozen=True):
+    """One documented response: a JSON body of `body`, or media type → type (`str` for plain text).
+    `example` is a value of that type, or the text itself, by media type where there are several."""
+
+    description: str
+    body: type[msgspec.Struct] | Media
+    example: Any = None
+
+
+class Operation(msgspec.Struct, frozen=True, kw_only=True):
+    """One method of one path. `query` is a Struct whose fields are the query parameters; `request` the
+    type of a JSON body. `responses` goes from status to answer; see `problem` for errors."""
+
+    path: str
+    operation_id: str
+    summary: str
+    responses: dict[int, Answer]
+    method: str = "GET"
+    description: str = ""
+    query: type[msgspec.Struct] | None = None
+    request: type[Any] | None = None
+    request_example: Any = None
+    tags: Sequence[str] = ()
+
+
+def problem(status: int, when: str, example: ProblemDetails | None = None) -> Answer:
+    """The documented answer for an error of this kind."""
+    plain = ProblemDetails(NO_TYPE, HTTPStatus(status).phrase, status, when)
+    return Answer(when, {PROBLEM_MEDIA_TYPE: ProblemDetails}, example or plain)
+
+
+def build_document(title: str, version: str, description: str, operations: Sequence[Operation]) -> Schema:
+    """The whole document; all types that the operations name become components."""
+    types = _types_of(operations)
+    references, components = msgspec.json.schema_components(types, ref_template=REF_TEMPLATE)
+    schemas = dict(zip(types, references, strict=True))
+    paths: dict[str, Schema] = {}
+    for operation in operations:
+        paths.setdefault(operation.path, {})[operation.method.lower()] = _operation(operation, schemas)
+    document: Schema = {
+        "openapi": "3.1.0",
+        "info": {"title": title, "version": version, "description": description},
+        "paths": paths,
+        "components": {"schemas": components},
+    }
+    _refine(document["components"])
+    return document
+
+
+def query_schemas(query: type[msgspec.Struct]) -> dict[str, Schema]:
+    """Parameter name → JSON schema, for the fields of a Struct of query parameters."""
+    _, components = msgspec.json.schema_components([query], ref_template=REF_TEMPLATE)
+    properties: dict[str, Schema] = components[query.__name__]["properties"]
+    _refine(properties)
+    return properties
+
+
+def _types_of(operations: Sequence[Operation]) -> list[type[Any]]:
+    types: dict[type[Any], None] = {}
+    for operation in operations:
+        if operation.request is not None:
+            types[operation.request] = None
+        for answer in operation.responses.values():
+            types |= dict.fromkeys(_media(answer).values())
+    return list(types)
+
+
+def _media(answer: Answer) -> Media:
+    return answer.body if isinstance(answer.body, dict) else {JSON: answer.body}
+
+
+def _operation(operation: Operation, schemas: dict[type[Any], Schema]) -> Schema:
+    described: Schema = {
+        "operationId": operation.operation_id,
+        "summary": operation.summary,
+        "description": operation.description,
+        "tags": [*operation.tags],
+        "responses": {
+            str(status): {"description": answer.description, "content": _content(answer, schemas)}
+            for status, answer in operation.responses.items()
+        },
+    }
+    if operation.query is not None:
+        described["parameters"] = _parameters(operation.query)
+    if operation.request is not None:
+        content = {"schema": schemas[operation.request], **_example(operation.request_example)}
+        described["requestBody"] = {"required": True, "content": {JSON: content}}
+    return described
+
+
+def _parameters(query: type[msgspec.Struct]) -> list[Schema]:
+    """Each field as a parameter; what belongs to the parameter is lifted out of its schema."""
+    required = {field.encode_name for field in msgspec.structs.fields(query) if field.required}
+    return [
+        {
+            "name": name,
+            "in": "query",
+            "required": name in required,
+            "description": schema.pop("description", ""),
+            "schema": schema,
+        }
+        for name, schema in query_schemas(query).items()
+    ]
+
+
+def _content(answer: Answer, schemas: dict[type[Any], Schema]) -> Schema:
+    several = isinstance(answer.example, dict)
+    return {
+        media_type: {
+            "schema": schemas[type_],
+            **_example(answer.example.get(media_type) if several else answer.example),
+        }
+        for media_type, type_ in _media(answer).items()
+    }
+
+
+def _example(example: Any) -> Schema:
+    return {} if example is None else {"example": msgspec.to_builtins(example)}
+
+
+def _refine(schema: Any) -> None:
+    """What msgspec leaves to be done, in place, at all depths."""
+    if isinstance(schema, dict):
+        pattern = schema.get("pattern")
+        if isinstance(pattern, str):
+            # Python's `$` also stands before a last newline, so our patterns end in `\Z`, which means
+            # nothing in JSON Schema; its own `$` is strict.
+            schema["pattern"] = f"{pattern[:-2]}$" if pattern.endswith("\\Z") else pattern
+        enum = schema.get("enum")
+        if isinstance(enum, list) and all(isinstance(value, str) for value in enum):
+            schema.setdefault("type", "string")
+        for value in schema.values():
+            _refine(value)
+    elif isinstance(schema, list):
+        for value in schema:
+            _refine(value)

@@ -1,0 +1,93 @@
+"""The record of one finished invocation: the fact that history, statistics and counters are made of."""
+
+import enum
+from typing import Annotated, Any
+
+import msgspec
+from msgspec import Meta
+
+MAX_MODEL_ID_CHARS = 256
+MAX_ERROR_LOG_BYTES = 2048
+MAX_COUNT = 2**63 - 1  # what SQLite and msgpack hold
+
+OVERFLOW_MODEL_ID = "__overflow__"
+"""The label that stands for all models beyond the sidecar's cap; no caller may use it."""
+
+RESERVED_MODEL_ID = f"{OVERFLOW_MODEL_ID!r} is reserved for the models beyond the sidecar's cap"
+
+_MODEL_ID_PATTERN = "^[^\\x00-\\x1f\\x7f-\\x9f]+\\Z"  # no control characters
+
+ModelId = Annotated[
+    str,
+    Meta(
+        min_length=1,
+        max_length=MAX_MODEL_ID_CHARS,
+        pattern=_MODEL_ID_PATTERN,
+        description="Which model to call: 1 to 256 characters, no control characters.",
+        examples=["gpt-3.5"],
+    ),
+]
+
+Count = Annotated[int, Meta(ge=0, le=MAX_COUNT)]
+
+
+class ErrorType(enum.StrEnum):
+    """Why an invocation failed, in the field's terms. Stored by name: never rename one."""
+
+    TIMEOUT = "timeout"
+    CONNECT = "connect"
+    UPSTREAM_STATUS = "upstream_status"
+    INVALID_RESPONSE = "invalid_response"
+    CLIENT_DISCONNECTED = "client_disconnected"
+    OVERLOADED = "overloaded"
+    DRAINING = "draining"
+    GATEWAY_DIED = "gateway_died"
+
+
+class Record(msgspec.Struct, frozen=True, array_like=True):
+    """One invocation, ended. Times in µs (`timestamp_us`: accepted, since 1970 UTC), sizes as
+    `measure` gives them; `error_type` is None for a success. New fields go last, with defaults."""
+
+    model_id: ModelId
+    timestamp_us: Count
+    latency_us: Count
+    error_type: ErrorType | None = None
+    error_log: Annotated[str, Meta(max_length=MAX_ERROR_LOG_BYTES)] = ""
+    input_size: Count = 0
+    output_size: Count = 0
+
+    @property
+    def success(self) -> bool:
+        return self.error_type is None
+
+
+def measure(value: msgspec.Raw) -> int:
+    """Elements of a JSON array, characters of a string, otherwise bytes of the JSON text.
+    Raises `msgspec.DecodeError` or `RecursionError` for JSON that can't be counted."""
+    text = memoryview(value)
+    if text[0] in b'["':
+        sized: Any = _any_json.decode(text)
+        return len(sized)
+    return len(text)
+
+
+def clip_error_log(text: str) -> str:
+    """At most 2 KiB of UTF-8, cut between characters, whatever bytes the text came from."""
+    encoded = text.encode("utf-8", "replace")
+    if len(encoded) <= MAX_ERROR_LOG_BYTES:
+        return encoded.decode()
+    return encoded[: MAX_ERROR_LOG_BYTES - 3].decode("utf-8", "ignore") + "…"
+
+
+def check_model_id(model_id: str) -> str | None:
+    """What is wrong with a model id that comes from elsewhere than a decoded message, or None."""
+    if model_id == OVERFLOW_MODEL_ID:
+        return RESERVED_MODEL_ID
+    try:
+        msgspec.convert(model_id, ModelId)
+    except msgspec.ValidationError as error:
+        return f"{model_id[:64]!r} is no model id: {error}"
+    return None
+
+
+_any_json: msgspec.json.Decoder[Any] = msgspec.json.Decoder()

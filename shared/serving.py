@@ -1,0 +1,81 @@
+"""Running one aiohttp application as a process does: bind or say why not, serve until a signal, clean up."""
+
+import asyncio
+import contextlib
+import errno
+import os
+import signal
+import socket
+from collections.abc import AsyncIterator, Callable
+
+from aiohttp import web
+
+from shared.settings import StartupError
+
+BACKLOG = 1024
+
+
+def bind(host: str, port: int, setting: str, *, reuse_port: bool = False) -> socket.socket:
+    """A bound TCP socket that doesn't listen yet; `StartupError` naming the setting if it can't be had."""
+    try:
+        family, kind, protocol, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
+    except OSError as error:
+        raise StartupError(f"{setting}: {host!r} is no address of this machine: {error.strerror}") from None
+    bound = socket.socket(family, kind, protocol)
+    try:
+        bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        if reuse_port:
+            bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+        if family == socket.AF_INET6:
+            bound.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
+        bound.bind(address)
+    except OSError as error:
+        bound.close()
+        raise StartupError(f"{setting}: {host}:{port} can't be bound: {describe(error)}") from None
+    return bound
+
+
+def listen(bound: socket.socket, setting: str) -> None:
+    """Listen on a bound socket. Two sockets may be bound to one port, but only one may listen."""
+    try:
+        bound.listen(BACKLOG)
+    except OSError as error:
+        host, port = bound.getsockname()[:2]
+        raise StartupError(f"{setting}: {host}:{port} can't be listened on: {describe(error)}") from None
+
+
+def describe(error: OSError) -> str:
+    """The reason in the system's words, with a hint where one is sure."""
+    if error.errno == errno.EADDRINUSE:
+        return "another process listens there (address already in use)"
+    return os.strerror(error.errno) if error.errno is not None else str(error)
+
+
+def url_of(bound: socket.socket) -> str:
+    """The http URL of a bound socket."""
+    host, port = bound.getsockname()[:2]
+    return f"http://[{host}]:{port}" if bound.family == socket.AF_INET6 else f"http://{host}:{port}"
+
+
+@contextlib.asynccontextmanager
+async def running(app: web.Application, grace_s: float) -> AsyncIterator[web.AppRunner]:
+    """The application, started; at the end its open requests get the grace time to finish."""
+    runner = web.AppRunner(app, access_log=None, shutdown_timeout=grace_s, handler_cancellation=True)
+    try:
+        await runner.setup()
+        yield runner
+    finally:
+        await runner.cleanup()
+
+
+def stop_signal() -> asyncio.Event:
+    """Set by SIGTERM or SIGINT from now on."""
+    event = asyncio.Event()
+    on_signals(event.set)
+    return event
+
+
+def on_signals(callback: Callable[[], None]) -> None:
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, callback)

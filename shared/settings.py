@@ -1,0 +1,150 @@
+"""Settings: one table per process of name, variable, default, unit and help; parsed and checked once.
+
+A settings class is a frozen dataclass whose fields are made by `setting`. `command` turns it into a
+click command in which each field is a flag and an environment variable. The environment is read
+nowhere else. A wrong value ends the process with one line that names it and exit code 2.
+"""
+
+import dataclasses
+import os
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, NoReturn, TypeVar
+from urllib.parse import urlsplit
+
+import click
+
+Settings = TypeVar("Settings")
+
+PATH = click.Path(path_type=Path)
+
+
+class Number(click.ParamType[float]):
+    """An int, or a float if the bounds are floats, from `low` to `high`."""
+
+    name = "number"
+
+    def __init__(self, low: float, high: float) -> None:
+        self._low = low
+        self._high = high
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
+        try:
+            number = type(self._low)(value)
+        except ValueError:
+            number = None
+        if number is None or not self._low <= number <= self._high:
+            kind = "a whole number" if isinstance(self._low, int) else "a number"
+            self.fail(f"{value!r} is not {kind} from {self._low:,} to {self._high:,}.", param, ctx)
+        return number
+
+
+BYTES = Number(1, 2**40)
+SECONDS = Number(0.0, 86_400.0)
+PORT = Number(0, 65_535)
+
+
+class HttpUrl(click.ParamType[str]):
+    """An absolute http or https URL; empty only where that has a meaning."""
+
+    name = "url"
+
+    def __init__(self, *, may_be_empty: bool = False) -> None:
+        self._may_be_empty = may_be_empty
+
+    def convert(self, value: str, param: click.Parameter | None, ctx: click.Context | None) -> str:
+        if value == "" and self._may_be_empty:
+            return value
+        try:
+            parts = urlsplit(value)
+            valid = parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
+        except ValueError:
+            valid = False
+        if not valid:
+            allowed = "an absolute http:// or https:// URL" + (" or nothing" if self._may_be_empty else "")
+            self.fail(f"{value!r} is not {allowed}.", param, ctx)
+        return value
+
+
+def setting(env: str, default: object, type_: click.ParamType[Any], help_: str, flag: str | None = None) -> Any:
+    """A field of a settings class. The flag is the field's name unless it is given."""
+    return dataclasses.field(default=default, metadata={"env": env, "type": type_, "help": help_, "flag": flag})
+
+
+LOG_FORMAT: Any = click.Choice(["text", "json"])
+LOG_LEVEL: Any = click.Choice(["debug", "info", "warning", "error"])
+
+
+def log_format() -> Any:
+    return setting("LOG_FORMAT", "text", LOG_FORMAT, "How log events are written.")
+
+
+def log_level() -> Any:
+    return setting("LOG_LEVEL", "info", LOG_LEVEL, "The lowest level that is logged.")
+
+
+class EnvironmentOption(click.Option):
+    """An option whose variable counts when it is set to nothing, too: click itself takes that for unset."""
+
+    def resolve_envvar_value(self, ctx: click.Context) -> str | None:
+        value = super().resolve_envvar_value(ctx)
+        if value is None and isinstance(self.envvar, str) and isinstance(self.type, HttpUrl):
+            return os.environ.get(self.envvar)
+        return value
+
+
+def options(settings_class: type[Any]) -> list[click.Option]:
+    """One click option per field."""
+    return [
+        EnvironmentOption(
+            [f"--{(field.metadata['flag'] or field.name).replace('_', '-')}", field.name],
+            envvar=field.metadata["env"],
+            default=field.default,
+            type=field.metadata["type"],
+            help=field.metadata["help"],
+            show_default=True,
+            show_envvar=True,
+        )
+        for field in dataclasses.fields(settings_class)
+    ]
+
+
+def command(
+    name: str, help_: str, settings_class: type[Settings], run: Callable[[Settings], int | None]
+) -> click.Command:
+    """A click command that parses the settings and hands them to `run`, whose result is the exit code."""
+
+    def callback(**values: Any) -> int | None:
+        return run(settings_class(**values))
+
+    return click.Command(name, help=help_, params=[*options(settings_class)], callback=callback)
+
+
+def defaults(settings_class: type[Settings], **changed: Any) -> Settings:
+    """The settings with their defaults and `changed` ones, for tests and tools; nothing is read."""
+    return settings_class(**changed)
+
+
+class StartupError(Exception):
+    """The process can't start, for a reason that its user can mend: one line, exit code 2."""
+
+
+def run_command(cli: click.Command) -> NoReturn:
+    """Run a command as a process does: errors are one line on stderr and exit code 2."""
+    try:
+        code = cli.main(standalone_mode=False)
+    except click.exceptions.Exit as done:
+        sys.exit(done.exit_code)
+    except click.Abort:
+        sys.exit(130)
+    except click.ClickException as error:
+        _fail(cli, error.format_message())
+    except StartupError as error:
+        _fail(cli, str(error))
+    sys.exit(code or 0)
+
+
+def _fail(cli: click.Command, message: str) -> NoReturn:
+    print(f"{cli.name}: error: {' '.join(message.split())}", file=sys.stderr)
+    sys.exit(2)

@@ -1,0 +1,159 @@
+"""Frames between a gateway worker (producer) and the sidecar, on a Unix stream socket.
+
+A frame is a big-endian u32 length and that many bytes of msgpack: an array whose first element is the
+message's tag. A connection opens with `Hello` → `Welcome`; then `Batch` → `Ack` and `Report` flow, and
+`Bye` ends a producer's life. Sequences start at 1 and have no gaps; a batch sent again is harmless.
+
+    FrameError   what was received is no frame of this protocol: the connection must be closed
+"""
+
+import struct
+from collections.abc import Iterator, Sequence
+from typing import Annotated
+
+import msgspec
+from msgspec import Meta
+
+from shared.record import Count, ModelId, Record
+
+PROTOCOL_VERSION = 1
+MAX_FRAME_BYTES = 1024 * 1024
+MAX_BATCH_RECORDS = 4096
+MAX_MODELS = 10_000
+"""In a hello, and in flight on one connection."""
+
+_LENGTH = struct.Struct(">I")
+
+ProducerId = Annotated[str, Meta(pattern="^[0-9a-f]{32}\\Z")]
+Sequence_ = Annotated[int, Meta(ge=1, le=2**62)]
+ShortText = Annotated[str, Meta(max_length=64)]
+
+
+class FrameError(Exception):
+    """The peer sent bytes that are no frame of this protocol."""
+
+
+class Hello(msgspec.Struct, frozen=True, array_like=True, tag=1):
+    """producer → sidecar, first. `next_sequence`: the lowest that the producer still holds or will give;
+    `models`: those it knows before any call, so that their counters exist from 0 on."""
+
+    version: int
+    producer_id: ProducerId
+    next_sequence: Sequence_
+    models: Annotated[list[ModelId], Meta(max_length=MAX_MODELS)] = []
+
+
+class Welcome(msgspec.Struct, frozen=True, array_like=True, tag=2):
+    """sidecar → producer. `committed`: the last sequence in the ledger, 0 for none; send from the next."""
+
+    version: int
+    committed: Count
+
+
+class Batch(msgspec.Struct, frozen=True, array_like=True, tag=3):
+    """producer → sidecar: records with the sequences `first_sequence`, `first_sequence + 1`, …"""
+
+    first_sequence: Sequence_
+    records: Annotated[list[Record], Meta(min_length=1, max_length=MAX_BATCH_RECORDS)]
+
+
+class Ack(msgspec.Struct, frozen=True, array_like=True, tag=4):
+    """sidecar → producer: everything up to and including `committed` is in the ledger."""
+
+    committed: Count
+
+
+class Report(msgspec.Struct, frozen=True, array_like=True, tag=5):
+    """producer → sidecar: what changed of the producer's own state, as absolute values.
+
+    `in_flight`: model → calls; `counters`: name → label value → count since the producer's life began;
+    `gauges`: name → value, summed over live producers.
+    """
+
+    in_flight: Annotated[dict[ModelId, Count], Meta(max_length=MAX_MODELS)] = {}
+    counters: Annotated[dict[ShortText, dict[ShortText, Count]], Meta(max_length=64)] = {}
+    gauges: Annotated[dict[ShortText, float], Meta(max_length=64)] = {}
+
+
+class Bye(msgspec.Struct, frozen=True, array_like=True, tag=6):
+    """producer → sidecar: all is acknowledged and nothing will be sent again; the cursor may go."""
+
+
+class Refusal(msgspec.Struct, frozen=True, array_like=True, tag=7):
+    """sidecar → producer, before it closes: why."""
+
+    reason: str
+
+
+ToSidecar = Hello | Batch | Report | Bye
+ToProducer = Welcome | Ack | Refusal
+
+_encoder = msgspec.msgpack.Encoder()
+_to_sidecar: msgspec.msgpack.Decoder[ToSidecar] = msgspec.msgpack.Decoder(ToSidecar)
+_to_producer: msgspec.msgpack.Decoder[ToProducer] = msgspec.msgpack.Decoder(ToProducer)
+
+
+def encode_record(record: Record) -> bytes:
+    """The record as it stands inside a batch frame and in a journal."""
+    return _encoder.encode(record)
+
+
+def encode(message: ToSidecar | ToProducer) -> bytes:
+    """One frame, length prefix included."""
+    body = _encoder.encode(message)
+    return _LENGTH.pack(len(body)) + body
+
+
+def encode_batch(first_sequence: int, records: Sequence[bytes | memoryview]) -> bytes:
+    """One `Batch` frame of records that `encode_record` made, without decoding them again."""
+    head = (
+        b"\x93\x03"  # array of 3, tag 3
+        + _encoder.encode(first_sequence)
+        + b"\xdd"  # array with a u32 count
+        + _LENGTH.pack(len(records))
+    )
+    body_bytes = len(head) + sum(map(len, records))
+    return b"".join((_LENGTH.pack(body_bytes), head, *records))
+
+
+def decode_to_sidecar(body: bytes | memoryview) -> ToSidecar:
+    """A frame's body as the sidecar receives it; `FrameError` if it is none."""
+    try:
+        return _to_sidecar.decode(body)
+    except (msgspec.DecodeError, RecursionError, ValueError) as error:
+        raise FrameError(f"undecodable frame: {error}") from None
+
+
+def decode_to_producer(body: bytes | memoryview) -> ToProducer:
+    """A frame's body as a producer receives it; `FrameError` if it is none."""
+    try:
+        return _to_producer.decode(body)
+    except (msgspec.DecodeError, RecursionError, ValueError) as error:
+        raise FrameError(f"undecodable frame: {error}") from None
+
+
+class FrameReader:
+    """Cuts a byte stream into frame bodies. Holds at most one frame of `max_frame_bytes`."""
+
+    def __init__(self, max_frame_bytes: int = MAX_FRAME_BYTES) -> None:
+        self._max_frame_bytes = max_frame_bytes
+        self._buffer = bytearray()
+
+    def feed(self, data: bytes) -> Iterator[bytes]:
+        """The bodies that `data` completes; `FrameError` at a length of 0 or beyond the limit."""
+        buffer = self._buffer
+        buffer += data
+        start = 0
+        try:
+            while len(buffer) - start >= 4:
+                (length,) = _LENGTH.unpack_from(buffer, start)
+                if not 0 < length <= self._max_frame_bytes:
+                    raise FrameError(f"frame of {length} bytes; allowed are 1 to {self._max_frame_bytes}")
+                end = start + 4 + length
+                if len(buffer) < end:
+                    break
+                body = bytes(buffer[start + 4 : end])
+                start = end
+                yield body
+        finally:
+            del buffer[:start]

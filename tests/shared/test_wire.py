@@ -1,0 +1,128 @@
+"""The frames between gateway and sidecar."""
+
+import contextlib
+
+import msgspec
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from shared.record import MAX_COUNT, ErrorType, Record
+from shared.wire import (
+    MAX_FRAME_BYTES,
+    Ack,
+    Batch,
+    Bye,
+    FrameError,
+    FrameReader,
+    Hello,
+    Refusal,
+    Report,
+    Welcome,
+    decode_to_producer,
+    decode_to_sidecar,
+    encode,
+    encode_batch,
+    encode_record,
+)
+
+model_ids = st.text(st.characters(exclude_categories=("Cc", "Cs")), min_size=1, max_size=256)
+counts = st.integers(0, MAX_COUNT)
+sequences = st.integers(1, 2**62)
+producer_ids = st.text("0123456789abcdef", min_size=32, max_size=32)
+labels = st.text(max_size=64)
+records = st.builds(
+    Record,
+    model_id=model_ids,
+    timestamp_us=counts,
+    latency_us=counts,
+    error_type=st.none() | st.sampled_from(ErrorType),
+    error_log=st.text(max_size=200),
+    input_size=counts,
+    output_size=counts,
+)
+to_sidecar = st.one_of(
+    st.builds(Hello, st.integers(0, 100), producer_ids, sequences, st.lists(model_ids, max_size=3)),
+    st.builds(Batch, sequences, st.lists(records, min_size=1, max_size=5)),
+    st.builds(
+        Report,
+        st.dictionaries(model_ids, counts, max_size=3),
+        st.dictionaries(labels, st.dictionaries(labels, counts, max_size=3), max_size=3),
+        st.dictionaries(labels, st.floats(allow_nan=False), max_size=3),
+    ),
+    st.just(Bye()),
+)
+to_producer = st.one_of(
+    st.builds(Welcome, st.integers(0, 100), counts), st.builds(Ack, counts), st.builds(Refusal, st.text())
+)
+
+
+def bodies(data: bytes) -> list[bytes]:
+    return list(FrameReader().feed(data))
+
+
+@given(to_sidecar)
+def test_the_sidecar_reads_what_a_producer_writes(message: Hello | Batch | Report | Bye) -> None:
+    """Every message to the sidecar survives the wire unchanged."""
+    assert [decode_to_sidecar(body) for body in bodies(encode(message))] == [message]
+
+
+@given(to_producer)
+def test_a_producer_reads_what_the_sidecar_writes(message: Welcome | Ack | Refusal) -> None:
+    """Every message to a producer survives the wire unchanged."""
+    assert [decode_to_producer(body) for body in bodies(encode(message))] == [message]
+
+
+@given(sequences, st.lists(records, min_size=1, max_size=20))
+def test_a_batch_of_encoded_records_is_the_batch(first_sequence: int, batch: list[Record]) -> None:
+    """Joining records that were encoded before gives the frame of the whole batch."""
+    frame = encode_batch(first_sequence, [encode_record(record) for record in batch])
+    assert [decode_to_sidecar(body) for body in bodies(frame)] == [Batch(first_sequence, batch)]
+
+
+@given(st.lists(to_sidecar, max_size=5), st.data())
+def test_frames_are_found_however_the_stream_is_cut(
+    messages: list[Hello | Batch | Report | Bye], data: st.DataObject
+) -> None:
+    """A reader fed in any pieces yields the same frames in the same order."""
+    stream = b"".join(encode(message) for message in messages)
+    reader, found, position = FrameReader(), [], 0
+    while position < len(stream):
+        size = data.draw(st.integers(1, len(stream) - position))
+        found += [decode_to_sidecar(body) for body in reader.feed(stream[position : position + size])]
+        position += size
+    assert found == messages
+
+
+@pytest.mark.parametrize("length", [0, MAX_FRAME_BYTES + 1, 2**32 - 1])
+def test_a_length_beyond_the_limit_is_refused_at_once(length: int) -> None:
+    """The reader neither waits for nor stores a frame that is too large."""
+    with pytest.raises(FrameError, match=f"frame of {length} bytes"):
+        bodies(length.to_bytes(4, "big"))
+
+
+@given(st.binary(max_size=300))
+def test_random_bytes_are_a_message_or_a_frame_error(body: bytes) -> None:
+    """No input makes the decoders raise anything but `FrameError`."""
+    for decode in (decode_to_sidecar, decode_to_producer):
+        with contextlib.suppress(FrameError):
+            decode(body)
+
+
+@pytest.mark.parametrize(
+    "record",
+    [
+        ["", 1, 1],
+        ["m" * 257, 1, 1],
+        ["a\nb", 1, 1],
+        ["a\n", 1, 1],
+        ["m", -1, 1],
+        ["m", 1, 2**63],
+        ["m", 1, 1, "no such type"],
+        ["m", 1, 1, "timeout", "x" * 2049],
+    ],
+)
+def test_a_record_out_of_bounds_is_refused(record: list[object]) -> None:
+    """The socket is untrusted: a record that the gateway could not have made is no record."""
+    with pytest.raises(FrameError):
+        decode_to_sidecar(msgspec.msgpack.encode([3, 1, [record]]))
