@@ -1,0 +1,39 @@
+"""What all JSON answers have in common."""
+
+import contextlib
+from collections.abc import Iterator
+
+import msgspec
+from aiohttp import web
+
+from metrics_sidecar.queries import StoreError
+from shared.errors import status_problem
+
+RETRY_AFTER_S = 1
+
+
+def json_answer(body: msgspec.Struct, status: int = 200) -> web.Response:
+    """The struct as JSON; never kept by a cache, because the next record changes it."""
+    return web.Response(
+        body=msgspec.json.encode(body),
+        status=status,
+        content_type="application/json",
+        headers={"Cache-Control": "no-store"},
+    )
+
+
+def milliseconds(microseconds: int) -> float:
+    """The nearest float, or an int where it is whole: JSON then shows no fraction."""
+    whole, rest = divmod(microseconds, 1000)
+    return microseconds / 1000 if rest else whole
+
+
+@contextlib.contextmanager
+def store_problems() -> Iterator[None]:
+    """A store that can't be read just now is a 503, to be asked again."""
+    try:
+        yield
+    except StoreError as error:
+        raise status_problem(
+            503, f"The history can't be read just now: {error}", {"Retry-After": str(RETRY_AFTER_S)}
+        ) from error

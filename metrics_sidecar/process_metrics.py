@@ -1,0 +1,158 @@
+"""The sidecar's own health, and what gateway workers report of theirs, in a registry of prometheus_client."""
+
+from collections.abc import Callable, Iterator, Mapping
+
+from prometheus_client import (
+    CollectorRegistry,
+    Counter,
+    Gauge,
+    Histogram,
+    PlatformCollector,
+    ProcessCollector,
+    disable_created_metrics,
+    exposition,
+)
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
+from prometheus_client.openmetrics import exposition as openmetrics_exposition
+from prometheus_client.registry import Collector
+
+COMMIT_SECONDS = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0)
+
+REPORTED_COUNTERS = {
+    # name without `_total` → label, help; the only counters of a worker's report that are exposed
+    "invoker_records_dropped": (
+        "reason",
+        "Records that gateway workers dropped because the journal was full",
+    ),
+    "invoker_requests_rejected": (
+        "reason",
+        "Requests that gateway workers refused before any model was called",
+    ),
+}
+REPORTED_GAUGES = {
+    "invoker_journal_bytes": "Size of the journals of the connected gateway workers in bytes",
+    "invoker_records_waiting": "Records in the journals of the connected workers, not yet acknowledged",
+    "invoker_connections": "Open connections of model callers to the gateway",
+    "invoker_workers_connected": "Gateway workers that are connected to the sidecar",
+}
+MAX_REPORTED_VALUES = 32
+OTHER_VALUES = "__overflow__"
+
+REJECTIONS = ("bad_frame", "hello_timeout", "version", "slow_reader")
+"""Exposed at 0 from the start: a series that first shows at 1 looks to Prometheus like no increase."""
+
+
+class SidecarMetrics:
+    """The registry and its instruments; whoever sees an event increments the instrument for it.
+
+    What workers report is read at each scrape, summed: `gateway_counters` is name (`…_total`) → label
+    value → count, `gateway_gauges` name → value. `before_collect` may set both, and gauges.
+    """
+
+    def __init__(self) -> None:
+        # `_created` series double what Prometheus stores and tell nothing here. (The client publishes no
+        # types for this function and for OpenMetrics' generate_latest.)
+        disable_created_metrics()  # type: ignore[no-untyped-call]
+        self.gateway_counters: Mapping[str, Mapping[str, int]] = {}
+        self.gateway_gauges: Mapping[str, float] = {}
+        self.before_collect: Callable[[], None] = _nothing
+        registry = self._registry = CollectorRegistry()
+        ProcessCollector(registry=registry)
+        PlatformCollector(registry=registry)
+        registry.register(_GatewayCollector(self))
+        self._make_ledger_instruments(registry)
+        self._make_intake_instruments(registry)
+
+    def count_rejected(self, reason: str) -> None:
+        """One connection of a producer was closed: `connections` when there were too many."""
+        if reason == "connections":
+            self.connections_refused.inc()
+        else:
+            self.frames_rejected.labels(reason).inc()
+
+    def render(self, openmetrics: bool) -> bytes:
+        """All families as text; as OpenMetrics it ends in `# EOF`, so that nothing may follow."""
+        self.before_collect()
+        if openmetrics:
+            text: bytes = openmetrics_exposition.generate_latest(self._registry)  # type: ignore[no-untyped-call]
+            return text
+        return exposition.generate_latest(self._registry)
+
+    def _make_ledger_instruments(self, registry: CollectorRegistry) -> None:
+        self.records_committed = Counter(
+            "sidecar_records_committed_total", "Records committed to the ledger", registry=registry
+        )
+        self.records_duplicate = Counter(
+            "sidecar_records_duplicate_total",
+            "Records received again and not counted again",
+            registry=registry,
+        )
+        self.records_missing = Counter(
+            "sidecar_records_missing_total",
+            "Records lost in holes of producers' sequences",
+            registry=registry,
+        )
+        self.commits = Counter("sidecar_commits_total", "Transactions committed to the ledger", registry=registry)
+        self.commit_failures = Counter(
+            "sidecar_commit_failures_total", "Transactions that failed, to be tried again", registry=registry
+        )
+        self.commit_seconds = Histogram(
+            "sidecar_commit_seconds",
+            "Duration of a commit in seconds",
+            buckets=COMMIT_SECONDS,
+            registry=registry,
+        )
+        self.models_labelled = Gauge("sidecar_models_labelled", "Models with a label of their own", registry=registry)
+        self.models_overflowed = Gauge(
+            "sidecar_models_overflowed", "Models beyond the cap, sharing one label", registry=registry
+        )
+
+    def _make_intake_instruments(self, registry: CollectorRegistry) -> None:
+        self.producers_connected = Gauge(
+            "sidecar_producers_connected", "Gateway workers connected to the socket", registry=registry
+        )
+        self.frames_rejected = Counter(
+            "sidecar_frames_rejected_total",
+            "Connections closed because of what the producer sent or did not send",
+            ["reason"],
+            registry=registry,
+        )
+        for reason in REJECTIONS:
+            self.frames_rejected.labels(reason)
+        self.connections_refused = Counter(
+            "sidecar_connections_refused_total", "Connections refused at the socket", registry=registry
+        )
+        self.queue_records = Gauge(
+            "sidecar_queue_records", "Records received and waiting for a commit", registry=registry
+        )
+
+
+class _GatewayCollector(Collector):
+    """What workers report. Their socket is not trusted: unknown names are left out."""
+
+    def __init__(self, metrics: SidecarMetrics) -> None:
+        self._metrics = metrics
+
+    def collect(self) -> Iterator[Metric]:
+        for name, (label, help_) in REPORTED_COUNTERS.items():
+            counter = CounterMetricFamily(name, help_, labels=[label])
+            for value, count in _bounded(self._metrics.gateway_counters.get(f"{name}_total", {})).items():
+                counter.add_metric([value], count)
+            yield counter
+        for name, help_ in REPORTED_GAUGES.items():
+            # Without a report there is no sample: 0 would be a claim.
+            yield GaugeMetricFamily(name, help_, value=self._metrics.gateway_gauges.get(name))
+
+
+def _bounded(counts: Mapping[str, int]) -> Mapping[str, int]:
+    """The first 32 label values and one for all others; in order of arrival, so that none goes down."""
+    if len(counts) <= MAX_REPORTED_VALUES:
+        return counts
+    items = [*counts.items()]
+    shown = dict(items[:MAX_REPORTED_VALUES])
+    rest = sum(count for _, count in items[MAX_REPORTED_VALUES:])
+    return shown | {OTHER_VALUES: shown.get(OTHER_VALUES, 0) + rest}
+
+
+def _nothing() -> None:
+    pass

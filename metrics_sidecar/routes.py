@@ -1,0 +1,115 @@
+"""The sidecar's HTTP routes: a table of operations and their handlers."""
+
+from aiohttp import web
+from aiohttp.typedefs import Handler
+
+from metrics_sidecar.api import EXPOSITION
+from metrics_sidecar.api import history as history_api
+from metrics_sidecar.api import metrics as metrics_api
+from metrics_sidecar.api import stats as stats_api
+from metrics_sidecar.api.health import Health, Readiness, healthz, readyz
+from metrics_sidecar.exposition import Exposition
+from shared.docs import docs_routes
+from shared.errors import INVALID_PARAMETER, ProblemDetails
+from shared.openapi import Answer, Operation, build_document, problem
+
+TITLE = "Metrics sidecar"
+VERSION = "1.0.0"
+DESCRIPTION = (
+    "What happened to every invocation: history, statistics and Prometheus metrics, all read from one "
+    "ledger. Errors are RFC 9457 problems."
+)
+
+BAD_PARAMETER = problem(
+    400,
+    "A parameter is unknown, given twice or not what is allowed.",
+    ProblemDetails(
+        INVALID_PARAMETER,
+        "Invalid parameter",
+        400,
+        "limit is '0'; allowed: an integer from 1 to 1000.",
+        "limit",
+        "0",
+        "an integer from 1 to 1000",
+    ),
+)
+NO_STORE = problem(503, "The history can't be read just now.")
+
+ROUTES: tuple[tuple[Operation, Handler], ...] = (
+    (
+        Operation(
+            path="/metrics/history",
+            operation_id="history",
+            summary="Invocation history",
+            description="Single invocations with filters, newest first. Pages by `cursor` take the same "
+            "time at any depth, pages by `offset` do not.",
+            query=history_api.HistoryParameters,
+            responses={
+                200: Answer("A page of the history.", history_api.History, history_api.EXAMPLE),
+                400: BAD_PARAMETER,
+                503: NO_STORE,
+            },
+            tags=["metrics"],
+        ),
+        history_api.history,
+    ),
+    (
+        Operation(
+            path="/metrics/stats",
+            operation_id="stats",
+            summary="Success and failure statistics",
+            description="Exact totals per model since the beginning. Without `model_id` those of all models; "
+            "models beyond the sidecar's cap are together under `__overflow__`.",
+            query=stats_api.StatsParameters,
+            responses={
+                200: Answer("Statistics by model.", stats_api.Stats, stats_api.EXAMPLE),
+                400: BAD_PARAMETER,
+                503: NO_STORE,
+            },
+            tags=["metrics"],
+        ),
+        stats_api.stats,
+    ),
+    (
+        Operation(
+            path="/metrics",
+            operation_id="metrics",
+            summary="Prometheus metrics",
+            description="Prometheus text 0.0.4, or OpenMetrics 1.0.0 where `Accept` prefers it.",
+            responses={200: Answer("All metrics.", dict.fromkeys(metrics_api.EXAMPLES, str), metrics_api.EXAMPLES)},
+            tags=["metrics"],
+        ),
+        metrics_api.metrics,
+    ),
+    (
+        Operation(
+            path="/healthz",
+            operation_id="healthz",
+            summary="Alive",
+            responses={200: Answer("The process answers.", Health, Health())},
+            tags=["health"],
+        ),
+        healthz,
+    ),
+    (
+        Operation(
+            path="/readyz",
+            operation_id="readyz",
+            summary="Ready",
+            responses={
+                200: Answer("Records are taken in and committed.", Readiness, Readiness("ready", [])),
+                503: Answer("They are not.", Readiness, Readiness("not_ready", ["the ledger can't commit: disk full"])),
+            },
+            tags=["health"],
+        ),
+        readyz,
+    ),
+)
+OPERATIONS = tuple(operation for operation, _ in ROUTES)
+
+
+def setup_routes(app: web.Application) -> None:
+    """Add all routes, and the documents that describe them."""
+    app[EXPOSITION] = Exposition()
+    app.add_routes([web.get(operation.path, handler) for operation, handler in ROUTES])
+    app.add_routes(docs_routes(build_document(TITLE, VERSION, DESCRIPTION, OPERATIONS)))

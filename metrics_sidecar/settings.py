@@ -1,0 +1,41 @@
+"""The sidecar's settings."""
+
+import dataclasses
+from pathlib import Path
+from typing import Literal
+
+import click
+
+from shared.settings import PATH, PORT, SECONDS, Number, log_format, log_level, setting
+
+
+@dataclasses.dataclass(frozen=True)
+class SidecarSettings:
+    """Parsed and checked; see `shared.settings`."""
+
+    host: str = setting("SIDECAR_HOST", "127.0.0.1", click.STRING, "Address of the HTTP API.")
+    port: int = setting("SIDECAR_PORT", 8002, PORT, "Port of the HTTP API; 0 takes a free one.")
+    socket: Path = setting(
+        "SIDECAR_SOCKET", Path("data/sidecar.sock"), PATH, "Unix socket that gateway workers send records to."
+    )
+    data_dir: Path = setting("SIDECAR_DATA_DIR", Path("data"), PATH, "Directory of history.db.")
+    max_models: int = setting(
+        "SIDECAR_MAX_MODELS",
+        2000,
+        Number(1, 100_000),
+        "Models with a label of their own in metrics and statistics; the others share __overflow__.",
+    )
+    max_producers: int = setting(
+        "SIDECAR_MAX_PRODUCERS",
+        1024,
+        Number(1, 100_000),
+        "Connections on the socket at one time; a further one is refused.",
+    )
+    shutdown_grace_s: float = setting(
+        "SIDECAR_SHUTDOWN_GRACE_S",
+        3.0,
+        SECONDS,
+        "Seconds to go on committing after SIGTERM while gateway workers are still connected.",
+    )
+    log_format: Literal["text", "json"] = log_format()
+    log_level: str = log_level()

@@ -1,0 +1,1 @@
+"""Where the ledger is kept. Each backend implements `ledger.Store` and `queries.Queries`."""

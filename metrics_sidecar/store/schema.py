@@ -1,0 +1,110 @@
+"""The SQLite schema: its versions, and how a file comes from any of them to the newest."""
+
+import sqlite3
+
+import msgspec
+
+from metrics_sidecar.totals import BUCKET_BOUNDS_US
+from shared.settings import StartupError
+
+APPLICATION_ID = 0x1A70CE11
+"""In the file's header: tells our file from any other SQLite database."""
+
+BUCKET_COLUMNS = tuple(f"bucket_{index}" for index in range(len(BUCKET_BOUNDS_US) + 1))
+
+_V1 = f"""
+CREATE TABLE meta (key TEXT PRIMARY KEY, value BLOB NOT NULL) WITHOUT ROWID;
+
+-- labelled: has a label of its own in the metrics, decided once, when the model is first seen.
+CREATE TABLE models (
+    model INTEGER PRIMARY KEY,
+    model_id TEXT NOT NULL UNIQUE,
+    labelled INTEGER NOT NULL
+);
+
+-- error_type and error_log are NULL for a success: they cost nothing then.
+CREATE TABLE invocations (
+    id INTEGER PRIMARY KEY,
+    model INTEGER NOT NULL,
+    timestamp_us INTEGER NOT NULL,
+    latency_us INTEGER NOT NULL,
+    input_size INTEGER NOT NULL,
+    output_size INTEGER NOT NULL,
+    error_type TEXT,
+    error_log TEXT
+);
+CREATE INDEX invocations_by_time ON invocations (timestamp_us);
+CREATE INDEX invocations_by_model ON invocations (model, timestamp_us);
+CREATE INDEX failures_by_time ON invocations (timestamp_us) WHERE error_type IS NOT NULL;
+CREATE INDEX failures_by_model ON invocations (model, timestamp_us) WHERE error_type IS NOT NULL;
+
+CREATE TABLE totals (
+    model INTEGER PRIMARY KEY,
+    success_count INTEGER NOT NULL,
+    failure_count INTEGER NOT NULL,
+    latency_us INTEGER NOT NULL,
+    min_latency_us INTEGER NOT NULL,
+    max_latency_us INTEGER NOT NULL,
+    last_timestamp_us INTEGER NOT NULL,
+    {", ".join(f"{column} INTEGER NOT NULL" for column in BUCKET_COLUMNS)}
+);
+CREATE TABLE error_totals (
+    model INTEGER NOT NULL,
+    error_type TEXT NOT NULL,
+    count INTEGER NOT NULL,
+    PRIMARY KEY (model, error_type)
+) WITHOUT ROWID;
+
+-- committed: the last sequence of this producer that is in the ledger.
+-- reported: its own counters as it last reported them, so that a report sent again adds nothing.
+CREATE TABLE producers (
+    producer_id TEXT PRIMARY KEY,
+    committed INTEGER NOT NULL,
+    last_seen_us INTEGER NOT NULL,
+    reported BLOB
+) WITHOUT ROWID;
+CREATE TABLE gaps (
+    producer_id TEXT NOT NULL,
+    first_sequence INTEGER NOT NULL,
+    last_sequence INTEGER NOT NULL
+);
+CREATE TABLE gateway_counters (
+    name TEXT NOT NULL,
+    label TEXT NOT NULL,
+    value INTEGER NOT NULL,
+    PRIMARY KEY (name, label)
+) WITHOUT ROWID;
+"""
+
+MIGRATIONS = (_V1,)
+"""`MIGRATIONS[n]` brings version n to n + 1. Never change one that was released."""
+
+
+def migrate(connection: sqlite3.Connection, path: str) -> None:
+    """Bring the file to the newest version; `StartupError` for a foreign or a newer one."""
+    (application_id,) = connection.execute("PRAGMA application_id").fetchone()
+    (version,) = connection.execute("PRAGMA user_version").fetchone()
+    (tables,) = connection.execute("SELECT COUNT(*) FROM sqlite_master").fetchone()
+    if application_id != APPLICATION_ID and tables:
+        raise StartupError(f"{path} is a SQLite database of another program; it is left as it is")
+    if version > len(MIGRATIONS):
+        raise StartupError(
+            f"{path} has schema version {version}, written by a newer release; "
+            f"this one knows versions up to {len(MIGRATIONS)}"
+        )
+    for number in range(version, len(MIGRATIONS)):
+        # executescript commits what was open before, so the transaction is part of the script.
+        connection.executescript(
+            f"BEGIN IMMEDIATE; {MIGRATIONS[number]}"
+            f"PRAGMA application_id = {APPLICATION_ID}; PRAGMA user_version = {number + 1}; COMMIT;"
+        )
+    _check_bounds(connection, path)
+
+
+def _check_bounds(connection: sqlite3.Connection, path: str) -> None:
+    # Counts that were made under other bounds can't be shown under these.
+    bounds = msgspec.json.encode(BUCKET_BOUNDS_US)
+    connection.execute("INSERT OR IGNORE INTO meta VALUES ('bucket_bounds_us', ?)", (bounds,))
+    (stored,) = connection.execute("SELECT value FROM meta WHERE key = 'bucket_bounds_us'").fetchone()
+    if stored != bounds:
+        raise StartupError(f"{path} was written with other histogram bounds: {bytes(stored).decode()}")

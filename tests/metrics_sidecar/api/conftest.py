@@ -1,0 +1,88 @@
+"""An application with all routes, whose ledger is a fake."""
+
+from collections.abc import Awaitable, Callable
+
+import pytest
+from aiohttp import web
+from aiohttp.test_utils import TestClient
+
+from metrics_sidecar.api import METRICS, QUERIES, READINESS, SNAPSHOT
+from metrics_sidecar.process_metrics import SidecarMetrics
+from metrics_sidecar.queries import HistoryPage, HistoryQuery, HistoryRow, StoreError
+from metrics_sidecar.routes import setup_routes
+from metrics_sidecar.totals import ModelTotals
+from shared.errors import problem_middleware
+from shared.record import ErrorType, Record
+
+Client = TestClient[web.Request, web.Application]
+
+TIMESTAMP_US = 1_705_314_600_000_000  # 2024-01-15T10:30:00Z
+ROW = HistoryRow(1, "gpt-3.5", TIMESTAMP_US, 150_000, None, "", 5, 5)
+FAILED_ROW = HistoryRow(2, "gpt-3.5", TIMESTAMP_US + 1, 1_500, ErrorType.TIMEOUT, "No answer in 30 s", 5, 0)
+
+
+class FakeQueries:
+    """Answers as it is told to and remembers what it was asked."""
+
+    def __init__(self) -> None:
+        self.page = HistoryPage([FAILED_ROW, ROW], 2, None)
+        self.by_label: dict[str, ModelTotals] = {}
+        self.asked: list[HistoryQuery | str] = []
+        self.failure: Exception | None = None
+
+    async def history(self, query: HistoryQuery) -> HistoryPage:
+        self._ask(query)
+        return self.page
+
+    async def totals(self, model_id: str) -> ModelTotals | None:
+        self._ask(model_id)
+        return self.by_label.get(model_id)
+
+    async def totals_by_label(self) -> dict[str, ModelTotals]:
+        self._ask("")
+        return self.by_label
+
+    def break_down(self) -> None:
+        self.failure = StoreError("disk I/O error")
+
+    def _ask(self, question: HistoryQuery | str) -> None:
+        self.asked.append(question)
+        if self.failure is not None:
+            raise self.failure
+
+
+def totals_of(*latencies_us: int, failures: int = 0) -> ModelTotals:
+    """Totals of successes with these latencies, of which the first `failures` are timeouts instead."""
+    totals = ModelTotals()
+    for number, latency_us in enumerate(latencies_us):
+        error_type = ErrorType.TIMEOUT if number < failures else None
+        totals.add(Record("gpt-3.5", TIMESTAMP_US + number, latency_us, error_type))
+    return totals
+
+
+def make_app(queries: FakeQueries, reasons: list[str]) -> web.Application:
+    """The sidecar's application as `app.py` makes it, on a fake ledger."""
+    app = web.Application(middlewares=[problem_middleware])
+    app[QUERIES] = queries
+    app[READINESS] = lambda: reasons
+    app[SNAPSHOT] = lambda: (queries.by_label, {"starting": 1})
+    app[METRICS] = SidecarMetrics()
+    setup_routes(app)
+    return app
+
+
+@pytest.fixture
+def queries() -> FakeQueries:
+    return FakeQueries()
+
+
+@pytest.fixture
+def reasons() -> list[str]:
+    return []
+
+
+@pytest.fixture
+async def client(
+    aiohttp_client: Callable[[web.Application], Awaitable[Client]], queries: FakeQueries, reasons: list[str]
+) -> Client:
+    return await aiohttp_client(make_app(queries, reasons))

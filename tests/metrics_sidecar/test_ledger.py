@@ -1,0 +1,240 @@
+"""The ledger on a real SQLite file: counted once, in one transaction, read back the same."""
+
+import asyncio
+from collections.abc import AsyncIterator, Callable
+from pathlib import Path
+
+import pytest
+
+from metrics_sidecar.ledger import Commit, Committed, Ledger, Work
+from metrics_sidecar.queries import HistoryQuery, StoreError
+from metrics_sidecar.store.reader import SqliteQueries
+from metrics_sidecar.store.sqlite import SqliteStore
+from metrics_sidecar.totals import ModelTotals, aggregate, merge_into
+from shared.clock import SystemClock
+from shared.record import OVERFLOW_MODEL_ID, ErrorType, Record
+
+PRODUCER = "0" * 32
+
+
+def record(model_id: str = "m", latency_us: int = 1000, error_type: ErrorType | None = None, at: int = 1) -> Record:
+    return Record(model_id, at, latency_us, error_type, "why" if error_type else "", 3, 4)
+
+
+class Books:
+    """A ledger, what it published, and the reads of it."""
+
+    def __init__(self, path: Path, max_models: int) -> None:
+        self.published: list[Committed] = []
+        self.failures: list[str] = []
+        self.store = SqliteStore(path)
+        self.ledger = Ledger(self.store, SystemClock(), max_models, self.published.append, self.failures.append)
+        self.totals = dict(self.ledger.state.totals)
+        self.queries = SqliteQueries(path)
+        self.ledger.start()
+
+    async def commit(self, first_sequence: int, *records: Record, producer: str = PRODUCER) -> int:
+        """Submit one batch and wait; the producer's committed sequence."""
+        return await self.submit(Work(producer, first_sequence, list(records)))
+
+    async def submit(self, work: Work) -> int:
+        done: asyncio.Future[int] = asyncio.get_running_loop().create_future()
+        self.ledger.submit(
+            Work(work.producer_id, work.first_sequence, work.records, work.reported, work.retire, done.set_result)
+        )
+        committed = await done
+        for published in self.published:
+            merge_into(self.totals, published.totals)
+        self.published.clear()
+        return committed
+
+    async def close(self) -> None:
+        self.queries.close()
+        await self.ledger.close()
+
+
+Open = Callable[..., Books]
+
+
+@pytest.fixture
+async def open_books(tmp_path: Path) -> AsyncIterator[Open]:
+    """Opens the same file again and again; all are closed at the end."""
+    opened: list[Books] = []
+
+    def open_(max_models: int = 2000) -> Books:
+        opened.append(Books(tmp_path / "history.db", max_models))
+        return opened[-1]
+
+    yield open_
+    for books in opened:
+        await books.close()
+
+
+async def test_history_stats_and_published_totals_agree_and_survive_a_restart(open_books: Open) -> None:
+    """The three views of one commit are equal, and equal again when the file is opened anew."""
+    books = open_books()
+    records = [record("a", 5), record("a", 7_000_000, ErrorType.TIMEOUT), record("b", 9)]
+    assert await books.commit(1, *records) == 3
+    expected = aggregate(records)
+    assert books.totals == expected
+    await books.close()
+
+    again = open_books()
+    assert again.totals == expected
+    assert await again.queries.totals_by_label() == expected
+    assert await again.queries.totals("a") == expected["a"]
+    page = await again.queries.history(HistoryQuery(order="asc"))
+    assert [(row.model_id, row.latency_us, row.error_type) for row in page.rows] == [
+        ("a", 5, None),
+        ("a", 7_000_000, ErrorType.TIMEOUT),
+        ("b", 9, None),
+    ]
+    assert page.total_count == 3
+    assert again.ledger.committed(PRODUCER) == 3
+
+
+async def test_a_batch_sent_again_adds_nothing(open_books: Open) -> None:
+    """Wholly or partly known records are recognised, before and after a restart."""
+    books = open_books()
+    await books.commit(1, record(), record())
+    assert await books.commit(1, record(), record()) == 2
+    assert await books.commit(2, record(), record()) == 3
+    await books.close()
+    again = open_books()
+    assert await again.commit(1, record(), record(), record(), record()) == 4
+    assert again.totals["m"].count == 4
+    assert (await again.queries.history(HistoryQuery())).total_count == 4
+
+
+async def test_producers_have_sequences_of_their_own(open_books: Open) -> None:
+    """The same sequence from another producer is another record."""
+    books = open_books()
+    await asyncio.gather(*(books.commit(1, record(), producer=f"{number:032x}") for number in range(5)))
+    assert (await books.queries.totals("m")) == books.totals["m"]
+    assert books.totals["m"].count == 5
+
+
+async def test_a_hole_in_the_sequence_is_counted_once(open_books: Open) -> None:
+    """Missing records are reported, and still known after a restart."""
+    books = open_books()
+    await books.commit(1, record())
+    done: asyncio.Future[int] = asyncio.get_running_loop().create_future()
+    books.ledger.submit(Work(PRODUCER, 5, [record()], done=done.set_result))
+    assert await done == 5
+    assert [published.missing_count for published in books.published] == [3]
+    await books.close()
+    assert open_books().ledger.state.missing_count == 3
+
+
+async def test_models_beyond_the_cap_share_a_label_and_keep_their_true_id(open_books: Open) -> None:
+    """The label of a model is decided once: raising the cap later moves no count."""
+    books = open_books(max_models=2)
+    await books.commit(1, *(record(model_id) for model_id in ("a", "b", "c", "d", "a")))
+    assert {label: totals.count for label, totals in books.totals.items()} == {"a": 2, "b": 1, OVERFLOW_MODEL_ID: 2}
+    await books.close()
+    again = open_books(max_models=3)
+    await again.commit(6, record("c"), record("e"), record("f"))
+    counts = {label: totals.count for label, totals in (await again.queries.totals_by_label()).items()}
+    assert {label: totals.count for label, totals in again.totals.items()} == counts
+    assert counts[OVERFLOW_MODEL_ID] >= 2
+    assert len(counts) == 4
+    assert (await again.queries.totals("d")) == ModelTotals(
+        1, 0, 1000, 1000, 1000, 1, aggregate([record()])["m"].buckets
+    )
+    assert (await again.queries.history(HistoryQuery(model_id="d"))).total_count == 1
+
+
+async def test_a_retired_producer_leaves_no_cursor(open_books: Open) -> None:
+    """The set of cursors doesn't grow with every worker that ever lived."""
+    books = open_books()
+    await books.commit(1, record())
+    await books.submit(Work(PRODUCER, retire=True))
+    assert books.ledger.committed(PRODUCER) == 0
+    await books.close()
+    assert open_books().ledger.state.cursors == {}
+
+
+async def test_reported_counters_add_up_over_reports_producers_and_restarts(open_books: Open) -> None:
+    """A report repeats absolute values; only what grew is added, once."""
+    books = open_books()
+
+    def report(producer: str, value: int) -> Work:
+        return Work(producer, reported={"invoker_records_dropped_total": {"journal_full": value}})
+
+    for work in (report(PRODUCER, 2), report(PRODUCER, 2), report(PRODUCER, 5), report("1" * 32, 1)):
+        await books.submit(work)
+    await books.close()
+    again = open_books()
+    assert again.ledger.state.counters == {"invoker_records_dropped_total": {"journal_full": 6}}
+    await again.submit(report(PRODUCER, 5))
+    await again.close()
+    assert open_books().ledger.state.counters == {"invoker_records_dropped_total": {"journal_full": 6}}
+
+
+async def test_nothing_is_acknowledged_until_the_store_takes_it(
+    open_books: Open, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """While commits fail, work waits and is tried again; then all of it is committed once."""
+    books = open_books()
+    real_commit, refused = books.store.commit, ["disk full"]
+
+    def commit(planned: Commit) -> list[str]:
+        if refused:
+            raise StoreError(refused[0])
+        return real_commit(planned)
+
+    monkeypatch.setattr(books.store, "commit", commit)
+    waiting = asyncio.ensure_future(books.commit(1, record(), record()))
+    while not books.failures:
+        await asyncio.sleep(0.01)
+    assert books.ledger.failure == "disk full"
+    assert not waiting.done()
+    refused.clear()
+    assert await waiting == 2
+    assert books.ledger.failure is None
+    assert books.totals["m"].count == 2
+
+
+@pytest.mark.parametrize("order", ["desc", "asc"])
+async def test_pages_by_cursor_are_the_whole_history_while_rows_arrive(open_books: Open, order: str) -> None:
+    """Following the cursor shows each row of the beginning exactly once, equal timestamps included."""
+    books = open_books()
+    await books.commit(1, *(record("ab"[number % 2], at=number // 3) for number in range(20)))
+    expected = [row.id for row in (await books.queries.history(HistoryQuery(order=order, limit=1000))).rows]  # type: ignore[arg-type]
+    seen: list[int] = []
+    page = await books.queries.history(HistoryQuery(order=order, limit=3))  # type: ignore[arg-type]
+    sequence = 21
+    while True:
+        seen += [row.id for row in page.rows]
+        if page.next is None:
+            break
+        await books.commit(sequence, record(at=10_000))
+        sequence += 1
+        page = await books.queries.history(HistoryQuery(order=order, limit=3, after=page.next))  # type: ignore[arg-type]
+    assert [row_id for row_id in seen if row_id <= 20] == expected
+
+
+async def test_filters_and_counts_match_a_plain_search(open_books: Open) -> None:
+    """Each combination of filters gives the rows, and the count, that a search by hand gives."""
+    books = open_books()
+    records = [
+        record("ab"[number % 2], at=number, error_type=ErrorType.CONNECT if number % 3 == 0 else None)
+        for number in range(30)
+    ]
+    await books.commit(1, *records)
+    for model_id in (None, "a", "unknown"):
+        for status in (None, "success", "failure"):
+            for since, until in ((None, None), (10, None), (None, 20), (5, 15), (40, None)):
+                query = HistoryQuery(
+                    model_id=model_id, status=status, since_us=since, until_us=until, limit=4, offset=1
+                )  # type: ignore[arg-type]
+                expected = [
+                    row.timestamp_us
+                    for row in reversed(records)
+                    if model_id in (None, row.model_id)
+                    and status in (None, "success" if row.success else "failure")
+                    and (since is None or row.timestamp_us >= since)
+                    and (until is None or row.timestamp_us < until)
+                ]
+                page = await books.queries.history(query)
+                assert ([row.timestamp_us for row in page.rows], page.total_count) == (expected[1:5], len(expected))
