@@ -1,0 +1,52 @@
+"""`/metrics` and `/metrics/*` asked of the gateway are answered by the sidecar."""
+
+from collections.abc import AsyncIterator
+
+import aiohttp
+from aiohttp import web
+from rfc9457 import Problem
+from yarl import URL
+
+SIDECAR_URL = web.AppKey("sidecar_url", str)
+SIDECAR_SESSION = web.AppKey("sidecar_session", aiohttp.ClientSession)
+
+TIMEOUT = aiohttp.ClientTimeout(total=None, sock_connect=2.0, sock_read=30.0)
+PASSED_ON_REQUEST = ("Accept", "Accept-Encoding", "If-None-Match", "Range")
+KEPT_BY_CONNECTION = frozenset(
+    ("connection", "keep-alive", "transfer-encoding", "te", "trailer", "upgrade", "date", "server")
+)
+
+
+async def sidecar_session(app: web.Application) -> AsyncIterator[None]:
+    """The client for the sidecar; bodies pass through as they are, compressed ones too."""
+    async with aiohttp.ClientSession(
+        timeout=TIMEOUT, auto_decompress=False, cookie_jar=aiohttp.DummyCookieJar()
+    ) as session:
+        app[SIDECAR_SESSION] = session
+        yield
+
+
+async def forward_to_sidecar(request: web.Request) -> web.StreamResponse:
+    """The sidecar's answer to the same path and query; 502 if it gives none."""
+    url = URL(request.app[SIDECAR_URL].rstrip("/") + request.raw_path, encoded=True)
+    headers = {name: request.headers[name] for name in PASSED_ON_REQUEST if name in request.headers}
+    headers.setdefault("Accept-Encoding", "identity")
+    try:
+        async with request.app[SIDECAR_SESSION].request(
+            request.method, url, headers=headers, allow_redirects=False
+        ) as answer:
+            return await _pass_on(request, answer)
+    except (aiohttp.ClientConnectionError, TimeoutError) as error:
+        raise Problem("Bad Gateway", "sidecar-unreachable", f"The sidecar gave no answer: {error}", 502) from None
+
+
+async def _pass_on(request: web.Request, answer: aiohttp.ClientResponse) -> web.StreamResponse:
+    response = web.StreamResponse(status=answer.status)
+    for name, value in answer.headers.items():
+        if name.lower() not in KEPT_BY_CONNECTION:
+            response.headers.add(name, value)
+    await response.prepare(request)
+    async for part in answer.content.iter_any():
+        await response.write(part)
+    await response.write_eof()
+    return response

@@ -1,0 +1,161 @@
+"""The domain: one call, one record, whatever its end."""
+
+import asyncio
+import contextlib
+
+import msgspec
+
+from invoker.in_flight import InFlight
+from invoker.journal import Journal
+from invoker.models import Model, Models
+from invoker.protocols.worklet import NULL, Call, InvalidAnswerError, InvokeAnswer, decode_answer
+from invoker.upstream import ConnectError, Upstream, UpstreamError
+from shared import logs
+from shared.clock import Clock
+from shared.record import ErrorType, Record, clip_error_log
+
+HTTP_STATUS = {
+    None: 200,
+    ErrorType.TIMEOUT: 504,
+    ErrorType.CONNECT: 502,
+    ErrorType.UPSTREAM_STATUS: 502,
+    ErrorType.INVALID_RESPONSE: 502,
+    ErrorType.OVERLOADED: 429,
+    ErrorType.DRAINING: 503,
+}
+ERROR_BODY_CHARS = 512
+
+log = logs.get("invocation")
+
+
+class UnknownModelError(Exception):
+    """No upstream is configured for this model: the request is refused and no invocation."""
+
+
+class Invoker:
+    """Makes the calls of one worker. Each `invoke` appends exactly one record before it returns or is
+    cancelled, except when it raises `UnknownModelError`."""
+
+    def __init__(self, models: Models, upstream: Upstream, journal: Journal, clock: Clock, max_in_flight: int) -> None:
+        self.in_flight = InFlight()
+        self.draining = False
+        self._models = models
+        self._upstream = upstream
+        self._journal = journal
+        self._clock = clock
+        self._max_in_flight = max_in_flight
+        self._tasks: set[asyncio.Task[object]] = set()
+        self._ended_by_drain: frozenset[asyncio.Task[object]] = frozenset()
+        self._idle = asyncio.Event()
+
+    async def invoke(self, call: Call) -> tuple[int, InvokeAnswer]:
+        """HTTP status and answer. A cancelled call (its caller is gone) is recorded as such."""
+        timestamp_us = self._clock.now_us()
+        started_us = self._clock.monotonic_us()
+        model = self._models.find(call.model_id)
+        if model is None:
+            raise UnknownModelError(call.model_id)
+        output, output_size = NULL, 0
+        error_type: ErrorType | None = None
+        error_log = ""
+        try:
+            self._admit(call, model)
+            output, output_size = await self._forward(call, model)
+        except UpstreamError as error:
+            error_type, error_log = error.error_type, clip_error_log(str(error))
+        except asyncio.CancelledError:
+            if not self._aborted():
+                latency_us = self._clock.monotonic_us() - started_us
+                error_log = "the caller closed the connection before the answer"
+                self._record(call, timestamp_us, latency_us, ErrorType.CLIENT_DISCONNECTED, error_log)
+                raise
+            error_type = ErrorType.DRAINING
+            error_log = "the gateway shut down before the upstream answered"
+        except Exception as error:
+            log.exception("invocation.gateway_error", model_id=call.model_id)
+            error_type, error_log = ErrorType.INVALID_RESPONSE, clip_error_log(f"gateway error: {error!r}")
+        latency_us = self._clock.monotonic_us() - started_us
+        self._record(call, timestamp_us, latency_us, error_type, error_log, output_size)
+        answer = InvokeAnswer(output, error_type is None, latency_us / 1000, error_log)
+        return HTTP_STATUS[error_type], answer
+
+    def _admit(self, call: Call, model: Model) -> None:
+        if self.draining:
+            raise UpstreamError(ErrorType.DRAINING, "the gateway is shutting down")
+        if self.in_flight.total >= self._max_in_flight:
+            raise UpstreamError(ErrorType.OVERLOADED, f"{self._max_in_flight} calls are in flight, the limit")
+        limit = model.max_in_flight
+        if limit is not None and self.in_flight.count(call.model_id) >= limit:
+            raise UpstreamError(ErrorType.OVERLOADED, f"{limit} calls of this model are in flight, its limit")
+
+    async def _forward(self, call: Call, model: Model) -> tuple[msgspec.Raw, int]:
+        task = asyncio.current_task()
+        assert task is not None
+        self._tasks.add(task)
+        self.in_flight.enter(call.model_id)
+        try:
+            async with asyncio.timeout(model.timeout_s):
+                status, body = await self._post(call, model)
+            return _interpret(status, body)
+        except TimeoutError:
+            message = f"upstream gave no answer within {model.timeout_s:g} s"
+            raise UpstreamError(ErrorType.TIMEOUT, message) from None
+        finally:
+            self.in_flight.leave(call.model_id)
+            self._tasks.discard(task)
+            if not self._tasks:
+                self._idle.set()
+
+    async def _post(self, call: Call, model: Model) -> tuple[int, bytes]:
+        for _ in range(model.retries):
+            with contextlib.suppress(ConnectError):
+                return await self._upstream.post(model.upstream_url, call.body)
+        return await self._upstream.post(model.upstream_url, call.body)
+
+    def _record(
+        self,
+        call: Call,
+        timestamp_us: int,
+        latency_us: int,
+        error_type: ErrorType | None,
+        error_log: str,
+        output_size: int = 0,
+    ) -> None:
+        self._journal.append(
+            Record(call.model_id, timestamp_us, latency_us, error_type, error_log, call.input_size, output_size)
+        )
+
+    def _aborted(self) -> bool:
+        """Whether a cancelled call was ended by `drain` and may still answer its caller."""
+        task = asyncio.current_task()
+        if task is None or task not in self._ended_by_drain:
+            return False
+        task.uncancel()
+        return True
+
+    async def drain(self, grace_s: float) -> None:
+        """Admit no more calls; give those in flight the grace time, then end and answer them."""
+        self.draining = True
+        await self._wait_idle(grace_s)
+        self._ended_by_drain = frozenset(self._tasks)
+        for task in self._ended_by_drain:
+            task.cancel()
+        await self._wait_idle(1.0)
+
+    async def _wait_idle(self, seconds: float) -> None:
+        self._idle.clear()
+        if self._tasks:
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self._idle.wait(), seconds)
+
+
+def _interpret(status: int, body: bytes) -> tuple[msgspec.Raw, int]:
+    """The output of a 2xx answer in the right form, and its size; `UpstreamError` for anything else."""
+    if not 200 <= status < 300:
+        excerpt = body[: 4 * ERROR_BODY_CHARS].decode("utf-8", "replace")[:ERROR_BODY_CHARS]
+        message = f"upstream answered {status}" + (f": {excerpt}" if excerpt else "")
+        raise UpstreamError(ErrorType.UPSTREAM_STATUS, message)
+    try:
+        return decode_answer(body)
+    except InvalidAnswerError as error:
+        raise UpstreamError(ErrorType.INVALID_RESPONSE, f"upstream's answer is not usable: {error}") from None

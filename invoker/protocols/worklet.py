@@ -1,0 +1,115 @@
+"""The worklet protocol: `{"worklet_input": {"model_id", "input"}}` → `{"worklet_output", …}`.
+
+BadRequestError      the caller's body is no request: HTTP status and a sentence for `error_log`
+InvalidAnswerError   the upstream's body is no answer
+"""
+
+from typing import Annotated
+
+import msgspec
+from msgspec import Meta
+
+from shared.record import OVERFLOW_MODEL_ID, RESERVED_MODEL_ID, ModelId, measure
+
+AnyJson = Annotated[
+    msgspec.Raw,
+    Meta(description="Any JSON.", examples=[[1, 2, 3, 4, 5]], extra_json_schema={"title": "any JSON"}),
+]
+
+
+class WorkletInput(msgspec.Struct, frozen=True):
+    """What to call, and with what."""
+
+    model_id: ModelId
+    input: AnyJson
+
+
+class InvokeRequest(msgspec.Struct, frozen=True):
+    """The body of `POST /invoke`; the upstream gets the same bytes."""
+
+    worklet_input: WorkletInput
+
+
+class InvokeAnswer(msgspec.Struct, frozen=True):
+    """The answer to `POST /invoke`, whatever happens. Without success, `worklet_output` is null and
+    `error_log` says why. `latency_ms` is the call's latency as it stands in the record."""
+
+    worklet_output: AnyJson
+    success: bool
+    latency_ms: Annotated[float, Meta(ge=0, description="Milliseconds, exact to the microsecond.")]
+    error_log: str
+
+
+class UpstreamAnswer(msgspec.Struct, frozen=True):
+    """What an upstream's 2xx body must hold; anything else in it is ignored."""
+
+    worklet_output: msgspec.Raw
+
+
+class Call(msgspec.Struct, frozen=True):
+    """A request that was understood: where to, the body to pass on, and the input's size as recorded."""
+
+    model_id: str
+    body: bytes
+    input_size: int
+
+
+class BadRequestError(Exception):
+    """The request can't be understood."""
+
+    def __init__(self, status: int, reason: str, message: str) -> None:
+        super().__init__(message)
+        self.status = status
+        self.reason = reason
+
+
+class InvalidAnswerError(Exception):
+    """The upstream's answer can't be understood."""
+
+
+NULL = msgspec.Raw(b"null")
+
+_requests = msgspec.json.Decoder(InvokeRequest)
+_answers = msgspec.json.Decoder(UpstreamAnswer)
+_encoder = msgspec.json.Encoder()
+
+
+def decode_request(body: bytes) -> Call:
+    """The caller's body, checked. `BadRequestError` has status 400 for what is no JSON and 422 for JSON
+    of another shape."""
+    try:
+        request = _requests.decode(body)
+        _check_utf8(body)
+        worklet_input = request.worklet_input
+        input_size = measure(worklet_input.input)
+    except msgspec.ValidationError as error:
+        raise BadRequestError(422, "invalid_shape", f"The body doesn't have the right shape: {error}") from None
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        raise BadRequestError(400, "invalid_json", f"The body is not valid JSON: {error}") from None
+    except RecursionError:
+        raise BadRequestError(400, "invalid_json", "The body's JSON is nested too deeply") from None
+    if worklet_input.model_id == OVERFLOW_MODEL_ID:
+        raise BadRequestError(422, "invalid_shape", f"$.worklet_input.model_id: {RESERVED_MODEL_ID}")
+    return Call(worklet_input.model_id, body, input_size)
+
+
+def decode_answer(body: bytes) -> tuple[msgspec.Raw, int]:
+    """The upstream's `worklet_output` as it stands in the body, and its size as recorded."""
+    try:
+        output = _answers.decode(body).worklet_output
+        _check_utf8(body)
+        return output, measure(output)
+    except RecursionError:
+        raise InvalidAnswerError("JSON that is nested too deeply") from None
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        raise InvalidAnswerError(str(error)) from None
+
+
+def encode_answer(answer: InvokeAnswer) -> bytes:
+    return _encoder.encode(answer)
+
+
+def _check_utf8(body: bytes) -> None:
+    # The decoder doesn't look into the strings of what it leaves raw; what isn't UTF-8 is no JSON.
+    if not body.isascii():
+        body.decode()

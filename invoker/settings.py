@@ -1,0 +1,61 @@
+"""The gateway's settings."""
+
+import dataclasses
+from pathlib import Path
+from typing import Literal
+
+import click
+
+from shared.settings import BYTES, PATH, PORT, SECONDS, HttpUrl, Number, log_format, log_level, setting
+
+
+@dataclasses.dataclass(frozen=True)
+class InvokerSettings:
+    """Parsed and checked; see `shared.settings`."""
+
+    host: str = setting("INVOKER_HOST", "127.0.0.1", click.STRING, "Address that callers connect to.")
+    port: int = setting("INVOKER_PORT", 8000, PORT, "Port that callers connect to; 0 takes a free one.")
+    workers: int = setting("INVOKER_WORKERS", 1, Number(1, 256), "Worker processes that share the port.")
+    upstream_url: str = setting(
+        "INVOKER_UPSTREAM_URL",
+        "http://127.0.0.1:8001/invoke",
+        HttpUrl(may_be_empty=True),
+        "Where any model goes that the models file doesn't name; empty: such a model is unknown (404).",
+    )
+    models_file: Path | None = setting(
+        "INVOKER_MODELS_FILE", None, PATH, "TOML file with one table per model: upstream, timeout, limits."
+    )
+    timeout_s: float = setting(
+        "INVOKER_TIMEOUT_S",
+        120.0,
+        Number(0.001, 86_400.0),
+        "Seconds for a whole call, retries included, where the models file gives none.",
+    )
+    max_in_flight: int = setting(
+        "INVOKER_MAX_IN_FLIGHT",
+        4096,
+        Number(1, 1_000_000),
+        "Calls in flight per worker; a further one is answered 429.",
+    )
+    max_body_bytes: int = setting("INVOKER_MAX_BODY_BYTES", 16 * 1024 * 1024, BYTES, "Largest request body.")
+    max_answer_bytes: int = setting(
+        "INVOKER_MAX_ANSWER_BYTES",
+        64 * 1024 * 1024,
+        BYTES,
+        "Largest upstream answer; a larger one is a failure.",
+    )
+    journal_dir: Path = setting(
+        "INVOKER_JOURNAL_DIR", Path("data/journal"), PATH, "Directory of the workers' journals."
+    )
+    sidecar_socket: Path = setting("SIDECAR_SOCKET", Path("data/sidecar.sock"), PATH, "Unix socket of the sidecar.")
+    sidecar_url: str = setting(
+        "INVOKER_SIDECAR_URL",
+        "http://127.0.0.1:8002",
+        HttpUrl(),
+        "Where /metrics and /metrics/* asked of the gateway are forwarded.",
+    )
+    shutdown_grace_s: float = setting(
+        "INVOKER_SHUTDOWN_GRACE_S", 10.0, SECONDS, "Seconds that calls in flight get to finish after SIGTERM."
+    )
+    log_format: Literal["text", "json"] = log_format()
+    log_level: str = log_level()

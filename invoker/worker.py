@@ -1,0 +1,53 @@
+"""One worker process: serves until it is told to stop, then drains in a fixed order."""
+
+import asyncio
+import os
+
+import uvloop
+from aiohttp import web
+
+from invoker.app import OUTBOX, make_app
+from invoker.models import Models
+from invoker.routes import INVOKER
+from invoker.settings import InvokerSettings
+from shared import logs
+from shared.serving import bind, listen, running, stop_signal, url_of
+
+OUTBOX_GRACE_S = 3.0
+
+log = logs.get("worker")
+
+
+def run_worker(settings: InvokerSettings, models: Models, number: int, parent_pipe: int) -> None:
+    """Serve on the shared port until SIGTERM, SIGINT, or until the parent is gone (its pipe closes)."""
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        runner.run(_serve(settings, models, number, parent_pipe))
+
+
+async def _serve(settings: InvokerSettings, models: Models, number: int, parent_pipe: int) -> None:
+    stop = stop_signal()
+    loop = asyncio.get_running_loop()
+
+    def parent_gone() -> None:
+        loop.remove_reader(parent_pipe)
+        stop.set()
+
+    loop.add_reader(parent_pipe, parent_gone)
+    app = make_app(settings, models)
+    async with running(app, grace_s=1.0) as runner:
+        bound = bind(settings.host, settings.port, "INVOKER_PORT", reuse_port=True)
+        listen(bound, "INVOKER_PORT")
+        site = web.SockSite(runner, bound)
+        await site.start()
+        log.info("worker.listening", worker=number, url=url_of(bound), pid=os.getpid())
+        await stop.wait()
+        await _drain(app, site, settings.shutdown_grace_s, number)
+
+
+async def _drain(app: web.Application, site: web.SockSite, grace_s: float, number: int) -> None:
+    log.info("worker.draining", worker=number, in_flight=app[INVOKER].in_flight.total)
+    await site.stop()
+    await app[INVOKER].drain(grace_s)
+    shipped = await app[OUTBOX].drain(OUTBOX_GRACE_S)
+    event = "worker.drained" if shipped else "worker.records_left"
+    log.info(event, worker=number, records_waiting=app[OUTBOX].records_waiting)

@@ -1,0 +1,121 @@
+"""The parent process: starts the workers, restarts one that dies, passes signals on."""
+
+import dataclasses
+import os
+import signal
+import sys
+import time
+
+from invoker.models import Models, load_models
+from invoker.settings import InvokerSettings
+from invoker.worker import OUTBOX_GRACE_S, run_worker
+from shared import logs
+from shared.serving import bind, listen, url_of
+from shared.settings import StartupError
+
+SIGNALS = {signal.SIGTERM, signal.SIGINT, signal.SIGCHLD}
+KILL_AFTER_S = OUTBOX_GRACE_S + 5.0
+"""Past the workers' own grace time, one that is still there is killed."""
+HEALTHY_AFTER_S = 5.0
+RESTART_FIRST_S, RESTART_LAST_S = 0.1, 5.0
+
+log = logs.get("workers")
+
+
+class Workers:
+    """Runs `settings.workers` processes until SIGTERM or SIGINT. Forks, so it owns no thread and no loop."""
+
+    def __init__(self, settings: InvokerSettings) -> None:
+        self._settings = settings
+        self._numbers: dict[int, int] = {}  # pid → worker number
+        self._started: dict[int, float] = {}
+        self._restart_s = RESTART_FIRST_S
+        self._pipe = os.pipe()
+
+    def run(self) -> int:
+        """The exit code: 0 after a requested stop, 2 if the workers can't start."""
+        models = load_models(self._settings)
+        self._reserve_port()
+        signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS)
+        for number in range(self._settings.workers):
+            self._start(number, models)
+        while (received := signal.sigwait(SIGNALS)) == signal.SIGCHLD:
+            for number, code in self._reap():
+                if code == 2:
+                    return self._stop(code)
+                self._pause(number)
+                if signal.sigpending() & {signal.SIGTERM, signal.SIGINT}:
+                    break
+                self._start(number, models)
+        log.info("gateway.stopping", signal=signal.Signals(received).name)
+        return self._stop(0)
+
+    def _reserve_port(self) -> None:
+        """Settle the port for all workers and refuse one that is taken.
+
+        A listener that shares its port lets any second one of the same user in, so the port is tried
+        without sharing first. The socket kept here never listens: it gets no connections.
+        """
+        settings = self._settings
+        probe = bind(settings.host, settings.port, "INVOKER_PORT")
+        listen(probe, "INVOKER_PORT")
+        port = probe.getsockname()[1]
+        probe.close()
+        self._reserved = bind(settings.host, port, "INVOKER_PORT", reuse_port=True)
+        self._settings = dataclasses.replace(settings, port=port)
+        log.info("gateway.starting", url=url_of(self._reserved), workers=settings.workers)
+
+    def _start(self, number: int, models: Models) -> None:
+        pid = os.fork()
+        if pid == 0:
+            self._become_worker(number, models)
+        self._numbers[pid] = number
+        self._started[pid] = time.monotonic()
+
+    def _become_worker(self, number: int, models: Models) -> None:
+        code = 1
+        try:
+            os.close(self._pipe[1])
+            signal.pthread_sigmask(signal.SIG_UNBLOCK, SIGNALS)
+            run_worker(self._settings, models, number, self._pipe[0])
+            code = 0
+        except StartupError as error:
+            print(f"invoker: error: {error}", file=sys.stderr)
+            code = 2
+        except BaseException:
+            log.exception("worker.crashed", worker=number)
+        finally:
+            sys.stderr.flush()
+            os._exit(code)
+
+    def _reap(self) -> list[tuple[int, int]]:
+        """(worker number, exit code) of each that has ended; a signal's number is negative."""
+        ended: list[tuple[int, int]] = []
+        while self._numbers:
+            pid, status = os.waitpid(-1, os.WNOHANG)
+            if pid == 0:
+                break
+            code = os.waitstatus_to_exitcode(status)
+            ended.append((self._numbers.pop(pid), code))
+            if time.monotonic() - self._started.pop(pid) > HEALTHY_AFTER_S:
+                self._restart_s = RESTART_FIRST_S
+        return ended
+
+    def _pause(self, number: int) -> None:
+        """Before a restart, longer each time while workers die young."""
+        log.error("worker.died", worker=number, restart_in_s=self._restart_s)
+        time.sleep(self._restart_s)
+        self._restart_s = min(self._restart_s * 2, RESTART_LAST_S)
+
+    def _stop(self, code: int) -> int:
+        for pid in self._numbers:
+            os.kill(pid, signal.SIGTERM)
+        deadline = time.monotonic() + self._settings.shutdown_grace_s + KILL_AFTER_S
+        while self._numbers and time.monotonic() < deadline:
+            signal.sigtimedwait({signal.SIGCHLD}, 0.2)
+            self._reap()
+        for pid in self._numbers:
+            log.error("worker.killed", worker=self._numbers[pid])
+            os.kill(pid, signal.SIGKILL)
+        log.info("gateway.stopped")
+        return code
