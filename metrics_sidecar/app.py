@@ -2,6 +2,7 @@
 
 import contextlib
 import fcntl
+import gc
 import os
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
@@ -19,6 +20,7 @@ from metrics_sidecar.store.reader import SqliteQueries
 from metrics_sidecar.store.sqlite import SqliteStore
 from shared.clock import SystemClock
 from shared.errors import problem_middleware
+from shared.record import OVERFLOW_MODEL_ID
 from shared.settings import StartupError
 
 INTAKE = web.AppKey("intake", Intake)
@@ -55,7 +57,7 @@ async def _start(app: web.Application, settings: SidecarSettings, stack: context
     def on_failed(_reason: str) -> None:
         metrics.commit_failures.inc()
 
-    store = SqliteStore(path)
+    store = SqliteStore(path, synced=settings.durability == "power")
     ledger = Ledger(store, SystemClock(), settings.max_models, on_committed, on_failed)
     live = Live(ledger.state, settings.max_models)
     metrics.records_missing.inc(ledger.state.missing_count)
@@ -73,11 +75,14 @@ async def _start(app: web.Application, settings: SidecarSettings, stack: context
     def refresh() -> None:
         metrics.producers_connected.set(len(intake.producers))
         metrics.queue_records.set(ledger.waiting_records)
-        metrics.models_labelled.set(len(live.totals))
+        metrics.models_labelled.set(len(live.totals) - (OVERFLOW_MODEL_ID in live.totals))
         metrics.gateway_counters = live.counters
         metrics.gateway_gauges = live.gauges()
 
     metrics.before_collect = refresh
+    # What was loaded stays: a full collection that walked it would block the loop for tens of ms.
+    gc.collect()
+    gc.freeze()
     app[INTAKE] = intake
     app[QUERIES] = queries
     app[METRICS] = metrics

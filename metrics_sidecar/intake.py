@@ -81,6 +81,7 @@ class ProducerConnection(asyncio.Protocol):
         self._share: WorkerShare | None = None
         self._waiting = 0
         self._paused = False
+        self._leaving = False
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = cast(asyncio.Transport, transport)  # uvloop's is no subclass of it
@@ -124,6 +125,7 @@ class ProducerConnection(asyncio.Protocol):
                 self._submit(Work(self._producer_id, reported=message.counters), 1)
         elif isinstance(message, Bye):
             self._submit(Work(self._producer_id, retire=True), 1)
+            self._leaving = True
 
     def _welcome(self, hello: Hello) -> None:
         intake = self._intake
@@ -165,6 +167,9 @@ class ProducerConnection(asyncio.Protocol):
             self._reject("slow_reader", "acknowledgements are not read")
             return
         self._send(Ack(committed))
+        if self._leaving and not self._waiting:
+            self.close()
+            return
         if self._paused and self._waiting <= MAX_WAITING // 2:
             self._paused = False
             transport.resume_reading()

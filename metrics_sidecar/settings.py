@@ -19,6 +19,12 @@ class SidecarSettings:
         "SIDECAR_SOCKET", Path("data/sidecar.sock"), PATH, "Unix socket that gateway workers send records to."
     )
     data_dir: Path = setting("SIDECAR_DATA_DIR", Path("data"), PATH, "Directory of history.db.")
+    durability: Literal["process", "power"] = setting(
+        "SIDECAR_DURABILITY",
+        "process",
+        click.Choice(["process", "power"]),
+        "What a commit survives before it is acknowledged: the death of any process, or a loss of power.",
+    )
     max_models: int = setting(
         "SIDECAR_MAX_MODELS",
         2000,

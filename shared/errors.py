@@ -20,6 +20,8 @@ INVALID_PARAMETER = "urn:problem:invalid-parameter"
 NO_TYPE = "about:blank"
 MAX_ECHOED_CHARS = 128
 
+log = logs.get("http")
+
 
 class ProblemDetails(msgspec.Struct, omit_defaults=True):
     """Why a request failed (RFC 9457). `parameter`, `value` and `allowed` are there where one
@@ -81,8 +83,7 @@ async def problem_middleware(request: web.Request, handler: Handler) -> web.Stre
     except Exception:
         if request.writer.output_size > 0:  # too late for another status line: aiohttp closes the connection
             raise
-        # The logger is made here, because `bind` fixes the configuration that stands when it is called.
-        logs.get("http").error("request.failed", method=request.method, path=clip(request.path), exc_info=True)
+        log.error("request.failed", method=request.method, path=clip(request.path), exc_info=True)
         return problem_response(status_problem(500, "The server failed to answer; its log says why."))
 
 

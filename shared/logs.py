@@ -46,8 +46,9 @@ def configure(log_format: LogFormat, level: str) -> None:
 
 
 def get(name: str) -> Any:
-    """A logger whose events carry `component`."""
-    return structlog.get_logger().bind(component=name)
+    """A logger whose events carry `component`. It may be made before `configure`: it looks at the
+    configuration when it first logs, where a `bind` would have fixed the default one at once."""
+    return structlog.get_logger(component=name)
 
 
 def _keep(_logger: Any, _method: str, event: Any) -> Any:

@@ -9,6 +9,7 @@ from msgspec import Meta
 MAX_MODEL_ID_CHARS = 256
 MAX_ERROR_LOG_BYTES = 2048
 MAX_COUNT = 2**63 - 1  # what SQLite and msgpack hold
+MAX_TIMESTAMP_US = 253_402_300_799_999_999  # the end of the year 9999, the last that RFC 3339 can say
 
 OVERFLOW_MODEL_ID = "__overflow__"
 """The label that stands for all models beyond the sidecar's cap; no caller may use it."""
@@ -49,7 +50,7 @@ class Record(msgspec.Struct, frozen=True, array_like=True):
     `measure` gives them; `error_type` is None for a success. New fields go last, with defaults."""
 
     model_id: ModelId
-    timestamp_us: Count
+    timestamp_us: Annotated[int, Meta(ge=0, le=MAX_TIMESTAMP_US)]
     latency_us: Count
     error_type: ErrorType | None = None
     error_log: Annotated[str, Meta(max_length=MAX_ERROR_LOG_BYTES)] = ""
@@ -66,7 +67,10 @@ def measure(value: msgspec.Raw) -> int:
     Raises `msgspec.DecodeError` or `RecursionError` for JSON that can't be counted."""
     text = memoryview(value)
     if text[0] in b'["':
-        sized: Any = _any_json.decode(text)
+        try:
+            sized: Any = _any_json.decode(text)
+        except msgspec.ValidationError:  # a number that no float holds, such as 1e999, is an element too
+            sized = _raw_elements.decode(text)
         return len(sized)
     return len(text)
 
@@ -91,3 +95,4 @@ def check_model_id(model_id: str) -> str | None:
 
 
 _any_json: msgspec.json.Decoder[Any] = msgspec.json.Decoder()
+_raw_elements: msgspec.json.Decoder[list[msgspec.Raw]] = msgspec.json.Decoder(list[msgspec.Raw])  # slower

@@ -19,8 +19,8 @@ def bind(host: str, port: int, setting: str, *, reuse_port: bool = False) -> soc
     """A bound TCP socket that doesn't listen yet; `StartupError` naming the setting if it can't be had."""
     try:
         family, kind, protocol, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
-    except OSError as error:
-        raise StartupError(f"{setting}: {host!r} is no address of this machine: {error.strerror}") from None
+    except (OSError, UnicodeError) as error:  # UnicodeError: a name that no DNS can hold
+        raise StartupError(_no_address(setting, host, error)) from None
     bound = socket.socket(family, kind, protocol)
     try:
         bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
@@ -31,8 +31,15 @@ def bind(host: str, port: int, setting: str, *, reuse_port: bool = False) -> soc
         bound.bind(address)
     except OSError as error:
         bound.close()
+        if error.errno == errno.EADDRNOTAVAIL:
+            raise StartupError(_no_address(setting, host, error)) from None
         raise StartupError(f"{setting}: {host}:{port} can't be bound: {describe(error)}") from None
     return bound
+
+
+def _no_address(port_setting: str, host: str, error: Exception) -> str:
+    reason = error.strerror if isinstance(error, OSError) else error
+    return f"{port_setting.removesuffix('PORT')}HOST: {host!r} is no address of this machine: {reason}"
 
 
 def listen(bound: socket.socket, setting: str) -> None:
@@ -69,13 +76,19 @@ async def running(app: web.Application, grace_s: float) -> AsyncIterator[web.App
 
 
 def stop_signal() -> asyncio.Event:
-    """Set by SIGTERM or SIGINT from now on."""
+    """Set by a stop signal from now on."""
     event = asyncio.Event()
     on_signals(event.set)
     return event
 
 
+def stop_signals() -> set[signal.Signals]:
+    """SIGTERM, SIGINT, and SIGHUP (the terminal is gone) unless `nohup` or the like has it ignored."""
+    hangup = set() if signal.getsignal(signal.SIGHUP) is signal.SIG_IGN else {signal.SIGHUP}
+    return {signal.SIGTERM, signal.SIGINT} | hangup
+
+
 def on_signals(callback: Callable[[], None]) -> None:
     loop = asyncio.get_running_loop()
-    for number in (signal.SIGTERM, signal.SIGINT):
+    for number in stop_signals():
         loop.add_signal_handler(number, callback)

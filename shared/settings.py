@@ -45,6 +45,18 @@ SECONDS = Number(0.0, 86_400.0)
 PORT = Number(0, 65_535)
 
 
+def is_http_url(text: str) -> bool:
+    """Whether this is an absolute http or https URL with a host that can be looked up."""
+    if not text.isprintable() or " " in text:
+        return False
+    try:
+        parts = urlsplit(text)
+        (parts.hostname or "").encode("idna")
+        return parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
+    except ValueError:
+        return False
+
+
 class HttpUrl(click.ParamType[str]):
     """An absolute http or https URL; empty only where that has a meaning."""
 
@@ -56,12 +68,7 @@ class HttpUrl(click.ParamType[str]):
     def convert(self, value: str, param: click.Parameter | None, ctx: click.Context | None) -> str:
         if value == "" and self._may_be_empty:
             return value
-        try:
-            parts = urlsplit(value)
-            valid = parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
-        except ValueError:
-            valid = False
-        if not valid:
+        if not is_http_url(value):
             allowed = "an absolute http:// or https:// URL" + (" or nothing" if self._may_be_empty else "")
             self.fail(f"{value!r} is not {allowed}.", param, ctx)
         return value

@@ -71,7 +71,9 @@ class Report(msgspec.Struct, frozen=True, array_like=True, tag=5):
     """
 
     in_flight: Annotated[dict[ModelId, Count], Meta(max_length=MAX_MODELS)] = {}
-    counters: Annotated[dict[ShortText, dict[ShortText, Count]], Meta(max_length=64)] = {}
+    counters: Annotated[
+        dict[ShortText, Annotated[dict[ShortText, Count], Meta(max_length=64)]], Meta(max_length=64)
+    ] = {}
     gauges: Annotated[dict[ShortText, float], Meta(max_length=64)] = {}
 
 

@@ -1,7 +1,6 @@
 """The opaque cursor of a history page: base64url without padding of [version, order, timestamp, id]."""
 
 import base64
-import binascii
 from typing import Literal
 
 import msgspec
@@ -33,7 +32,7 @@ def decode_cursor(text: str) -> tuple[Order, Position]:
     """The inverse; `ValueError` for anything that `encode_cursor` can't have made."""
     try:
         cursor = _decoder.decode(base64.urlsafe_b64decode(text + "=" * (-len(text) % 4)))
-    except (msgspec.DecodeError, binascii.Error) as error:
+    except (msgspec.DecodeError, ValueError) as error:
         raise ValueError("not a cursor") from error
     position = Position(cursor.timestamp_us, cursor.id)
     if encode_cursor(cursor.order, position) != text:  # base64 decoders skip what they don't know

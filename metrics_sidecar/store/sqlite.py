@@ -57,16 +57,16 @@ ON CONFLICT (name, label) DO UPDATE SET value = value + excluded.value
 class SqliteStore:
     """Implements `ledger.Store`. Synchronous; one thread at a time."""
 
-    def __init__(self, path: Path) -> None:
-        """Open or create the file; `StartupError` if it can't be used."""
+    def __init__(self, path: Path, *, synced: bool = False) -> None:
+        """Open or create the file; `StartupError` if it can't be used. `synced`: each commit waits for the
+        disk; without it, one is a write to the log, which outlives the process, but after a loss of power
+        the file, though whole, may lack the last commits."""
         self._path = path
         self._models: dict[str, int] = {}
         try:
             self._connection = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
             self._connection.execute("PRAGMA journal_mode = WAL")
-            # A commit then is a write to the log without a sync: it outlives the process, and after a
-            # loss of power the file is whole but may lack the last commits.
-            self._connection.execute("PRAGMA synchronous = NORMAL")
+            self._connection.execute(f"PRAGMA synchronous = {'FULL' if synced else 'NORMAL'}")
             migrate(self._connection, str(path))
             self._last_id = self._find_last_id()
         except sqlite3.Error as error:

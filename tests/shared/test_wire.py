@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from shared.record import MAX_COUNT, ErrorType, Record
+from shared.record import MAX_COUNT, MAX_TIMESTAMP_US, ErrorType, Record
 from shared.wire import (
     MAX_FRAME_BYTES,
     Ack,
@@ -34,7 +34,7 @@ labels = st.text(max_size=64)
 records = st.builds(
     Record,
     model_id=model_ids,
-    timestamp_us=counts,
+    timestamp_us=st.integers(0, MAX_TIMESTAMP_US),
     latency_us=counts,
     error_type=st.none() | st.sampled_from(ErrorType),
     error_log=st.text(max_size=200),
@@ -118,6 +118,7 @@ def test_random_bytes_are_a_message_or_a_frame_error(body: bytes) -> None:
         ["a\n", 1, 1],
         ["m", -1, 1],
         ["m", 1, 2**63],
+        ["m", MAX_TIMESTAMP_US + 1, 1],
         ["m", 1, 1, "no such type"],
         ["m", 1, 1, "timeout", "x" * 2049],
     ],

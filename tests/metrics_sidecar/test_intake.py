@@ -1,0 +1,247 @@
+"""The socket: what honest producers get, and what others can't do."""
+
+import asyncio
+import contextlib
+import stat
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import msgspec
+import pytest
+
+from metrics_sidecar.intake import MAX_WAITING, Intake, listening
+from metrics_sidecar.ledger import Ledger
+from metrics_sidecar.live import Live
+from metrics_sidecar.store.sqlite import SqliteStore
+from shared.clock import SystemClock
+from shared.record import Record
+from shared.settings import StartupError
+from shared.wire import (
+    MAX_FRAME_BYTES,
+    PROTOCOL_VERSION,
+    Ack,
+    Batch,
+    Bye,
+    FrameReader,
+    Hello,
+    Refusal,
+    Report,
+    ToProducer,
+    ToSidecar,
+    Welcome,
+    decode_to_producer,
+    encode,
+)
+
+MAX_PRODUCERS = 8
+
+
+class Bench:
+    """A running intake on a real socket, with a real ledger behind it."""
+
+    def __init__(self, directory: Path) -> None:
+        self.path = directory / "run" / "sidecar.sock"
+        self.rejected: list[str] = []
+        self.producers: list[Producer] = []
+        self.ledger = Ledger(
+            SqliteStore(directory / "history.db"),
+            SystemClock(),
+            2000,
+            lambda committed: self.live.apply(committed),
+            lambda _reason: None,
+        )
+        self.live = Live(self.ledger.state, 2000)
+        self.intake = Intake(self.ledger, self.live, MAX_PRODUCERS, self.rejected.append)
+
+    async def connect(self) -> "Producer":
+        self.producers.append(Producer(*await asyncio.open_unix_connection(self.path)))
+        return self.producers[-1]
+
+
+class Producer:
+    """A hand-driven connection to the intake."""
+
+    def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self._reader = reader
+        self.writer = writer
+        self._frames = FrameReader()
+        self._received: list[ToProducer] = []
+
+    def send(self, *messages: ToSidecar) -> None:
+        self.writer.write(b"".join(encode(message) for message in messages))
+
+    async def receive(self) -> ToProducer | None:
+        """The next message, or None when the connection was closed."""
+        while not self._received:
+            try:
+                data = await self._reader.read(65536)
+            except ConnectionResetError:
+                return None
+            if not data:
+                return None
+            self._received += [decode_to_producer(body) for body in self._frames.feed(data)]
+        return self._received.pop(0)
+
+    async def close(self) -> None:
+        self.writer.close()
+        with contextlib.suppress(ConnectionError):
+            await self.writer.wait_closed()
+
+
+def hello(number: int = 0, next_sequence: int = 1, models: tuple[str, ...] = ()) -> Hello:
+    return Hello(PROTOCOL_VERSION, f"{number:032x}", next_sequence, list(models))
+
+
+def batch(first_sequence: int, count: int = 1, model_id: str = "m") -> Batch:
+    return Batch(first_sequence, [Record(model_id, 1, 1000)] * count)
+
+
+@pytest.fixture
+async def bench(tmp_path: Path) -> AsyncIterator[Bench]:
+    bench = Bench(tmp_path)
+    bench.ledger.start()
+    async with listening(bench.intake, bench.path):
+        yield bench
+        for producer in bench.producers:
+            await producer.close()
+    await bench.ledger.close()
+
+
+async def test_a_batch_is_acknowledged_once_it_is_in_the_ledger(bench: Bench) -> None:
+    """Welcome, then an ack per batch; a reconnecting producer learns what is committed."""
+    producer = await bench.connect()
+    producer.send(hello(), batch(1, 3), batch(4, 2))
+    assert await producer.receive() == Welcome(PROTOCOL_VERSION, 0)
+    acks = [await producer.receive() for _ in range(2)]
+    assert acks in ([Ack(3), Ack(5)], [Ack(5), Ack(5)])
+    assert bench.ledger.committed("0" * 32) == 5
+    await producer.close()
+    again = await bench.connect()
+    again.send(hello(next_sequence=6))
+    assert await again.receive() == Welcome(PROTOCOL_VERSION, 5)
+    assert bench.live.totals["m"].count == 5
+
+
+async def test_calls_in_flight_are_the_sum_over_live_connections(bench: Bench) -> None:
+    """A dead worker's share disappears with its connection; known models show at 0."""
+    first, second = await bench.connect(), await bench.connect()
+    first.send(hello(1, models=("quiet",)), Report({"m": 2}), batch(1))
+    second.send(hello(2), Report({"m": 3, "n": 1}), batch(1))
+    for producer in (first, second):
+        assert [type(await producer.receive()) for _ in range(2)] == [Welcome, Ack]
+    totals, active = bench.live.snapshot()
+    assert active == {"m": 5, "n": 1}
+    assert {label: total.count for label, total in totals.items()} == {"m": 2, "n": 0, "quiet": 0}
+    second.send(Report({"n": 0}), batch(2))
+    await second.receive()
+    assert bench.live.snapshot()[1] == {"m": 5}
+    await first.close()
+    while len(bench.intake.connections) > 1:
+        await asyncio.sleep(0.01)
+    assert bench.live.snapshot()[1] == {"m": 3}
+
+
+async def test_a_worker_that_reconnects_replaces_its_older_connection(bench: Bench) -> None:
+    """Half-dead connections of the same producer don't count its calls twice."""
+    old, new = await bench.connect(), await bench.connect()
+    old.send(hello(), Report({"m": 1}))
+    await old.receive()
+    new.send(hello(), Report({"m": 1}), batch(1))
+    assert [type(await new.receive()) for _ in range(2)] == [Welcome, Ack]
+    assert await old.receive() is None
+    assert bench.live.snapshot()[1] == {"m": 1}
+
+
+async def test_bye_ends_a_producers_life(bench: Bench) -> None:
+    """The cursor of a producer that is done is removed, and the bye acknowledged."""
+    producer = await bench.connect()
+    producer.send(hello(), batch(1), Bye())
+    assert [type(await producer.receive()) for _ in range(3)] == [Welcome, Ack, Ack]
+    assert bench.ledger.state.cursors == {}
+
+
+RAW_HELLO = encode(hello())
+
+
+@pytest.mark.parametrize(
+    ("data", "reason"),
+    [
+        (b"GET / HTTP/1.1\r\n\r\n", "bad_frame"),
+        (b"\x00\x00\x00\x00", "bad_frame"),
+        ((MAX_FRAME_BYTES + 1).to_bytes(4, "big"), "bad_frame"),
+        (encode(batch(1)), "bad_frame"),
+        (RAW_HELLO + RAW_HELLO, "bad_frame"),
+        (RAW_HELLO + b"\x00\x00\x00\x01\xc1", "bad_frame"),
+        (RAW_HELLO + encode(Report({f"m{number}": 1 for number in range(9_000)})) * 1, None),
+        (encode(Hello(99, "0" * 32, 1)), "version"),
+        (b"\x00\x00\x00\x06" + msgspec.msgpack.encode([1, 1, "x", 1])[:6], "bad_frame"),
+    ],
+)
+async def test_what_is_no_protocol_closes_that_connection_alone(bench: Bench, data: bytes, reason: str | None) -> None:
+    """A bad frame costs its sender the connection, with a reason, and harms no other."""
+    honest, other = await bench.connect(), await bench.connect()
+    honest.send(hello(7))
+    assert await honest.receive() == Welcome(PROTOCOL_VERSION, 0)
+    other.writer.write(data)
+    if reason is not None:
+        while (message := await other.receive()) is not None:
+            last = message
+        assert isinstance(last, Refusal)
+    assert bench.rejected == ([] if reason is None else [reason])
+    honest.send(batch(1))
+    assert await honest.receive() == Ack(1)
+
+
+async def test_more_connections_than_allowed_are_refused(bench: Bench) -> None:
+    """The limit is told to the one who meets it; a place that is left is free again."""
+    producers = [await bench.connect() for _ in range(MAX_PRODUCERS)]
+    for number, producer in enumerate(producers):
+        producer.send(hello(number))
+        await producer.receive()
+    refused = await bench.connect()
+    assert await refused.receive() == Refusal(f"more than {MAX_PRODUCERS} connections")
+    assert await refused.receive() is None
+    await producers[0].close()
+    while len(bench.intake.connections) == MAX_PRODUCERS:
+        await asyncio.sleep(0.01)
+    late = await bench.connect()
+    late.send(hello(99))
+    assert await late.receive() == Welcome(PROTOCOL_VERSION, 0)
+
+
+async def test_a_flood_is_slowed_and_wholly_counted(bench: Bench) -> None:
+    """A producer that sends without reading acks is paused, not buffered without bound; nothing is lost."""
+    producer = await bench.connect()
+    producer.send(hello())
+    for index in range(100):
+        producer.send(batch(1 + index * 1000, 1000))
+    acked = 0
+    while acked < 100_000:
+        message = await producer.receive()
+        acked = message.committed if isinstance(message, Ack) else acked
+        assert bench.ledger.waiting_records <= MAX_WAITING + 256 * 1024 // 12  # what one read can hold
+    assert bench.live.totals["m"].count == 100_000
+
+
+async def test_the_socket_file_is_private_and_replaced_only_when_stale(bench: Bench, tmp_path: Path) -> None:
+    """Mode 0660; a live socket and what is no socket are refused; a stale one is replaced."""
+    assert stat.S_IMODE(bench.path.stat().st_mode) == 0o660
+    with pytest.raises(StartupError, match="another process listens"):
+        async with listening(bench.intake, bench.path):
+            pass
+    file = tmp_path / "file"
+    file.write_text("precious")
+    with pytest.raises(StartupError, match="not a socket"):
+        async with listening(bench.intake, file):
+            pass
+    assert file.read_text() == "precious"
+    stale = tmp_path / "stale.sock"
+    async with listening(bench.intake, stale):
+        (tmp_path / "kept").hardlink_to(stale)
+    (tmp_path / "kept").rename(stale)
+    async with listening(bench.intake, stale):
+        assert stale.is_socket()
+    assert not stale.exists()
+    with pytest.raises(StartupError, match="too long"):
+        async with listening(bench.intake, tmp_path / ("x" * 120)):
+            pass
