@@ -1,24 +1,23 @@
 """Wires one gateway worker: journal → outbox, upstream → invoker, and the HTTP routes on top of them."""
 
-import asyncio
-import contextlib
 from collections.abc import AsyncIterator
 
 from aiohttp import web
 
+from invoker.durability import GroupSync
 from invoker.forward import SIDECAR_URL, sidecar_session
 from invoker.health import READINESS, Readiness
 from invoker.invocation import Invoker
-from invoker.journal import MemoryJournal
+from invoker.journal import Bound, Journal
 from invoker.models import Models
 from invoker.outbox import Outbox
+from invoker.report import worker_report
 from invoker.routes import INVOKER, MAX_BODY_BYTES, REJECTED, setup_routes
 from invoker.settings import InvokerSettings
+from invoker.shipping import adopting, shipping
 from invoker.upstream import AiohttpUpstream
 from shared.clock import SystemClock
 from shared.errors import problem_middleware
-
-OUTBOX = web.AppKey("outbox", Outbox)
 
 
 def make_app(settings: InvokerSettings, models: Models) -> web.Application:
@@ -26,23 +25,23 @@ def make_app(settings: InvokerSettings, models: Models) -> web.Application:
     app = web.Application(middlewares=[problem_middleware], client_max_size=settings.max_body_bytes)
     app[SIDECAR_URL] = settings.sidecar_url
     app[MAX_BODY_BYTES] = settings.max_body_bytes
-    app[REJECTED] = {}
+    rejected: dict[str, int] = {}
+    app[REJECTED] = rejected
 
     async def domain(app: web.Application) -> AsyncIterator[None]:
         clock = SystemClock()
-        journal = MemoryJournal()
+        synced = settings.durability == "power"
+        bound = Bound(settings.journal_dir, settings.journal_max_bytes, settings.workers)
+        journal = Journal.create(bound, clock, synced=synced)
+        durable = GroupSync(journal).wait if synced else None
         upstream = AiohttpUpstream(settings.max_answer_bytes)
-        invoker = Invoker(models, upstream, journal, clock, settings.max_in_flight)
-        counters = {"invoker_requests_rejected_total": app[REJECTED]}
-        outbox = Outbox(journal, invoker.in_flight, counters, models.names, settings.sidecar_socket, clock)
+        invoker = Invoker(models, upstream, journal, clock, settings.max_in_flight, durable)
+        report = worker_report(journal, invoker.in_flight, rejected)
+        outbox = Outbox(journal, settings.sidecar_socket, clock, report, models.names)
         app[INVOKER] = invoker
-        app[OUTBOX] = outbox
-        app[READINESS] = lambda: _readiness(invoker, outbox)
-        shipping = asyncio.create_task(outbox.run(), name="outbox")
-        yield
-        shipping.cancel()
-        with contextlib.suppress(asyncio.CancelledError):
-            await shipping
+        app[READINESS] = lambda: _readiness(invoker, outbox, journal)
+        async with shipping(outbox, journal), adopting(bound, settings.sidecar_socket, clock):
+            yield
         await upstream.close()
 
     app.cleanup_ctx.append(domain)
@@ -51,10 +50,13 @@ def make_app(settings: InvokerSettings, models: Models) -> web.Application:
     return app
 
 
-def _readiness(invoker: Invoker, outbox: Outbox) -> Readiness:
+def _readiness(invoker: Invoker, outbox: Outbox, journal: Journal) -> Readiness:
     if invoker.draining:
         return Readiness("not_ready", ["draining: the gateway is shutting down"])
     reasons = []
     if not outbox.connected:
-        reasons.append(f"the sidecar is not connected; {outbox.records_waiting} records wait for it")
+        reasons.append(f"the sidecar is not connected; {journal.records_waiting} records wait for it")
+    if journal.full is not None:
+        dropped = sum(journal.dropped.values())
+        reasons.append(f"{journal.full}: the journal has no space for more; {dropped} records were dropped")
     return Readiness("degraded" if reasons else "ready", reasons)

@@ -10,6 +10,7 @@ from yarl import URL
 SIDECAR_URL = web.AppKey("sidecar_url", str)
 SIDECAR_SESSION = web.AppKey("sidecar_session", aiohttp.ClientSession)
 
+SIDECAR_UNREACHABLE = "urn:problem:sidecar-unreachable"
 TIMEOUT = aiohttp.ClientTimeout(total=None, sock_connect=2.0, sock_read=30.0)
 PASSED_ON_REQUEST = ("Accept", "Accept-Encoding", "If-None-Match", "Range")
 KEPT_BY_CONNECTION = frozenset(
@@ -28,16 +29,19 @@ async def sidecar_session(app: web.Application) -> AsyncIterator[None]:
 
 async def forward_to_sidecar(request: web.Request) -> web.StreamResponse:
     """The sidecar's answer to the same path and query; 502 if it gives none."""
-    url = URL(request.app[SIDECAR_URL].rstrip("/") + request.raw_path, encoded=True)
+    if any(segment in (".", "..") for segment in request.path.split("/")):
+        raise web.HTTPNotFound  # whoever resolves the dots would leave /metrics
+    # `rel_url`, because `raw_path` may be a whole URL with a host of the caller's choice.
+    url = URL(request.app[SIDECAR_URL].rstrip("/") + request.rel_url.raw_path_qs, encoded=True)
     headers = {name: request.headers[name] for name in PASSED_ON_REQUEST if name in request.headers}
     headers.setdefault("Accept-Encoding", "identity")
+    session = request.app[SIDECAR_SESSION]
     try:
-        async with request.app[SIDECAR_SESSION].request(
-            request.method, url, headers=headers, allow_redirects=False
-        ) as answer:
-            return await _pass_on(request, answer)
-    except (aiohttp.ClientConnectionError, TimeoutError) as error:
-        raise Problem("Bad Gateway", "sidecar-unreachable", f"The sidecar gave no answer: {error}", 502) from None
+        answer = await session.request(request.method, url, headers=headers, allow_redirects=False)
+    except (aiohttp.ClientError, TimeoutError) as error:
+        raise Problem("Bad Gateway", SIDECAR_UNREACHABLE, f"The sidecar gave no answer: {error}", 502) from None
+    async with answer:
+        return await _pass_on(request, answer)
 
 
 async def _pass_on(request: web.Request, answer: aiohttp.ClientResponse) -> web.StreamResponse:

@@ -31,6 +31,7 @@ class InFlight:
         changed = [self._changed.pop() for _ in range(min(limit, len(self._changed)))]
         return {model_id: self._counts.get(model_id, 0) for model_id in changed}
 
-    def all(self) -> None:
-        """Hand out every count again: the receiver is a new one."""
-        self._changed = set(self._counts)
+    def all(self) -> dict[str, int]:
+        """Every count that is not 0, for a receiver that knows none; older changes are done with."""
+        self._changed.clear()
+        return dict(self._counts)

@@ -2,11 +2,13 @@
 
 import asyncio
 import contextlib
+from collections.abc import Awaitable, Callable
+from typing import Protocol
 
 import msgspec
 
 from invoker.in_flight import InFlight
-from invoker.journal import Journal
+from invoker.journal import NO_CALL, Begun
 from invoker.models import Model, Models
 from invoker.protocols.worklet import NULL, Call, InvalidAnswerError, InvokeAnswer, decode_answer
 from invoker.upstream import ConnectError, Upstream, UpstreamError
@@ -24,8 +26,21 @@ HTTP_STATUS = {
     ErrorType.DRAINING: 503,
 }
 ERROR_BODY_CHARS = 512
+CALLER_GONE = "the caller closed the connection before the answer"
 
 log = logs.get("invocation")
+
+
+class Recorder(Protocol):
+    """Where records go. Neither method blocks or raises."""
+
+    def begin(self, begun: Begun) -> int:
+        """Mark a call as sent upstream; its number, for `append`."""
+        ...
+
+    def append(self, record: Record, call: int = NO_CALL) -> None:
+        """Keep the record of a call that ended. When this returns, it outlives the process."""
+        ...
 
 
 class UnknownModelError(Exception):
@@ -36,7 +51,16 @@ class Invoker:
     """Makes the calls of one worker. Each `invoke` appends exactly one record before it returns or is
     cancelled, except when it raises `UnknownModelError`."""
 
-    def __init__(self, models: Models, upstream: Upstream, journal: Journal, clock: Clock, max_in_flight: int) -> None:
+    def __init__(
+        self,
+        models: Models,
+        upstream: Upstream,
+        journal: Recorder,
+        clock: Clock,
+        max_in_flight: int,
+        durable: Callable[[], Awaitable[None]] | None = None,
+    ) -> None:
+        """`durable`: what a reply waits for after its record is appended, if it waits for anything."""
         self.in_flight = InFlight()
         self.draining = False
         self._models = models
@@ -44,6 +68,7 @@ class Invoker:
         self._journal = journal
         self._clock = clock
         self._max_in_flight = max_in_flight
+        self._durable = durable
         self._tasks: set[asyncio.Task[object]] = set()
         self._ended_by_drain: frozenset[asyncio.Task[object]] = frozenset()
         self._idle = asyncio.Event()
@@ -55,29 +80,35 @@ class Invoker:
         model = self._models.find(call.model_id)
         if model is None:
             raise UnknownModelError(call.model_id)
-        output, output_size = NULL, 0
+        output, output_size, latency_us, number = NULL, 0, -1, NO_CALL
         error_type: ErrorType | None = None
         error_log = ""
+        gone: asyncio.CancelledError | None = None
         try:
             self._admit(call, model)
-            output, output_size = await self._forward(call, model)
+            number = self._journal.begin(Begun(call.model_id, timestamp_us, call.input_size))
+            status, body = await self._forward(call, model)
+            latency_us = self._clock.monotonic_us() - started_us
+            output, output_size = _interpret(status, body)
         except UpstreamError as error:
             error_type, error_log = error.error_type, clip_error_log(str(error))
-        except asyncio.CancelledError:
-            if not self._aborted():
-                latency_us = self._clock.monotonic_us() - started_us
-                error_log = "the caller closed the connection before the answer"
-                self._record(call, timestamp_us, latency_us, ErrorType.CLIENT_DISCONNECTED, error_log)
-                raise
-            error_type = ErrorType.DRAINING
-            error_log = "the gateway shut down before the upstream answered"
+        except asyncio.CancelledError as error:
+            if self._ended_by_us():
+                error_type, error_log = ErrorType.DRAINING, "the gateway shut down before the upstream answered"
+            else:
+                error_type, error_log, gone = ErrorType.CLIENT_DISCONNECTED, CALLER_GONE, error
         except Exception as error:
             log.exception("invocation.gateway_error", model_id=call.model_id)
             error_type, error_log = ErrorType.INVALID_RESPONSE, clip_error_log(f"gateway error: {error!r}")
-        latency_us = self._clock.monotonic_us() - started_us
-        self._record(call, timestamp_us, latency_us, error_type, error_log, output_size)
-        answer = InvokeAnswer(output, error_type is None, latency_us / 1000, error_log)
-        return HTTP_STATUS[error_type], answer
+        if latency_us < 0:
+            latency_us = self._clock.monotonic_us() - started_us
+        record = Record(call.model_id, timestamp_us, latency_us, error_type, error_log, call.input_size, output_size)
+        self._journal.append(record, number)
+        if gone is not None:
+            raise gone
+        if self._durable is not None:
+            await self._durable()
+        return HTTP_STATUS[error_type], InvokeAnswer(output, error_type is None, latency_us / 1000, error_log)
 
     def _admit(self, call: Call, model: Model) -> None:
         if self.draining:
@@ -88,15 +119,15 @@ class Invoker:
         if limit is not None and self.in_flight.count(call.model_id) >= limit:
             raise UpstreamError(ErrorType.OVERLOADED, f"{limit} calls of this model are in flight, its limit")
 
-    async def _forward(self, call: Call, model: Model) -> tuple[msgspec.Raw, int]:
+    async def _forward(self, call: Call, model: Model) -> tuple[int, bytes]:
+        """HTTP status and body of the upstream's answer, within the model's timeout."""
         task = asyncio.current_task()
         assert task is not None
         self._tasks.add(task)
         self.in_flight.enter(call.model_id)
         try:
             async with asyncio.timeout(model.timeout_s):
-                status, body = await self._post(call, model)
-            return _interpret(status, body)
+                return await self._post(call, model)
         except TimeoutError:
             message = f"upstream gave no answer within {model.timeout_s:g} s"
             raise UpstreamError(ErrorType.TIMEOUT, message) from None
@@ -112,20 +143,7 @@ class Invoker:
                 return await self._upstream.post(model.upstream_url, call.body)
         return await self._upstream.post(model.upstream_url, call.body)
 
-    def _record(
-        self,
-        call: Call,
-        timestamp_us: int,
-        latency_us: int,
-        error_type: ErrorType | None,
-        error_log: str,
-        output_size: int = 0,
-    ) -> None:
-        self._journal.append(
-            Record(call.model_id, timestamp_us, latency_us, error_type, error_log, call.input_size, output_size)
-        )
-
-    def _aborted(self) -> bool:
+    def _ended_by_us(self) -> bool:
         """Whether a cancelled call was ended by `drain` and may still answer its caller."""
         task = asyncio.current_task()
         if task is None or task not in self._ended_by_drain:

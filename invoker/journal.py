@@ -1,83 +1,395 @@
-"""A producer's records, from the moment they are appended until the sidecar has them."""
+"""A producer's records, from the moment they are appended until the sidecar has them.
 
+Each worker life is a producer: a directory named by its id, locked while it lives, with segments in it.
+An entry is in a mapped file before the reply is written, so it outlives the process. See `recovery` for
+what happens to a directory whose owner has died.
+"""
+
+import asyncio
+import contextlib
+import errno
+import fcntl
+import os
 import secrets
 from collections import deque
 from collections.abc import Callable
-from typing import Protocol
+from pathlib import Path
+from typing import Literal
 
+import msgspec
+
+from invoker.segment import BEGIN, END, ENTRY_BYTES, MIN_SEGMENT_BYTES, RECORD, Segment
 from shared import logs
-from shared.record import Record
+from shared.clock import Clock
+from shared.record import ModelId, Record
+from shared.settings import StartupError
 from shared.wire import encode_record
 
-MAX_MEMORY_BYTES = 256 * 1024 * 1024
+LOCK_FILE = "lock"
+REMOVED_PREFIX = ".old-"
+MAX_SEGMENT_BYTES = 4 * 1024 * 1024
+MAX_SPARES = 2
+RETRY_FULL_US = 100_000
+NO_CALL = 0
+
+DropReason = Literal["journal_full", "disk_full"]
+DROP_REASONS: tuple[DropReason, DropReason] = ("journal_full", "disk_full")
 
 log = logs.get("journal")
 
 
-class Journal(Protocol):
-    """Keeps what is not acknowledged, in the order of its sequence, which starts at 1 and has no gaps.
-    `on_append` is called after each append."""
+class Begun(msgspec.Struct, frozen=True, array_like=True):
+    """What a begin mark holds of its call, so that it can be accounted for if its worker dies."""
 
-    producer_id: str
-    next_sequence: int
-    first_sequence: int
-    dropped: dict[str, int]
-    on_append: Callable[[], object]
-
-    @property
-    def bytes_waiting(self) -> int: ...
-
-    def append(self, record: Record) -> None:
-        """Keep the record under the next sequence; past the bound it is dropped and counted by reason."""
-        ...
-
-    def read(self, first_sequence: int, max_records: int, max_bytes: int) -> list[bytes]:
-        """Encoded records from `first_sequence` on, at least one if there is one."""
-        ...
-
-    def trim(self, committed: int) -> None:
-        """Forget all up to and including this sequence."""
-        ...
+    model_id: ModelId
+    timestamp_us: int
+    input_size: int
 
 
-class MemoryJournal:
-    """Implements `Journal` in bounded memory: what waits is lost with the process."""
+class Bound:
+    """The space that all journals of one directory may take together, and how it is cut into segments."""
 
-    def __init__(self, max_bytes: int = MAX_MEMORY_BYTES) -> None:
-        self.producer_id = secrets.token_hex(16)
+    def __init__(self, root: Path, max_bytes: int, workers: int) -> None:
+        self.root = root
+        self.max_bytes = max_bytes
+        self.segment_bytes = max(min(max_bytes // (4 * workers), MAX_SEGMENT_BYTES), MIN_SEGMENT_BYTES)
+
+    def allocate(self, path: Path) -> Segment:
+        """A new segment within the bound; `OSError` with EDQUOT beyond it, ENOSPC on a full disk."""
+        descriptor = os.open(self.root / LOCK_FILE, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o640)
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX)  # two workers must not both take the last free segment
+            if self.used_bytes() + self.segment_bytes > self.max_bytes:
+                raise OSError(errno.EDQUOT, "the journal's bound is reached")
+            return Segment.allocate(path, self.segment_bytes)
+        finally:
+            os.close(descriptor)
+
+    def used_bytes(self) -> int:
+        """Bytes that the segments of all producers take on disk."""
+        total = 0
+        for directory in self.root.iterdir():
+            with contextlib.suppress(FileNotFoundError, NotADirectoryError):  # removed meanwhile; no journal
+                total += sum(path.stat().st_size for path in directory.iterdir())
+        return total
+
+
+class Journal:
+    """One producer's journal: appended to by the calls, read and trimmed by the outbox, on one event loop.
+
+    Sequences start at 1 and have no gaps. `on_append` is called after each append. Past the bound, or on
+    a full disk, records are dropped and counted in `dropped` by reason.
+    """
+
+    def __init__(self, directory: Path, lock: int, bound: Bound, clock: Clock, *, synced: bool = False) -> None:
+        """`synced`: files and directories are synced as they come and go, so that `duplicate_file` has all
+        that a loss of power could take."""
+        self.directory = directory
+        self.producer_id = directory.name
         self.next_sequence = 1
         self.first_sequence = 1
         self.dropped: dict[str, int] = {}
-        self.on_append: Callable[[], object] = lambda: None
-        self._records: deque[bytes] = deque()
-        self._bytes = 0
-        self._max_bytes = max_bytes
+        self.full: str | None = None
+        self.on_append: Callable[[], object] = _nothing
+        self._lock = lock
+        self._bound = bound
+        self._clock = clock
+        self._synced = synced
+        self._segments: deque[Segment] = deque()
+        self._spares: list[Segment] = []
+        self._preparing = False
+        self._last_call = NO_CALL
+        self._open: dict[int, tuple[int, bytes]] = {}  # call → (serial of the segment of its mark, mark)
+        self._reserved = 0  # bytes kept free in the active segment, to carry and to end each open call
+        self._reading: Segment | None = None
+        self._read_position = (0, 0)  # (sequence, offset) in `_reading`
+        self._retry_full_us = 0
+
+    @classmethod
+    def create(cls, bound: Bound, clock: Clock, *, synced: bool = False) -> "Journal":
+        """A new producer's journal; `StartupError` if the directory can't be written."""
+        producer_id = secrets.token_hex(16)
+        hidden = bound.root / f".new-{producer_id}"
+        try:
+            bound.root.mkdir(parents=True, exist_ok=True)
+            hidden.mkdir()
+            lock = lock_directory(hidden)
+            assert lock is not None
+            directory = hidden.rename(bound.root / producer_id)  # seen by others only once it is locked
+        except OSError as error:
+            message = f"INVOKER_JOURNAL_DIR: {str(bound.root)!r} can't be written: {error.strerror}"
+            raise StartupError(message) from None
+        if synced:
+            sync_directory(bound.root)
+        journal = cls(directory, lock, bound, clock, synced=synced)
+        journal._rotate()
+        return journal
 
     @property
-    def bytes_waiting(self) -> int:
-        return self._bytes
+    def records_waiting(self) -> int:
+        return self.next_sequence - self.first_sequence
 
-    def append(self, record: Record) -> None:
-        encoded = encode_record(record)
-        if self._bytes + len(encoded) > self._max_bytes:
-            self.dropped["journal_full"] = self.dropped.get("journal_full", 0) + 1
+    @property
+    def bytes_used(self) -> int:
+        return sum(segment.size for segment in self._segments) + sum(spare.size for spare in self._spares)
+
+    @property
+    def is_unused(self) -> bool:
+        """Whether there never was anything in it to tell of."""
+        return self.next_sequence == 1 and not self._open and not any(self.dropped.values())
+
+    # What calls do.
+
+    def begin(self, begun: Begun) -> int:
+        """Mark that a call is sent upstream; the call's number for `append`, `NO_CALL` if there is no room."""
+        call = self._last_call + 1
+        payload = msgspec.msgpack.encode(begun)
+        reserved = self._reserved + _reserve(payload)
+        # Beyond half a segment of open calls, a call goes without a mark.
+        if reserved * 2 > self._bound.segment_bytes or not self._add(BEGIN, call, 0, payload, reserved):
+            return NO_CALL
+        self._last_call = call
+        self._reserved = reserved
+        self._open[call] = (self._segments[-1].serial, payload)
+        return call
+
+    def append(self, record: Record, call: int = NO_CALL) -> None:
+        """Keep the record under the next sequence, and end its call."""
+        kept = self._add(RECORD, call, self.next_sequence, encode_record(record), self._reserved)
+        if kept:
+            self.next_sequence += 1
+        mark = self._open.pop(call, None)
+        if mark is not None:
+            self._reserved -= _reserve(mark[1])
+        if kept:
+            self.on_append()
             return
-        self._records.append(encoded)
-        self._bytes += len(encoded)
-        self.next_sequence += 1
-        self.on_append()
+        self._drop()
+        if mark is not None:
+            # Room for this is kept free: an unended call would be taken for one that died.
+            self._segments[-1].add(END, call, 0, b"")
 
-    def read(self, first_sequence: int, max_records: int, max_bytes: int) -> list[bytes]:
+    def _add(self, kind: int, call: int, sequence: int, payload: bytes, reserved: int) -> bool:
+        """Write an entry, leaving so many bytes free behind it; False if there is no space for it."""
+        needed = ENTRY_BYTES + len(payload) + reserved
+        active = self._segments[-1] if self._segments else None
+        if active is None or active.position + needed > active.size:
+            if not self._rotate():
+                return False
+            active = self._segments[-1]
+        active.add(kind, call, sequence, payload)
+        if active.position * 2 > active.size and not self._spares:
+            self._prepare_spare()
+        return True
+
+    def _drop(self) -> None:
+        reason = self.full or "journal_full"
+        self.dropped[reason] = self.dropped.get(reason, 0) + 1
+        if self._segments:
+            journal_full, disk_full = (self.dropped.get(reason, 0) for reason in DROP_REASONS)
+            self._segments[-1].set_dropped((journal_full, disk_full))
+
+    # What the outbox does.
+
+    def read(self, sequence: int, max_records: int, max_bytes: int) -> tuple[int, list[bytes]]:
+        """Encoded records from a sequence on, at least one if there is one, and the first one's sequence:
+        a later one than asked for if the journal has a hole there."""
         found: list[bytes] = []
-        for index in range(first_sequence - self.first_sequence, len(self._records)):
-            encoded = self._records[index]
-            max_bytes -= len(encoded)
-            if found and (max_bytes < 0 or len(found) >= max_records):
+        first = sequence
+        while sequence < self.next_sequence and (segment := self._segment_with(sequence)) is not None:
+            at, offset = self._read_position
+            for entry in segment.entries(offset if at == sequence else segment.offset_before(sequence)):
+                if entry.kind != RECORD or entry.sequence < sequence:
+                    continue
+                if not found:
+                    first = entry.sequence
+                elif entry.sequence != sequence:
+                    return first, found
+                found.append(entry.payload)
+                max_bytes -= len(entry.payload)
+                sequence = entry.sequence + 1
+                self._read_position = (sequence, entry.end)
+                if max_bytes <= 0 or len(found) >= max_records:
+                    return first, found
+            # No more records in this segment: go on in the next one, unless that leaves a hole.
+            following = self._following(segment)
+            if following is None or (found and following.first_sequence > sequence):
                 break
-            found.append(encoded)
-        return found
+            sequence = max(sequence, following.first_sequence)
+        return first, found
+
+    def settle(self, committed: int) -> None:
+        """Take over what the sidecar has committed, at the beginning of a connection."""
+        self.trim(committed)
 
     def trim(self, committed: int) -> None:
-        while self.first_sequence <= committed and self._records:
-            self._bytes -= len(self._records.popleft())
-            self.first_sequence += 1
+        """Forget all up to and including this sequence, and use its segments again."""
+        self.first_sequence = max(self.first_sequence, committed + 1)
+        self.next_sequence = max(self.next_sequence, self.first_sequence)
+        while len(self._segments) > 1 and self._segments[1].first_sequence <= self.first_sequence:
+            self._carry_marks(self._segments[0].serial)
+            self._recycle(self._segments.popleft())
+
+    def duplicate_file(self) -> int:
+        """A descriptor, to be synced and closed, of the file that holds what was appended last."""
+        if not self._segments:
+            raise OSError(errno.ENOSPC, "there is no journal to sync")
+        return os.dup(self._segments[-1].file)
+
+    def close(self) -> None:
+        """Leave the directory as it is, for whoever adopts it."""
+        for segment in (*self._segments, *self._spares):
+            segment.unmap()
+        os.close(self._lock)
+
+    def remove(self) -> None:
+        """Remove a directory in which nothing waits. Once renamed, nobody takes it for a journal."""
+        hidden = self.directory.rename(self._bound.root / f"{REMOVED_PREFIX}{self.producer_id}")
+        sync_directory(self._bound.root)
+        self.close()
+        remove_hidden(hidden)
+
+    # Segments.
+
+    def _segment_with(self, sequence: int) -> Segment | None:
+        """The segment that a sequence is in or would be in, mapped; of those read, only one stays mapped."""
+        segment = next((s for s in reversed(self._segments) if s.first_sequence <= sequence), None)
+        if segment is None and self._segments:
+            segment = self._segments[0]
+        if segment is not self._reading:
+            if self._reading is not None and self._reading is not self._segments[-1]:
+                self._reading.unmap()
+            self._reading = segment
+            self._read_position = (0, 0)
+            if segment is not None:
+                segment.map()
+        return segment
+
+    def _following(self, segment: Segment) -> Segment | None:
+        return next((s for s in self._segments if s.serial > segment.serial), None)
+
+    def _rotate(self) -> bool:
+        """Go on in another segment; False if there is none to be had, which is tried again after a while."""
+        if not self._spares:
+            if self.full is not None and self._clock.monotonic_us() < self._retry_full_us:
+                return False
+            try:
+                self._spares.append(self._bound.allocate(self._spare_path()))
+            except OSError as error:
+                self._note_full(error)
+                return False
+        old = self._segments[-1] if self._segments else None
+        segment = self._spares.pop()
+        journal_full, disk_full = (self.dropped.get(reason, 0) for reason in DROP_REASONS)
+        serial = old.serial + 1 if old else 1
+        segment.activate(self.directory, serial, self.next_sequence, (journal_full, disk_full))
+        self._segments.append(segment)
+        if self._synced:
+            sync_directory(self.directory)
+            if old is not None:
+                os.fdatasync(old.file)
+        if old is not None and old is not self._reading:
+            old.unmap()
+        if self.full is not None:
+            log.info("journal.space_again", producer=self.producer_id, dropped=self.dropped)
+            self.full = None
+        return True
+
+    def _carry_marks(self, serial: int) -> None:
+        """Write the marks of open calls that stand in a segment to be used again anew, into the room that
+        is kept for them: each call is carried at most once per active segment."""
+        active = self._segments[-1]
+        for call, (marked_in, payload) in self._open.items():
+            if marked_in <= serial:
+                active.add(BEGIN, call, 0, payload)
+                self._open[call] = (active.serial, payload)
+
+    def _recycle(self, segment: Segment) -> None:
+        if segment is self._reading:
+            self._reading = None
+        if len(self._spares) < MAX_SPARES and self.full is None and segment.size == self._bound.segment_bytes:
+            segment.map()
+            spare = self._spare_path()
+            segment.path.rename(spare)
+            segment.path = spare
+            self._spares.append(segment)
+        else:
+            segment.remove()
+        self._retry_full_us = 0
+
+    def _prepare_spare(self) -> None:
+        """Allocate the next segment on another thread before it is needed: it can take milliseconds."""
+        if self._preparing or self.full is not None:
+            return
+        try:
+            loop = asyncio.get_running_loop()
+        except RuntimeError:
+            return
+        self._preparing = True
+        path = self._spare_path()
+
+        def allocate() -> None:
+            try:
+                segment = self._bound.allocate(path)
+            except OSError:
+                loop.call_soon_threadsafe(keep, None)  # told when the space is really needed
+            else:
+                loop.call_soon_threadsafe(keep, segment)
+
+        def keep(segment: Segment | None) -> None:
+            self._preparing = False
+            if segment is not None:
+                self._spares.append(segment)
+
+        loop.run_in_executor(None, allocate)
+
+    def _spare_path(self) -> Path:
+        return self.directory / f"{secrets.token_hex(8)}.spare"
+
+    def _note_full(self, error: OSError) -> None:
+        reason: DropReason = "journal_full" if error.errno == errno.EDQUOT else "disk_full"
+        self._retry_full_us = self._clock.monotonic_us() + RETRY_FULL_US
+        if self.full != reason:
+            log.error("journal.full", reason=reason, detail=error.strerror, records_waiting=self.records_waiting)
+            self.full = reason
+
+
+def lock_directory(directory: Path) -> int | None:
+    """Hold a producer's directory: the lock's descriptor, or None if its owner lives or it is gone."""
+    path = directory / LOCK_FILE
+    try:
+        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o640)
+    except FileNotFoundError:
+        return None
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        if path.stat().st_ino == os.fstat(descriptor).st_ino:
+            return descriptor
+    except (BlockingIOError, FileNotFoundError):
+        pass
+    os.close(descriptor)
+    return None
+
+
+def remove_hidden(directory: Path) -> None:
+    """Remove a directory that was renamed to be no journal any more."""
+    for path in directory.iterdir():
+        path.unlink(missing_ok=True)
+    directory.rmdir()
+
+
+def sync_directory(directory: Path) -> None:
+    descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def _reserve(mark: bytes) -> int:
+    """Bytes to keep free for an open call: to write its mark again, and to end it."""
+    return len(mark) + 2 * ENTRY_BYTES
+
+
+def _nothing() -> None:
+    pass

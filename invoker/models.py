@@ -2,14 +2,13 @@
 
 import tomllib
 from typing import Annotated, Literal
-from urllib.parse import urlsplit
 
 import msgspec
 from msgspec import Meta
 
 from invoker.settings import InvokerSettings
 from shared.record import check_model_id
-from shared.settings import StartupError
+from shared.settings import StartupError, is_http_url
 
 Seconds = Annotated[float, Meta(gt=0, le=86_400)]
 
@@ -74,8 +73,8 @@ def _model(settings: InvokerSettings, model_id: str, table: object) -> Model:
     try:
         parsed = msgspec.convert(table, ModelTable)
     except msgspec.ValidationError as error:
-        raise StartupError(f"{where}: {error}") from None
-    if urlsplit(parsed.upstream).scheme not in ("http", "https") or not urlsplit(parsed.upstream).hostname:
+        raise StartupError(f"{where}: {_explain(error, table)}") from None
+    if not is_http_url(parsed.upstream):
         raise StartupError(f"{where}: upstream: {parsed.upstream!r} is not an absolute http:// or https:// URL")
     return Model(
         upstream_url=parsed.upstream,
@@ -83,3 +82,14 @@ def _model(settings: InvokerSettings, model_id: str, table: object) -> Model:
         retries=parsed.retries,
         max_in_flight=parsed.limits.max_in_flight,
     )
+
+
+def _explain(error: msgspec.ValidationError, table: object) -> str:
+    """msgspec's reason, with the key first and the value that it leaves out."""
+    if isinstance(table, dict) and any(isinstance(value, dict) for key, value in table.items() if key != "limits"):
+        return f'{error}; a model id with a dot in it is written in quotes: ["gpt-3.5"]'
+    reason, _, path = str(error).partition(" - at `$.")
+    value: object = table
+    for key in filter(None, path.rstrip("`").split(".")):
+        value = value.get(key) if isinstance(value, dict) else None
+    return f"{path.rstrip('`')}: {reason}, is {value!r:.80}" if path else f"{reason}, is {value!r:.80}"

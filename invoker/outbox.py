@@ -1,12 +1,11 @@
-"""Ships a journal's records to the sidecar: batches, acknowledgements, reconnects. Callers never wait for it."""
+"""Ships a journal's records to the sidecar: batches, acknowledgements, reconnects. No caller waits for it."""
 
 import asyncio
 import contextlib
 import random
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 
-from invoker.in_flight import InFlight
 from invoker.journal import Journal
 from shared import logs
 from shared.clock import Clock
@@ -14,6 +13,7 @@ from shared.wire import (
     MAX_MODELS,
     PROTOCOL_VERSION,
     Ack,
+    Bye,
     FrameError,
     FrameReader,
     Hello,
@@ -31,14 +31,16 @@ BATCH_BYTES = 256 * 1024
 LINGER_S = 0.005
 """How long records gather before a batch is sent."""
 WINDOW_RECORDS = 8192
-"""Records sent and not acknowledged: what a frozen sidecar can hold in the socket's buffer."""
+"""Records sent and not acknowledged: what a frozen sidecar leaves in our buffers, and in the socket's."""
 REPORT_INTERVAL_S = 0.1
 RECONNECT_FIRST_S, RECONNECT_LAST_S = 0.05, 1.0
 WELCOME_TIMEOUT_S = 5.0
-
-Counters = dict[str, dict[str, int]]
+BYE_TIMEOUT_S = 2.0
 
 log = logs.get("outbox")
+
+ReportSource = Callable[[bool], Report]
+"""The worker's own numbers: all of them if True, else what calls in flight changed since the last time."""
 
 
 class RefusedError(Exception):
@@ -46,34 +48,30 @@ class RefusedError(Exception):
 
 
 class Outbox:
-    """One worker's way to the sidecar. `run` never ends by itself; cancel it."""
+    """One producer's way to the sidecar. `run` ends when `finish` was asked for and nothing is left: then
+    the journal is removed and the sidecar told so. Otherwise cancel it; what waits stays in the journal."""
 
     def __init__(
         self,
         journal: Journal,
-        in_flight: InFlight,
-        counters: Counters,
-        models: list[str],
         socket_path: Path,
         clock: Clock,
+        report: ReportSource,
+        models: list[str],
+        *,
+        finishing: bool = False,
     ) -> None:
         self.connected = False
+        self.finished = False
         self._journal = journal
-        self._in_flight = in_flight
-        self._counters = counters
-        self._models = models[:MAX_MODELS]
         self._socket_path = socket_path
         self._clock = clock
+        self._report = report
+        self._models = models[:MAX_MODELS]
         self._wake = asyncio.Event()
-        self._empty = asyncio.Event()
         self._next_to_send = 1
-        self._reported: Counters = {}
-        self._gauges: dict[str, float] = {}
+        self._finishing = finishing
         journal.on_append = self._wake.set
-
-    @property
-    def records_waiting(self) -> int:
-        return self._journal.next_sequence - self._journal.first_sequence
 
     async def run(self) -> None:
         """Connect, ship until the connection ends, and again."""
@@ -83,101 +81,106 @@ class Outbox:
             try:
                 await self._session()
                 reason = "the sidecar closed the connection"
-            except (OSError, FrameError, RefusedError, TimeoutError) as error:
+            except (OSError, FrameError, RefusedError) as error:
                 reason = str(error) or type(error).__name__
+            if self.finished:
+                return
             if self.connected or retry_s == RECONNECT_FIRST_S:
-                log.warning("outbox.disconnected", reason=reason, records_waiting=self.records_waiting)
+                log.warning("outbox.disconnected", reason=reason, records_waiting=self._journal.records_waiting)
             self.connected = False
-            if self._clock.monotonic_us() - started_us > 1_000_000:
+            if self._clock.monotonic_us() - started_us > RECONNECT_LAST_S * 1_000_000:
                 retry_s = RECONNECT_FIRST_S
             await asyncio.sleep(retry_s * random.uniform(0.5, 1.0))
             retry_s = min(retry_s * 2, RECONNECT_LAST_S)
 
-    async def drain(self, seconds: float) -> bool:
-        """Wait until all records are acknowledged, at most so long; whether they are."""
-        self._empty.clear()
-        if self.records_waiting and self.connected:
-            with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(self._empty.wait(), seconds)
-        return self.records_waiting == 0
+    def finish(self) -> None:
+        """Nothing more will be appended: end as soon as all is acknowledged."""
+        self._finishing = True
+        self._wake.set()
 
     async def _session(self) -> None:
+        """One connection, from hello to its end."""
         reader, writer = await asyncio.open_unix_connection(self._socket_path)
         try:
             frames = _frames(reader)
-            hello = Hello(PROTOCOL_VERSION, self._journal.producer_id, self._journal.first_sequence, self._models)
-            writer.write(encode(hello))
-            async with asyncio.timeout(WELCOME_TIMEOUT_S):
-                welcome = await anext(frames, None)
-            if not isinstance(welcome, Welcome):
-                raise RefusedError(getattr(welcome, "reason", "no welcome from the sidecar"))
-            self._begin(welcome)
-            async with asyncio.TaskGroup() as group:
-                senders = [group.create_task(self._send(writer)), group.create_task(self._report(writer))]
-                await self._receive(frames)
-                for sender in senders:
-                    sender.cancel()
-        except* RefusedError as refused:
-            raise refused.exceptions[0] from None
-        except* (OSError, FrameError, TimeoutError) as failed:
-            raise failed.exceptions[0] from None
+            await self._greet(frames, writer)
+            tasks = [
+                asyncio.create_task(self._receive(frames)),
+                asyncio.create_task(self._send(writer)),
+                asyncio.create_task(self._send_reports(writer)),
+            ]
+            try:
+                done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+            finally:
+                for task in tasks:
+                    task.cancel()
+                await asyncio.gather(*tasks, return_exceptions=True)
+            for task in done:
+                task.result()
         finally:
             writer.close()
+            with contextlib.suppress(OSError):
+                await writer.wait_closed()
 
-    def _begin(self, welcome: Welcome) -> None:
-        self._journal.trim(welcome.committed)
-        self._next_to_send = max(welcome.committed + 1, self._journal.first_sequence)
-        self._in_flight.all()
-        self._reported, self._gauges = {}, {}
+    async def _greet(self, frames: AsyncIterator[ToProducer], writer: asyncio.StreamWriter) -> None:
+        journal = self._journal
+        writer.write(encode(Hello(PROTOCOL_VERSION, journal.producer_id, journal.first_sequence, self._models)))
+        async with asyncio.timeout(WELCOME_TIMEOUT_S):
+            welcome = await anext(frames, None)
+        if not isinstance(welcome, Welcome):
+            raise RefusedError(getattr(welcome, "reason", "no welcome from the sidecar"))
+        journal.settle(welcome.committed)
+        self._next_to_send = journal.first_sequence
         self._wake.set()
         self.connected = True
-        log.info("outbox.connected", committed=welcome.committed, records_waiting=self.records_waiting)
+        log.info("outbox.connected", committed=welcome.committed, records_waiting=journal.records_waiting)
 
     async def _receive(self, frames: AsyncIterator[ToProducer]) -> None:
         async for message in frames:
             if isinstance(message, Ack):
                 self._journal.trim(message.committed)
                 self._wake.set()
-                if not self.records_waiting:
-                    self._empty.set()
             elif isinstance(message, Refusal):
                 raise RefusedError(message.reason)
 
     async def _send(self, writer: asyncio.StreamWriter) -> None:
-        journal = self._journal
         while True:
             await self._wake.wait()
             await asyncio.sleep(LINGER_S)
             self._wake.clear()
-            while self._next_to_send - journal.first_sequence < WINDOW_RECORDS:
-                records = journal.read(self._next_to_send, BATCH_RECORDS, BATCH_BYTES)
-                if not records:
-                    break
-                writer.write(encode_batch(self._next_to_send, records))
-                self._next_to_send += len(records)
+            self._send_batches(writer)
             await writer.drain()
+            if self._finishing and not self._journal.records_waiting:
+                await self._say_bye(writer)
+                return
 
-    async def _report(self, writer: asyncio.StreamWriter) -> None:
-        """Send what changed of the worker's own numbers, a few times a second."""
+    def _send_batches(self, writer: asyncio.StreamWriter) -> None:
+        journal = self._journal
+        while self._next_to_send - journal.first_sequence < WINDOW_RECORDS:
+            first, records = journal.read(self._next_to_send, BATCH_RECORDS, BATCH_BYTES)
+            if not records:
+                return
+            writer.write(encode_batch(first, records))
+            self._next_to_send = first + len(records)
+
+    async def _send_reports(self, writer: asyncio.StreamWriter) -> None:
+        """The worker's own numbers as they change, a few times a second."""
+        last = self._report(True)
+        writer.write(encode(last))
         while True:
-            report = self._changes()
-            if report is not None:
-                writer.write(encode(report))
             await asyncio.sleep(REPORT_INTERVAL_S)
+            report = self._report(False)
+            if report.in_flight or report.counters != last.counters or report.gauges != last.gauges:
+                writer.write(encode(report))
+                last = report
 
-    def _changes(self) -> Report | None:
-        in_flight = self._in_flight.changes(MAX_MODELS)
-        counters = {name: dict(values) for name, values in self._counters.items()}
-        if self._journal.dropped:
-            counters["invoker_records_dropped_total"] = dict(self._journal.dropped)
-        gauges = {
-            "invoker_journal_bytes": float(self._journal.bytes_waiting),
-            "invoker_records_waiting": float(self.records_waiting),
-        }
-        changed = in_flight or counters != self._reported or gauges != self._gauges
-        report = Report(in_flight, counters if counters != self._reported else {}, gauges)
-        self._reported, self._gauges = counters, gauges
-        return report if changed else None
+    async def _say_bye(self, writer: asyncio.StreamWriter) -> None:
+        # Removed first: after a bye, the sidecar wouldn't recognise records that are sent again.
+        writer.write(encode(self._report(True)))
+        self._journal.remove()
+        self.finished = True
+        writer.write(encode(Bye()))
+        await asyncio.sleep(BYE_TIMEOUT_S)  # the sidecar closes the connection, which ends the session
 
 
 async def _frames(reader: asyncio.StreamReader) -> AsyncIterator[ToProducer]:

@@ -56,6 +56,8 @@ async def _read_body(request: web.Request) -> bytes:
     except web.HTTPRequestEntityTooLarge:
         limit = request.app[MAX_BODY_BYTES]
         raise BadRequestError(413, "body_too_large", f"The body is larger than {limit} bytes, the limit") from None
+    except web.RequestPayloadError as error:
+        raise BadRequestError(400, "invalid_body", f"The body can't be read: {error}") from None
 
 
 def _is_json(content_type: str | None) -> bool:

@@ -47,6 +47,18 @@ class InvokerSettings:
     journal_dir: Path = setting(
         "INVOKER_JOURNAL_DIR", Path("data/journal"), PATH, "Directory of the workers' journals."
     )
+    journal_max_bytes: int = setting(
+        "INVOKER_JOURNAL_MAX_BYTES",
+        1024 * 1024 * 1024,
+        Number(1024 * 1024, 2**50),
+        "Space for all workers' journals together; beyond it records are dropped and counted.",
+    )
+    durability: Literal["process", "power"] = setting(
+        "INVOKER_DURABILITY",
+        "process",
+        click.Choice(["process", "power"]),
+        "What a record survives before its reply is sent: the death of any process, or a loss of power.",
+    )
     sidecar_socket: Path = setting("SIDECAR_SOCKET", Path("data/sidecar.sock"), PATH, "Unix socket of the sidecar.")
     sidecar_url: str = setting(
         "INVOKER_SIDECAR_URL",

@@ -4,6 +4,8 @@ UpstreamError   no usable answer came; carries the record's error type
 """
 
 import asyncio
+import io
+import os
 from typing import Protocol
 
 import aiohttp
@@ -11,7 +13,10 @@ import aiohttp
 from shared.record import ErrorType
 
 CONNECT_TIMEOUT_S = 5.0
-KEEPALIVE_S = 30.0
+KEEPALIVE_S = 4.0
+"""Shorter than the 5 s after which uvicorn and Node.js close an idle connection: a call must not meet that."""
+LARGE_BODY_BYTES = 2**20
+"""A larger body is written in pieces, so that other calls get their turn."""
 
 
 class UpstreamError(Exception):
@@ -44,8 +49,9 @@ class AiohttpUpstream:
         )
 
     async def post(self, url: str, body: bytes) -> tuple[int, bytes]:
+        data = body if len(body) <= LARGE_BODY_BYTES else io.BytesIO(body)
         try:
-            async with self._session.post(url, data=body, allow_redirects=False) as response:
+            async with self._session.post(url, data=data, allow_redirects=False) as response:
                 return response.status, await self._read(response)
         except aiohttp.ClientPayloadError as error:
             raise UpstreamError(ErrorType.INVALID_RESPONSE, f"upstream's answer broke off: {error}") from None
@@ -59,17 +65,13 @@ class AiohttpUpstream:
             raise UpstreamError(ErrorType.CONNECT, f"connection to upstream broke: {error!r}") from None
 
     async def _read(self, response: aiohttp.ClientResponse) -> bytes:
-        body = await response.content.readany()
-        if response.content.at_eof():
-            return body if len(body) <= self._max_answer_bytes else self._too_large()
-        parts = bytearray(body)
-        async for part in response.content.iter_any():
-            parts += part
-            if len(parts) > self._max_answer_bytes:
-                self._too_large()
-        return bytes(parts)
-
-    def _too_large(self) -> bytes:
+        body: bytes | bytearray = await response.content.readany()
+        while len(body) <= self._max_answer_bytes:
+            if response.content.at_eof():
+                return bytes(body)
+            if isinstance(body, bytes):  # most answers come in one piece and are not copied
+                body = bytearray(body)
+            body += await response.content.readany()
         message = f"upstream's answer is larger than {self._max_answer_bytes} bytes"
         raise UpstreamError(ErrorType.INVALID_RESPONSE, message)
 
@@ -86,7 +88,9 @@ class ConnectError(UpstreamError):
 
 
 def _connect_reason(error: Exception) -> str:
-    # aiohttp's own text names host and port of the upstream, which is none of the caller's business.
-    if isinstance(error, aiohttp.ClientConnectorError) and error.strerror:
-        return error.strerror
+    # The texts of aiohttp and asyncio name host and port of the upstream, which is none of the caller's business.
+    if isinstance(error, aiohttp.ClientConnectorDNSError):
+        return "its host name can't be resolved"
+    if isinstance(error, aiohttp.ClientConnectorError) and error.errno:
+        return os.strerror(error.errno)
     return "timed out" if isinstance(error, aiohttp.ServerTimeoutError) else type(error).__name__

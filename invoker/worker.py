@@ -2,30 +2,30 @@
 
 import asyncio
 import os
+import signal
 
 import uvloop
 from aiohttp import web
 
-from invoker.app import OUTBOX, make_app
+from invoker.app import make_app
 from invoker.models import Models
 from invoker.routes import INVOKER
 from invoker.settings import InvokerSettings
 from shared import logs
-from shared.serving import bind, listen, running, stop_signal, url_of
-
-OUTBOX_GRACE_S = 3.0
+from shared.serving import bind, listen, running, stop_signal, stop_signals, url_of
 
 log = logs.get("worker")
 
 
 def run_worker(settings: InvokerSettings, models: Models, number: int, parent_pipe: int) -> None:
-    """Serve on the shared port until SIGTERM, SIGINT, or until the parent is gone (its pipe closes)."""
+    """Serve on the shared port until a stop signal, or until the parent is gone (its pipe closes)."""
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         runner.run(_serve(settings, models, number, parent_pipe))
 
 
 async def _serve(settings: InvokerSettings, models: Models, number: int, parent_pipe: int) -> None:
     stop = stop_signal()
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, {*stop_signals(), signal.SIGCHLD})  # the parent blocked them
     loop = asyncio.get_running_loop()
 
     def parent_gone() -> None:
@@ -48,6 +48,3 @@ async def _drain(app: web.Application, site: web.SockSite, grace_s: float, numbe
     log.info("worker.draining", worker=number, in_flight=app[INVOKER].in_flight.total)
     await site.stop()
     await app[INVOKER].drain(grace_s)
-    shipped = await app[OUTBOX].drain(OUTBOX_GRACE_S)
-    event = "worker.drained" if shipped else "worker.records_left"
-    log.info(event, worker=number, records_waiting=app[OUTBOX].records_waiting)

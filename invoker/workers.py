@@ -4,31 +4,37 @@ import dataclasses
 import os
 import signal
 import sys
-import time
 
 from invoker.models import Models, load_models
 from invoker.settings import InvokerSettings
-from invoker.worker import OUTBOX_GRACE_S, run_worker
+from invoker.shipping import OUTBOX_GRACE_S
+from invoker.worker import run_worker
 from shared import logs
-from shared.serving import bind, listen, url_of
+from shared.clock import Clock
+from shared.serving import bind, listen, stop_signals, url_of
 from shared.settings import StartupError
 
-SIGNALS = {signal.SIGTERM, signal.SIGINT, signal.SIGCHLD}
+CANT_START = 2
+"""Exit code of a worker that no restart would help."""
 KILL_AFTER_S = OUTBOX_GRACE_S + 5.0
 """Past the workers' own grace time, one that is still there is killed."""
 HEALTHY_AFTER_S = 5.0
 RESTART_FIRST_S, RESTART_LAST_S = 0.1, 5.0
+MICROSECONDS = 1_000_000
 
 log = logs.get("workers")
 
 
 class Workers:
-    """Runs `settings.workers` processes until SIGTERM or SIGINT. Forks, so it owns no thread and no loop."""
+    """Runs `settings.workers` processes until a stop signal. Forks, so it owns no thread and no loop."""
 
-    def __init__(self, settings: InvokerSettings) -> None:
+    def __init__(self, settings: InvokerSettings, clock: Clock) -> None:
         self._settings = settings
+        self._clock = clock
+        self._stop_signals = stop_signals()
+        self._signals = self._stop_signals | {signal.SIGCHLD}
         self._numbers: dict[int, int] = {}  # pid → worker number
-        self._started: dict[int, float] = {}
+        self._started_us: dict[int, int] = {}
         self._restart_s = RESTART_FIRST_S
         self._pipe = os.pipe()
 
@@ -36,19 +42,26 @@ class Workers:
         """The exit code: 0 after a requested stop, 2 if the workers can't start."""
         models = load_models(self._settings)
         self._reserve_port()
-        signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS)
+        signal.pthread_sigmask(signal.SIG_BLOCK, self._signals)
         for number in range(self._settings.workers):
             self._start(number, models)
-        while (received := signal.sigwait(SIGNALS)) == signal.SIGCHLD:
+        return self._stop(self._supervise(models))
+
+    def _supervise(self, models: Models) -> int:
+        """Restart workers that die, until a stop signal (0) or until one can't start (its exit code)."""
+        received: int | None
+        while (received := signal.sigwait(self._signals)) == signal.SIGCHLD:
             for number, code in self._reap():
-                if code == 2:
-                    return self._stop(code)
-                self._pause(number)
-                if signal.sigpending() & {signal.SIGTERM, signal.SIGINT}:
+                if code == CANT_START:
+                    return code
+                if received := self._pause(number):
                     break
                 self._start(number, models)
+            else:
+                continue
+            break
         log.info("gateway.stopping", signal=signal.Signals(received).name)
-        return self._stop(0)
+        return 0
 
     def _reserve_port(self) -> None:
         """Settle the port for all workers and refuse one that is taken.
@@ -70,18 +83,17 @@ class Workers:
         if pid == 0:
             self._become_worker(number, models)
         self._numbers[pid] = number
-        self._started[pid] = time.monotonic()
+        self._started_us[pid] = self._clock.monotonic_us()
 
     def _become_worker(self, number: int, models: Models) -> None:
         code = 1
         try:
             os.close(self._pipe[1])
-            signal.pthread_sigmask(signal.SIG_UNBLOCK, SIGNALS)
             run_worker(self._settings, models, number, self._pipe[0])
             code = 0
         except StartupError as error:
             print(f"invoker: error: {error}", file=sys.stderr)
-            code = 2
+            code = CANT_START
         except BaseException:
             log.exception("worker.crashed", worker=number)
         finally:
@@ -97,21 +109,24 @@ class Workers:
                 break
             code = os.waitstatus_to_exitcode(status)
             ended.append((self._numbers.pop(pid), code))
-            if time.monotonic() - self._started.pop(pid) > HEALTHY_AFTER_S:
+            lived_us = self._clock.monotonic_us() - self._started_us.pop(pid)
+            if lived_us > HEALTHY_AFTER_S * MICROSECONDS:
                 self._restart_s = RESTART_FIRST_S
         return ended
 
-    def _pause(self, number: int) -> None:
-        """Before a restart, longer each time while workers die young."""
+    def _pause(self, number: int) -> int | None:
+        """Before a restart, longer each time while workers die young. A stop signal ends it and is returned."""
         log.error("worker.died", worker=number, restart_in_s=self._restart_s)
-        time.sleep(self._restart_s)
+        received = signal.sigtimedwait(self._stop_signals, self._restart_s)
         self._restart_s = min(self._restart_s * 2, RESTART_LAST_S)
+        return received.si_signo if received else None
 
     def _stop(self, code: int) -> int:
         for pid in self._numbers:
             os.kill(pid, signal.SIGTERM)
-        deadline = time.monotonic() + self._settings.shutdown_grace_s + KILL_AFTER_S
-        while self._numbers and time.monotonic() < deadline:
+        grace_s = self._settings.shutdown_grace_s + KILL_AFTER_S
+        deadline_us = self._clock.monotonic_us() + grace_s * MICROSECONDS
+        while self._numbers and self._clock.monotonic_us() < deadline_us:
             signal.sigtimedwait({signal.SIGCHLD}, 0.2)
             self._reap()
         for pid in self._numbers:

@@ -1,0 +1,43 @@
+"""What a reply waits for, beyond the journal's mapped memory: nothing, or the disk."""
+
+import asyncio
+import os
+
+from invoker.journal import Journal
+
+
+class GroupSync:
+    """Syncs the journal before replies, one sync for all calls that wait (`INVOKER_DURABILITY=power`)."""
+
+    def __init__(self, journal: Journal) -> None:
+        self._journal = journal
+        self._waiting: list[asyncio.Future[None]] = []
+        self._task: asyncio.Task[None] | None = None
+
+    async def wait(self) -> None:
+        """Until all that has been appended before this call is on the disk. `OSError` if it can't be."""
+        done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._waiting.append(done)
+        if self._task is None:
+            self._task = asyncio.create_task(self._sync())
+        await done
+
+    async def _sync(self) -> None:
+        while waiting := self._waiting:
+            self._waiting = []
+            error: OSError | None = None
+            try:
+                await asyncio.to_thread(_sync_file, self._journal.duplicate_file())
+            except OSError as failed:
+                error = failed
+            for done in waiting:
+                if not done.done():  # a caller that is gone has cancelled its own
+                    done.set_exception(error) if error else done.set_result(None)
+        self._task = None
+
+
+def _sync_file(descriptor: int) -> None:
+    try:
+        os.fdatasync(descriptor)
+    finally:
+        os.close(descriptor)

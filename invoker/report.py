@@ -1,0 +1,32 @@
+"""What a worker tells the sidecar of itself, beside its records."""
+
+from collections.abc import Callable, Mapping
+
+from invoker.in_flight import InFlight
+from invoker.journal import Journal
+from shared.wire import MAX_MODELS, Report
+
+DROPPED = "invoker_records_dropped_total"
+REJECTED = "invoker_requests_rejected_total"
+
+
+def worker_report(journal: Journal, in_flight: InFlight, rejected: Mapping[str, int]) -> Callable[[bool], Report]:
+    """Makes a living worker's reports: all calls in flight if asked for, else those that changed."""
+
+    def report(everything: bool) -> Report:
+        return Report(
+            in_flight.all() if everything else in_flight.changes(MAX_MODELS),
+            {DROPPED: dict(journal.dropped), REJECTED: dict(rejected)},
+            {
+                "invoker_journal_bytes": float(journal.bytes_used),
+                "invoker_records_waiting": float(journal.records_waiting),
+                "invoker_workers_connected": 1.0,
+            },
+        )
+
+    return report
+
+
+def dead_report(journal: Journal) -> Callable[[bool], Report]:
+    """Makes the reports of a producer that has died: what its journal says that it dropped."""
+    return lambda _everything: Report(counters={DROPPED: dict(journal.dropped)})

@@ -1,0 +1,66 @@
+"""Who ships which journal: a worker its own and those of the dead; `invoker ship` only those of the dead."""
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+from invoker.journal import Bound, Journal
+from invoker.outbox import Outbox
+from invoker.recovery import RecoveredJournal, adopt_dead
+from invoker.report import dead_report
+from invoker.settings import InvokerSettings
+from shared import logs
+from shared.clock import Clock, SystemClock
+
+OUTBOX_GRACE_S = 3.0
+"""How long a worker that stops tries to hand over what waits; then it stays in the journal."""
+
+log = logs.get("shipping")
+
+
+@contextlib.asynccontextmanager
+async def shipping(outbox: Outbox, journal: Journal) -> AsyncIterator[None]:
+    """A worker's own journal on its way; at the end all of it is handed over, or left for an adopter."""
+    task = asyncio.create_task(outbox.run(), name="outbox")
+    try:
+        yield
+    finally:
+        outbox.finish()
+        if outbox.connected:
+            await asyncio.wait([task], timeout=OUTBOX_GRACE_S)
+        await _cancel(task)
+        if not outbox.finished and journal.is_unused:
+            journal.remove()
+        elif not outbox.finished:
+            log.warning("shipping.records_left", records=journal.records_waiting, journal=str(journal.directory))
+            journal.close()
+
+
+@contextlib.asynccontextmanager
+async def adopting(bound: Bound, socket_path: Path, clock: Clock) -> AsyncIterator[None]:
+    """The journals of the dead on their way, as long as this worker lives."""
+    task = asyncio.create_task(_adopt(bound, socket_path, clock, once=False), name="adoption")
+    try:
+        yield
+    finally:
+        await _cancel(task)
+
+
+async def ship_dead(settings: InvokerSettings) -> None:
+    """Ship the journals of all dead workers, and end."""
+    bound = Bound(settings.journal_dir, settings.journal_max_bytes, settings.workers)
+    await _adopt(bound, settings.sidecar_socket, SystemClock(), once=True)
+
+
+async def _adopt(bound: Bound, socket_path: Path, clock: Clock, *, once: bool) -> None:
+    async def ship(journal: RecoveredJournal) -> None:
+        await Outbox(journal, socket_path, clock, dead_report(journal), models=[], finishing=True).run()
+
+    await adopt_dead(bound, clock, ship, once=once)
+
+
+async def _cancel(task: asyncio.Task[None]) -> None:
+    task.cancel()
+    with contextlib.suppress(asyncio.CancelledError):
+        await task
