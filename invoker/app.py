@@ -8,7 +8,8 @@ from invoker.durability import GroupSync
 from invoker.forward import SIDECAR_URL, sidecar_session
 from invoker.health import READINESS, Readiness
 from invoker.invocation import Invoker
-from invoker.journal import Bound, Journal
+from invoker.journal import Journal
+from invoker.journal_directory import Bound
 from invoker.models import Models
 from invoker.outbox import Outbox
 from invoker.report import worker_report

@@ -6,9 +6,7 @@ what happens to a directory whose owner has died.
 """
 
 import asyncio
-import contextlib
 import errno
-import fcntl
 import os
 import secrets
 from collections import deque
@@ -18,16 +16,14 @@ from typing import Literal
 
 import msgspec
 
-from invoker.segment import BEGIN, END, ENTRY_BYTES, MIN_SEGMENT_BYTES, RECORD, Segment
+from invoker.journal_directory import REMOVED_PREFIX, Bound, lock_directory, remove_hidden, sync_directory
+from invoker.segment import BEGIN, END, ENTRY_BYTES, RECORD, Segment
 from shared import logs
 from shared.clock import Clock
 from shared.record import ModelId, Record
 from shared.settings import StartupError
 from shared.wire import encode_record
 
-LOCK_FILE = "lock"
-REMOVED_PREFIX = ".old-"
-MAX_SEGMENT_BYTES = 4 * 1024 * 1024
 MAX_SPARES = 2
 RETRY_FULL_US = 100_000
 NO_CALL = 0
@@ -44,34 +40,6 @@ class Begun(msgspec.Struct, frozen=True, array_like=True):
     model_id: ModelId
     timestamp_us: int
     input_size: int
-
-
-class Bound:
-    """The space that all journals of one directory may take together, and how it is cut into segments."""
-
-    def __init__(self, root: Path, max_bytes: int, workers: int) -> None:
-        self.root = root
-        self.max_bytes = max_bytes
-        self.segment_bytes = max(min(max_bytes // (4 * workers), MAX_SEGMENT_BYTES), MIN_SEGMENT_BYTES)
-
-    def allocate(self, path: Path) -> Segment:
-        """A new segment within the bound; `OSError` with EDQUOT beyond it, ENOSPC on a full disk."""
-        descriptor = os.open(self.root / LOCK_FILE, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o640)
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX)  # two workers must not both take the last free segment
-            if self.used_bytes() + self.segment_bytes > self.max_bytes:
-                raise OSError(errno.EDQUOT, "the journal's bound is reached")
-            return Segment.allocate(path, self.segment_bytes)
-        finally:
-            os.close(descriptor)
-
-    def used_bytes(self) -> int:
-        """Bytes that the segments of all producers take on disk."""
-        total = 0
-        for directory in self.root.iterdir():
-            with contextlib.suppress(FileNotFoundError, NotADirectoryError):  # removed meanwhile; no journal
-                total += sum(path.stat().st_size for path in directory.iterdir())
-        return total
 
 
 class Journal:
@@ -103,7 +71,7 @@ class Journal:
         self._reserved = 0  # bytes kept free in the active segment, to carry and to end each open call
         self._reading: Segment | None = None
         self._read_position = (0, 0)  # (sequence, offset) in `_reading`
-        self._retry_full_us = 0
+        self._note_space()
 
     @classmethod
     def create(cls, bound: Bound, clock: Clock, *, synced: bool = False) -> "Journal":
@@ -237,10 +205,12 @@ class Journal:
         return os.dup(self._segments[-1].file)
 
     def close(self) -> None:
-        """Leave the directory as it is, for whoever adopts it."""
+        """Leave the directory as it is, for whoever adopts it. Idempotent."""
         for segment in (*self._segments, *self._spares):
             segment.unmap()
-        os.close(self._lock)
+        if self._lock >= 0:
+            os.close(self._lock)
+            self._lock = -1
 
     def remove(self) -> None:
         """Remove a directory in which nothing waits. Once renamed, nobody takes it for a journal."""
@@ -290,9 +260,7 @@ class Journal:
                 os.fdatasync(old.file)
         if old is not None and old is not self._reading:
             old.unmap()
-        if self.full is not None:
-            log.info("journal.space_again", producer=self.producer_id, dropped=self.dropped)
-            self.full = None
+        self._note_space()
         return True
 
     def _carry_marks(self, serial: int) -> None:
@@ -307,7 +275,7 @@ class Journal:
     def _recycle(self, segment: Segment) -> None:
         if segment is self._reading:
             self._reading = None
-        if len(self._spares) < MAX_SPARES and self.full is None and segment.size == self._bound.segment_bytes:
+        if len(self._spares) < MAX_SPARES and segment.size == self._bound.segment_bytes:
             segment.map()
             spare = self._spare_path()
             segment.path.rename(spare)
@@ -315,7 +283,7 @@ class Journal:
             self._spares.append(segment)
         else:
             segment.remove()
-        self._retry_full_us = 0
+        self._note_space()
 
     def _prepare_spare(self) -> None:
         """Allocate the next segment on another thread before it is needed: it can take milliseconds."""
@@ -353,37 +321,10 @@ class Journal:
             log.error("journal.full", reason=reason, detail=error.strerror, records_waiting=self.records_waiting)
             self.full = reason
 
-
-def lock_directory(directory: Path) -> int | None:
-    """Hold a producer's directory: the lock's descriptor, or None if its owner lives or it is gone."""
-    path = directory / LOCK_FILE
-    try:
-        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o640)
-    except FileNotFoundError:
-        return None
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        if path.stat().st_ino == os.fstat(descriptor).st_ino:
-            return descriptor
-    except (BlockingIOError, FileNotFoundError):
-        pass
-    os.close(descriptor)
-    return None
-
-
-def remove_hidden(directory: Path) -> None:
-    """Remove a directory that was renamed to be no journal any more."""
-    for path in directory.iterdir():
-        path.unlink(missing_ok=True)
-    directory.rmdir()
-
-
-def sync_directory(directory: Path) -> None:
-    descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
+    def _note_space(self) -> None:
+        if self.full is not None:
+            log.info("journal.space_again", producer=self.producer_id, dropped=self.dropped)
+            self.full = None
 
 
 def _reserve(mark: bytes) -> int:

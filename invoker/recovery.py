@@ -12,15 +12,8 @@ from pathlib import Path
 
 import msgspec
 
-from invoker.journal import (
-    DROP_REASONS,
-    REMOVED_PREFIX,
-    Begun,
-    Bound,
-    Journal,
-    lock_directory,
-    remove_hidden,
-)
+from invoker.journal import DROP_REASONS, Begun, Journal
+from invoker.journal_directory import REMOVED_PREFIX, Bound, lock_directory, remove_hidden
 from invoker.segment import BEGIN, RECORD, Segment
 from shared import logs
 from shared.clock import Clock

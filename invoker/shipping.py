@@ -5,7 +5,8 @@ import contextlib
 from collections.abc import AsyncIterator
 from pathlib import Path
 
-from invoker.journal import Bound, Journal
+from invoker.journal import Journal
+from invoker.journal_directory import Bound
 from invoker.outbox import Outbox
 from invoker.recovery import RecoveredJournal, adopt_dead
 from invoker.report import dead_report

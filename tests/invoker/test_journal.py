@@ -1,0 +1,210 @@
+"""The journal: sequences without gaps, bounded space, and what an adopter finds."""
+
+from pathlib import Path
+
+import msgspec
+import pytest
+
+from invoker.journal import NO_CALL, Begun, Journal
+from invoker.journal_directory import LOCK_FILE, Bound, lock_directory
+from invoker.recovery import DIED_LOG, RecoveredJournal, recover_one
+from invoker.segment import MIN_SEGMENT_BYTES
+from shared.clock import SystemClock
+from shared.record import ErrorType, Record
+
+MIB = 1024 * 1024
+CLOCK = SystemClock()
+
+
+def record(number: int, error_log: str = "") -> Record:
+    return Record("m", number, 10, None if not error_log else ErrorType.TIMEOUT, error_log)
+
+
+def make_bound(root: Path, max_bytes: int = 16 * MIB, workers: int = 1) -> Bound:
+    return Bound(root / "journal", max_bytes, workers)
+
+
+def small_bound(root: Path, segments: int = 8) -> Bound:
+    """Segments of 64 KiB, so that many are used."""
+    bound = make_bound(root, segments * MIN_SEGMENT_BYTES)
+    bound.segment_bytes = MIN_SEGMENT_BYTES
+    return bound
+
+
+def read_all(journal: Journal, start: int = 1) -> list[tuple[int, Record]]:
+    """(sequence, record) of all that waits, in batches as the outbox reads them."""
+    found: list[tuple[int, Record]] = []
+    while True:
+        first, payloads = journal.read(start, 7, 10_000)
+        if not payloads:
+            return found
+        found += [(first + i, msgspec.msgpack.decode(payload, type=Record)) for i, payload in enumerate(payloads)]
+        start = first + len(payloads)
+
+
+def die(journal: Journal) -> None:
+    """What is left of a journal when its process is killed."""
+    journal.close()
+
+
+def adopt(bound: Bound) -> RecoveredJournal:
+    recovered = recover_one(bound, CLOCK, set())
+    assert recovered is not None
+    return recovered
+
+
+def test_records_are_read_in_order_over_many_segments(tmp_path: Path) -> None:
+    """Sequences count from 1 without gaps, whatever segment a record fell into."""
+    journal = Journal.create(small_bound(tmp_path), CLOCK)
+    records = [record(number, "x" * (number % 900)) for number in range(1, 500)]
+    for each in records:
+        journal.append(each)
+    assert journal.bytes_used > 2 * MIN_SEGMENT_BYTES
+    assert read_all(journal) == list(enumerate(records, 1))
+    assert read_all(journal, 250) == list(enumerate(records, 1))[249:]
+    journal.remove()
+
+
+def test_trimmed_segments_are_used_again(tmp_path: Path) -> None:
+    """A journal that is acknowledged in time stays at a few segments, for ever."""
+    journal = Journal.create(small_bound(tmp_path), CLOCK)
+    for number in range(1, 5000):
+        journal.append(record(number, "x" * 500))
+        journal.trim(number - 10)
+    assert journal.bytes_used <= 4 * MIN_SEGMENT_BYTES
+    assert [sequence for sequence, _ in read_all(journal, journal.first_sequence)] == list(range(4990, 5000))
+    assert journal.dropped == {}
+    journal.remove()
+
+
+def test_what_is_not_acknowledged_is_adopted_under_the_same_sequences(tmp_path: Path) -> None:
+    """An adopter finds all that was appended, knows nothing of what was trimmed, and goes on counting."""
+    bound = small_bound(tmp_path)
+    journal = Journal.create(bound, CLOCK)
+    for number in range(1, 400):
+        journal.append(record(number, "x" * 500))
+    journal.trim(350)
+    die(journal)
+    recovered = adopt(bound)
+    assert recovered.producer_id == journal.producer_id
+    recovered.settle(370)
+    assert [sequence for sequence, _ in read_all(recovered, 371)] == list(range(371, 400))
+    assert recovered.next_sequence == 400
+    recovered.remove()
+    assert [path.name for path in bound.root.iterdir()] == [LOCK_FILE]
+
+
+def test_a_call_that_never_ended_becomes_one_failure_record(tmp_path: Path) -> None:
+    """An adopter that dies in its turn, too, leaves one record per dead call and none per ended one."""
+    bound = make_bound(tmp_path)
+    journal = Journal.create(bound, CLOCK)
+    calls = [journal.begin(Begun("m", 1000 + number, 7)) for number in range(3)]
+    journal.append(record(5000), calls[1])
+    die(journal)
+    first_adopter = adopt(bound)
+    first_adopter.settle(0)
+    die(first_adopter)
+    recovered = adopt(bound)
+    recovered.settle(1)
+    died = [Record("m", 1000 + number, 5010 - 1000 - number, ErrorType.GATEWAY_DIED, DIED_LOG, 7) for number in (0, 2)]
+    assert read_all(recovered, 2) == [(2, died[0]), (3, died[1])]
+    recovered.remove()
+
+
+def test_marks_of_long_calls_outlive_the_segments_that_they_stood_in(tmp_path: Path) -> None:
+    """A call that lasts while thousands of others come and go is still accounted for."""
+    bound = small_bound(tmp_path)
+    journal = Journal.create(bound, CLOCK)
+    call = journal.begin(Begun("long", 1, 1))
+    for number in range(1, 3000):
+        journal.append(record(number, "x" * 500), journal.begin(Begun("m", number, 1)))
+        journal.trim(number)
+    die(journal)
+    recovered = adopt(bound)
+    recovered.settle(2999)
+    assert [each.model_id for _, each in read_all(recovered, 3000)] == ["long"]
+    assert call != NO_CALL
+    recovered.remove()
+
+
+def test_beyond_its_bound_records_are_dropped_and_counted(tmp_path: Path) -> None:
+    """What is kept has no gap, what is dropped is counted by reason, and space that comes back is used."""
+    bound = small_bound(tmp_path, segments=3)
+    journal = Journal.create(bound, CLOCK)
+    calls = [journal.begin(Begun("m", number, 1)) for number in range(1000)]
+    for number, call in enumerate(calls, 1):
+        journal.append(record(number, "x" * 500), call)
+    kept = journal.next_sequence - 1
+    assert journal.dropped == {"journal_full": 1000 - kept}
+    assert journal.full == "journal_full"
+    assert journal.bytes_used <= 3 * MIN_SEGMENT_BYTES
+    assert [sequence for sequence, _ in read_all(journal)] == list(range(1, kept + 1))
+    journal.trim(kept)
+    journal.append(record(1001))
+    assert [journal.full, journal.next_sequence] == [None, kept + 2]
+    die(journal)
+    recovered = adopt(bound)
+    recovered.settle(kept + 1)
+    assert recovered.next_sequence == kept + 2  # no dropped record's call is taken for one that died
+    assert recovered.dropped == {"journal_full": 1000 - kept, "disk_full": 0}
+    recovered.remove()
+
+
+def test_all_producers_share_one_bound(tmp_path: Path) -> None:
+    """Two journals together take no more than what is allowed."""
+    bound = small_bound(tmp_path, segments=4)
+    journals = [Journal.create(bound, CLOCK) for _ in range(2)]
+    for number in range(1000):
+        for journal in journals:
+            journal.append(record(number, "x" * 500))
+    assert bound.used_bytes() <= 4 * MIN_SEGMENT_BYTES
+    for journal in journals:
+        journal.remove()
+
+
+def test_only_the_dead_are_adopted(tmp_path: Path) -> None:
+    """A living producer's journal can't be taken, and one journal not by two."""
+    bound = make_bound(tmp_path)
+    living = Journal.create(bound, CLOCK)
+    living.append(record(1))
+    assert recover_one(bound, CLOCK, set()) is None
+    die(living)
+    recovered = adopt(bound)
+    assert recover_one(bound, CLOCK, set()) is None
+    assert lock_directory(living.directory) is None
+    recovered.remove()
+    assert recover_one(bound, CLOCK, set()) is None
+
+
+def test_after_a_loss_of_power_the_dead_are_counted_behind_what_is_committed(tmp_path: Path) -> None:
+    """Where the sidecar has more than the journal, no sequence is given twice."""
+    bound = make_bound(tmp_path)
+    journal = Journal.create(bound, CLOCK)
+    journal.begin(Begun("m", 1, 1))
+    journal.append(record(1))
+    die(journal)
+    recovered = adopt(bound)
+    recovered.settle(50)
+    assert [(sequence, each.error_type) for sequence, each in read_all(recovered, 51)] == [(51, ErrorType.GATEWAY_DIED)]
+    recovered.remove()
+
+
+@pytest.mark.parametrize("damage", ["first segment", "middle segment"])
+def test_a_damaged_segment_costs_its_own_records_alone(tmp_path: Path, damage: str) -> None:
+    """What follows a damaged segment is shipped under its own sequences, so that the hole is seen."""
+    bound = small_bound(tmp_path)
+    journal = Journal.create(bound, CLOCK)
+    for number in range(1, 400):
+        journal.append(record(number, "x" * 500))
+    die(journal)
+    segments = sorted(journal.directory.glob("*.segment"))
+    with segments[0 if damage == "first segment" else 1].open("r+b") as file:
+        file.seek(64)
+        file.write(b"\xff" * 100)
+    recovered = adopt(bound)
+    recovered.settle(0)
+    sequences = [sequence for sequence, _ in read_all(recovered)]
+    assert sequences == sorted(set(sequences))
+    assert len(sequences) >= 399 - 120
+    assert sequences[-1] == 399
+    recovered.remove()
