@@ -1,0 +1,63 @@
+# One command per habit; `make help` lists them. Everything is installed in .venv, from the lock files.
+
+PYTHON ?= python3
+BIN := .venv/bin
+PIP := $(BIN)/python -m pip --disable-pip-version-check install --quiet
+RUNTIME := .venv/.runtime-installed
+DEV := .venv/.dev-installed
+# Arguments for what is run, as in `make load ARGS="--rate 1000"` or `make test ARGS="-k mock"`.
+ARGS ?=
+
+.DELETE_ON_ERROR:
+.DEFAULT_GOAL := help
+.PHONY: run test lint load lock clean help
+
+run: $(RUNTIME) ## Run mock server, sidecar and gateway until Ctrl-C
+	@exec $(BIN)/python -m deploy.run --with-parent
+
+test: lint ## Lint, then run all tests
+	$(BIN)/pytest $(ARGS)
+
+lint: $(DEV) ## Check style, format and types
+	$(BIN)/ruff check
+	$(BIN)/ruff format --check
+	$(BIN)/mypy
+
+load: $(RUNTIME) ## Put load on a running gateway, and compare what callers saw with what was recorded
+	@exec $(BIN)/load-test $(ARGS)
+
+lock: $(DEV) ## Write the lock files anew from pyproject.toml
+	$(LOCK) --group build --output-file requirements.lock
+	$(LOCK) --group build --extra dev --constraint requirements.lock --output-file requirements-dev.lock
+
+clean: ## Remove .venv and caches; recorded data stays
+	rm -rf .venv .mypy_cache .ruff_cache .pytest_cache .hypothesis *.egg-info
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+help: ## Show this list
+	@sed -n 's/^\([a-z]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 10
+
+# --universal: one lock for every Python from 3.11 on and every platform.
+LOCK := $(BIN)/uv pip compile pyproject.toml --quiet --universal --generate-hashes --upgrade \
+	--no-emit-index-url --no-emit-find-links --custom-compile-command 'make lock'
+
+# The build backend is in the lock, so the project is built with it and nothing is fetched without a hash.
+$(RUNTIME): requirements.lock pyproject.toml | $(BIN)/python
+	$(PIP) --require-hashes -r requirements.lock
+	$(PIP) --no-deps --no-build-isolation --editable .
+	@touch $@
+
+$(DEV): requirements-dev.lock $(RUNTIME)
+	$(PIP) --require-hashes -r requirements-dev.lock
+	@touch $@
+
+$(BIN)/python:
+	@command -v $(PYTHON) >/dev/null || \
+		{ echo 'make: python3 is missing; on Debian: apt-get install python3 python3-venv' >&2; exit 2; }
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+		{ echo "make: $$($(PYTHON) --version) is too old: 3.11 or newer is needed (make PYTHON=...)" >&2; exit 2; }
+	@$(PYTHON) -c 'import ensurepip, venv' 2>/dev/null || \
+		{ test "$$(id -u)" = 0 && command -v apt-get >/dev/null && \
+			apt-get update -qq && apt-get install -y -qq python3-venv; } || \
+		{ echo 'make: the venv module is missing; on Debian: apt-get install python3-venv' >&2; exit 2; }
+	$(PYTHON) -m venv .venv

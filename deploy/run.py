@@ -1,0 +1,176 @@
+"""`make run`: mock server, sidecar and gateway in the foreground, until Ctrl-C, SIGTERM or the first end."""
+
+import http.client
+import os
+import shlex
+import signal
+import socket
+import sys
+import threading
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TypeVar
+
+import click
+
+from deploy.mock_server import MockSettings
+from deploy.supervisor import Supervisor, end_with_parent
+from invoker.settings import InvokerSettings
+from metrics_sidecar.settings import SidecarSettings
+from shared.settings import StartupError, options, run_command
+
+POLL_INTERVAL_S = 0.2
+ANY_ADDRESS = {"0.0.0.0": "127.0.0.1", "::": "::1", "": "127.0.0.1"}
+
+EXAMPLE_BODY = '{"worklet_input": {"model_id": "gpt-3.5", "input": [1, 2, 3, 4, 5]}}'
+
+Settings = TypeVar("Settings")
+
+
+@dataclass(frozen=True)
+class Service:
+    """One process of the stack: how it is started, and where it says that it is ready."""
+
+    name: str
+    module: str
+    host: str
+    port: int
+    port_setting: str
+    ready_path: str
+
+    @property
+    def command(self) -> str:
+        return f"{shlex.quote(sys.executable)} -m {self.module}"
+
+    @property
+    def reachable_host(self) -> str:
+        return ANY_ADDRESS.get(self.host, self.host)
+
+    @property
+    def url(self) -> str:
+        host = self.reachable_host
+        return f"http://[{host}]:{self.port}" if ":" in host else f"http://{host}:{self.port}"
+
+
+def services() -> list[Service]:
+    """The stack in order of start, with hosts and ports from the settings of each process."""
+    mock = _read(MockSettings)
+    sidecar = _read(SidecarSettings)
+    gateway = _read(InvokerSettings)
+    return [
+        Service("mock", "deploy.mock_server", mock.host, mock.port, "MOCK_PORT", "/healthz"),
+        Service("sidecar", "metrics_sidecar", sidecar.host, sidecar.port, "SIDECAR_PORT", "/healthz"),
+        Service("gateway", "invoker", gateway.host, gateway.port, "INVOKER_PORT", "/readyz"),
+    ]
+
+
+def _read(settings_class: type[Settings]) -> Settings:
+    """A process's settings as the environment gives them, checked as the process itself does."""
+    context = click.Command("run", params=[*options(settings_class)]).make_context("run", [])
+    return settings_class(**context.params)
+
+
+def check_ports(stack: list[Service]) -> None:
+    """Raise `StartupError` for a port that can't be had, before anything is started.
+
+    The gateway shares its port with SO_REUSEPORT, so an older one that still runs would not stop it from
+    starting, and would get half of its calls.
+    """
+    for service in stack:
+        if service.port == 0:
+            raise StartupError(f"{service.port_setting}: 0 (any free port) is not possible here")
+        family = socket.AF_INET6 if ":" in service.host else socket.AF_INET
+        with socket.socket(family) as probe:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            try:
+                probe.bind((service.host, service.port))
+                probe.listen(1)
+            except OSError as error:
+                where = f"{service.host}:{service.port} ({service.port_setting})"
+                raise StartupError(f"the {service.name} can't listen on {where}: {error.strerror}") from None
+
+
+def environment(stack: list[Service], given: Mapping[str, str]) -> dict[str, str]:
+    """The environment of all processes: they find each other wherever their ports are."""
+    mock, sidecar, _ = stack
+    found = {"INVOKER_UPSTREAM_URL": f"{mock.url}/invoke", "INVOKER_SIDECAR_URL": sidecar.url}
+    return {**found, **given, "PYTHONUNBUFFERED": "1"}
+
+
+class Welcome:
+    """Says once where to look, as soon as everything is ready. `tick` never waits."""
+
+    def __init__(self, stack: list[Service]) -> None:
+        self._stack = stack
+        self._ready = threading.Event()
+        self._said = False
+        self._thread = threading.Thread(target=self._watch, daemon=True)
+
+    def tick(self, *, stopping: bool) -> None:
+        if not self._thread.ident:
+            self._thread.start()  # only now: the processes were forked before there was a thread
+        if self._ready.is_set() and not self._said and not stopping:
+            self._said = True
+            print(self.text(), flush=True)
+
+    def text(self) -> str:
+        _, sidecar, gateway = self._stack
+        return (
+            "\nEverything is running. Stop it with Ctrl-C.\n\n"
+            f"  gateway   {gateway.url}/docs\n"
+            f"  sidecar   {sidecar.url}/docs\n\n"
+            f"  curl -X POST {gateway.url}/invoke -H 'Content-Type: application/json' \\\n"
+            f"    -d '{EXAMPLE_BODY}'\n"
+            f"  curl '{gateway.url}/metrics/stats'\n"
+            "  make load\n"
+        )
+
+    def _watch(self) -> None:
+        for service in self._stack:
+            while not is_ready(service):
+                time.sleep(POLL_INTERVAL_S)
+        self._ready.set()
+
+
+def is_ready(service: Service) -> bool:
+    """Whether the service answers 200 where it says that it is ready."""
+    connection = http.client.HTTPConnection(service.reachable_host, service.port, timeout=2.0)
+    try:
+        connection.request("GET", service.ready_path)
+        return connection.getresponse().status == 200
+    except (OSError, http.client.HTTPException):
+        return False
+    finally:
+        connection.close()
+
+
+def run(*, with_parent: bool = False) -> int:
+    """Run the stack; the exit code is 0 after a requested stop, else that of the process that ended."""
+    if with_parent:
+        end_with_parent(signal.SIGTERM)
+    stack = services()
+    check_ports(stack)
+    welcome = Welcome(stack)
+    supervisor = Supervisor(
+        {service.name: service.command for service in stack},
+        environment(stack, os.environ),
+        lambda: welcome.tick(stopping=supervisor.stopping),
+    )
+    return supervisor.run()
+
+
+cli = click.Command(
+    "run",
+    help="Run mock server, sidecar and gateway.",
+    params=[click.Option(["--with-parent"], is_flag=True, help="Stop when the parent process dies.")],
+    callback=lambda with_parent: run(with_parent=with_parent),
+)
+
+
+def main() -> None:
+    run_command(cli)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,99 @@
+"""Processes run together, stop together, and none is left behind, whoever dies first."""
+
+import os
+import signal
+import sys
+import uuid
+
+import pytest
+
+from tests.deploy.processes import running, wait_until_none_with
+
+# Runs each argument as a process of its own, named a, b, …
+DRIVER = """
+import os, shlex, sys
+from deploy.supervisor import Supervisor
+commands = {
+    name: f"{shlex.quote(sys.executable)} -u -c {shlex.quote(code)}"
+    for name, code in zip("abc", sys.argv[1:], strict=False)
+}
+sys.exit(Supervisor(commands, os.environ, lambda: None).run())
+"""
+
+POLITE = """
+import os, signal, sys
+def stop(*_):
+    print("bye")
+    sys.exit(0)
+signal.signal(signal.SIGTERM, stop)
+print("up", os.getpid())
+while True:
+    signal.pause()
+"""
+FAILING = "import sys; print('no luck'); sys.exit(7)"
+SILENT = "pass"
+DYING_PARENT = f"""
+import subprocess, sys, time
+subprocess.Popen([sys.executable, "-c", {POLITE!r}])
+time.sleep(0.5)
+sys.exit(3)
+"""
+
+
+@pytest.fixture
+def mark() -> str:
+    """Marks the environment of all processes of one test."""
+    return uuid.uuid4().hex
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_requested_stop_ends_all_in_reverse_order_with_0(mark: str, number: signal.Signals) -> None:
+    """What was started last has stopped before what it builds on is asked to."""
+    with running("-c", DRIVER, POLITE, POLITE, env={"MARK": mark}) as supervisor:
+        supervisor.until(r"\| up")
+        supervisor.until(r"\| up")
+        assert supervisor.stop(number) == 0
+        said = [line.split(" ", 1)[1] for line in supervisor.output.splitlines()[2:]]
+        assert [" ".join(line.split()) for line in said] == [
+            "system | stopping",
+            "b | bye",
+            "system | b stopped",
+            "a | bye",
+            "system | a stopped",
+        ]
+    assert wait_until_none_with(mark) == []
+
+
+@pytest.mark.parametrize(("code", "ended_with", "expected"), [(FAILING, 7, 7), (SILENT, 0, 1)])
+def test_the_first_end_stops_all_with_its_exit_code(mark: str, code: str, ended_with: int, expected: int) -> None:
+    """It is named; an end with 0 that nobody asked for is a failure too."""
+    with running("-c", DRIVER, POLITE, code, env={"MARK": mark}) as supervisor:
+        assert supervisor.end() == expected
+        assert f"b ended with exit code {ended_with};" in supervisor.output
+    assert wait_until_none_with(mark) == []
+
+
+def test_killed_processes_are_reported_as_a_shell_does(mark: str) -> None:
+    """128 and the signal's number."""
+    with running("-c", DRIVER, POLITE, POLITE, env={"MARK": mark}) as supervisor:
+        os.kill(int(supervisor.until(r"b +\| up (\d+)")[1]), signal.SIGKILL)
+        assert supervisor.end() == 137
+        assert "b ended with exit code 137; stopping the others" in supervisor.output
+    assert wait_until_none_with(mark) == []
+
+
+def test_a_dead_process_takes_its_children_along(mark: str) -> None:
+    """A child that holds the output open doesn't hide that its parent has died."""
+    with running("-c", DRIVER, POLITE, DYING_PARENT, env={"MARK": mark}) as supervisor:
+        assert supervisor.end() == 3
+    assert wait_until_none_with(mark) == []
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux tells a process that its parent has died")
+def test_a_killed_supervisor_leaves_nothing_behind(mark: str) -> None:
+    """Its processes get SIGTERM from the kernel."""
+    with running("-c", DRIVER, POLITE, POLITE, env={"MARK": mark}) as supervisor:
+        supervisor.until(r"\| up")
+        supervisor.until(r"\| up")
+        supervisor.process.kill()
+        assert wait_until_none_with(mark) == []
