@@ -150,6 +150,10 @@ class Journal:
             self._prepare_spare()
         return True
 
+    def _reserve_open(self) -> None:
+        """Keep room for the open calls that were found; without it, what ends them would free it twice."""
+        self._reserved = sum(_reserve(mark) for _, mark in self._open.values())
+
     def _drop(self) -> None:
         reason = self.full or "journal_full"
         self.dropped[reason] = self.dropped.get(reason, 0) + 1

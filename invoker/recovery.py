@@ -45,6 +45,7 @@ class RecoveredJournal(Journal):
         if self._segments:
             self.first_sequence = self._segments[0].first_sequence
             self.dropped = dict(zip(DROP_REASONS, self._segments[-1].dropped(), strict=True))
+        self._reserve_open()
         for path in directory.glob("*.spare"):
             path.unlink()
 

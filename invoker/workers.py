@@ -15,7 +15,7 @@ from shared.serving import bind, listen, stop_signals, url_of
 from shared.settings import StartupError
 
 CANT_START = 2
-"""Exit code of a worker that no restart would help."""
+"""Exit code of a worker that said why it can't start."""
 KILL_AFTER_S = OUTBOX_GRACE_S + 5.0
 """Past the workers' own grace time, one that is still there is killed."""
 HEALTHY_AFTER_S = 5.0
@@ -23,6 +23,10 @@ RESTART_FIRST_S, RESTART_LAST_S = 0.1, 5.0
 MICROSECONDS = 1_000_000
 
 log = logs.get("workers")
+
+
+class CantStartError(Exception):
+    """A worker of the first ones can't start; it has said why."""
 
 
 class Workers:
@@ -35,6 +39,7 @@ class Workers:
         self._signals = self._stop_signals | {signal.SIGCHLD}
         self._numbers: dict[int, int] = {}  # pid → worker number
         self._started_us: dict[int, int] = {}
+        self._restarted: set[int] = set()
         self._restart_s = RESTART_FIRST_S
         self._pipe = os.pipe()
 
@@ -45,23 +50,30 @@ class Workers:
         signal.pthread_sigmask(signal.SIG_BLOCK, self._signals)
         for number in range(self._settings.workers):
             self._start(number, models)
-        return self._stop(self._supervise(models))
+        try:
+            self._supervise(models)
+        except CantStartError:
+            return self._stop(CANT_START)
+        return self._stop(0)
 
-    def _supervise(self, models: Models) -> int:
-        """Restart workers that die, until a stop signal (0) or until one can't start (its exit code)."""
-        received: int | None
-        while (received := signal.sigwait(self._signals)) == signal.SIGCHLD:
-            for number, code in self._reap():
-                if code == CANT_START:
-                    return code
-                if received := self._pause(number):
-                    break
-                self._start(number, models)
-            else:
-                continue
-            break
+    def _supervise(self, models: Models) -> None:
+        """Restart workers that die, until a stop signal."""
+        received: int = signal.sigwait(self._signals)
+        while received == signal.SIGCHLD:
+            received = self._restart_ended(models) or signal.sigwait(self._signals)
         log.info("gateway.stopping", signal=signal.Signals(received).name)
-        return 0
+
+    def _restart_ended(self, models: Models) -> int | None:
+        """A stop signal, if one came meanwhile. A worker that can't start is fatal only at first: later, what
+        hinders it (a full disk, say) is no reason to end the others."""
+        for number, code in self._reap():
+            if code == CANT_START and number not in self._restarted:
+                raise CantStartError
+            if received := self._pause(number):
+                return received
+            self._restarted.add(number)
+            self._start(number, models)
+        return None
 
     def _reserve_port(self) -> None:
         """Settle the port for all workers and refuse one that is taken.
@@ -132,5 +144,6 @@ class Workers:
         for pid in self._numbers:
             log.error("worker.killed", worker=self._numbers[pid])
             os.kill(pid, signal.SIGKILL)
+        self._reserved.close()
         log.info("gateway.stopped")
         return code

@@ -111,6 +111,38 @@ def test_a_call_that_never_ended_becomes_one_failure_record(tmp_path: Path) -> N
     recovered.remove()
 
 
+def almost_full(bound: Bound) -> tuple[Journal, int]:
+    """A journal whose only segment has room for no further record, because of its many open calls."""
+    appended = 2**30
+    for _ in range(2):  # the first one overflows, so the second one knows when to stop
+        journal = Journal.create(bound, CLOCK)
+        begun = 0
+        while journal.begin(Begun("m" * 80, CLOCK.now_us(), begun)) != NO_CALL:
+            begun += 1
+        while journal.bytes_used == bound.segment_bytes and journal.records_waiting < appended:
+            journal.append(record(journal.next_sequence))
+        appended = journal.records_waiting - 1
+        if journal.bytes_used > bound.segment_bytes:
+            journal.remove()
+    return journal, begun
+
+
+def test_many_calls_that_died_fit_where_their_segment_is_almost_full(tmp_path: Path) -> None:
+    """Their records take more room than was kept for them: they go on in another segment."""
+    bound = small_bound(tmp_path)
+    journal, begun = almost_full(bound)
+    assert journal.bytes_used == bound.segment_bytes
+    ended = journal.records_waiting
+    die(journal)
+    recovered = adopt(bound)
+    recovered.settle(0)
+    found = [each for _, each in read_all(recovered)]
+    assert [each.error_type for each in found] == [None] * ended + [ErrorType.GATEWAY_DIED] * begun
+    assert [each.input_size for each in found[ended:]] == list(range(begun))
+    assert recovered.dropped == {"journal_full": 0, "disk_full": 0}
+    recovered.remove()
+
+
 def test_marks_of_long_calls_outlive_the_segments_that_they_stood_in(tmp_path: Path) -> None:
     """A call that lasts while thousands of others come and go is still accounted for."""
     bound = small_bound(tmp_path)

@@ -1,0 +1,138 @@
+"""A gateway on fakes, served on a real port, and a client that writes requests byte by byte."""
+
+import asyncio
+import json
+from collections.abc import AsyncIterator, Callable
+from typing import Any
+
+import aiohttp
+import pytest
+import uvloop
+from aiohttp import web
+from multidict import CIMultiDict
+
+from invoker.forward import SIDECAR_URL, sidecar_session
+from invoker.health import READINESS, Readiness
+from invoker.invocation import Invoker
+from invoker.models import Model, Models
+from invoker.routes import INVOKER, MAX_BODY_BYTES, REJECTED, setup_routes
+from shared.errors import problem_middleware
+from shared.serving import running
+from tests.invoker.fakes import GOOD, URL, Answer, FakeClock, FakeJournal, FakeUpstream
+
+BODY_LIMIT = 10_000
+
+
+def pytest_asyncio_loop_factories() -> dict[str, Callable[[], asyncio.AbstractEventLoop]]:
+    """The loop that the workers run on."""
+    return {"uvloop": uvloop.new_event_loop}
+
+
+class Reply:
+    """One answer as it came over the wire."""
+
+    def __init__(self, status: int, headers: CIMultiDict[str], body: bytes) -> None:
+        self.status = status
+        self.headers = headers
+        self.body = body
+
+    @property
+    def media_type(self) -> str:
+        return self.headers.get("Content-Type", "").partition(";")[0]
+
+    @property
+    def json(self) -> Any:
+        return json.loads(self.body)
+
+
+class Gateway:
+    """The gateway's routes on a fake upstream and journal. Set `script` to have the upstream do otherwise."""
+
+    def __init__(self, models: Models, sidecar_url: str = "http://127.0.0.1:1") -> None:
+        self.journal = FakeJournal()
+        self.upstream = FakeUpstream(self._answer)
+        self.script: Any = None
+        self.url = ""
+        self.port = 0
+        self.app = web.Application(middlewares=[problem_middleware], client_max_size=BODY_LIMIT)
+        self.app[SIDECAR_URL] = sidecar_url
+        self.app[MAX_BODY_BYTES] = BODY_LIMIT
+        self.app[REJECTED] = {}
+        self.app[READINESS] = lambda: Readiness("ready", [])
+        self.invoker = Invoker(models, self.upstream, self.journal, FakeClock(), 100)
+        self.app[INVOKER] = self.invoker
+        self.app.cleanup_ctx.append(sidecar_session)
+        setup_routes(self.app)
+
+    async def _answer(self, body: bytes) -> Answer:
+        return GOOD if self.script is None else await self.script(body)
+
+    @property
+    def rejected(self) -> dict[str, int]:
+        return self.app[REJECTED]
+
+    async def request(self, method: str, path: str, body: bytes = b"", **headers: str) -> Reply:
+        """One request with exactly these headers, `_` in a name standing for `-`."""
+        lines = [f"{name.replace('_', '-')}: {value}" for name, value in headers.items()]
+        if body or method == "POST":
+            lines.append(f"Content-Length: {len(body)}")
+        head = "\r\n".join([f"{method} {path} HTTP/1.1", "Host: gateway", "Connection: close", *lines, "", ""])
+        return await self.raw(head.encode() + body)
+
+    async def raw(self, data: bytes) -> Reply:
+        """The answer to these bytes, read until the gateway closes the connection."""
+        reader, writer = await asyncio.open_connection("127.0.0.1", self.port)
+        try:
+            writer.write(data)
+            head = await asyncio.wait_for(reader.readuntil(b"\r\n\r\n"), 10)
+            body = await asyncio.wait_for(reader.read(), 30)
+        finally:
+            writer.close()
+        status, _, lines = head.decode().partition("\r\n")
+        headers: CIMultiDict[str] = CIMultiDict()
+        for line in lines.strip().split("\r\n"):
+            headers.add(*line.split(": ", 1))
+        if headers.get("Transfer-Encoding") == "chunked":
+            body = unchunk(body)
+        return Reply(int(status.split()[1]), headers, body)
+
+
+async def until(reached: Callable[[], object]) -> None:
+    """Wait for what is bound to happen; a TimeoutError if it doesn't."""
+    async with asyncio.timeout(10):
+        while not reached():
+            await asyncio.sleep(0.001)
+
+
+def unchunk(body: bytes) -> bytes:
+    """What a chunked body holds; a ValueError if it isn't whole."""
+    parts: list[bytes] = []
+    while True:
+        size, _, body = body.partition(b"\r\n")
+        length = int(size, 16)
+        if length == 0:
+            return b"".join(parts)
+        parts.append(body[:length])
+        body = body[length + 2 :]
+
+
+async def started(gateway: Gateway) -> AsyncIterator[Gateway]:
+    async with running(gateway.app, grace_s=0.1) as runner:
+        site = web.TCPSite(runner, "127.0.0.1", 0)
+        await site.start()
+        gateway.port = runner.addresses[0][1]
+        gateway.url = f"http://127.0.0.1:{gateway.port}"
+        yield gateway
+
+
+@pytest.fixture
+async def gateway() -> AsyncIterator[Gateway]:
+    """A gateway with one model of its own, and no upstream for others."""
+    async for one in started(Gateway(Models({"m": Model(URL, 60.0)}, None))):
+        yield one
+
+
+@pytest.fixture
+async def session() -> AsyncIterator[aiohttp.ClientSession]:
+    async with aiohttp.ClientSession(auto_decompress=False) as one:
+        yield one

@@ -1,0 +1,72 @@
+"""Fakes of what the domain is given, each at its Protocol."""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+
+from invoker.models import Model, Models
+from shared.record import Record
+
+URL = "http://upstream.test/invoke"
+START_US = 1_705_314_600_000_000  # 2024-01-15T10:30:00Z
+Answer = tuple[int, bytes]
+GOOD: Answer = (200, b'{"worklet_output": [6, 7]}')
+
+
+class FakeClock:
+    """Stands still until it is moved; both of its times move together."""
+
+    def __init__(self) -> None:
+        self.elapsed_us = 0
+
+    def now_us(self) -> int:
+        return START_US + self.elapsed_us
+
+    def monotonic_us(self) -> int:
+        return self.elapsed_us
+
+
+class FakeJournal:
+    """Keeps the records of ended calls, and which calls have begun and not ended."""
+
+    def __init__(self) -> None:
+        self.records: list[Record] = []
+        self.open: set[int] = set()
+        self._calls = 0
+
+    def begin(self, _begun: object) -> int:
+        self._calls += 1
+        self.open.add(self._calls)
+        return self._calls
+
+    def append(self, record: Record, call: int = 0) -> None:
+        self.records.append(record)
+        self.open.discard(call)
+
+
+class FakeUpstream:
+    """Does what it is told to: `script` is called with each body and gives the answer or raises."""
+
+    def __init__(self, script: Callable[[bytes], Awaitable[Answer]]) -> None:
+        self.posts: list[tuple[str, bytes]] = []
+        self._script = script
+
+    async def post(self, url: str, body: bytes) -> Answer:
+        self.posts.append((url, body))
+        return await self._script(body)
+
+
+class Gate:
+    """A script that answers only once it is opened."""
+
+    def __init__(self, answer: Answer = GOOD) -> None:
+        self.opened = asyncio.Event()
+        self._answer = answer
+
+    async def __call__(self, _body: bytes) -> Answer:
+        await self.opened.wait()
+        return self._answer
+
+
+def models(default: Model | None = None, **named: Model) -> Models:
+    """Models by name, beside a default that waits for a minute."""
+    return Models(named, default or Model(URL, 60.0))

@@ -1,0 +1,134 @@
+"""Who may know whom, and who may touch the outside world."""
+
+import ast
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parent.parent
+PACKAGES = ("invoker", "metrics_sidecar", "shared")
+FILES = sorted(path for package in PACKAGES for path in (ROOT / package).rglob("*.py"))
+
+FORBIDDEN = {
+    "invoker": {"metrics_sidecar", "deploy", "tests"},
+    "metrics_sidecar": {"invoker", "deploy", "tests"},
+    "shared": {"invoker", "metrics_sidecar", "deploy", "tests"},
+}
+
+DOMAIN = {
+    "invoker/invocation.py",
+    "invoker/in_flight.py",
+    "invoker/journal.py",
+    "invoker/protocols/worklet.py",
+    "invoker/segment.py",
+    "metrics_sidecar/ledger.py",
+    "metrics_sidecar/totals.py",
+    "shared/clock.py",
+    "shared/record.py",
+    "shared/wire.py",
+}
+"""What is true of an invocation, whoever asks and by whatever way."""
+
+WEB = {"aiohttp", "yarl", "multidict", "rfc9457"}
+
+CONCRETE = {
+    "PooledUpstream": {"invoker/app.py"},
+    "SqliteStore": {"metrics_sidecar/app.py"},
+    "SqliteQueries": {"metrics_sidecar/app.py"},
+    "SystemClock": {
+        "invoker/app.py",
+        "invoker/__main__.py",
+        "invoker/shipping.py",  # `invoker ship`, a process of its own
+        "metrics_sidecar/app.py",
+    },
+}
+"""Where a part behind a Protocol may be picked."""
+
+CLOCK_READS = {"time", "time_ns", "monotonic", "monotonic_ns", "perf_counter", "perf_counter_ns", "process_time"}
+DATETIME_READS = {"now", "utcnow", "today"}
+MAY_READ_THE_CLOCK = {
+    "shared/clock.py",
+    "metrics_sidecar/ledger.py",  # how long a commit took: measured on the writer's thread, part of no fact
+}
+MAY_READ_THE_ENVIRONMENT = {"shared/settings.py"}
+
+
+def name_of(path: Path) -> str:
+    return path.relative_to(ROOT).as_posix()
+
+
+def tree_of(path: Path) -> ast.Module:
+    return ast.parse(path.read_text(encoding="utf-8"))
+
+
+def imports(path: Path) -> Iterator[str]:
+    """Full names of the modules that a file imports, anywhere in it."""
+    for node in ast.walk(tree_of(path)):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            yield node.module
+
+
+def imported_names(path: Path) -> Iterator[str]:
+    """`module.name` of everything that a file imports from a module."""
+    for node in ast.walk(tree_of(path)):
+        if isinstance(node, ast.ImportFrom) and node.module:
+            yield from (f"{node.module}.{alias.name}" for alias in node.names)
+
+
+def attributes(path: Path) -> Iterator[str]:
+    """`name.attribute` wherever an attribute of a plain name is used."""
+    for node in ast.walk(tree_of(path)):
+        if isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name):
+            yield f"{node.value.id}.{node.attr}"
+
+
+def calls(path: Path) -> Iterator[str]:
+    """Names of the classes and functions that a file calls, by themselves or through a classmethod."""
+    for node in ast.walk(tree_of(path)):
+        if isinstance(node, ast.Call) and isinstance(node.func, ast.Name):
+            yield node.func.id
+
+
+def used(path: Path) -> set[str]:
+    return {*imports(path), *imported_names(path), *attributes(path)}
+
+
+@pytest.mark.parametrize("path", FILES, ids=name_of)
+def test_who_imports_whom(path: Path) -> None:
+    """Gateway and sidecar share `shared` and nothing else; `shared` knows neither."""
+    forbidden = FORBIDDEN[name_of(path).partition("/")[0]]
+    assert {module for module in imports(path) if module.partition(".")[0] in forbidden} == set()
+
+
+@pytest.mark.parametrize("name", sorted(DOMAIN))
+def test_the_domain_knows_no_web(name: str) -> None:
+    """What happens to an invocation is plain Python, tested without a server."""
+    assert {module for module in imports(ROOT / name) if module.partition(".")[0] in WEB} == set()
+
+
+@pytest.mark.parametrize("name", sorted(CONCRETE))
+def test_concrete_parts_are_picked_in_one_place(name: str) -> None:
+    """The rest of the code is given what it works with."""
+    assert {name_of(path) for path in FILES if name in set(calls(path))} <= CONCRETE[name]
+
+
+def test_nobody_reads_the_clock() -> None:
+    """`shared/clock.py` does, and gives the time to those who need it."""
+    reads = {f"time.{name}" for name in CLOCK_READS} | {
+        f"{name}.{read}" for name in ("datetime", "date") for read in DATETIME_READS
+    }
+    assert {name_of(path) for path in FILES if reads & used(path)} == MAY_READ_THE_CLOCK
+
+
+def test_nobody_reads_the_environment() -> None:
+    """`shared/settings.py` does, once, and the settings are passed down."""
+    reads = {"os.environ", "os.environb", "os.getenv", "os.getenvb"}
+    assert {name_of(path) for path in FILES if reads & used(path)} == MAY_READ_THE_ENVIRONMENT
+
+
+def test_every_package_says_what_it_is_for() -> None:
+    """Each module opens with a docstring."""
+    assert [name_of(path) for path in FILES if not ast.get_docstring(tree_of(path))] == []
