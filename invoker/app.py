@@ -12,11 +12,11 @@ from invoker.journal import Journal
 from invoker.journal_directory import Bound
 from invoker.models import Models
 from invoker.outbox import Outbox
+from invoker.pool import PooledUpstream
 from invoker.report import worker_report
 from invoker.routes import INVOKER, MAX_BODY_BYTES, REJECTED, setup_routes
 from invoker.settings import InvokerSettings
 from invoker.shipping import adopting, shipping
-from invoker.upstream import AiohttpUpstream
 from shared.clock import SystemClock
 from shared.errors import problem_middleware
 
@@ -35,7 +35,7 @@ def make_app(settings: InvokerSettings, models: Models) -> web.Application:
         bound = Bound(settings.journal_dir, settings.journal_max_bytes, settings.workers)
         journal = Journal.create(bound, clock, synced=synced)
         durable = GroupSync(journal).wait if synced else None
-        upstream = AiohttpUpstream(settings.max_answer_bytes)
+        upstream = PooledUpstream(clock, settings.max_answer_bytes)
         invoker = Invoker(models, upstream, journal, clock, settings.max_in_flight, durable)
         report = worker_report(journal, invoker.in_flight, rejected)
         outbox = Outbox(journal, settings.sidecar_socket, clock, report, models.names)

@@ -1,0 +1,148 @@
+"""Keep-alive connections to upstreams, per origin: used again last in, first out, and bounded."""
+
+import asyncio
+import os
+import socket
+import ssl
+from base64 import b64encode
+from collections import deque
+from typing import NamedTuple
+from urllib.parse import quote, unquote, urlsplit
+
+from invoker.http1 import BrokenError, Connection, MalformedError
+from invoker.upstream import ConnectError, UpstreamError
+from shared.clock import Clock
+from shared.record import ErrorType
+
+CONNECT_TIMEOUT_S = 5.0
+KEEPALIVE_US = 4_000_000
+"""Shorter than the 5 s after which uvicorn and Node.js close an idle connection: a call must not meet that."""
+MAX_IDLE_PER_ORIGIN = 1024
+
+UNIX_SCHEME = "http+unix"
+"""`http+unix://%2Frun%2Fmodel.sock/invoke`: the socket's path, percent-encoded, in the place of the host."""
+URL_CHARACTERS = "%/:?#[]@!$&'()*+,;=-._~"
+
+
+class Origin(NamedTuple):
+    """Where a URL's connections go: a host and a port, with TLS or without, or a Unix socket."""
+
+    host: str
+    port: int
+    tls: bool
+    unix_path: str
+
+
+class Target(NamedTuple):
+    """A URL, prepared: its origin, and the request's head up to the value of Content-Length."""
+
+    origin: Origin
+    head: bytes
+
+
+class PooledUpstream:
+    """Implements `Upstream` on connections of its own. Sends POST, accepts only whole and clean answers."""
+
+    def __init__(self, clock: Clock, max_answer_bytes: int) -> None:
+        self._clock = clock
+        self._max_answer_bytes = max_answer_bytes
+        self._targets: dict[str, Target] = {}
+        self._idle: dict[Origin, deque[Connection]] = {}
+        self._tls: ssl.SSLContext | None = None
+
+    async def post(self, url: str, body: bytes) -> tuple[int, bytes]:
+        target = self._targets.get(url)
+        if target is None:
+            target = self._targets[url] = prepare(url)
+        connection = self._take_idle(target.origin) or await self._connect(target.origin)
+        try:
+            return await connection.exchange(b"%b%d\r\n\r\n" % (target.head, len(body)), body)
+        except BrokenError as error:
+            if error.answered:
+                raise UpstreamError(ErrorType.INVALID_RESPONSE, f"upstream's answer broke off: {error}") from None
+            raise UpstreamError(
+                ErrorType.CONNECT, f"upstream closed the connection without an answer: {error}"
+            ) from None
+        except MalformedError as error:
+            raise UpstreamError(ErrorType.INVALID_RESPONSE, f"upstream's answer is not usable: {error}") from None
+        finally:
+            self._give_back(target.origin, connection)
+
+    async def close(self) -> None:
+        """Close what is idle; calls in flight have ended before."""
+        for idle in self._idle.values():
+            while idle:
+                idle.pop().close()
+
+    def _take_idle(self, origin: Origin) -> Connection | None:
+        idle = self._idle.get(origin)
+        if not idle:
+            return None
+        oldest_us = self._clock.monotonic_us() - KEEPALIVE_US
+        while idle:
+            connection = idle.pop()
+            if connection.idle_since_us > oldest_us and connection.is_quiet():
+                return connection
+            connection.close()
+        return None
+
+    def _give_back(self, origin: Origin, connection: Connection) -> None:
+        if not connection.reusable:
+            connection.close()
+            return
+        connection.idle_since_us = self._clock.monotonic_us()
+        idle = self._idle.setdefault(origin, deque())
+        idle.append(connection)
+        # The ones that were not used for longest are at the other end.
+        while idle[0].idle_since_us <= connection.idle_since_us - KEEPALIVE_US or len(idle) > MAX_IDLE_PER_ORIGIN:
+            idle.popleft().close()
+
+    async def _connect(self, origin: Origin) -> Connection:
+        loop = asyncio.get_running_loop()
+
+        def protocol() -> Connection:
+            return Connection(self._max_answer_bytes)
+
+        try:
+            async with asyncio.timeout(CONNECT_TIMEOUT_S):
+                if origin.unix_path:
+                    return (await loop.create_unix_connection(protocol, origin.unix_path))[1]
+                tls = self._tls_context() if origin.tls else None
+                return (await loop.create_connection(protocol, origin.host, origin.port, ssl=tls))[1]
+        except ssl.SSLCertVerificationError as error:
+            raise ConnectError(f"can't connect to upstream: its certificate: {error.verify_message}") from None
+        except TimeoutError:
+            raise ConnectError(f"can't connect to upstream: timed out after {CONNECT_TIMEOUT_S:g} s") from None
+        except (OSError, UnicodeError) as error:
+            raise ConnectError(f"can't connect to upstream: {_reason(error)}") from None
+
+    def _tls_context(self) -> ssl.SSLContext:
+        if self._tls is None:
+            self._tls = ssl.create_default_context()
+        return self._tls
+
+
+def prepare(url: str) -> Target:
+    """What every request to this URL has in common."""
+    parts = urlsplit(url)
+    path = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
+    if parts.scheme == UNIX_SCHEME:
+        origin, host = Origin("", 0, False, unquote(parts.netloc)), "localhost"
+    else:
+        tls = parts.scheme == "https"
+        name = (parts.hostname or "").encode("idna").decode()
+        origin = Origin(name, parts.port or (443 if tls else 80), tls, "")
+        host = (f"[{name}]" if ":" in name else name) + (f":{parts.port}" if parts.port else "")
+    head = f"POST {quote(path, safe=URL_CHARACTERS)} HTTP/1.1\r\nHost: {host}\r\n"
+    if parts.username is not None:
+        credentials = f"{unquote(parts.username)}:{unquote(parts.password or '')}".encode()
+        head += f"Authorization: Basic {b64encode(credentials).decode()}\r\n"
+    head += "Content-Type: application/json\r\nAccept: application/json\r\nContent-Length: "
+    return Target(origin, head.encode("ascii"))
+
+
+def _reason(error: Exception) -> str:
+    # The system's text for a refused connection names host and port, which is none of the caller's business.
+    if isinstance(error, OSError) and not isinstance(error, socket.gaierror) and error.errno:
+        return os.strerror(error.errno)
+    return "its name is not known" if isinstance(error, socket.gaierror | UnicodeError) else type(error).__name__
