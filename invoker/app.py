@@ -4,6 +4,7 @@ from collections.abc import AsyncIterator
 
 from aiohttp import web
 
+from invoker.connections import Connections
 from invoker.durability import GroupSync
 from invoker.forward import SIDECAR_URL, sidecar_session
 from invoker.health import READINESS, Readiness
@@ -20,6 +21,8 @@ from invoker.shipping import adopting, shipping
 from shared.clock import SystemClock
 from shared.errors import problem_middleware
 
+CONNECTIONS = web.AppKey("connections", Connections)
+
 
 def make_app(settings: InvokerSettings, models: Models) -> web.Application:
     """One worker's application; its resources start and stop with it."""
@@ -28,6 +31,7 @@ def make_app(settings: InvokerSettings, models: Models) -> web.Application:
     app[MAX_BODY_BYTES] = settings.max_body_bytes
     rejected: dict[str, int] = {}
     app[REJECTED] = rejected
+    connections = app[CONNECTIONS] = Connections(settings.max_connections, rejected)
 
     async def domain(app: web.Application) -> AsyncIterator[None]:
         clock = SystemClock()
@@ -37,7 +41,7 @@ def make_app(settings: InvokerSettings, models: Models) -> web.Application:
         durable = GroupSync(journal).wait if synced else None
         upstream = PooledUpstream(clock, settings.max_answer_bytes)
         invoker = Invoker(models, upstream, journal, clock, settings.max_in_flight, durable)
-        report = worker_report(journal, invoker.in_flight, rejected)
+        report = worker_report(journal, invoker.in_flight, invoker.overhead, connections, rejected)
         outbox = Outbox(journal, settings.sidecar_socket, clock, report, models.names)
         app[INVOKER] = invoker
         app[READINESS] = lambda: _readiness(invoker, outbox, journal)

@@ -10,6 +10,7 @@ import msgspec
 from invoker.in_flight import InFlight
 from invoker.journal import NO_CALL, Begun
 from invoker.models import Model, Models
+from invoker.overhead import Overhead
 from invoker.protocols.worklet import NULL, Call, InvalidAnswerError, InvokeAnswer, decode_answer
 from invoker.upstream import ConnectError, Upstream, UpstreamError
 from shared import logs
@@ -62,6 +63,7 @@ class Invoker:
     ) -> None:
         """`durable`: what a reply waits for after its record is appended, if it waits for anything."""
         self.in_flight = InFlight()
+        self.overhead = Overhead()
         self.draining = False
         self._models = models
         self._upstream = upstream
@@ -80,15 +82,18 @@ class Invoker:
         model = self._models.find(call.model_id)
         if model is None:
             raise UnknownModelError(call.model_id)
-        output, output_size, latency_us, number = NULL, 0, -1, NO_CALL
+        output, output_size, number = NULL, 0, NO_CALL
+        latency_us = upstream_us = -1
         error_type: ErrorType | None = None
         error_log = ""
         gone: asyncio.CancelledError | None = None
         try:
             self._admit(call, model)
             number = self._journal.begin(Begun(call.model_id, timestamp_us, call.input_size))
+            sent_us = self._clock.monotonic_us()
             status, body = await self._forward(call, model)
-            latency_us = self._clock.monotonic_us() - started_us
+            answered_us = self._clock.monotonic_us()
+            latency_us, upstream_us = answered_us - started_us, answered_us - sent_us
             output, output_size = _interpret(status, body)
         except UpstreamError as error:
             error_type, error_log = error.error_type, clip_error_log(str(error))
@@ -108,6 +113,8 @@ class Invoker:
             raise gone
         if self._durable is not None:
             await self._durable()
+        if upstream_us >= 0:
+            self.overhead.observe(self._clock.monotonic_us() - started_us - upstream_us)
         return HTTP_STATUS[error_type], InvokeAnswer(output, error_type is None, latency_us / 1000, error_log)
 
     def _admit(self, call: Call, model: Model) -> None:

@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import itertools
 import random
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
@@ -32,7 +33,8 @@ LINGER_S = 0.005
 """How long records gather before a batch is sent."""
 WINDOW_RECORDS = 8192
 """Records sent and not acknowledged: what a frozen sidecar leaves in our buffers, and in the socket's."""
-REPORT_INTERVAL_S = 0.1
+IN_FLIGHT_INTERVAL_S = 0.1
+IN_FLIGHT_PER_REPORT = 10
 RECONNECT_FIRST_S, RECONNECT_LAST_S = 0.05, 1.0
 WELCOME_TIMEOUT_S = 5.0
 BYE_TIMEOUT_S = 2.0
@@ -164,14 +166,16 @@ class Outbox:
             self._next_to_send = first + len(records)
 
     async def _send_reports(self, writer: asyncio.StreamWriter) -> None:
-        """The worker's own numbers as they change, a few times a second."""
-        last = self._report(True)
-        writer.write(encode(last))
-        while True:
-            await asyncio.sleep(REPORT_INTERVAL_S)
-            report = self._report(False)
-            if report.in_flight or report.counters != last.counters or report.gauges != last.gauges:
+        """Calls in flight as they change, a few times a second; the other numbers about once a second."""
+        report = last = self._report(True)
+        for turn in itertools.count(1):
+            if report.in_flight or report is last:
                 writer.write(encode(report))
+            await asyncio.sleep(IN_FLIGHT_INTERVAL_S)
+            report = self._report(False)
+            if turn % IN_FLIGHT_PER_REPORT or (report.counters, report.gauges) == (last.counters, last.gauges):
+                report = Report(report.in_flight)
+            else:
                 last = report
 
     async def _say_bye(self, writer: asyncio.StreamWriter) -> None:

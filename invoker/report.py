@@ -2,24 +2,30 @@
 
 from collections.abc import Callable, Mapping
 
+from invoker.connections import Connections
 from invoker.in_flight import InFlight
 from invoker.journal import Journal
+from invoker.overhead import Overhead
 from shared.wire import MAX_MODELS, Report
 
 DROPPED = "invoker_records_dropped_total"
+OVERHEAD = "invoker_overhead_seconds"
 REJECTED = "invoker_requests_rejected_total"
 
 
-def worker_report(journal: Journal, in_flight: InFlight, rejected: Mapping[str, int]) -> Callable[[bool], Report]:
+def worker_report(
+    journal: Journal, in_flight: InFlight, overhead: Overhead, connections: Connections, rejected: Mapping[str, int]
+) -> Callable[[bool], Report]:
     """Makes a living worker's reports: all calls in flight if asked for, else those that changed."""
 
     def report(everything: bool) -> Report:
         return Report(
             in_flight.all() if everything else in_flight.changes(MAX_MODELS),
-            {DROPPED: dict(journal.dropped), REJECTED: dict(rejected)},
+            {DROPPED: dict(journal.dropped), REJECTED: dict(rejected), OVERHEAD: overhead.report()},
             {
                 "invoker_journal_bytes": float(journal.bytes_used),
                 "invoker_records_waiting": float(journal.records_waiting),
+                "invoker_connections": float(connections.count),
                 "invoker_workers_connected": 1.0,
             },
         )

@@ -37,6 +37,12 @@ class InvokerSettings:
         Number(1, 1_000_000),
         "Calls in flight per worker; a further one is answered 429.",
     )
+    max_connections: int = setting(
+        "INVOKER_MAX_CONNECTIONS",
+        10_000,
+        Number(1, 1_000_000),
+        "Connections of callers per worker; a further one is answered 503 and closed.",
+    )
     max_body_bytes: int = setting("INVOKER_MAX_BODY_BYTES", 16 * 1024 * 1024, BYTES, "Largest request body.")
     max_answer_bytes: int = setting(
         "INVOKER_MAX_ANSWER_BYTES",

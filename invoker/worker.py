@@ -5,14 +5,13 @@ import os
 import signal
 
 import uvloop
-from aiohttp import web
 
-from invoker.app import make_app
+from invoker.app import CONNECTIONS, make_app
 from invoker.models import Models
 from invoker.routes import INVOKER
 from invoker.settings import InvokerSettings
 from shared import logs
-from shared.serving import bind, listen, running, stop_signal, stop_signals, url_of
+from shared.serving import BACKLOG, bind, listen, running, stop_signal, stop_signals, url_of
 
 log = logs.get("worker")
 
@@ -37,14 +36,11 @@ async def _serve(settings: InvokerSettings, models: Models, number: int, parent_
     async with running(app, grace_s=1.0) as runner:
         bound = bind(settings.host, settings.port, "INVOKER_PORT", reuse_port=True)
         listen(bound, "INVOKER_PORT")
-        site = web.SockSite(runner, bound)
-        await site.start()
+        assert runner.server is not None
+        app[CONNECTIONS].serve(runner.server)
+        listener = await loop.create_server(app[CONNECTIONS].protocol, sock=bound, backlog=BACKLOG)
         log.info("worker.listening", worker=number, url=url_of(bound), pid=os.getpid())
         await stop.wait()
-        await _drain(app, site, settings.shutdown_grace_s, number)
-
-
-async def _drain(app: web.Application, site: web.SockSite, grace_s: float, number: int) -> None:
-    log.info("worker.draining", worker=number, in_flight=app[INVOKER].in_flight.total)
-    await site.stop()
-    await app[INVOKER].drain(grace_s)
+        log.info("worker.draining", worker=number, in_flight=app[INVOKER].in_flight.total)
+        listener.close()
+        await app[INVOKER].drain(settings.shutdown_grace_s)

@@ -22,6 +22,10 @@ MAX_BATCH_RECORDS = 4096
 MAX_MODELS = 10_000
 """In a hello, and in flight on one connection."""
 
+OVERHEAD_BOUNDS_S = (0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 1.0)
+OVERHEAD_SUM = "sum_us"
+"""How a report's counter `invoker_overhead_seconds` is labelled: upper bounds, and the sum in µs."""
+
 _LENGTH = struct.Struct(">I")
 
 ProducerId = Annotated[str, Meta(pattern="^[0-9a-f]{32}\\Z")]

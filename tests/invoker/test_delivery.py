@@ -182,6 +182,7 @@ class Delivery(RuleBasedStateMachine):
             assert sum(totals.count for totals in self.sidecar.live.totals.values()) == len(self.expected)
             self.sidecar_stops()
         finally:
+            self.loop.run_until_complete(asyncio.sleep(0.01))  # lets transports see that they are closed
             self.loop.close()
             shutil.rmtree(self.directory)
 

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.processes import Json, Process, System, eventually, get, system
+from tests.processes import Json, Process, System, eventually, get, get_text, system
 
 BODY = json.dumps({"worklet_input": {"model_id": "m", "input": [1]}}).encode()
 STOPS = [signal.SIGTERM, signal.SIGINT, signal.SIGHUP]
@@ -260,3 +260,24 @@ def sockets_of(pid: int) -> int:
         with contextlib.suppress(FileNotFoundError):
             found += str(descriptor.readlink()).startswith("socket:")
     return found
+
+
+def test_connections_beyond_the_limit_are_refused(tmp_path: Path) -> None:
+    """One connection too many is told so and counted; a place that is left is free again."""
+    with system(tmp_path) as running:
+        running.start_mock()
+        running.start_sidecar()
+        running.start_gateway(INVOKER_MAX_CONNECTIONS="2")
+        host, port = running.gateway_url.removeprefix("http://").split(":")
+
+        def status_line() -> bytes:
+            with socket.create_connection((host, int(port))) as connection:
+                connection.sendall(b"GET /healthz HTTP/1.1\r\nHost: h\r\n\r\n")
+                return connection.recv(65536).partition(b"\r\n")[0]
+
+        with socket.create_connection((host, int(port))):
+            with socket.create_connection((host, int(port))):
+                eventually(status_line, lambda line: line == b"HTTP/1.1 503 Service Unavailable")
+            eventually(status_line, lambda line: line == b"HTTP/1.1 200 OK")
+        line = 'invoker_requests_rejected_total{reason="connection_limit"}'
+        eventually(lambda: get_text(f"{running.sidecar_url}/metrics"), lambda text: line in text)
