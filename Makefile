@@ -5,12 +5,15 @@ BIN := .venv/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check install --quiet
 RUNTIME := .venv/.runtime-installed
 DEV := .venv/.dev-installed
+BENCH := .venv/.bench-installed
 # Arguments for what is run, as in `make load ARGS="--rate 1000"` or `make test ARGS="-k mock"`.
 ARGS ?=
+SEED ?= 1
+FAULTS ?= 100
 
 .DELETE_ON_ERROR:
 .DEFAULT_GOAL := help
-.PHONY: run test lint load lock clean help
+.PHONY: run test lint load chaos soak bench lock clean help
 
 run: $(RUNTIME) ## Run mock server, sidecar and gateway until Ctrl-C
 	@exec $(BIN)/python -m deploy.run --with-parent
@@ -26,9 +29,25 @@ lint: $(DEV) ## Check style, format and types
 load: $(RUNTIME) ## Put load on a running gateway, and compare what callers saw with what was recorded
 	@exec $(BIN)/load-test $(ARGS)
 
+chaos: $(DEV) ## Break things under load and compare what callers saw with what was recorded (SEED=1 FAULTS=100)
+	@exec $(BIN)/python -m tests.chaos --seed $(SEED) --faults $(FAULTS) $(ARGS)
+
+soak: $(DEV) ## Take the sidecar away for five minutes under load
+	@exec $(BIN)/python -m tests.chaos.outage --seconds 300 --rate 1000 $(ARGS)
+
+bench: $(BENCH) ## Measure speed beside yardsticks, and write tests/bench/RESULTS.md
+	@for command in wrk nginx; do command -v $$command >/dev/null || missing=1; done; \
+		test -z "$$missing" || \
+		{ test "$$(id -u)" = 0 && command -v apt-get >/dev/null && \
+			apt-get update -qq && apt-get install -y -qq --no-install-recommends wrk nginx-light >/dev/null; } || \
+		{ echo 'make: wrk or nginx is missing; on Debian: apt-get install wrk nginx-light' >&2; exit 2; }
+	@$(BIN)/python -m tests.bench $(ARGS)
+	@test -n "$(ARGS)" || $(BIN)/python -m tests.bench report
+
 lock: $(DEV) ## Write the lock files anew from pyproject.toml
 	$(LOCK) --group build --output-file requirements.lock
 	$(LOCK) --group build --extra dev --constraint requirements.lock --output-file requirements-dev.lock
+	$(LOCK) --group build --extra bench --constraint requirements-dev.lock --output-file requirements-bench.lock
 
 clean: ## Remove .venv and caches; recorded data stays
 	rm -rf .venv .mypy_cache .ruff_cache .pytest_cache .hypothesis *.egg-info
@@ -49,6 +68,10 @@ $(RUNTIME): requirements.lock pyproject.toml | $(BIN)/python
 
 $(DEV): requirements-dev.lock $(RUNTIME)
 	$(PIP) --require-hashes -r requirements-dev.lock
+	@touch $@
+
+$(BENCH): requirements-bench.lock $(RUNTIME)
+	$(PIP) --require-hashes -r requirements-bench.lock
 	@touch $@
 
 $(BIN)/python:

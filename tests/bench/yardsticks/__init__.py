@@ -1,0 +1,1 @@
+"""What we measure ourselves against; none of it uses our code, apart from the schema."""
