@@ -1,10 +1,11 @@
 """The `invoker` command."""
 
-from invoker.settings import InvokerSettings
+from invoker.settings import InvokerSettings, ShipSettings
+from invoker.ship import ship
 from invoker.workers import Workers
 from shared import logs
 from shared.clock import SystemClock
-from shared.settings import command, run_command
+from shared.settings import command, command_group, run_command
 
 
 def run(settings: InvokerSettings) -> int:
@@ -12,7 +13,26 @@ def run(settings: InvokerSettings) -> int:
     return Workers(settings, SystemClock()).run()
 
 
-cli = command("invoker", "Forwards model invocations and records each one exactly once.", InvokerSettings, run)
+def run_ship(settings: ShipSettings) -> int:
+    logs.configure(settings.log_format, settings.log_level)
+    return ship(settings, SystemClock())
+
+
+cli = command_group(
+    "invoker",
+    "Forwards model invocations and records each one exactly once.",
+    InvokerSettings,
+    run,
+    [
+        command(
+            "ship",
+            "Sends what dead workers left in their journals to the sidecar, and ends. "
+            "Exit code 0 if nothing is left, 1 if something is.",
+            ShipSettings,
+            run_ship,
+        )
+    ],
+)
 
 
 def main() -> None:

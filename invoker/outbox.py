@@ -126,7 +126,7 @@ class Outbox:
 
     async def _greet(self, frames: AsyncIterator[ToProducer], writer: asyncio.StreamWriter) -> None:
         journal = self._journal
-        writer.write(encode(Hello(PROTOCOL_VERSION, journal.producer_id, journal.first_sequence, self._models)))
+        write(writer, encode(Hello(PROTOCOL_VERSION, journal.producer_id, journal.first_sequence, self._models)))
         async with asyncio.timeout(WELCOME_TIMEOUT_S):
             welcome = await anext(frames, None)
         if not isinstance(welcome, Welcome):
@@ -162,7 +162,7 @@ class Outbox:
             first, records = journal.read(self._next_to_send, BATCH_RECORDS, BATCH_BYTES)
             if not records:
                 return
-            writer.write(encode_batch(first, records))
+            write(writer, encode_batch(first, records))
             self._next_to_send = first + len(records)
 
     async def _send_reports(self, writer: asyncio.StreamWriter) -> None:
@@ -170,7 +170,7 @@ class Outbox:
         report = last = self._report(True)
         for turn in itertools.count(1):
             if report.in_flight or report is last:
-                writer.write(encode(report))
+                write(writer, encode(report))
             await asyncio.sleep(IN_FLIGHT_INTERVAL_S)
             report = self._report(False)
             if turn % IN_FLIGHT_PER_REPORT or (report.counters, report.gauges) == (last.counters, last.gauges):
@@ -180,11 +180,19 @@ class Outbox:
 
     async def _say_bye(self, writer: asyncio.StreamWriter) -> None:
         # Removed first: after a bye, the sidecar wouldn't recognise records that are sent again.
-        writer.write(encode(self._report(True)))
+        write(writer, encode(self._report(True)))
         self._journal.remove()
         self.finished = True
-        writer.write(encode(Bye()))
+        write(writer, encode(Bye()))
         await asyncio.sleep(BYE_TIMEOUT_S)  # the sidecar closes the connection, which ends the session
+
+
+def write(writer: asyncio.StreamWriter, frame: bytes) -> None:
+    """`OSError` once the connection is lost. asyncio ignores such a write; uvloop raises RuntimeError, which
+    would end `run` for good: our tasks hear of the loss a few turns of the event loop later."""
+    if writer.is_closing():
+        raise ConnectionResetError("the connection is lost")
+    writer.write(frame)
 
 
 async def _frames(reader: asyncio.StreamReader) -> AsyncIterator[ToProducer]:

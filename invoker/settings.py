@@ -77,3 +77,27 @@ class InvokerSettings:
     )
     log_format: Literal["text", "json"] = log_format()
     log_level: str = log_level()
+
+
+@dataclasses.dataclass(frozen=True)
+class ShipSettings:
+    """What `invoker ship` works with."""
+
+    journal_dir: Path = setting(
+        "INVOKER_JOURNAL_DIR", Path("data/journal"), PATH, "Directory of the workers' journals."
+    )
+    journal_max_bytes: int = setting(
+        "INVOKER_JOURNAL_MAX_BYTES",
+        1024 * 1024 * 1024,
+        Number(1024 * 1024, 2**50),
+        "Space for all workers' journals together; beyond it records are dropped and counted.",
+    )
+    sidecar_socket: Path = setting("SIDECAR_SOCKET", Path("data/sidecar.sock"), PATH, "Unix socket of the sidecar.")
+    timeout_s: float = setting(
+        "INVOKER_SHIP_TIMEOUT_S",
+        30.0,
+        Number(0.1, 86_400.0),
+        "Seconds in which nothing arrives at the sidecar before the rest is left where it is.",
+    )
+    log_format: Literal["text", "json"] = log_format()
+    log_level: str = log_level()

@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import dataclasses
 from collections.abc import AsyncIterator
 from pathlib import Path
 
@@ -10,9 +11,8 @@ from invoker.journal_directory import Bound
 from invoker.outbox import Outbox
 from invoker.recovery import RecoveredJournal, adopt_dead
 from invoker.report import dead_report
-from invoker.settings import InvokerSettings
 from shared import logs
-from shared.clock import Clock, SystemClock
+from shared.clock import Clock
 
 OUTBOX_GRACE_S = 3.0
 """How long a worker that stops tries to hand over what waits; then it stays in the journal."""
@@ -41,22 +41,38 @@ async def shipping(outbox: Outbox, journal: Journal) -> AsyncIterator[None]:
 @contextlib.asynccontextmanager
 async def adopting(bound: Bound, socket_path: Path, clock: Clock) -> AsyncIterator[None]:
     """The journals of the dead on their way, as long as this worker lives."""
-    task = asyncio.create_task(_adopt(bound, socket_path, clock, once=False), name="adoption")
+    task = asyncio.create_task(_adopt(bound, socket_path, clock, Shipped(), once=False), name="adoption")
     try:
         yield
     finally:
         await _cancel(task)
 
 
-async def ship_dead(settings: InvokerSettings) -> None:
-    """Ship the journals of all dead workers, and end."""
-    bound = Bound(settings.journal_dir, settings.journal_max_bytes, settings.workers)
-    await _adopt(bound, settings.sidecar_socket, SystemClock(), once=True)
+@dataclasses.dataclass(slots=True)
+class Shipped:
+    """What `ship_dead` has done so far: journals emptied and removed, and records that the sidecar has."""
+
+    journals: int = 0
+    records: int = 0
+    current: Journal | None = None
+
+    @property
+    def progress(self) -> tuple[int, int]:
+        """Changes as long as something arrives."""
+        return self.journals, 0 if self.current is None else self.current.first_sequence
 
 
-async def _adopt(bound: Bound, socket_path: Path, clock: Clock, *, once: bool) -> None:
+async def ship_dead(bound: Bound, socket_path: Path, clock: Clock, shipped: Shipped) -> None:
+    """Ship the journals of all dead workers, and end; wait for the sidecar as long as it takes."""
+    await _adopt(bound, socket_path, clock, shipped, once=True)
+
+
+async def _adopt(bound: Bound, socket_path: Path, clock: Clock, shipped: Shipped, *, once: bool) -> None:
     async def ship(journal: RecoveredJournal) -> None:
+        first_sequence, shipped.current = journal.first_sequence, journal
         await Outbox(journal, socket_path, clock, dead_report(journal), models=[], finishing=True).run()
+        shipped.journals += 1
+        shipped.records += journal.first_sequence - first_sequence
 
     await adopt_dead(bound, clock, ship, once=once)
 

@@ -1,15 +1,17 @@
 """The `metrics-sidecar` command."""
 
 import asyncio
+import resource
 
 import uvloop
 from aiohttp import web
 
 from metrics_sidecar.app import INTAKE, make_app
-from metrics_sidecar.settings import SidecarSettings
+from metrics_sidecar.settings import SidecarSettings, VerifySettings
+from metrics_sidecar.verify import verify
 from shared import logs
 from shared.serving import bind, listen, running, stop_signal, url_of
-from shared.settings import command, run_command
+from shared.settings import command, command_group, run_command
 
 HTTP_GRACE_S = 5.0
 
@@ -19,29 +21,41 @@ log = logs.get("sidecar")
 async def serve(settings: SidecarSettings) -> None:
     """Serve until a signal; then commit what connected workers still send, and close."""
     stop = stop_signal()
-    bound = bind(settings.host, settings.port, "SIDECAR_PORT")
-    listen(bound, "SIDECAR_PORT")
     app = make_app(settings)
-    async with running(app, HTTP_GRACE_S) as runner:
-        await web.SockSite(runner, bound).start()
-        log.info("sidecar.listening", url=url_of(bound), socket=str(settings.socket))
-        await stop.wait()
-        log.info("sidecar.stopping", producers=len(app[INTAKE].producers))
-        await app[INTAKE].wait_until_left(settings.shutdown_grace_s)
+    with bind(settings.host, settings.port, "SIDECAR_PORT") as bound:
+        listen(bound, "SIDECAR_PORT")
+        async with running(app, HTTP_GRACE_S) as runner:
+            await web.SockSite(runner, bound).start()
+            log.info("sidecar.listening", url=url_of(bound), socket=str(settings.socket))
+            await stop.wait()
+            log.info("sidecar.stopping", producers=len(app[INTAKE].producers))
+            await app[INTAKE].wait_until_left(settings.shutdown_grace_s)
     log.info("sidecar.stopped")
 
 
 def run(settings: SidecarSettings) -> None:
     logs.configure(settings.log_format, settings.log_level)
+    # Each worker takes a descriptor; the soft limit is often no more than 1024.
+    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         runner.run(serve(settings))
 
 
-cli = command(
+cli = command_group(
     "metrics-sidecar",
     "Keeps the record of every invocation: history, statistics and Prometheus metrics.",
     SidecarSettings,
     run,
+    [
+        command(
+            "verify",
+            "Checks that the history of a data directory is sound and its books agree. Writes nothing. "
+            "Exit code 0 if so, 1 if not, 2 if it can't be read.",
+            VerifySettings,
+            verify,
+        )
+    ],
 )
 
 

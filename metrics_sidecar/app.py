@@ -9,13 +9,15 @@ from pathlib import Path
 
 from aiohttp import web
 
-from metrics_sidecar.api import METRICS, QUERIES, READINESS, SNAPSHOT
+from metrics_sidecar.api import METRICS, QUERIES, READINESS, RECONCILE, SNAPSHOT
+from metrics_sidecar.audit import Auditor
 from metrics_sidecar.intake import Intake, listening
 from metrics_sidecar.ledger import Committed, Ledger
 from metrics_sidecar.live import Live
 from metrics_sidecar.process_metrics import SidecarMetrics
 from metrics_sidecar.routes import setup_routes
-from metrics_sidecar.settings import SidecarSettings
+from metrics_sidecar.settings import HISTORY_FILE, SidecarSettings
+from metrics_sidecar.store.books import SqliteSnapshot
 from metrics_sidecar.store.reader import SqliteQueries
 from metrics_sidecar.store.sqlite import SqliteStore
 from shared.clock import SystemClock
@@ -24,7 +26,6 @@ from shared.record import OVERFLOW_MODEL_ID
 from shared.settings import StartupError
 
 INTAKE = web.AppKey("intake", Intake)
-HISTORY_FILE = "history.db"
 
 
 def make_app(settings: SidecarSettings) -> web.Application:
@@ -48,11 +49,7 @@ async def _start(app: web.Application, settings: SidecarSettings, stack: context
 
     def on_committed(committed: Committed) -> None:
         live.apply(committed)
-        metrics.commits.inc()
-        metrics.commit_seconds.observe(committed.duration_s)
-        metrics.records_committed.inc(committed.record_count)
-        metrics.records_duplicate.inc(committed.duplicate_count)
-        metrics.records_missing.inc(committed.missing_count)
+        _count_commit(metrics, committed)
 
     def on_failed(_reason: str) -> None:
         metrics.commit_failures.inc()
@@ -65,29 +62,42 @@ async def _start(app: web.Application, settings: SidecarSettings, stack: context
     stack.push_async_callback(ledger.close)
     queries = SqliteQueries(path)
     stack.callback(queries.close)
+    auditor = Auditor(lambda: SqliteSnapshot(path), live)
+    stack.callback(auditor.close)
 
     intake = Intake(ledger, live, settings.max_producers, metrics.count_rejected)
     await stack.enter_async_context(listening(intake, settings.socket))
 
     def readiness() -> list[str]:
-        return [] if ledger.failure is None else [f"the ledger can't commit: {ledger.failure}"]
+        reasons = [] if ledger.failure is None else [f"the ledger can't commit: {ledger.failure}"]
+        return reasons if intake.unreachable is None else [*reasons, intake.unreachable]
 
-    def refresh() -> None:
-        metrics.producers_connected.set(len(intake.producers))
-        metrics.queue_records.set(ledger.waiting_records)
-        metrics.models_labelled.set(len(live.totals) - (OVERFLOW_MODEL_ID in live.totals))
-        metrics.gateway_counters = live.counters
-        metrics.gateway_gauges = live.gauges()
-
-    metrics.before_collect = refresh
+    metrics.before_collect = lambda: _count_live(metrics, ledger, live, intake)
     # What was loaded stays: a full collection that walked it would block the loop for tens of ms.
     gc.collect()
     gc.freeze()
     app[INTAKE] = intake
     app[QUERIES] = queries
     app[METRICS] = metrics
+    app[RECONCILE] = auditor.reconcile
     app[READINESS] = readiness
     app[SNAPSHOT] = live.snapshot
+
+
+def _count_commit(metrics: SidecarMetrics, committed: Committed) -> None:
+    metrics.commits.inc()
+    metrics.commit_seconds.observe(committed.duration_s)
+    metrics.records_committed.inc(committed.record_count)
+    metrics.records_duplicate.inc(committed.duplicate_count)
+    metrics.records_missing.inc(committed.missing_count)
+
+
+def _count_live(metrics: SidecarMetrics, ledger: Ledger, live: Live, intake: Intake) -> None:
+    metrics.producers_connected.set(len(intake.producers))
+    metrics.queue_records.set(ledger.waiting_records)
+    metrics.models_labelled.set(len(live.totals) - (OVERFLOW_MODEL_ID in live.totals))
+    metrics.gateway_counters = live.counters
+    metrics.gateway_gauges = live.gauges()
 
 
 @contextlib.contextmanager

@@ -1,43 +1,28 @@
-"""The socket that gateway workers send their records to: frames in, acknowledgements out."""
+"""The socket that gateway workers send their records to: who is connected, and how much may wait."""
 
 import asyncio
 import contextlib
-import dataclasses
-import errno
-import os
-import socket
-import stat
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
-from typing import cast
 
+from metrics_sidecar.connection import ProducerConnection
 from metrics_sidecar.ledger import Ledger, Work
-from metrics_sidecar.live import Live, WorkerShare
+from metrics_sidecar.live import Live
+from metrics_sidecar.socket_file import SocketFile
 from shared import logs
 from shared.settings import StartupError
-from shared.wire import (
-    PROTOCOL_VERSION,
-    Ack,
-    Batch,
-    Bye,
-    FrameError,
-    FrameReader,
-    Hello,
-    Refusal,
-    Report,
-    ToProducer,
-    Welcome,
-    decode_to_sidecar,
-    encode,
-)
 
-HELLO_TIMEOUT_S = 5.0
-SOCKET_MODE = 0o660
+SWEEP_INTERVAL_S = 1.0
+SEEN_INTERVAL_SWEEPS = 3600
+REJECTION_LOG_SWEEPS = 10
 
-# A connection that has so many records (and reports) uncommitted is not read from until half of it is committed.
-MAX_WAITING = 16_384
-# So many replies unread by a producer that it can't be listening any more.
-MAX_UNREAD_REPLY_BYTES = 64 * 1024
+READ_BYTES = 64 * 1024
+"""What is read at once, from one connection."""
+MAX_PARTIAL_BYTES = 32 * 1024 * 1024
+"""Of frames whose end is still missing, all connections together: the oldest of them must go."""
+MAX_WAITING_BYTES = 24 * 1024 * 1024
+"""Of memory that what is received and not committed takes, all connections together: beyond it, none is
+read from until half of it is committed."""
 
 log = logs.get("intake")
 
@@ -49,14 +34,79 @@ class Intake:
         self.ledger = ledger
         self.live = live
         self.max_producers = max_producers
-        self.on_rejected = on_rejected
         self.connections: set[ProducerConnection] = set()
+        self.greeting: dict[ProducerConnection, None] = {}
         self.producers: dict[str, ProducerConnection] = {}
         self.all_left = asyncio.Event()
         self.all_left.set()
+        self.full = False
+        self.closed = False
+        self.unreachable: str | None = None
+        # One for all: what is read is taken over before anything else is read.
+        self.read_buffer = memoryview(bytearray(READ_BYTES))
+        self._on_rejected = on_rejected
+        self._waiting_bytes = 0
+        self._partial_bytes: dict[ProducerConnection, int] = {}  # in the order in which the frames began
+        self._partial_sum = 0
+        self._sweeps = 0
+        self._rejected_unlogged: dict[str, int] = {}
 
-    def protocol(self) -> asyncio.Protocol:
+    def protocol(self) -> asyncio.BufferedProtocol:
         return ProducerConnection(self)
+
+    @property
+    def overfull(self) -> bool:
+        """Whether more waits than connections that are not read from can explain."""
+        return self._waiting_bytes > 2 * MAX_WAITING_BYTES
+
+    def make_room(self) -> bool:
+        """Whether there is a place for one more connection: that of the oldest one without a hello, if need be."""
+        if len(self.connections) >= self.max_producers and self.greeting:
+            next(iter(self.greeting)).reject("connections", "others said hello sooner")
+        return len(self.connections) < self.max_producers
+
+    def note_waiting(self, change_bytes: int) -> None:
+        """So much more, or less, is received and not committed. Tells the connections what follows."""
+        self._waiting_bytes += change_bytes
+        full = self._waiting_bytes > (MAX_WAITING_BYTES // 2 if self.full else MAX_WAITING_BYTES)
+        if full != self.full:
+            self.full = full
+            for connection in self.connections:
+                connection.update_reading()
+
+    def note_partial(self, connection: ProducerConnection, partial_bytes: int, *, same_frame: bool) -> None:
+        """So much of a connection's latest frame is here, or nothing of a next one."""
+        self._partial_sum += partial_bytes - self._partial_bytes.get(connection, 0)
+        if not same_frame or not partial_bytes:
+            self._partial_bytes.pop(connection, None)
+        if partial_bytes:
+            self._partial_bytes[connection] = partial_bytes
+        while self._partial_sum > MAX_PARTIAL_BYTES:
+            oldest = next(iter(self._partial_bytes))
+            oldest.reject("slow_frame", "its frame was the oldest unfinished one, and memory is short")
+
+    def note_rejected(self, reason: str, detail: str, producer_id: str) -> None:
+        """Count it; and tell of the first of its kind in a while, so that a flood doesn't fill the log."""
+        self._on_rejected(reason)
+        if reason in self._rejected_unlogged:
+            self._rejected_unlogged[reason] += 1
+            return
+        self._rejected_unlogged[reason] = 0
+        log.warning("intake.producer_rejected", producer=producer_id or None, reason=reason, detail=detail)
+
+    def sweep(self) -> None:
+        """Once a second: frames that take too long, the log of rejections, the sign of life in the ledger."""
+        self._sweeps += 1
+        for connection in [*self._partial_bytes]:
+            connection.age_frame()
+        if self._sweeps % REJECTION_LOG_SWEEPS == 0:
+            for reason, count in self._rejected_unlogged.items():
+                if count:
+                    log.warning("intake.more_producers_rejected", reason=reason, count=count)
+            self._rejected_unlogged = {reason: 0 for reason, count in self._rejected_unlogged.items() if count}
+        if self._sweeps % SEEN_INTERVAL_SWEEPS == 0 and self.ledger.failure is None:
+            for producer_id in self.producers:
+                self.ledger.submit(Work(producer_id))
 
     async def wait_until_left(self, grace_s: float) -> None:
         """Until no producer is connected, at most for the grace time."""
@@ -65,200 +115,63 @@ class Intake:
                 await self.all_left.wait()
 
     def close(self) -> None:
+        self.closed = True
         for connection in list(self.connections):
             connection.close()
 
 
-class ProducerConnection(asyncio.Protocol):
-    """One worker's connection: hello, then batches and reports until it leaves."""
-
-    def __init__(self, intake: Intake) -> None:
-        self._intake = intake
-        self._reader = FrameReader()
-        self._transport: asyncio.Transport | None = None
-        self._hello_timer: asyncio.TimerHandle | None = None
-        self._producer_id = ""
-        self._share: WorkerShare | None = None
-        self._waiting = 0
-        self._paused = False
-        self._leaving = False
-
-    def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        self._transport = cast(asyncio.Transport, transport)  # uvloop's is no subclass of it
-        intake = self._intake
-        if len(intake.connections) >= intake.max_producers:
-            self._reject("connections", f"more than {intake.max_producers} connections")
-            return
-        intake.connections.add(self)
-        loop = asyncio.get_running_loop()
-        self._hello_timer = loop.call_later(HELLO_TIMEOUT_S, self._reject, "hello_timeout", "no hello in time")
-
-    def data_received(self, data: bytes) -> None:
-        try:
-            for body in self._reader.feed(data):
-                if self._transport is None:
-                    return
-                self._receive(body)
-        except FrameError as error:
-            self._reject("bad_frame", str(error))
-
-    def connection_lost(self, exc: Exception | None) -> None:
-        self._forget()
-
-    def close(self) -> None:
-        transport, self._transport = self._transport, None
-        if transport is not None:
-            transport.close()
-        self._forget()
-
-    def _receive(self, body: bytes) -> None:
-        message = decode_to_sidecar(body)
-        if isinstance(message, Hello):
-            self._welcome(message)
-        elif self._share is None:
-            raise FrameError("the first frame is not a hello")
-        elif isinstance(message, Batch):
-            self._submit(Work(self._producer_id, message.first_sequence, message.records), len(message.records))
-        elif isinstance(message, Report):
-            self._share.report(message.in_flight, message.gauges)
-            if message.counters:
-                self._submit(Work(self._producer_id, reported=message.counters), 1)
-        elif isinstance(message, Bye):
-            self._submit(Work(self._producer_id, retire=True), 1)
-            self._leaving = True
-
-    def _welcome(self, hello: Hello) -> None:
-        intake = self._intake
-        if self._share is not None:
-            raise FrameError("a second hello")
-        if hello.version != PROTOCOL_VERSION:
-            self._reject("version", f"protocol version {hello.version}; this sidecar speaks {PROTOCOL_VERSION}")
-            return
-        if self._hello_timer is not None:
-            self._hello_timer.cancel()
-        # The worker itself says that it lives here now: its older connection is a dead one.
-        if older := intake.producers.get(hello.producer_id):
-            older.close()
-        self._producer_id = hello.producer_id
-        self._share = WorkerShare(hello.models)
-        intake.producers[hello.producer_id] = self
-        intake.live.shares.add(self._share)
-        intake.all_left.clear()
-        self._send(Welcome(PROTOCOL_VERSION, intake.ledger.committed(hello.producer_id)))
-        log.info("intake.producer_connected", producer=hello.producer_id, next_sequence=hello.next_sequence)
-
-    def _submit(self, work: Work, weight: int) -> None:
-        self._waiting += weight
-        if self._waiting >= MAX_WAITING and self._transport is not None and not self._paused:
-            self._paused = True
-            self._transport.pause_reading()
-
-        def acknowledge(committed: int) -> None:
-            self._acknowledge(weight, committed)
-
-        self._intake.ledger.submit(dataclasses.replace(work, done=acknowledge))
-
-    def _acknowledge(self, weight: int, committed: int) -> None:
-        self._waiting -= weight
-        transport = self._transport
-        if transport is None:
-            return
-        if transport.get_write_buffer_size() > MAX_UNREAD_REPLY_BYTES:
-            self._reject("slow_reader", "acknowledgements are not read")
-            return
-        self._send(Ack(committed))
-        if self._leaving and not self._waiting:
-            self.close()
-            return
-        if self._paused and self._waiting <= MAX_WAITING // 2:
-            self._paused = False
-            transport.resume_reading()
-
-    def _send(self, message: ToProducer) -> None:
-        if self._transport is not None:
-            self._transport.write(encode(message))
-
-    def _reject(self, reason: str, detail: str) -> None:
-        log.warning("intake.producer_rejected", producer=self._producer_id or None, reason=reason, detail=detail)
-        self._intake.on_rejected(reason)
-        self._send(Refusal(detail))
-        self.close()
-
-    def _forget(self) -> None:
-        """Take this connection's share out of the live numbers. Idempotent."""
-        intake = self._intake
-        self._transport = None
-        if self._hello_timer is not None:
-            self._hello_timer.cancel()
-        intake.connections.discard(self)
-        if self._share is not None:
-            intake.live.shares.discard(self._share)
-            log.info("intake.producer_left", producer=self._producer_id)
-            if intake.producers.get(self._producer_id) is self:
-                del intake.producers[self._producer_id]
-            self._share = None
-        if not intake.producers:
-            intake.all_left.set()
-
-
 @contextlib.asynccontextmanager
-async def listening(intake: Intake, path: Path) -> AsyncIterator[None]:
-    """The socket file, created with mode 0660, and removed at the end if it is still ours."""
-    listener, inode = _bind(path)
-    server = await asyncio.get_running_loop().create_unix_server(intake.protocol, sock=listener)
+async def listening(intake: Intake, path: Path, sweep_interval_s: float = SWEEP_INTERVAL_S) -> AsyncIterator[None]:
+    """The socket file, created with mode 0660, made anew when it vanishes, and removed at the end if it is ours."""
+    door = _Door(intake, SocketFile(path))
+    await door.open()
+    task = asyncio.create_task(door.watch(sweep_interval_s), name="intake")
     try:
         yield
     finally:
-        server.close()
+        door.close()  # before anything is awaited: nobody is let in any more
         intake.close()
-        _remove(path, inode)
+        task.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await task
 
 
-def _bind(path: Path) -> tuple[socket.socket, int]:
-    """A listening socket and its file's inode."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    _remove_stale(path)
-    listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-    # The mode must be right from the file's first moment on, not after a chmod.
-    umask = os.umask(0o777 & ~SOCKET_MODE)
-    try:
-        listener.bind(str(path))
-    except OSError as error:
-        listener.close()
-        raise StartupError(f"SIDECAR_SOCKET: {str(path)!r} can't be listened on: {_reason(error)}") from None
-    finally:
-        os.umask(umask)
-    listener.listen(512)
-    listener.setblocking(False)
-    return listener, path.stat().st_ino
+class _Door:
+    """The way in: a server on the socket file."""
 
+    def __init__(self, intake: Intake, file: SocketFile) -> None:
+        self._intake = intake
+        self._file = file
+        self._server: asyncio.AbstractServer | None = None
 
-def _remove(path: Path, inode: int) -> None:
-    with contextlib.suppress(FileNotFoundError):
-        if path.stat().st_ino == inode:
-            path.unlink()
+    async def open(self) -> None:
+        loop = asyncio.get_running_loop()
+        self._server = await loop.create_unix_server(self._intake.protocol, sock=self._file.listener)
 
+    async def watch(self, interval_s: float) -> None:
+        while True:
+            await asyncio.sleep(interval_s)
+            self._intake.sweep()
+            if not self._file.is_reachable():
+                await self._open_anew()
 
-def _remove_stale(path: Path) -> None:
-    """Remove a socket file that nobody listens on; `StartupError` for anything else in its place."""
-    try:
-        mode = path.lstat().st_mode
-    except FileNotFoundError:
-        return
-    if not stat.S_ISSOCK(mode):
-        raise StartupError(f"SIDECAR_SOCKET: {str(path)!r} exists and is not a socket; it is left as it is")
-    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
+    async def _open_anew(self) -> None:
+        """Connections stay as they are: only new ones need the file."""
+        intake = self._intake
         try:
-            probe.connect(str(path))
-        except ConnectionRefusedError:
-            path.unlink()
-        except OSError as error:
-            raise StartupError(f"SIDECAR_SOCKET: {str(path)!r} can't be used: {_reason(error)}") from None
-        else:
-            raise StartupError(f"SIDECAR_SOCKET: another process listens on {str(path)!r}")
+            file = SocketFile(self._file.path)
+        except StartupError as error:
+            if intake.unreachable != str(error):
+                log.error("intake.socket_lost", reason=str(error))
+            intake.unreachable = str(error)
+            return
+        self.close()
+        self._file = file
+        await self.open()
+        intake.unreachable = None
+        log.warning("intake.socket_replaced", socket=str(file.path), producers=len(intake.producers))
 
-
-def _reason(error: OSError) -> str:
-    if error.errno is None:
-        return str(error)  # such as "AF_UNIX path too long"
-    return f"{os.strerror(error.errno)} ({errno.errorcode.get(error.errno, error.errno)})"
+    def close(self) -> None:
+        if self._server is not None:
+            self._server.close()
+        self._file.remove()

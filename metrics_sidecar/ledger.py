@@ -13,78 +13,33 @@ from collections.abc import Callable
 from typing import Protocol
 
 from metrics_sidecar.queries import StoreError
-from metrics_sidecar.totals import ModelTotals, aggregate, merge_into
+from metrics_sidecar.reported import Counters
+from metrics_sidecar.totals import ModelTotals, merge_into
+from metrics_sidecar.transaction import Commit, Gap, Planner, State, Work
 from shared import logs
 from shared.clock import Clock
-from shared.record import OVERFLOW_MODEL_ID, Record
+from shared.record import OVERFLOW_MODEL_ID
+
+__all__ = ["Commit", "Committed", "Gap", "Ledger", "State", "Store", "Work"]
 
 MAX_COMMIT_RECORDS = 8192
 RETRY_FIRST_S, RETRY_LAST_S = 0.05, 1.0
 
-Counters = dict[str, dict[str, int]]
-"""Name → label value → count, as producers report them."""
+FORGET_PRODUCERS_AFTER_US = 90 * 24 * 3600 * 1_000_000
+"""A producer that died without a bye, and whose journal nobody has shipped for so long, is taken for gone.
+Were its journal to come back after all, its records would be counted again: 90 days is longer than any
+journal (1 GiB) waits, and than most histories are kept. Connected producers are seen every hour."""
+MAX_PRODUCERS_KNOWN = 20_000
+"""Accounts kept at one time, all of those who have not said bye; beyond it no new one is welcome."""
 
 log = logs.get("ledger")
-
-
-@dataclasses.dataclass(frozen=True, slots=True)
-class Work:
-    """What one frame asks of the ledger. `done` is called on the event loop once it is committed,
-    with the producer's last committed sequence."""
-
-    producer_id: str
-    first_sequence: int = 0
-    records: list[Record] = dataclasses.field(default_factory=list)
-    reported: Counters | None = None
-    retire: bool = False
-    done: Callable[[int], None] | None = None
-
-
-@dataclasses.dataclass(frozen=True, slots=True)
-class Gap:
-    """Sequences that a producer skipped, both ends included: records that nobody holds any more."""
-
-    producer_id: str
-    first_sequence: int
-    last_sequence: int
-
-    @property
-    def count(self) -> int:
-        return self.last_sequence - self.first_sequence + 1
-
-
-@dataclasses.dataclass(slots=True)
-class Commit:
-    """One transaction: all of it or nothing. `label_room`: how many new models may get a label."""
-
-    now_us: int
-    records: list[Record] = dataclasses.field(default_factory=list)
-    totals: dict[str, ModelTotals] = dataclasses.field(default_factory=dict)
-    label_room: int = 0
-    cursors: dict[str, int] = dataclasses.field(default_factory=dict)
-    gaps: list[Gap] = dataclasses.field(default_factory=list)
-    reported: dict[str, Counters] = dataclasses.field(default_factory=dict)
-    counters: Counters = dataclasses.field(default_factory=dict)
-    retired: list[str] = dataclasses.field(default_factory=list)
-    duplicate_count: int = 0
-
-
-@dataclasses.dataclass(slots=True)
-class State:
-    """What a store holds, as the ledger needs it: cursors and reports per producer, totals per label."""
-
-    cursors: dict[str, int] = dataclasses.field(default_factory=dict)
-    reported: dict[str, Counters] = dataclasses.field(default_factory=dict)
-    counters: Counters = dataclasses.field(default_factory=dict)
-    totals: dict[str, ModelTotals] = dataclasses.field(default_factory=dict)
-    missing_count: int = 0
 
 
 class Store(Protocol):
     """Keeps commits. Used by one thread at a time."""
 
     def load(self) -> State:
-        """All that earlier commits have left."""
+        """All that earlier commits have left. `StartupError` if it can't be read."""
         ...
 
     def commit(self, commit: Commit) -> list[str]:
@@ -99,8 +54,9 @@ class Store(Protocol):
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Committed:
-    """What one transaction changed, for the views. `totals` are additions per label."""
+    """What the transaction of this number changed, for the views. `totals` are additions per label."""
 
+    number: int
     totals: dict[str, ModelTotals]
     counters: Counters
     record_count: int
@@ -129,14 +85,16 @@ class Ledger:
         self._loop = asyncio.get_running_loop()
         self._thread = threading.Thread(target=self._run, name="ledger", daemon=True)
         self._state = store.load()
+        self._planner = Planner(self._state)
         self._labels = set(self._state.totals) - {OVERFLOW_MODEL_ID}
         self._closing = threading.Event()
         self.waiting_records = 0
         self.failure: str | None = None
+        self._forget_lost_producers()
 
     @property
     def state(self) -> State:
-        """As loaded, for the views' start; its `totals` belong to the caller."""
+        """As loaded, for the views' start; its `totals` and `counters` belong to the caller."""
         return self._state
 
     def start(self) -> None:
@@ -144,7 +102,13 @@ class Ledger:
 
     def committed(self, producer_id: str) -> int:
         """The last sequence of this producer in the ledger, 0 for none."""
-        return self._state.cursors.get(producer_id, 0)
+        producer = self._planner.producer(producer_id)
+        return 0 if producer is None else producer.committed
+
+    def has_room_for(self, producer_id: str) -> bool:
+        """Whether this producer has an account, or may get one."""
+        planner = self._planner
+        return planner.producer(producer_id) is not None or planner.producer_count < MAX_PRODUCERS_KNOWN
 
     def submit(self, work: Work) -> None:
         """Queue for the next transaction. The caller bounds what it submits before `done`."""
@@ -159,6 +123,20 @@ class Ledger:
             if self._thread.is_alive():
                 await asyncio.to_thread(self._thread.join)
             self._store.close()
+
+    def _forget_lost_producers(self) -> None:
+        now_us = self._clock.now_us()
+        commit = self._planner.plan_retirement(now_us - FORGET_PRODUCERS_AFTER_US, now_us)
+        if not commit.retired:
+            return
+        try:
+            self._store.commit(commit)
+        except StoreError as error:  # next time, then
+            log.warning("ledger.producers_not_forgotten", count=len(commit.retired), reason=str(error))
+            return
+        self._planner.applied(commit)
+        self._state.number = commit.number
+        log.info("ledger.producers_forgotten", count=len(commit.retired))
 
     # The writer thread.
 
@@ -177,7 +155,7 @@ class Ledger:
         count = 0
         while work is not None:
             group.append(work)
-            count += len(work.records)
+            count += len(work.records) or 1
             if count >= MAX_COMMIT_RECORDS:
                 return group, False
             try:
@@ -191,73 +169,22 @@ class Ledger:
         retry_s = RETRY_FIRST_S
         while True:
             started = time.perf_counter()
-            commit = self._plan(group)
             try:
+                commit = self._planner.plan(group, self._clock.now_us())
+                commit.label_room = max(self._max_models - len(self._labels), 0)
                 granted = self._store.commit(commit)
-            except StoreError as error:
-                self._call_loop(self._note_failure, str(error))
+            except Exception as error:  # noqa: BLE001 - a defect must not end the thread unseen, either
+                reason = str(error) if isinstance(error, StoreError) else f"{type(error).__name__}: {error}"
+                self._call_loop(self._note_failure, reason)
                 if self._closing.wait(retry_s):
                     return False
                 retry_s = min(retry_s * 2, RETRY_LAST_S)
                 continue
             self._labels.update(granted)
-            self._apply(commit)
+            self._planner.applied(commit)
+            _log_missing(commit.gaps)
             self._call_loop(self._publish, group, commit, time.perf_counter() - started)
             return True
-
-    def _plan(self, group: list[Work]) -> Commit:
-        commit = Commit(self._clock.now_us())
-        for work in group:
-            if work.records:
-                self._plan_records(commit, work)
-            if work.reported is not None:
-                self._plan_report(commit, work.producer_id, work.reported)
-            if work.retire:
-                commit.retired.append(work.producer_id)
-        commit.totals = aggregate(commit.records)
-        commit.label_room = max(self._max_models - len(self._labels), 0)
-        return commit
-
-    def _plan_records(self, commit: Commit, work: Work) -> None:
-        cursor = commit.cursors.get(work.producer_id) or self.committed(work.producer_id)
-        expected = cursor + 1
-        known = min(max(expected - work.first_sequence, 0), len(work.records))
-        commit.duplicate_count += known
-        if known == len(work.records):
-            return
-        if work.first_sequence > expected:
-            commit.gaps.append(Gap(work.producer_id, expected, work.first_sequence - 1))
-        commit.records += work.records[known:] if known else work.records
-        commit.cursors[work.producer_id] = work.first_sequence + len(work.records) - 1
-
-    def _plan_report(self, commit: Commit, producer_id: str, reported: Counters) -> None:
-        """Add to the counters what grew since this producer's last report."""
-        before = commit.reported.get(producer_id) or self._state.reported.get(producer_id, {})
-        after = {name: dict(values) for name, values in before.items()}
-        for name, values in reported.items():
-            for label, value in values.items():
-                grown = value - before.get(name, {}).get(label, 0)
-                if grown > 0:
-                    after.setdefault(name, {})[label] = value
-                    counter = commit.counters.setdefault(name, {})
-                    counter[label] = counter.get(label, 0) + grown
-        commit.reported[producer_id] = after
-
-    def _apply(self, commit: Commit) -> None:
-        state = self._state
-        state.cursors.update(commit.cursors)
-        state.reported.update(commit.reported)
-        for producer_id in commit.retired:
-            state.cursors.pop(producer_id, None)
-            state.reported.pop(producer_id, None)
-        for gap in commit.gaps:
-            log.error(
-                "ledger.records_missing",
-                producer=gap.producer_id,
-                first=gap.first_sequence,
-                last=gap.last_sequence,
-                count=gap.count,
-            )
 
     def _call_loop(self, callback: Callable[..., None], *arguments: object) -> None:
         try:
@@ -269,7 +196,7 @@ class Ledger:
     # Back on the event loop.
 
     def _note_failure(self, reason: str) -> None:
-        if self.failure is None:
+        if self.failure != reason:
             log.error("ledger.commit_failed", reason=reason, waiting_records=self.waiting_records)
         self.failure = reason
         self._on_failed(reason)
@@ -283,6 +210,7 @@ class Ledger:
             merge_into(by_label, {model_id if model_id in self._labels else OVERFLOW_MODEL_ID: totals})
         self._on_committed(
             Committed(
+                number=commit.number,
                 totals=by_label,
                 counters=commit.counters,
                 record_count=len(commit.records),
@@ -295,3 +223,14 @@ class Ledger:
             self.waiting_records -= len(work.records)
             if work.done is not None:
                 work.done(self.committed(work.producer_id))
+
+
+def _log_missing(gaps: list[Gap]) -> None:
+    for gap in gaps:
+        log.error(
+            "ledger.records_missing",
+            producer=gap.producer_id,
+            first=gap.first_sequence,
+            last=gap.last_sequence,
+            count=gap.count,
+        )

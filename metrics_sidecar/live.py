@@ -3,32 +3,33 @@
 Belongs to the event loop. The exposition shows it; nothing here is counted that isn't in the ledger.
 """
 
+import asyncio
 from collections.abc import Iterable
 
-from metrics_sidecar.ledger import Committed, Counters, State
+import msgspec
+
+from metrics_sidecar.ledger import Committed, State
+from metrics_sidecar.reported import Counters, known_gauges
 from metrics_sidecar.totals import ModelTotals, merge_into
-from shared.record import OVERFLOW_MODEL_ID
-from shared.wire import MAX_MODELS, FrameError
+from shared.record import MAX_COUNT, OVERFLOW_MODEL_ID
+
+MAX_IN_FLIGHT_MODELS = 50_000
+"""Models in flight, added up over all connections; those beyond it are not shown."""
+
+
+class LiveCopy(msgspec.Struct, frozen=True):
+    """The cumulative numbers as they were shown after one transaction."""
+
+    totals: dict[str, ModelTotals]
+    counters: Counters
 
 
 class WorkerShare:
     """One connected worker's part of the live numbers; gone when its connection is."""
 
-    def __init__(self, models: Iterable[str]) -> None:
-        self.models = frozenset(models)
+    def __init__(self) -> None:
         self.in_flight: dict[str, int] = {}
         self.gauges: dict[str, float] = {}
-
-    def report(self, in_flight: dict[str, int], gauges: dict[str, float]) -> None:
-        """Take over what changed. `FrameError` past the bound on models in flight."""
-        for model_id, count in in_flight.items():
-            if count:
-                self.in_flight[model_id] = count
-            else:
-                self.in_flight.pop(model_id, None)
-        if len(self.in_flight) > MAX_MODELS:
-            raise FrameError(f"more than {MAX_MODELS} models in flight")
-        self.gauges.update(gauges)
 
 
 class Live:
@@ -38,22 +39,71 @@ class Live:
         self.totals = state.totals
         self.counters: Counters = state.counters
         self.shares: set[WorkerShare] = set()
+        self._number = state.number
         self._max_models = max_models
+        self._known: dict[str, None] = {}
+        self._in_flight_models = 0
+        self._awaited: dict[int, list[asyncio.Future[bytes]]] = {}
 
     def apply(self, committed: Committed) -> None:
+        """Count what a transaction has added. Transactions come in order, and none is left out."""
         merge_into(self.totals, committed.totals)
         for name, values in committed.counters.items():
             mine = self.counters.setdefault(name, {})
             for label, value in values.items():
-                mine[label] = mine.get(label, 0) + value
+                mine[label] = min(mine.get(label, 0) + value, MAX_COUNT)
+        self._number = committed.number
+        for future in self._awaited.pop(committed.number, []):
+            if not future.done():
+                future.set_result(self._copy())
+
+    async def copy_at(self, number: int) -> LiveCopy | None:
+        """The numbers as they are after a transaction that the store has; None if they are past it already."""
+        if number < self._number:
+            return None
+        if number == self._number:
+            encoded = self._copy()
+        else:
+            future: asyncio.Future[bytes] = asyncio.get_running_loop().create_future()
+            self._awaited.setdefault(number, []).append(future)
+            encoded = await future
+        return await asyncio.to_thread(msgspec.msgpack.decode, encoded, type=LiveCopy)
+
+    def join(self, models: Iterable[str]) -> WorkerShare:
+        """A worker has connected, and knows these models: from now on they count 0, at the least."""
+        for model_id in models:
+            if len(self._known) >= self._max_models:
+                break
+            self._known[model_id] = None
+        share = WorkerShare()
+        self.shares.add(share)
+        return share
+
+    def leave(self, share: WorkerShare) -> None:
+        """Its connection is gone. Idempotent."""
+        if share in self.shares:
+            self.shares.discard(share)
+            self._in_flight_models -= len(share.in_flight)
+
+    def report(self, share: WorkerShare, in_flight: dict[str, int], gauges: dict[str, float]) -> None:
+        """Take over what changed of a connected worker's numbers."""
+        mine = share.in_flight
+        self._in_flight_models -= len(mine)
+        for model_id, count in in_flight.items():
+            if not count:
+                mine.pop(model_id, None)
+            elif model_id in mine or self._in_flight_models + len(mine) < MAX_IN_FLIGHT_MODELS:
+                mine[model_id] = count
+        self._in_flight_models += len(mine)
+        share.gauges.update(known_gauges(gauges))
 
     def snapshot(self) -> tuple[dict[str, ModelTotals], dict[str, int]]:
         """Totals and calls in flight by label. A model that is only known or in flight counts 0 so far."""
         totals = dict(self.totals)
         active: dict[str, int] = {}
+        for model_id in self._known:
+            self._label(totals, model_id)
         for share in self.shares:
-            for model_id in share.models:
-                self._label(totals, model_id)
             for model_id, count in share.in_flight.items():
                 label = self._label(totals, model_id)
                 active[label] = active.get(label, 0) + count
@@ -66,6 +116,9 @@ class Live:
             for name, value in share.gauges.items():
                 sums[name] = sums.get(name, 0.0) + value
         return sums
+
+    def _copy(self) -> bytes:
+        return msgspec.msgpack.encode(LiveCopy(self.totals, self.counters))
 
     def _label(self, totals: dict[str, ModelTotals], model_id: str) -> str:
         if model_id in totals:

@@ -16,29 +16,11 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metri
 from prometheus_client.openmetrics import exposition as openmetrics_exposition
 from prometheus_client.registry import Collector
 
+from metrics_sidecar.reported import REPORTED_COUNTERS, REPORTED_GAUGES
+
 COMMIT_SECONDS = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0)
 
-REPORTED_COUNTERS = {
-    # name without `_total` → label, help; the only counters of a worker's report that are exposed
-    "invoker_records_dropped": (
-        "reason",
-        "Records that gateway workers dropped because the journal was full",
-    ),
-    "invoker_requests_rejected": (
-        "reason",
-        "Requests that gateway workers refused before any model was called",
-    ),
-}
-REPORTED_GAUGES = {
-    "invoker_journal_bytes": "Size of the journals of the connected gateway workers in bytes",
-    "invoker_records_waiting": "Records in the journals of the connected workers, not yet acknowledged",
-    "invoker_connections": "Open connections of model callers to the gateway",
-    "invoker_workers_connected": "Gateway workers that are connected to the sidecar",
-}
-MAX_REPORTED_VALUES = 32
-OTHER_VALUES = "__overflow__"
-
-REJECTIONS = ("bad_frame", "hello_timeout", "version", "slow_reader")
+REJECTIONS = ("bad_frame", "hello_timeout", "no_memory", "producers", "slow_frame", "slow_reader", "version")
 """Exposed at 0 from the start: a series that first shows at 1 looks to Prometheus like no increase."""
 
 
@@ -128,7 +110,7 @@ class SidecarMetrics:
 
 
 class _GatewayCollector(Collector):
-    """What workers report. Their socket is not trusted: unknown names are left out."""
+    """What workers report, by the names that are known."""
 
     def __init__(self, metrics: SidecarMetrics) -> None:
         self._metrics = metrics
@@ -136,22 +118,12 @@ class _GatewayCollector(Collector):
     def collect(self) -> Iterator[Metric]:
         for name, (label, help_) in REPORTED_COUNTERS.items():
             counter = CounterMetricFamily(name, help_, labels=[label])
-            for value, count in _bounded(self._metrics.gateway_counters.get(f"{name}_total", {})).items():
+            for value, count in self._metrics.gateway_counters.get(f"{name}_total", {}).items():
                 counter.add_metric([value], count)
             yield counter
         for name, help_ in REPORTED_GAUGES.items():
             # Without a report there is no sample: 0 would be a claim.
             yield GaugeMetricFamily(name, help_, value=self._metrics.gateway_gauges.get(name))
-
-
-def _bounded(counts: Mapping[str, int]) -> Mapping[str, int]:
-    """The first 32 label values and one for all others; in order of arrival, so that none goes down."""
-    if len(counts) <= MAX_REPORTED_VALUES:
-        return counts
-    items = [*counts.items()]
-    shown = dict(items[:MAX_REPORTED_VALUES])
-    rest = sum(count for _, count in items[MAX_REPORTED_VALUES:])
-    return shown | {OTHER_VALUES: shown.get(OTHER_VALUES, 0) + rest}
 
 
 def _nothing() -> None:

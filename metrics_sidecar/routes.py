@@ -6,9 +6,11 @@ from aiohttp.typedefs import Handler
 from metrics_sidecar.api import EXPOSITION
 from metrics_sidecar.api import history as history_api
 from metrics_sidecar.api import metrics as metrics_api
+from metrics_sidecar.api import reconcile as reconcile_api
 from metrics_sidecar.api import stats as stats_api
 from metrics_sidecar.api.health import Health, Readiness, healthz, readyz
 from metrics_sidecar.exposition import Exposition
+from metrics_sidecar.reconcile import Reconciliation
 from shared.docs import docs_routes
 from shared.errors import INVALID_PARAMETER, ProblemDetails
 from shared.openapi import Answer, Operation, build_document, problem
@@ -69,6 +71,23 @@ ROUTES: tuple[tuple[Operation, Handler], ...] = (
             tags=["metrics"],
         ),
         stats_api.stats,
+    ),
+    (
+        Operation(
+            path="/metrics/reconcile",
+            operation_id="reconcile",
+            summary="Do the books agree?",
+            description="Counts everything once more from the rows, and compares it with the totals, with the "
+            "sequences accepted from each producer and with the counters of `/metrics`. `consistent` says "
+            "whether these agree; records that never came are told beside it, under `missing`. Takes about a "
+            "second per million rows; one check runs at a time.",
+            responses={
+                200: Answer("What was compared, and the differences.", Reconciliation, reconcile_api.EXAMPLE),
+                503: NO_STORE,
+            },
+            tags=["metrics"],
+        ),
+        reconcile_api.reconcile,
     ),
     (
         Operation(

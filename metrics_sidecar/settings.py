@@ -8,6 +8,8 @@ import click
 
 from shared.settings import PATH, PORT, SECONDS, Number, log_format, log_level, setting
 
+HISTORY_FILE = "history.db"
+
 
 @dataclasses.dataclass(frozen=True)
 class SidecarSettings:
@@ -45,3 +47,10 @@ class SidecarSettings:
     )
     log_format: Literal["text", "json"] = log_format()
     log_level: str = log_level()
+
+
+@dataclasses.dataclass(frozen=True)
+class VerifySettings:
+    """What `metrics-sidecar verify` looks at."""
+
+    data_dir: Path = setting("SIDECAR_DATA_DIR", Path("data"), PATH, "Directory of history.db.")

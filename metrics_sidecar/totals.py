@@ -5,7 +5,7 @@ from collections.abc import Iterable
 
 import msgspec
 
-from shared.record import ErrorType, Record
+from shared.record import MAX_COUNT, ErrorType, Record
 
 BUCKET_BOUNDS_S = (
     0.005,
@@ -32,7 +32,8 @@ BUCKET_BOUNDS_US = tuple(round(bound * 1_000_000) for bound in BUCKET_BOUNDS_S)
 
 class ModelTotals(msgspec.Struct):
     """Sums over invocations: of one model since the beginning, or of one batch. `buckets` are counts
-    per bucket, not cumulated; minimum, maximum and last timestamp mean nothing while the count is 0."""
+    per bucket, not cumulated; minimum, maximum and last timestamp mean nothing while the count is 0.
+    A sum of latencies beyond 2⁶³ − 1 µs, which only a forged record can reach, stays there."""
 
     success_count: int = 0
     failure_count: int = 0
@@ -78,7 +79,7 @@ class ModelTotals(msgspec.Struct):
         self.last_timestamp_us = max(self.last_timestamp_us, other.last_timestamp_us)
         self.success_count += other.success_count
         self.failure_count += other.failure_count
-        self.latency_us += other.latency_us
+        self.latency_us = min(self.latency_us + other.latency_us, MAX_COUNT)
         self.buckets = [mine + more for mine, more in zip(self.buckets, other.buckets, strict=True)]
         for error_type, count in other.errors.items():
             self.errors[error_type] = self.errors.get(error_type, 0) + count
@@ -92,6 +93,8 @@ def aggregate(records: Iterable[Record]) -> dict[str, ModelTotals]:
         if model_totals is None:
             model_totals = totals[record.model_id] = ModelTotals()
         model_totals.add(record)
+    for model_totals in totals.values():
+        model_totals.latency_us = min(model_totals.latency_us, MAX_COUNT)
     return totals
 
 

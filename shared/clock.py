@@ -40,7 +40,7 @@ def parse_timestamp(text: str) -> int:
     # A `+` that was not escaped in a query string arrives as a space.
     if len(text) > 6 and text[-6] == " ":
         text = f"{text[:-6]}+{text[-5:]}"
-    moment = datetime.fromisoformat(text)
+    moment = datetime.fromisoformat(text.upper())  # RFC 3339 allows `t` and `z` as well
     if moment.tzinfo is None:
         raise ValueError("a time zone is missing")
     delta = moment - datetime(1970, 1, 1, tzinfo=UTC)

@@ -8,12 +8,13 @@ nowhere else. A wrong value ends the process with one line that names it and exi
 import dataclasses
 import os
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, NoReturn, TypeVar
 from urllib.parse import urlsplit
 
 import click
+from click.core import ParameterSource
 
 Settings = TypeVar("Settings")
 
@@ -126,6 +127,37 @@ def command(
         return run(settings_class(**values))
 
     return click.Command(name, help=help_, params=[*options(settings_class)], callback=callback)
+
+
+def command_group(
+    name: str,
+    help_: str,
+    settings_class: type[Settings],
+    run: Callable[[Settings], int | None],
+    subcommands: Sequence[click.Command],
+) -> click.Group:
+    """A command like that of `command`, which does something else when it is called with a sub-command.
+    Each has its own settings: those given on the command line before the sub-command's name are an error."""
+
+    @click.pass_context
+    def callback(ctx: click.Context, /, **values: Any) -> int | None:
+        if ctx.invoked_subcommand is None:
+            return run(settings_class(**values))
+        for option in ctx.command.params:
+            if ctx.get_parameter_source(option.name or "") is ParameterSource.COMMANDLINE:
+                raise click.UsageError(
+                    f"{option.opts[0]} must be given after {ctx.invoked_subcommand!r}, not before it."
+                )
+        return None
+
+    return click.Group(
+        name,
+        help=help_,
+        params=[*options(settings_class)],
+        callback=callback,
+        invoke_without_command=True,
+        commands=subcommands,
+    )
 
 
 def defaults(settings_class: type[Settings], **changed: Any) -> Settings:

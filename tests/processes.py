@@ -41,6 +41,11 @@ class Process:
         return self._popen.pid
 
     @property
+    def exit_code(self) -> int | None:
+        """None while it runs."""
+        return self._popen.poll()
+
+    @property
     def stderr(self) -> str:
         return "".join(self.lines)
 
@@ -56,7 +61,7 @@ class Process:
         while len(found := self.events(name)) < count:
             if self._popen.poll() is not None or time.monotonic() > deadline:
                 self._reader.join(1.0)
-                raise AssertionError(f"no {name} from {self._popen.args}: {self.stderr}")
+                raise AssertionError(f"no {name} from {self._popen.args!r}: {self.stderr}")
             with self._changed:
                 self._changed.wait(0.05)
         return found[count - 1]
@@ -148,9 +153,10 @@ class System:
 
     def settled(self, model_id: str, count: int, timeout_s: float = 20.0) -> Json:
         """The statistics once the sidecar has counted so many invocations of the model."""
-        return eventually(
+        settled: Json = eventually(
             lambda: self.stats(model_id), lambda stats: stats.get("total_invocations", 0) >= count, timeout_s
         )
+        return settled
 
     def _start(self, module: str, settings: dict[str, str]) -> Process:
         process = Process(module, settings)

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from metrics_sidecar.queries import HistoryPage, HistoryQuery, HistoryRow, Position, StoreError
-from metrics_sidecar.store.sqlite import TOTAL_COLUMNS, read_totals_by_label, totals_of
+from metrics_sidecar.store.state import TOTAL_COLUMNS, read_totals_by_label, totals_of
 from metrics_sidecar.totals import ModelTotals
 from shared.record import ErrorType
 
@@ -28,6 +28,7 @@ class SqliteQueries:
     def __init__(self, path: Path) -> None:
         self._path = path
         self._local = threading.local()
+        self._connections: list[sqlite3.Connection] = []
         self._pool = ThreadPoolExecutor(READER_THREADS, thread_name_prefix="reader")
 
     async def history(self, query: HistoryQuery) -> HistoryPage:
@@ -41,6 +42,8 @@ class SqliteQueries:
 
     def close(self) -> None:
         self._pool.shutdown(cancel_futures=True)
+        for connection in self._connections:
+            connection.close()
 
     async def _read(self, read: Callable[[sqlite3.Connection], Result]) -> Result:
         return await asyncio.get_running_loop().run_in_executor(self._pool, self._in_snapshot, read)
@@ -59,6 +62,7 @@ class SqliteQueries:
             uri = f"{self._path.absolute().as_uri()}?mode=ro"
             connection = sqlite3.connect(uri, uri=True, isolation_level=None, check_same_thread=False)
             self._local.connection = connection
+            self._connections.append(connection)
         connection.execute("BEGIN")
         try:
             yield connection

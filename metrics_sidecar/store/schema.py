@@ -46,7 +46,8 @@ CREATE TABLE totals (
     min_latency_us INTEGER NOT NULL,
     max_latency_us INTEGER NOT NULL,
     last_timestamp_us INTEGER NOT NULL,
-    {", ".join(f"{column} INTEGER NOT NULL" for column in BUCKET_COLUMNS)}
+    {", ".join(f"{column} INTEGER NOT NULL" for column in BUCKET_COLUMNS)},
+    removed_count INTEGER NOT NULL DEFAULT 0  -- of those counted above: whose rows retention has removed
 );
 CREATE TABLE error_totals (
     model INTEGER NOT NULL,
@@ -55,14 +56,27 @@ CREATE TABLE error_totals (
     PRIMARY KEY (model, error_type)
 ) WITHOUT ROWID;
 
--- committed: the last sequence of this producer that is in the ledger.
+-- committed: the last sequence of this producer that is in the ledger; each up to it is accepted or missing.
 -- reported: its own counters as it last reported them, so that a report sent again adds nothing.
 CREATE TABLE producers (
     producer_id TEXT PRIMARY KEY,
     committed INTEGER NOT NULL,
+    accepted INTEGER NOT NULL,
+    missing INTEGER NOT NULL,
     last_seen_us INTEGER NOT NULL,
-    reported BLOB
+    reported BLOB NOT NULL
 ) WITHOUT ROWID;
+
+-- One row, changed by each transaction. What retired producers leave when their accounts go.
+CREATE TABLE books (
+    id INTEGER PRIMARY KEY CHECK (id = 1),
+    commits INTEGER NOT NULL,
+    retired_producers INTEGER NOT NULL,
+    retired_accepted INTEGER NOT NULL,
+    retired_missing INTEGER NOT NULL
+);
+INSERT INTO books VALUES (1, 0, 0, 0, 0);
+
 CREATE TABLE gaps (
     producer_id TEXT NOT NULL,
     first_sequence INTEGER NOT NULL,
@@ -80,8 +94,8 @@ MIGRATIONS = (_V1,)
 """`MIGRATIONS[n]` brings version n to n + 1. Never change one that was released."""
 
 
-def migrate(connection: sqlite3.Connection, path: str) -> None:
-    """Bring the file to the newest version; `StartupError` for a foreign or a newer one."""
+def check_version(connection: sqlite3.Connection, path: str) -> int:
+    """The file's version, 0 if it is new; `StartupError` for a foreign or a newer one. Only reads."""
     (application_id,) = connection.execute("PRAGMA application_id").fetchone()
     (version,) = connection.execute("PRAGMA user_version").fetchone()
     (tables,) = connection.execute("SELECT COUNT(*) FROM sqlite_master").fetchone()
@@ -92,19 +106,24 @@ def migrate(connection: sqlite3.Connection, path: str) -> None:
             f"{path} has schema version {version}, written by a newer release; "
             f"this one knows versions up to {len(MIGRATIONS)}"
         )
-    for number in range(version, len(MIGRATIONS)):
+    return int(version)
+
+
+def migrate(connection: sqlite3.Connection, path: str) -> None:
+    """Bring the file to the newest version; `StartupError` as `check_version`, or for other histogram bounds."""
+    for number in range(check_version(connection, path), len(MIGRATIONS)):
         # executescript commits what was open before, so the transaction is part of the script.
         connection.executescript(
             f"BEGIN IMMEDIATE; {MIGRATIONS[number]}"
             f"PRAGMA application_id = {APPLICATION_ID}; PRAGMA user_version = {number + 1}; COMMIT;"
         )
-    _check_bounds(connection, path)
-
-
-def _check_bounds(connection: sqlite3.Connection, path: str) -> None:
-    # Counts that were made under other bounds can't be shown under these.
     bounds = msgspec.json.encode(BUCKET_BOUNDS_US)
     connection.execute("INSERT OR IGNORE INTO meta VALUES ('bucket_bounds_us', ?)", (bounds,))
+    check_bounds(connection, path)
+
+
+def check_bounds(connection: sqlite3.Connection, path: str) -> None:
+    """Counts that were made under other bounds can't be shown under these: `StartupError`."""
     (stored,) = connection.execute("SELECT value FROM meta WHERE key = 'bucket_bounds_us'").fetchone()
-    if stored != bounds:
+    if stored != msgspec.json.encode(BUCKET_BOUNDS_US):
         raise StartupError(f"{path} was written with other histogram bounds: {bytes(stored).decode()}")

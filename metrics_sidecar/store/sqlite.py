@@ -5,27 +5,16 @@ import sqlite3
 from collections.abc import Iterable
 from pathlib import Path
 
-import msgspec
-
-from metrics_sidecar.ledger import Commit, Counters, State
 from metrics_sidecar.queries import StoreError
-from metrics_sidecar.store.schema import BUCKET_COLUMNS, migrate
-from metrics_sidecar.totals import ModelTotals, merge_into
-from shared.record import OVERFLOW_MODEL_ID, ErrorType, Record
+from metrics_sidecar.store.inspection import inspect
+from metrics_sidecar.store.schema import migrate
+from metrics_sidecar.store.state import DAMAGE, SUMMED_COLUMNS, TOTAL_COLUMNS, read_state
+from metrics_sidecar.totals import ModelTotals
+from metrics_sidecar.transaction import Commit, Producer, State
+from shared.record import MAX_COUNT, Record
 from shared.settings import StartupError
 
 MODEL_CACHE_SIZE = 50_000
-
-TOTAL_COLUMNS = (
-    "success_count",
-    "failure_count",
-    "latency_us",
-    "min_latency_us",
-    "max_latency_us",
-    "last_timestamp_us",
-    *BUCKET_COLUMNS,
-)
-_SUMMED = ("success_count", "failure_count", "latency_us", *BUCKET_COLUMNS)
 
 _INSERT_INVOCATION = "INSERT INTO invocations VALUES (?, ?, ?, ?, ?, ?, ?, ?)"
 _ADD_TOTALS = f"""
@@ -34,23 +23,25 @@ ON CONFLICT (model) DO UPDATE SET
     min_latency_us = MIN(min_latency_us, excluded.min_latency_us),
     max_latency_us = MAX(max_latency_us, excluded.max_latency_us),
     last_timestamp_us = MAX(last_timestamp_us, excluded.last_timestamp_us),
-    {", ".join(f"{column} = {column} + excluded.{column}" for column in _SUMMED)}
+    -- Past the largest integer SQLite would go on with a float.
+    {", ".join(f"{column} = MIN({column} + excluded.{column}, {MAX_COUNT})" for column in SUMMED_COLUMNS)}
 """
 _ADD_ERROR = """
 INSERT INTO error_totals VALUES (?, ?, ?)
 ON CONFLICT (model, error_type) DO UPDATE SET count = count + excluded.count
 """
-_SET_CURSOR = """
-INSERT INTO producers (producer_id, committed, last_seen_us) VALUES (?, ?, ?)
-ON CONFLICT (producer_id) DO UPDATE SET committed = excluded.committed, last_seen_us = excluded.last_seen_us
+_SET_PRODUCER = """
+INSERT INTO producers VALUES (?, ?, ?, ?, ?, ?)
+ON CONFLICT (producer_id) DO UPDATE SET committed = excluded.committed, accepted = excluded.accepted,
+    missing = excluded.missing, last_seen_us = excluded.last_seen_us, reported = excluded.reported
 """
-_SET_REPORTED = """
-INSERT INTO producers (producer_id, committed, last_seen_us, reported) VALUES (?, 0, ?, ?)
-ON CONFLICT (producer_id) DO UPDATE SET reported = excluded.reported, last_seen_us = excluded.last_seen_us
+_ADD_RETIRED = f"""
+UPDATE books SET commits = ?, retired_producers = retired_producers + ?, retired_accepted = retired_accepted + ?,
+    retired_missing = MIN(retired_missing + ?, {MAX_COUNT})
 """
-_ADD_COUNTER = """
+_ADD_COUNTER = f"""
 INSERT INTO gateway_counters VALUES (?, ?, ?)
-ON CONFLICT (name, label) DO UPDATE SET value = value + excluded.value
+ON CONFLICT (name, label) DO UPDATE SET value = MIN(value + excluded.value, {MAX_COUNT})
 """
 
 
@@ -63,6 +54,7 @@ class SqliteStore:
         the file, though whole, may lack the last commits."""
         self._path = path
         self._models: dict[str, int] = {}
+        inspect(path)
         try:
             self._connection = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
             self._connection.execute("PRAGMA journal_mode = WAL")
@@ -70,7 +62,7 @@ class SqliteStore:
             migrate(self._connection, str(path))
             self._last_id = self._find_last_id()
         except sqlite3.Error as error:
-            raise StartupError(f"{path} can't be used as history: {error}; it is left as it is") from None
+            raise StartupError(f"{path} can't be used as history: {error}") from None
 
     def _find_last_id(self) -> int:
         # Ids are never used again, not even when retention has removed the newest rows.
@@ -80,18 +72,10 @@ class SqliteStore:
         return last_id
 
     def load(self) -> State:
-        execute = self._connection.execute
-        reported: dict[str, Counters] = {}
-        cursors: dict[str, int] = {}
-        for producer_id, committed, blob in execute("SELECT producer_id, committed, reported FROM producers"):
-            cursors[producer_id] = committed
-            if blob is not None:
-                reported[producer_id] = msgspec.msgpack.decode(blob, type=Counters)
-        counters: Counters = {}
-        for name, label, value in execute("SELECT name, label, value FROM gateway_counters"):
-            counters.setdefault(name, {})[label] = value
-        (missing,) = execute("SELECT COALESCE(SUM(last_sequence - first_sequence + 1), 0) FROM gaps").fetchone()
-        return State(cursors, reported, counters, read_totals_by_label(self._connection), missing)
+        try:
+            return read_state(self._connection)
+        except DAMAGE as error:
+            raise StartupError(f"{self._path} can't be read: {error}") from None
 
     def commit(self, commit: Commit) -> list[str]:
         connection = self._connection
@@ -123,11 +107,6 @@ class SqliteStore:
                 for error_type, count in totals.errors.items()
             ]
             executemany(_ADD_ERROR, errors)
-        executemany(_SET_CURSOR, ((p, cursor, commit.now_us) for p, cursor in commit.cursors.items()))
-        executemany(
-            _SET_REPORTED,
-            ((p, commit.now_us, msgspec.msgpack.encode(counters)) for p, counters in commit.reported.items()),
-        )
         executemany(
             _ADD_COUNTER,
             ((name, label, value) for name, values in commit.counters.items() for label, value in values.items()),
@@ -136,8 +115,18 @@ class SqliteStore:
             "INSERT INTO gaps VALUES (?, ?, ?)",
             ((gap.producer_id, gap.first_sequence, gap.last_sequence) for gap in commit.gaps),
         )
-        executemany("DELETE FROM producers WHERE producer_id = ?", ((p,) for p in commit.retired))
+        self._write_producers(commit)
         return granted
+
+    def _write_producers(self, commit: Commit) -> None:
+        connection = self._connection
+        kept = {producer_id: producer for producer_id, producer in commit.producers.items() if producer is not None}
+        gone = commit.producers.keys() - kept.keys()
+        connection.executemany(_SET_PRODUCER, (_producer_row(*item) for item in kept.items()))
+        connection.executemany("DELETE FROM producers WHERE producer_id = ?", ((producer_id,) for producer_id in gone))
+        accepted = sum(producer.accepted for producer in commit.retired)
+        missing = min(sum(producer.missing for producer in commit.retired), MAX_COUNT)
+        connection.execute(_ADD_RETIRED, (commit.number, len(commit.retired), accepted, missing))
 
     def _number_models(self, commit: Commit) -> list[str]:
         """Make sure that `_models` has all models of this commit; the new ones that got a label."""
@@ -160,33 +149,6 @@ class SqliteStore:
 
     def close(self) -> None:
         self._connection.close()
-
-
-def read_totals_by_label(connection: sqlite3.Connection) -> dict[str, ModelTotals]:
-    """Totals of the labelled models, and of all others together under `__overflow__`."""
-    totals: dict[str, ModelTotals] = {}
-    rows = connection.execute(
-        f"""SELECT CASE WHEN labelled THEN model_id ELSE ? END, models.model, {", ".join(TOTAL_COLUMNS)}
-        FROM totals JOIN models USING (model)""",
-        (OVERFLOW_MODEL_ID,),
-    )
-    errors = _read_errors(connection)
-    for label, model, *columns in rows:
-        merge_into(totals, {label: totals_of(columns, errors.get(model, {}))})
-    return totals
-
-
-def totals_of(columns: list[int], errors: dict[ErrorType, int]) -> ModelTotals:
-    """`ModelTotals` of a row of `TOTAL_COLUMNS`."""
-    success, failure, latency, minimum, maximum, last = columns[:6]
-    return ModelTotals(success, failure, latency, minimum, maximum, last, list(columns[6:]), errors)
-
-
-def _read_errors(connection: sqlite3.Connection) -> dict[int, dict[ErrorType, int]]:
-    errors: dict[int, dict[ErrorType, int]] = {}
-    for model, error_type, count in connection.execute("SELECT model, error_type, count FROM error_totals"):
-        errors.setdefault(model, {})[ErrorType(error_type)] = count
-    return errors
 
 
 def _invocation_rows(records: list[Record], models: dict[str, int], first_id: int) -> Iterable[tuple[object, ...]]:
@@ -214,4 +176,15 @@ def _totals_row(model: int, totals: ModelTotals) -> tuple[int, ...]:
         totals.max_latency_us,
         totals.last_timestamp_us,
         *totals.buckets,
+    )
+
+
+def _producer_row(producer_id: str, producer: Producer) -> tuple[object, ...]:
+    return (
+        producer_id,
+        producer.committed,
+        producer.accepted,
+        producer.missing,
+        producer.last_seen_us,
+        producer.reported,
     )

@@ -176,7 +176,7 @@ class Delivery(RuleBasedStateMachine):
             for worker in [*self.living]:
                 self._end(worker)
             self.loop.run_until_complete(asyncio.wait_for(self._adopt(), 30))
-            assert self.loop.run_until_complete(self._history()) == {model_id: 1 for model_id in self.expected.items()}
+            assert self.loop.run_until_complete(self._history()) == dict.fromkeys(self.expected.items(), 1)
             assert self.sidecar is not None
             assert self.sidecar.missing == 0
             assert sum(totals.count for totals in self.sidecar.live.totals.values()) == len(self.expected)

@@ -1,73 +1,16 @@
 """The ledger on a real SQLite file: counted once, in one transaction, read back the same."""
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
-from pathlib import Path
 
 import pytest
 
-from metrics_sidecar.ledger import Commit, Committed, Ledger, Work
-from metrics_sidecar.queries import HistoryQuery, StoreError
-from metrics_sidecar.store.reader import SqliteQueries
-from metrics_sidecar.store.sqlite import SqliteStore
-from metrics_sidecar.totals import ModelTotals, aggregate, merge_into
-from shared.clock import SystemClock
-from shared.record import OVERFLOW_MODEL_ID, ErrorType, Record
+from metrics_sidecar.ledger import Commit, Work
+from metrics_sidecar.queries import HistoryQuery, Status, StoreError
+from metrics_sidecar.totals import ModelTotals, aggregate
+from shared.record import OVERFLOW_MODEL_ID, ErrorType
+from tests.metrics_sidecar.ledgers import PRODUCER, Open, record
 
-PRODUCER = "0" * 32
-
-
-def record(model_id: str = "m", latency_us: int = 1000, error_type: ErrorType | None = None, at: int = 1) -> Record:
-    return Record(model_id, at, latency_us, error_type, "why" if error_type else "", 3, 4)
-
-
-class Books:
-    """A ledger, what it published, and the reads of it."""
-
-    def __init__(self, path: Path, max_models: int) -> None:
-        self.published: list[Committed] = []
-        self.failures: list[str] = []
-        self.store = SqliteStore(path)
-        self.ledger = Ledger(self.store, SystemClock(), max_models, self.published.append, self.failures.append)
-        self.totals = dict(self.ledger.state.totals)
-        self.queries = SqliteQueries(path)
-        self.ledger.start()
-
-    async def commit(self, first_sequence: int, *records: Record, producer: str = PRODUCER) -> int:
-        """Submit one batch and wait; the producer's committed sequence."""
-        return await self.submit(Work(producer, first_sequence, list(records)))
-
-    async def submit(self, work: Work) -> int:
-        done: asyncio.Future[int] = asyncio.get_running_loop().create_future()
-        self.ledger.submit(
-            Work(work.producer_id, work.first_sequence, work.records, work.reported, work.retire, done.set_result)
-        )
-        committed = await done
-        for published in self.published:
-            merge_into(self.totals, published.totals)
-        self.published.clear()
-        return committed
-
-    async def close(self) -> None:
-        self.queries.close()
-        await self.ledger.close()
-
-
-Open = Callable[..., Books]
-
-
-@pytest.fixture
-async def open_books(tmp_path: Path) -> AsyncIterator[Open]:
-    """Opens the same file again and again; all are closed at the end."""
-    opened: list[Books] = []
-
-    def open_(max_models: int = 2000) -> Books:
-        opened.append(Books(tmp_path / "history.db", max_models))
-        return opened[-1]
-
-    yield open_
-    for books in opened:
-        await books.close()
+STATUSES: tuple[Status | None, ...] = (None, "success", "failure")
 
 
 async def test_history_stats_and_published_totals_agree_and_survive_a_restart(open_books: Open) -> None:
@@ -151,7 +94,7 @@ async def test_a_retired_producer_leaves_no_cursor(open_books: Open) -> None:
     await books.submit(Work(PRODUCER, retire=True))
     assert books.ledger.committed(PRODUCER) == 0
     await books.close()
-    assert open_books().ledger.state.cursors == {}
+    assert open_books().ledger.state.producers == {}
 
 
 async def test_reported_counters_add_up_over_reports_producers_and_restarts(open_books: Open) -> None:
@@ -171,6 +114,25 @@ async def test_reported_counters_add_up_over_reports_producers_and_restarts(open
     assert open_books().ledger.state.counters == {"invoker_records_dropped_total": {"journal_full": 6}}
 
 
+async def test_a_defect_shows_and_does_not_end_the_ledger(open_books: Open, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whatever a store raises, nothing is acknowledged, the reason is told, and it is tried again."""
+    books = open_books()
+    real_commit, errors = books.store.commit, [OverflowError("too large")]
+
+    def commit(planned: Commit) -> list[str]:
+        if errors:
+            raise errors[0]
+        return real_commit(planned)
+
+    monkeypatch.setattr(books.store, "commit", commit)
+    waiting = asyncio.ensure_future(books.commit(1, record()))
+    while not books.failures:
+        await asyncio.sleep(0.01)
+    assert books.ledger.failure == "OverflowError: too large"
+    errors.clear()
+    assert await waiting == 1
+
+
 async def test_nothing_is_acknowledged_until_the_store_takes_it(
     open_books: Open, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -187,7 +149,8 @@ async def test_nothing_is_acknowledged_until_the_store_takes_it(
     waiting = asyncio.ensure_future(books.commit(1, record(), record()))
     while not books.failures:
         await asyncio.sleep(0.01)
-    assert books.ledger.failure == "disk full"
+    reason = books.ledger.failure
+    assert reason == "disk full"
     assert not waiting.done()
     refused.clear()
     assert await waiting == 2
@@ -223,11 +186,11 @@ async def test_filters_and_counts_match_a_plain_search(open_books: Open) -> None
     ]
     await books.commit(1, *records)
     for model_id in (None, "a", "unknown"):
-        for status in (None, "success", "failure"):
+        for status in STATUSES:
             for since, until in ((None, None), (10, None), (None, 20), (5, 15), (40, None)):
                 query = HistoryQuery(
                     model_id=model_id, status=status, since_us=since, until_us=until, limit=4, offset=1
-                )  # type: ignore[arg-type]
+                )
                 expected = [
                     row.timestamp_us
                     for row in reversed(records)

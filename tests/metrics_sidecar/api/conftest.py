@@ -6,9 +6,11 @@ import pytest
 from aiohttp import web
 from aiohttp.test_utils import TestClient
 
-from metrics_sidecar.api import METRICS, QUERIES, READINESS, SNAPSHOT
+from metrics_sidecar.api import METRICS, QUERIES, READINESS, RECONCILE, SNAPSHOT
+from metrics_sidecar.api.reconcile import EXAMPLE
 from metrics_sidecar.process_metrics import SidecarMetrics
 from metrics_sidecar.queries import HistoryPage, HistoryQuery, HistoryRow, StoreError
+from metrics_sidecar.reconcile import Reconciliation
 from metrics_sidecar.routes import setup_routes
 from metrics_sidecar.totals import ModelTotals
 from shared.errors import problem_middleware
@@ -42,6 +44,10 @@ class FakeQueries:
         self._ask("")
         return self.by_label
 
+    async def reconcile(self) -> Reconciliation:
+        self._ask("")
+        return EXAMPLE
+
     def break_down(self) -> None:
         self.failure = StoreError("disk I/O error")
 
@@ -64,6 +70,7 @@ def make_app(queries: FakeQueries, reasons: list[str]) -> web.Application:
     """The sidecar's application as `app.py` makes it, on a fake ledger."""
     app = web.Application(middlewares=[problem_middleware])
     app[QUERIES] = queries
+    app[RECONCILE] = queries.reconcile
     app[READINESS] = lambda: reasons
     app[SNAPSHOT] = lambda: (queries.by_label, {"starting": 1})
     app[METRICS] = SidecarMetrics()

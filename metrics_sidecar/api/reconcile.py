@@ -1,0 +1,29 @@
+"""`GET /metrics/reconcile`: whether rows, totals, sequences and counters agree."""
+
+import msgspec
+from aiohttp import web
+
+from metrics_sidecar.api import RECONCILE
+from metrics_sidecar.api.answers import json_answer, store_problems
+from metrics_sidecar.api.parameters import decode_query
+from metrics_sidecar.reconcile import Checked, Missing, MissingRange, Reconciliation
+
+EXAMPLE = Reconciliation(
+    consistent=True,
+    checked=Checked(
+        rows=100, rows_removed=0, totals=100, sequences=100, models=1, producers=1, commits=7, counters=True
+    ),
+    difference_count=0,
+    differences=[],
+    missing=Missing(3, 1, [MissingRange("0123456789abcdef0123456789abcdef", 41, 43)]),
+)
+
+
+class NoParameters(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Nothing can be asked for."""
+
+
+async def reconcile(request: web.Request) -> web.Response:
+    decode_query(request.query, NoParameters)
+    with store_problems():
+        return json_answer(await request.app[RECONCILE]())

@@ -1,0 +1,35 @@
+"""Which of their own numbers gateway workers may report. Their socket is not trusted: all others are left out."""
+
+REPORTED_COUNTERS = {
+    # name without `_total` → label, help; the only counters of a worker's report that are kept and exposed
+    "invoker_records_dropped": (
+        "reason",
+        "Records that gateway workers dropped because the journal was full",
+    ),
+    "invoker_requests_rejected": (
+        "reason",
+        "Requests that gateway workers refused before any model was called",
+    ),
+}
+REPORTED_GAUGES = {
+    "invoker_journal_bytes": "Size of the journals of the connected gateway workers in bytes",
+    "invoker_records_waiting": "Records in the journals of the connected workers, not yet acknowledged",
+    "invoker_connections": "Open connections of model callers to the gateway",
+    "invoker_workers_connected": "Gateway workers that are connected to the sidecar",
+}
+MAX_REPORTED_VALUES = 32
+OTHER_VALUES = "__overflow__"
+"""Stands for all label values of a counter after the first 32."""
+
+Counters = dict[str, dict[str, int]]
+"""Name (`…_total`) → label value → count, as producers report them."""
+
+
+def known_counters(reported: Counters) -> Counters:
+    """Those of the counters that may be kept."""
+    return {name: values for name, values in reported.items() if name.removesuffix("_total") in REPORTED_COUNTERS}
+
+
+def known_gauges(reported: dict[str, float]) -> dict[str, float]:
+    """Those of the gauges that are exposed."""
+    return {name: value for name, value in reported.items() if name in REPORTED_GAUGES}

@@ -1,0 +1,81 @@
+"""Reads of the ledger's whole state: totals and accounts, without the rows."""
+
+import sqlite3
+from typing import cast
+
+import msgspec
+
+from metrics_sidecar.reported import Counters
+from metrics_sidecar.store.schema import BUCKET_COLUMNS
+from metrics_sidecar.totals import ModelTotals, merge_into
+from metrics_sidecar.transaction import Producer, State
+from shared.record import OVERFLOW_MODEL_ID, ErrorType
+
+SUMMED_COLUMNS = ("success_count", "failure_count", "latency_us", *BUCKET_COLUMNS)
+TOTAL_COLUMNS = (
+    "success_count",
+    "failure_count",
+    "latency_us",
+    "min_latency_us",
+    "max_latency_us",
+    "last_timestamp_us",
+    *BUCKET_COLUMNS,
+)
+
+DAMAGE = (sqlite3.Error, ValueError, TypeError, msgspec.MsgspecError)
+"""What reading a damaged file may raise."""
+
+
+def read_state(connection: sqlite3.Connection) -> State:
+    """All that earlier commits have left, apart from the rows."""
+    execute = connection.execute
+    (number,) = execute("SELECT commits FROM books").fetchone()
+    rows = execute("SELECT producer_id, committed, accepted, missing, last_seen_us, reported FROM producers")
+    producers = {producer_id: Producer(*columns) for producer_id, *columns in rows}
+    counters = read_counters(connection)
+    return State(number, producers, counters, read_totals_by_label(connection), count_missing(connection)[1])
+
+
+def read_counters(connection: sqlite3.Connection) -> Counters:
+    """What gateway workers have reported, added up over all that ever lived."""
+    counters: Counters = {}
+    for name, label, value in connection.execute("SELECT name, label, value FROM gateway_counters"):
+        counters.setdefault(name, {})[label] = value
+    return counters
+
+
+def count_missing(connection: sqlite3.Connection) -> tuple[int, int]:
+    """How many gaps there are, and how many records are missing in them."""
+    # Forged sequences can add up to more than SQLite's integers hold, so the halves are added apart.
+    length = "(last_sequence - first_sequence + 1)"
+    query = f"SELECT COUNT(*), SUM({length} >> 32), SUM({length} & 0xFFFFFFFF) FROM gaps"
+    count, high, low = connection.execute(query).fetchone()
+    return count, ((high or 0) << 32) + (low or 0)
+
+
+def read_totals_by_label(connection: sqlite3.Connection) -> dict[str, ModelTotals]:
+    """Totals of the labelled models, and of all others together under `__overflow__`."""
+    totals: dict[str, ModelTotals] = {}
+    rows = connection.execute(
+        f"""SELECT CASE WHEN labelled THEN model_id ELSE ? END, models.model, {", ".join(TOTAL_COLUMNS)}
+        FROM totals JOIN models USING (model)""",
+        (OVERFLOW_MODEL_ID,),
+    )
+    errors = _read_errors(connection)
+    for label, model, *columns in rows:
+        merge_into(totals, {label: totals_of(columns, errors.get(model, {}))})
+    return totals
+
+
+def totals_of(columns: list[int], errors: dict[ErrorType, int]) -> ModelTotals:
+    """`ModelTotals` of a row of `TOTAL_COLUMNS`."""
+    success, failure, latency, minimum, maximum, last = columns[:6]
+    return ModelTotals(success, failure, latency, minimum, maximum, last, list(columns[6:]), errors)
+
+
+def _read_errors(connection: sqlite3.Connection) -> dict[int, dict[ErrorType, int]]:
+    errors: dict[int, dict[ErrorType, int]] = {}
+    for model, error_type, count in connection.execute("SELECT model, error_type, count FROM error_totals"):
+        # Not checked: one that is unknown here may stand in a damaged file, and must not hide the rest of it.
+        errors.setdefault(model, {})[cast(ErrorType, error_type)] = count
+    return errors

@@ -1,0 +1,157 @@
+"""What callers saw against what was recorded, call by call, and the three views against each other.
+
+Nothing here talks to a process: calls and views in, findings out.
+"""
+
+from bisect import bisect_left
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Set as AbstractSet
+from dataclasses import dataclass, field
+from itertools import accumulate
+
+from metrics_sidecar.totals import BUCKET_BOUNDS_S, BUCKET_BOUNDS_US
+from tests.chaos.calls import Call
+from tests.chaos.views import ModelStats, Row, Series, Views
+
+Key = tuple[str, int]
+
+ERROR_TYPES_OF_STATUS: Mapping[int, AbstractSet[str | None]] = {
+    200: {None},
+    429: {"overloaded"},
+    502: {"connect", "upstream_status", "invalid_response"},
+    503: {"draining"},
+    504: {"timeout"},
+}
+
+
+@dataclass
+class Findings:
+    """What should be nothing, each with a sentence, and how many calls had an unknown end."""
+
+    lost: list[str] = field(default_factory=list)
+    doubled: list[str] = field(default_factory=list)
+    disagreements: list[str] = field(default_factory=list)
+    unknown_with_row: int = 0
+    unknown_without_row: int = 0
+
+    @property
+    def all(self) -> list[str]:
+        return [*self.lost, *self.doubled, *self.disagreements]
+
+
+def compare(
+    calls: Sequence[Call], seen: Iterable[Key], views: Views, dropped: int, full_rounds: AbstractSet[int]
+) -> Findings:
+    """All calls of the run. `seen`: those that reached the upstream. `dropped`: records that the gateway
+    counted as dropped, which only calls of `full_rounds`, with a full disk under the journal, may lack."""
+    findings = Findings()
+    upstream = Counter(seen)
+    findings.disagreements += [f"{name(key)} was sent upstream {n} times" for key, n in upstream.items() if n > 1]
+    rows: defaultdict[Key, list[Row]] = defaultdict(list)
+    for each in views.rows:
+        rows[each.key].append(each)
+    findings.doubled += [f"{name(key)} has {len(found)} rows" for key, found in rows.items() if len(found) > 1]
+    strays = rows.keys() - {call.key for call in calls}
+    findings.disagreements += [f"{name(key)} has a row and was never called" for key in strays]
+
+    dropped_keys: list[Key] = []
+    unaccounted = 0
+    for call in calls:
+        recorded = rows.get(call.key)
+        row = recorded[0] if recorded else None
+        if call.outcome == "unknown":
+            findings.unknown_with_row += row is not None
+            findings.unknown_without_row += row is None
+        if row is not None:
+            findings.disagreements += [f"{name(call.key)}: {what}" for what in compare_call(call, row)]
+        elif call.round in full_rounds:
+            dropped_keys += [call.key] if call.outcome == "answered" else []
+            unaccounted += call.outcome == "unknown"
+        elif call.outcome == "answered" or call.key in upstream:
+            findings.lost.append(f"{name(call.key)} in round {call.round}: {call.outcome} {call.status}, and no row")
+    findings.lost += [f"{name(key)} was dropped and not counted" for key in dropped_keys[dropped:]]
+    if dropped > len(dropped_keys) + unaccounted:
+        findings.disagreements.append(f"{dropped} records counted as dropped, {len(dropped_keys)} are not there")
+    findings.disagreements += compare_views(views)
+    return findings
+
+
+def compare_call(call: Call, row: Row) -> Iterator[str]:
+    """What is different in a call's row."""
+    if call.outcome == "refused":
+        yield "a row, though it was never sent"
+    if call.outcome != "answered" or call.reply is None:
+        return
+    reply = call.reply
+    if row.error_type not in ERROR_TYPES_OF_STATUS.get(call.status, ()):
+        yield f"answered {call.status}, recorded as {row.error_type}"
+    seen = (reply.success, reply.latency_ms, reply.error_log, call.output_size)
+    recorded = (row.success, row.latency_ms, row.error_log, row.output_size)
+    if seen != recorded:
+        yield f"answered {seen}, recorded {recorded}"
+
+
+def compare_views(views: Views) -> Iterator[str]:
+    """Where history, statistics and counters differ; everything is computed anew from the rows."""
+    if views.total_count != len(views.rows):
+        yield f"total_count {views.total_count}, {len(views.rows)} rows"
+    if len({row.id for row in views.rows}) != len(views.rows):
+        yield "two rows with one id"
+    if views.differences:
+        yield f"the sidecar's own books differ: {views.differences}"
+    by_model: defaultdict[str, list[Row]] = defaultdict(list)
+    for row in views.rows:
+        by_model[row.model_id].append(row)
+    for model in views.stats.keys() - by_model.keys():
+        yield f"{model}: statistics without rows"
+    expected: Series = {}
+    for model, rows in by_model.items():
+        expected |= series_of(model, rows)
+        if views.stats.get(model) != (stats := stats_of(rows)):
+            yield f"{model}: rows give {stats}, statistics are {views.stats.get(model)}"
+    counted = {name: value for name, value in views.series.items() if name.startswith("model_") and value}
+    for series in (name for name, value in expected.items() if value):
+        if counted.get(series) != expected[series]:
+            yield f"{series}: rows give {expected[series]}, counter is {counted.get(series)}"
+    for series in counted.keys() - expected.keys():
+        if series.startswith("model_active_invocations"):
+            yield f"{series} is {counted[series]} at rest"
+        else:
+            yield f"{series} is {counted[series]} without rows"
+
+
+def stats_of(rows: Sequence[Row]) -> ModelStats:
+    """The statistics that these rows of one model must give."""
+    latencies = [row.latency_us for row in rows]
+    success = sum(row.success for row in rows)
+    shown = (sum(latencies) / 1000, min(latencies) / 1000, max(latencies) / 1000)
+    return ModelStats(len(rows), success, len(rows) - success, *shown)
+
+
+def series_of(model: str, rows: Sequence[Row]) -> Series:
+    """The counters that these rows of one model must give."""
+    label = f'model_id="{model}"'
+    success = sum(row.success for row in rows)
+    series: dict[str, float] = {
+        f'model_invocations_total{{{label},status="success"}}': success,
+        f'model_invocations_total{{{label},status="failure"}}': len(rows) - success,
+        f"model_total_invocations{{{label}}}": len(rows),
+        f"model_success_rate{{{label}}}": 100 * success / len(rows),
+    }
+    for error_type, count in Counter(row.error_type for row in rows if row.error_type).items():
+        series[f'model_invocation_errors_total{{{label},error_type="{error_type}"}}'] = count
+    buckets = [0] * (len(BUCKET_BOUNDS_US) + 1)
+    for row in rows:
+        buckets[bisect_left(BUCKET_BOUNDS_US, row.latency_us)] += 1
+    histogram = "model_invocation_latency_seconds"
+    for bound, count in zip((*map(str, BUCKET_BOUNDS_S), "+Inf"), accumulate(buckets), strict=True):
+        series[f'{histogram}_bucket{{{label},le="{bound}"}}'] = count
+    sum_us = sum(row.latency_us for row in rows)
+    series[f"{histogram}_sum{{{label}}}"] = float(f"{sum_us // 1_000_000}.{sum_us % 1_000_000:06d}")
+    series[f"{histogram}_count{{{label}}}"] = len(rows)
+    return {name: float(value) for name, value in series.items()}
+
+
+def name(key: Key) -> str:
+    return f"call {key[0][:32]}/{key[1]}"

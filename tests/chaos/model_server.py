@@ -1,0 +1,57 @@
+"""The mock server with a memory: each call that reaches it is in a file before it is worked on.
+
+So what the gateway sent is known even where its caller has no answer. The file is appended to by
+`write`, which outlives a `kill -9`.
+"""
+
+import os
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import msgspec
+import uvloop
+from aiohttp import web
+
+from deploy import mock_server
+from deploy.mock_config import Config
+from deploy.mock_server import InvokeBody, MockSettings, make_app, serve
+from shared import logs
+from tests.chaos.models import MODELS, WIDE
+
+Key = tuple[str, int]
+"""Model id and input size: what tells calls apart."""
+
+_decode = msgspec.json.Decoder(InvokeBody).decode
+
+
+def serve_remembering(port: int, log_file: Path) -> None:
+    """Serve until a stop signal, on a port that is known."""
+    descriptor = os.open(log_file, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o640)
+
+    @web.middleware
+    async def remember(request: web.Request, handler: mock_server.Handler) -> web.StreamResponse:
+        if request.path == "/invoke":
+            asked = _decode(await request.read()).worklet_input
+            os.write(descriptor, msgspec.json.encode((asked.model_id, len(asked.input))) + b"\n")
+        return await handler(request)
+
+    def make_remembering_app(config: Config) -> web.Application:
+        app = make_app(config)
+        app.middlewares.append(remember)
+        return app
+
+    mock_server.make_app = make_remembering_app
+    logs.configure("json", "info")
+    behaviours = {model.name: model.behaviour for model in (*MODELS, WIDE)}
+    uvloop.run(serve(MockSettings(port=port), Config("fixed:5ms", models=behaviours)))
+
+
+def calls_seen(log_file: Path) -> Iterator[Key]:
+    """The calls that reached the server, in order."""
+    for line in log_file.read_bytes().splitlines():
+        yield msgspec.json.decode(line, type=Key)
+
+
+if __name__ == "__main__":
+    serve_remembering(int(sys.argv[1]), Path(sys.argv[2]))

@@ -1,0 +1,117 @@
+"""The comparison itself: whatever goes wrong, it says so."""
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+import msgspec
+import pytest
+
+from tests.chaos.calls import Call, Reply
+from tests.chaos.compare import Findings, Key, compare, series_of, stats_of
+from tests.chaos.scraper import Scraper
+from tests.chaos.views import Row, Sidecar, Views
+
+OK = Call("m", 1, 1, 0.0, 1.0, "answered", 200, Reply(None, True, 1.5, ""), 1)
+FAILED = Call("m", 2, 1, 0.0, 1.0, "answered", 504, Reply(None, False, 20, "too late"))
+GONE = Call("m", 3, 1, 0.0, 1.0, "unknown")
+REFUSED = Call("m", 4, 1, 0.0, 1.0, "refused")
+CALLS = [OK, FAILED, GONE, REFUSED]
+
+OK_ROW = Row(1, "m", True, 1.5, "", 1, 1, None)
+FAILED_ROW = Row(2, "m", False, 20, "too late", 2, 0, "timeout")
+GONE_ROW = Row(3, "m", False, 3, "died", 3, 0, "gateway_died")
+REFUSED_ROW = Row(4, "m", False, 3, "died", 4, 0, "gateway_died")
+STRAY_ROW = Row(5, "m", True, 1.5, "", 9, 1, None)
+
+
+def views_of(rows: Sequence[Row]) -> Views:
+    """Views that agree with each other."""
+    return Views([*rows], len(rows), {"m": stats_of(rows)}, series_of("m", rows))
+
+
+def found(
+    rows: Sequence[Row], dropped: int = 0, full_rounds: frozenset[int] = frozenset(), seen: Sequence[Key] = ()
+) -> Findings:
+    return compare(CALLS, seen, views_of(rows), dropped, full_rounds)
+
+
+def counts(findings: Findings) -> tuple[int, int, int]:
+    return len(findings.lost), len(findings.doubled), len(findings.disagreements)
+
+
+@pytest.mark.parametrize("rows", [[OK_ROW, FAILED_ROW], [OK_ROW, FAILED_ROW, GONE_ROW]])
+def test_a_call_without_an_answer_may_have_a_row(rows: list[Row]) -> None:
+    """Its caller can't know."""
+    findings = found(rows)
+    assert counts(findings) == (0, 0, 0)
+    assert (findings.unknown_with_row, findings.unknown_without_row) == (len(rows) - 2, 3 - len(rows))
+
+
+def test_a_call_that_reached_the_upstream_must_have_a_row() -> None:
+    """Even where its caller knows nothing: its begin mark is enough to tell."""
+    seen = [OK.key, FAILED.key, GONE.key]
+    assert counts(found([OK_ROW, FAILED_ROW], seen=seen)) == (1, 0, 0)
+    assert counts(found([OK_ROW, FAILED_ROW, GONE_ROW], seen=seen)) == (0, 0, 0)
+    assert counts(found([OK_ROW, FAILED_ROW, GONE_ROW], seen=[*seen, OK.key])) == (0, 0, 1)
+
+
+@pytest.mark.parametrize(
+    ("rows", "expected"),
+    [
+        ([OK_ROW], (1, 0, 0)),
+        ([OK_ROW, FAILED_ROW, msgspec.structs.replace(OK_ROW, id=9)], (0, 1, 0)),
+        ([OK_ROW, FAILED_ROW, REFUSED_ROW], (0, 0, 1)),
+        ([OK_ROW, FAILED_ROW, STRAY_ROW], (0, 0, 1)),
+        ([OK_ROW, msgspec.structs.replace(FAILED_ROW, latency_ms=21)], (0, 0, 1)),
+        ([OK_ROW, msgspec.structs.replace(FAILED_ROW, error_log="")], (0, 0, 1)),
+        ([OK_ROW, msgspec.structs.replace(FAILED_ROW, error_type="connect")], (0, 0, 1)),
+        ([msgspec.structs.replace(OK_ROW, output_size=0), FAILED_ROW], (0, 0, 1)),
+    ],
+)
+def test_rows_that_callers_did_not_see_so_are_found(rows: list[Row], expected: tuple[int, int, int]) -> None:
+    """Lost, doubled, or not as it was answered."""
+    assert counts(found(rows)) == expected
+
+
+def test_drops_must_be_counted_exactly_and_only_where_the_disk_was_full() -> None:
+    """Records that are not there and drops that were counted are the same number."""
+    full = frozenset({1})
+    assert counts(found([OK_ROW, GONE_ROW], 1, full)) == (0, 0, 0)
+    assert counts(found([OK_ROW, GONE_ROW], 0, full)) == (1, 0, 0)
+    assert counts(found([OK_ROW, GONE_ROW], 2, full)) == (0, 0, 1)
+    assert counts(found([OK_ROW, GONE_ROW], 1)) == (1, 0, 1)
+    assert counts(found([OK_ROW], 2, full)) == (0, 0, 0)  # the unknown one may be among the dropped
+
+
+def test_views_that_differ_are_found() -> None:
+    """Statistics, counters and gauges are computed anew from the rows."""
+    rows = [OK_ROW, FAILED_ROW]
+    views = views_of(rows)
+    series, active = dict(views.series), 'model_active_invocations{model_id="m"}'
+    errors = 'model_invocation_errors_total{model_id="m",error_type="timeout"}'
+    assert views.series[errors] == 1
+    wrong = [
+        replace(views, total_count=3),
+        replace(views, differences="rows: expected 3, found 2"),
+        replace(views, stats={}),
+        replace(views, stats={"m": stats_of(rows), "n": stats_of(rows)}),
+        replace(views, series={**series, errors: 2.0}),
+        replace(views, series={name: value for name, value in series.items() if name != errors}),
+        replace(views, series={**series, active: 1.0}),
+        replace(views, series={**series, 'model_invocations_total{model_id="n",status="failure"}': 1.0}),
+    ]
+    assert [counts(compare(CALLS, [], each, 0, frozenset())) for each in wrong] == [(0, 0, 1)] * len(wrong)
+
+
+async def test_a_counter_that_goes_down_or_away_is_found() -> None:
+    """Through any restart a counter of the ledger is at least what it was; the process's own may begin anew."""
+    sidecar = Sidecar("http://127.0.0.1:1")
+    scraper = Scraper(sidecar)
+    own = {"sidecar_commits_total": 5.0, "model_active_invocations": 4.0}
+    scraper.take({"model_x_total": 2.0, "model_y_bucket": 0.0, **own})
+    scraper.take({"model_x_total": 2.0, "sidecar_commits_total": 1.0})
+    assert scraper.decreases == []
+    scraper.take({"model_x_total": 1.0})
+    scraper.take({})
+    assert scraper.decreases == ["model_x_total went from 2.0 to 1.0", "model_x_total went from 1.0 to None"]
+    await sidecar.aclose()

@@ -1,0 +1,249 @@
+"""The sidecar as a process: damage, full disks, a second sidecar, a lost socket. The gateway goes on meanwhile."""
+
+import shutil
+import subprocess
+import urllib.error
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.processes import Json, Process, System, eventually, get, get_text, system
+
+HURRIED = {"SIDECAR_SHUTDOWN_GRACE_S": "0.1"}
+FULL_DISK_BYTES = 2 * 1024 * 1024
+
+
+@pytest.fixture
+def started(tmp_path: Path) -> Iterator[System]:
+    with system(tmp_path) as started:
+        yield started
+
+
+def refused(process: Process) -> str:
+    """The one line of a process that can't start."""
+    assert process.wait() == 2
+    (line,) = process.stderr.splitlines()
+    assert line.startswith("metrics-sidecar: error: ")
+    return line
+
+
+def sidecar_beside(started: System, **settings: str) -> Process:
+    """A sidecar that is not waited for, by default on the same directory and socket."""
+    environment = {
+        "SIDECAR_PORT": "0",
+        "SIDECAR_SOCKET": str(started.socket),
+        "SIDECAR_DATA_DIR": str(started.data),
+        **settings,
+    }
+    process = Process("metrics_sidecar", environment)
+    started.processes.append(process)
+    return process
+
+
+def readiness(url: str) -> tuple[int, Json]:
+    try:
+        return 200, get(f"{url}/readyz")
+    except urllib.error.HTTPError as error:
+        with error:
+            return error.code, {"reasons": error.read().decode()}
+
+
+def files(directory: Path) -> dict[str, bytes]:
+    return {path.name: path.read_bytes() for path in directory.iterdir()}
+
+
+@pytest.mark.parametrize("damage", ["no database", "cut off", "directory"])
+def test_a_damaged_history_stops_the_sidecar_and_not_the_gateway(started: System, damage: str) -> None:
+    """Exit code 2, one line, the file untouched; once it is moved away, all that was invoked meanwhile arrives."""
+    started.start_mock()
+    sidecar = started.start_sidecar(**HURRIED)
+    assert sidecar.stop() == 0
+    history = started.data / "history.db"
+    if damage == "no database":
+        history.write_bytes(b"precious" * 1000)
+    elif damage == "cut off":
+        history.write_bytes(history.read_bytes()[:-5000])
+    else:
+        history.unlink()
+        history.mkdir()
+        (history / "precious").write_text("file")
+    before = files(history) if history.is_dir() else history.read_bytes()
+    started.start_gateway()
+    assert str(history) in refused(sidecar_beside(started))
+    assert {started.invoke()[0] for _ in range(20)} == {200}
+    assert str(history) in refused(sidecar_beside(started))
+    assert (files(history) if history.is_dir() else history.read_bytes()) == before
+    assert {path.name for path in started.data.iterdir()} == {"history.db", "sidecar.lock"}
+
+    history.rename(started.data / "damaged.db")
+    started.start_sidecar(**HURRIED)
+    assert started.settled("gpt-3.5", 20)["total_invocations"] == 20
+    reconciled = get(f"{started.sidecar_url}/metrics/reconcile")
+    assert (reconciled["consistent"], reconciled["checked"]["rows"]) == (True, 20)
+
+
+def test_damage_that_shows_while_it_runs_is_acknowledged_to_nobody(started: System) -> None:
+    """The sidecar stays, says so, and takes nothing in; the records wait and go to the next history."""
+    started.start_mock()
+    first = started.start_sidecar(**HURRIED)
+    started.start_gateway()
+    started.invoke()
+    started.settled("gpt-3.5", 1)
+    first.stop()
+    sidecar = started.start_sidecar(**HURRIED)
+    history = started.data / "history.db"
+    with history.open("r+b") as file:  # all but the first page, none of which SQLite has read yet
+        file.seek(4096)
+        file.write(bytes(history.stat().st_size - 4096))
+    assert {started.invoke()[0] for _ in range(20)} == {200}
+    status, answer = eventually(lambda: readiness(started.sidecar_url), lambda answer: answer[0] == 503)
+    assert "the ledger can't commit" in answer["reasons"]
+    assert status == 503
+    assert len(sidecar.events("ledger.commit_failed")) == 1
+    sidecar.kill_all()
+    for path in started.data.glob("history.db*"):
+        path.rename(started.directory / path.name)
+    started.start_sidecar(**HURRIED)
+    assert started.settled("gpt-3.5", 20)["total_invocations"] == 20
+
+
+@pytest.fixture
+def small_disk(tmp_path: Path) -> Iterator[Path]:
+    """A disk of 2 MiB. Needs root, which tests have in CI."""
+    disk = tmp_path / "disk"
+    disk.mkdir()
+    subprocess.run(["mount", "-t", "tmpfs", "-o", f"size={FULL_DISK_BYTES}", "tmpfs", str(disk)], check=True)
+    try:
+        yield disk
+    finally:
+        subprocess.run(["umount", "--lazy", str(disk)], check=True)
+
+
+def test_a_full_disk_costs_no_record(small_disk: Path, tmp_path: Path) -> None:
+    """Nothing is acknowledged, the sidecar stays and says why; with space again all arrives, nothing twice."""
+    with system(tmp_path) as started:
+        started.data = small_disk
+        started.start_mock()
+        sidecar = started.start_sidecar(**HURRIED)
+        started.start_gateway()
+        for _ in range(30):
+            started.invoke()
+        started.settled("gpt-3.5", 30)
+        counters = get_text(f"{started.sidecar_url}/metrics")
+        for _ in range(2):
+            fill(small_disk / "ballast")
+            before = started.stats("gpt-3.5")["total_invocations"]
+            for _ in range(200):
+                assert started.invoke("gpt-3.5", "x" * 100)[0] == 200
+            _, answer = eventually(lambda: readiness(started.sidecar_url), lambda answer: answer[0] == 503)
+            assert "full" in answer["reasons"]
+            shown = started.history("limit=1")["total_count"]
+            assert before <= shown < before + 200
+            assert "model_invocations_total" in get_text(f"{started.sidecar_url}/metrics")
+            assert get(f"{started.sidecar_url}/metrics/reconcile")["consistent"]
+            (small_disk / "ballast").unlink()
+            started.settled("gpt-3.5", before + 200)
+            eventually(lambda: readiness(started.sidecar_url)[0], lambda status: status == 200)
+        assert started.stats("gpt-3.5")["total_invocations"] == 430
+        reconciled = get(f"{started.sidecar_url}/metrics/reconcile")
+        assert (reconciled["consistent"], reconciled["missing"]["count"]) == (True, 0)
+        assert len(sidecar.events("ledger.commit_failed")) == len(sidecar.events("ledger.commit_works_again")) == 2
+        assert "model_invocations_total" in counters
+        assert sidecar.stop() == 0
+
+
+def test_a_sidecar_stops_on_a_full_disk_and_resumes(small_disk: Path, tmp_path: Path) -> None:
+    """SIGTERM ends it in time, though nothing can be committed; the next one has all."""
+    with system(tmp_path) as started:
+        started.data = small_disk
+        started.start_mock()
+        sidecar = started.start_sidecar(**HURRIED)
+        started.start_gateway()
+        fill(small_disk / "ballast")
+        for _ in range(20):
+            assert started.invoke()[0] == 200
+        eventually(lambda: readiness(started.sidecar_url)[0], lambda status: status == 503)
+        assert sidecar.stop() == 0
+        (small_disk / "ballast").unlink()
+        started.start_sidecar(**HURRIED)
+        assert started.settled("gpt-3.5", 20)["total_invocations"] == 20
+
+
+def fill(ballast: Path) -> None:
+    with ballast.open("wb", buffering=0) as file:
+        try:
+            while file.write(bytes(4096)):
+                pass
+        except OSError:
+            return
+
+
+def test_a_second_sidecar_is_refused(started: System) -> None:
+    """On the same directory, on the same socket, and on both; the first one isn't disturbed."""
+    started.start_mock()
+    sidecar = started.start_sidecar(**HURRIED)
+    started.start_gateway()
+    other_socket = {"SIDECAR_SOCKET": str(started.directory / "other.sock")}
+    other_data = {"SIDECAR_DATA_DIR": str(started.directory / "other")}
+    assert f"another sidecar uses '{started.data}'" in refused(sidecar_beside(started))
+    assert f"another sidecar uses '{started.data}'" in refused(sidecar_beside(started, **other_socket))
+    assert f"another process listens on '{started.socket}'" in refused(sidecar_beside(started, **other_data))
+    started.invoke()
+    assert started.settled("gpt-3.5", 1)["total_invocations"] == 1
+    assert sidecar.stop() == 0
+    started.start_sidecar(**HURRIED)
+
+
+def test_of_many_that_start_on_one_stale_socket_one_runs(started: System) -> None:
+    """Those that start at once on different directories can't all remove the stale file and listen."""
+    sidecar = started.start_sidecar(**HURRIED)
+    sidecar.kill_all()
+    assert started.socket.exists()
+    rivals = [sidecar_beside(started, SIDECAR_DATA_DIR=str(started.directory / f"data{number}")) for number in range(5)]
+    eventually(lambda: sum(rival.exit_code is None for rival in rivals), lambda running: running == 1, 30.0)
+    (winner,) = (rival for rival in rivals if rival.exit_code is None)
+    winner.event("sidecar.listening")
+    assert {refused(rival).partition("another")[2] for rival in rivals if rival is not winner} == {
+        f" process listens on '{started.socket}'"
+    }
+
+
+@pytest.mark.parametrize("lost", ["file", "directory"])
+def test_a_socket_that_is_removed_is_made_anew(started: System, lost: str) -> None:
+    """Connections stay as they are, and new workers find their way; one line tells of it."""
+    started.socket = started.directory / "run" / "sidecar.sock"
+    started.start_mock()
+    sidecar = started.start_sidecar(**HURRIED)
+    first = started.start_gateway()
+    started.invoke()
+    started.settled("gpt-3.5", 1)
+    if lost == "file":
+        started.socket.unlink()
+    else:
+        shutil.rmtree(started.socket.parent)
+    sidecar.event("intake.socket_replaced")
+    assert started.socket.is_socket()
+    started.invoke()
+    started.settled("gpt-3.5", 2)
+    assert first.events("outbox.disconnected") == []
+    started.start_gateway(INVOKER_JOURNAL_DIR=str(started.directory / "journal2"))
+    started.invoke("late")
+    started.settled("late", 1)
+    assert len(sidecar.events("intake.socket_replaced")) == 1
+    assert sidecar.stop() == 0
+    assert not started.socket.exists()
+
+
+def test_a_socket_whose_place_is_taken_is_told_and_left(started: System) -> None:
+    """What took it is not removed; not ready until it is gone, and then there again."""
+    sidecar = started.start_sidecar(**HURRIED)
+    started.socket.unlink()
+    started.socket.write_text("precious")
+    _, answer = eventually(lambda: readiness(started.sidecar_url), lambda answer: answer[0] == 503)
+    assert "is not a socket" in answer["reasons"]
+    assert started.socket.read_text() == "precious"
+    started.socket.unlink()
+    eventually(lambda: readiness(started.sidecar_url)[0], lambda status: status == 200)
+    assert started.socket.is_socket()
+    assert len(sidecar.events("intake.socket_lost")) == 1
