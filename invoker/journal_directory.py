@@ -4,6 +4,7 @@ import contextlib
 import errno
 import fcntl
 import os
+import shutil
 from pathlib import Path
 
 from invoker.segment import MIN_SEGMENT_BYTES, Segment
@@ -59,10 +60,9 @@ def lock_directory(directory: Path) -> int | None:
 
 
 def remove_hidden(directory: Path) -> None:
-    """Remove a directory that was renamed to be no journal any more."""
-    for path in directory.iterdir():
-        path.unlink(missing_ok=True)
-    directory.rmdir()
+    """Remove a directory that was renamed to be no journal any more. Several workers may do so at once, and
+    what one of them leaves, the next one finds."""
+    shutil.rmtree(directory, ignore_errors=True)
 
 
 def sync_directory(directory: Path) -> None:

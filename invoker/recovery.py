@@ -5,7 +5,6 @@ record is written into the dead one's journal first, so that an adopter that die
 """
 
 import asyncio
-import contextlib
 import os
 from collections.abc import Awaitable, Callable
 from pathlib import Path
@@ -82,8 +81,7 @@ def recover_one(bound: Bound, clock: Clock, unreadable: set[str]) -> RecoveredJo
         return None
     for directory in sorted(bound.root.iterdir()):
         if directory.name.startswith(REMOVED_PREFIX):
-            with contextlib.suppress(OSError):  # another worker removes it, too
-                remove_hidden(directory)
+            remove_hidden(directory)
         elif len(directory.name) != PRODUCER_ID_CHARS or directory.name in unreadable:
             continue
         elif (lock := lock_directory(directory)) is not None:

@@ -20,7 +20,7 @@ from invoker.recovery import adopt_dead
 from invoker.report import dead_report
 from invoker.segment import MIN_SEGMENT_BYTES
 from metrics_sidecar.intake import Intake, listening
-from metrics_sidecar.ledger import Commit, Ledger
+from metrics_sidecar.ledger import Commit, Committed, Ledger
 from metrics_sidecar.live import Live
 from metrics_sidecar.queries import HistoryQuery
 from metrics_sidecar.store.reader import SqliteQueries
@@ -49,13 +49,16 @@ class Sidecar:
 
     async def start(self) -> None:
         store = SlowStore(self._directory / "history.db")
-        ledger = Ledger(store, CLOCK, 2000, lambda committed: self.live.apply(committed), lambda _reason: None)
+        ledger = Ledger(store, CLOCK, 2000, self._apply, lambda _reason: None)
         self.live = Live(ledger.state, 2000)
         self.missing = ledger.state.missing_count
         ledger.start()
         self._stack.push_async_callback(ledger.close)
         intake = Intake(ledger, self.live, 100, lambda _reason: None)
         await self._stack.enter_async_context(listening(intake, self._directory / "s"))
+
+    def _apply(self, committed: Committed) -> None:
+        self.live.apply(committed)
 
     async def stop(self) -> None:
         await self._stack.aclose()
