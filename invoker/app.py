@@ -38,13 +38,13 @@ def make_app(settings: InvokerSettings, models: Models) -> web.Application:
         synced = settings.durability == "power"
         bound = Bound(settings.journal_dir, settings.journal_max_bytes, settings.workers)
         journal = Journal.create(bound, clock, synced=synced)
-        durable = GroupSync(journal).wait if synced else None
+        sync = GroupSync(journal) if synced else None
         upstream = PooledUpstream(clock, settings.max_answer_bytes)
-        invoker = Invoker(models, upstream, journal, clock, settings.max_in_flight, durable)
+        invoker = Invoker(models, upstream, journal, clock, settings.max_in_flight, sync.wait if sync else None)
         report = worker_report(journal, invoker.in_flight, invoker.overhead, connections, rejected)
         outbox = Outbox(journal, settings.sidecar_socket, clock, report, models.names)
         app[INVOKER] = invoker
-        app[READINESS] = lambda: _readiness(invoker, outbox, journal)
+        app[READINESS] = lambda: _readiness(invoker, outbox, journal, sync)
         async with shipping(outbox, journal), adopting(bound, settings.sidecar_socket, clock):
             yield
         await upstream.close()
@@ -55,7 +55,7 @@ def make_app(settings: InvokerSettings, models: Models) -> web.Application:
     return app
 
 
-def _readiness(invoker: Invoker, outbox: Outbox, journal: Journal) -> Readiness:
+def _readiness(invoker: Invoker, outbox: Outbox, journal: Journal, sync: GroupSync | None) -> Readiness:
     if invoker.draining:
         return Readiness("not_ready", ["draining: the gateway is shutting down"])
     reasons = []
@@ -64,4 +64,6 @@ def _readiness(invoker: Invoker, outbox: Outbox, journal: Journal) -> Readiness:
     if journal.full is not None:
         dropped = sum(journal.dropped.values())
         reasons.append(f"{journal.full}: the journal has no space for more; {dropped} records were dropped")
+    if sync is not None and sync.failure is not None:
+        reasons.append(f"replies are sent although the journal can't be synced: {sync.failure}")
     return Readiness("degraded" if reasons else "ready", reasons)

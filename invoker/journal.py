@@ -71,7 +71,7 @@ class Journal:
         self._reserved = 0  # bytes kept free in the active segment, to carry and to end each open call
         self._reading: Segment | None = None
         self._read_position = (0, 0)  # (sequence, offset) in `_reading`
-        self._note_space()
+        self._retry_full_us = 0
 
     @classmethod
     def create(cls, bound: Bound, clock: Clock, *, synced: bool = False) -> "Journal":

@@ -1,5 +1,6 @@
 """The sidecar's own health, and what gateway workers report of theirs, in a registry of prometheus_client."""
 
+import itertools
 from collections.abc import Callable, Iterator, Mapping
 
 from prometheus_client import (
@@ -12,11 +13,12 @@ from prometheus_client import (
     disable_created_metrics,
     exposition,
 )
-from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily, Metric
 from prometheus_client.openmetrics import exposition as openmetrics_exposition
 from prometheus_client.registry import Collector
 
-from metrics_sidecar.reported import REPORTED_COUNTERS, REPORTED_GAUGES
+from metrics_sidecar.reported import OVERHEAD, OVERHEAD_HELP, REPORTED_COUNTERS, REPORTED_GAUGES
+from shared.wire import OVERHEAD_BOUNDS_S, OVERHEAD_SUM
 
 COMMIT_SECONDS = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0)
 
@@ -121,9 +123,18 @@ class _GatewayCollector(Collector):
             for value, count in self._metrics.gateway_counters.get(f"{name}_total", {}).items():
                 counter.add_metric([value], count)
             yield counter
+        yield _overhead(self._metrics.gateway_counters.get(OVERHEAD, {}))
         for name, help_ in REPORTED_GAUGES.items():
             # Without a report there is no sample: 0 would be a claim.
             yield GaugeMetricFamily(name, help_, value=self._metrics.gateway_gauges.get(name))
+
+
+def _overhead(counts: Mapping[str, int]) -> HistogramMetricFamily:
+    """The histogram of the counts per bucket that workers report."""
+    bounds = (*(str(bound) for bound in OVERHEAD_BOUNDS_S), "+Inf")
+    cumulated = itertools.accumulate(counts.get(bound, 0) for bound in bounds)
+    buckets = [(bound, float(count)) for bound, count in zip(bounds, cumulated, strict=True)]
+    return HistogramMetricFamily(OVERHEAD, OVERHEAD_HELP, buckets, counts.get(OVERHEAD_SUM, 0) / 1_000_000)
 
 
 def _nothing() -> None:

@@ -11,6 +11,10 @@ REPORTED_COUNTERS = {
         "Requests that gateway workers refused before any model was called",
     ),
 }
+OVERHEAD = "invoker_overhead_seconds"
+OVERHEAD_HELP = "Latency that the gateway itself added to invocations, in seconds"
+"""Reported like a counter, labelled by upper bounds; exposed as a histogram."""
+
 REPORTED_GAUGES = {
     "invoker_journal_bytes": "Size of the journals of the connected gateway workers in bytes",
     "invoker_records_waiting": "Records in the journals of the connected workers, not yet acknowledged",
@@ -27,7 +31,11 @@ Counters = dict[str, dict[str, int]]
 
 def known_counters(reported: Counters) -> Counters:
     """Those of the counters that may be kept."""
-    return {name: values for name, values in reported.items() if name.removesuffix("_total") in REPORTED_COUNTERS}
+    return {
+        name: values
+        for name, values in reported.items()
+        if name.removesuffix("_total") in REPORTED_COUNTERS or name == OVERHEAD
+    }
 
 
 def known_gauges(reported: dict[str, float]) -> dict[str, float]:

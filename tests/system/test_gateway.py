@@ -233,3 +233,13 @@ def _sample(running: System, start: str) -> float | None:
         if line.startswith(start):
             return float(line.removeprefix(start))
     return None
+
+
+def test_the_gateways_own_overhead_is_a_histogram(running: System) -> None:
+    """What the gateway adds to calls is exposed, one observation for each call that the upstream answered."""
+    for _ in range(3):
+        assert running.invoke()[0] == 200
+    text = eventually(
+        lambda: get_text(f"{running.sidecar_url}/metrics"), lambda text: "invoker_overhead_seconds_count 3.0" in text
+    )
+    assert 'invoker_overhead_seconds_bucket{le="+Inf"} 3.0' in text
