@@ -237,6 +237,7 @@ def _sample(running: System, start: str) -> float | None:
 
 def test_the_gateways_own_overhead_is_a_histogram(running: System) -> None:
     """What the gateway adds to calls is exposed, one observation for each call that the upstream answered."""
+    running.start_gateway()
     for _ in range(3):
         assert running.invoke()[0] == 200
     text = eventually(
