@@ -31,6 +31,8 @@ BATCH_RECORDS = 512
 BATCH_BYTES = 256 * 1024
 LINGER_S = 0.005
 """How long records gather before a batch is sent."""
+PACE_S = 0.005
+"""Between full batches: a backlog is shipped in pieces of well under a millisecond, so that calls get their turn."""
 WINDOW_RECORDS = 8192
 """Records sent and not acknowledged: what a frozen sidecar leaves in our buffers, and in the socket's."""
 IN_FLIGHT_INTERVAL_S = 0.1
@@ -150,20 +152,22 @@ class Outbox:
             await self._wake.wait()
             await asyncio.sleep(LINGER_S)
             self._wake.clear()
-            self._send_batches(writer)
+            while self._send_batch(writer) == BATCH_RECORDS:
+                await asyncio.sleep(PACE_S)
             await writer.drain()
             if self._finishing and not self._journal.records_waiting:
                 await self._say_bye(writer)
                 return
 
-    def _send_batches(self, writer: asyncio.StreamWriter) -> None:
-        journal = self._journal
-        while self._next_to_send - journal.first_sequence < WINDOW_RECORDS:
-            first, records = journal.read(self._next_to_send, BATCH_RECORDS, BATCH_BYTES)
-            if not records:
-                return
+    def _send_batch(self, writer: asyncio.StreamWriter) -> int:
+        """Send what waits, up to a batch; how many records that were."""
+        if self._next_to_send - self._journal.first_sequence >= WINDOW_RECORDS:
+            return 0  # the next acknowledgement wakes us
+        first, records = self._journal.read(self._next_to_send, BATCH_RECORDS, BATCH_BYTES)
+        if records:
             write(writer, encode_batch(first, records))
             self._next_to_send = first + len(records)
+        return len(records)
 
     async def _send_reports(self, writer: asyncio.StreamWriter) -> None:
         """Calls in flight as they change, a few times a second; the other numbers about once a second."""

@@ -57,6 +57,7 @@ class Callers:
 
     def __init__(self, url: str, models: Sequence[ChaosModel], rng: random.Random) -> None:
         self.calls: list[Call] = []
+        self.answered = 0
         self.round = 0
         self._url = url
         self._models = models
@@ -109,6 +110,7 @@ class Callers:
                 call.output_size = len(reply.worklet_output or "")
                 reply.worklet_output = None
                 call.reply = reply
+                self.answered += 1
         except aiohttp.ClientConnectorError:
             call.outcome = "refused"
         except (aiohttp.ClientError, TimeoutError, OSError):
