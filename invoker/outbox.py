@@ -15,6 +15,8 @@ from shared.wire import (
     PROTOCOL_VERSION,
     Ack,
     Bye,
+    Flush,
+    Flushed,
     FrameError,
     FrameReader,
     Hello,
@@ -30,9 +32,8 @@ from shared.wire import (
 BATCH_RECORDS = 512
 BATCH_BYTES = 256 * 1024
 LINGER_S = 0.005
-"""How long records gather before a batch is sent."""
-PACE_S = 0.005
-"""Between full batches: a backlog is shipped in pieces of well under a millisecond, so that calls get their turn."""
+"""How long records gather before a batch is sent. A backlog, too, goes out one batch at a time, each in well under
+a millisecond, so that calls get their turn."""
 WINDOW_RECORDS = 8192
 """Records sent and not acknowledged: what a frozen sidecar leaves in our buffers, and in the socket's."""
 IN_FLIGHT_INTERVAL_S = 0.1
@@ -73,6 +74,7 @@ class Outbox:
         self._report = report
         self._models = models[:MAX_MODELS]
         self._wake = asyncio.Event()
+        self._flushed = asyncio.Event()
         self._next_to_send = 1
         self._finishing = finishing
         journal.on_append = self._wake.set
@@ -87,6 +89,9 @@ class Outbox:
                 reason = "the sidecar closed the connection"
             except (OSError, FrameError, RefusedError) as error:
                 reason = str(error) or type(error).__name__
+            except Exception as error:
+                log.exception("outbox.failed", producer=self._journal.producer_id)
+                reason = repr(error)
             if self.finished:
                 return
             if self.connected or retry_s == RECONNECT_FIRST_S:
@@ -144,6 +149,8 @@ class Outbox:
             if isinstance(message, Ack):
                 self._journal.trim(message.committed)
                 self._wake.set()
+            elif isinstance(message, Flushed):
+                self._flushed.set()
             elif isinstance(message, Refusal):
                 raise RefusedError(message.reason)
 
@@ -152,8 +159,8 @@ class Outbox:
             await self._wake.wait()
             await asyncio.sleep(LINGER_S)
             self._wake.clear()
-            while self._send_batch(writer) == BATCH_RECORDS:
-                await asyncio.sleep(PACE_S)
+            if self._send_batch(writer) == BATCH_RECORDS:
+                self._wake.set()  # there is more
             await writer.drain()
             if self._finishing and not self._journal.records_waiting:
                 await self._say_bye(writer)
@@ -183,8 +190,12 @@ class Outbox:
                 last = report
 
     async def _say_bye(self, writer: asyncio.StreamWriter) -> None:
-        # Removed first: after a bye, the sidecar wouldn't recognise records that are sent again.
+        # Removed only when the last report is committed, and before the bye: after that, the sidecar wouldn't
+        # recognise records that are sent again.
+        self._flushed.clear()
         write(writer, encode(self._report(True)))
+        write(writer, encode(Flush()))
+        await self._flushed.wait()
         self._journal.remove()
         self.finished = True
         write(writer, encode(Bye()))

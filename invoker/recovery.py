@@ -112,7 +112,11 @@ async def adopt_dead(
                 return
             await asyncio.sleep(SCAN_INTERVAL_S)
             continue
-        await _ship_and_remove(journal, ship)
+        try:
+            await _ship_and_remove(journal, ship)
+        except Exception:
+            log.exception("recovery.failed", producer=journal.producer_id)
+            unreadable.add(journal.producer_id)
 
 
 async def _ship_and_remove(journal: RecoveredJournal, ship: Callable[[RecoveredJournal], Awaitable[None]]) -> None:

@@ -13,6 +13,8 @@ from shared.wire import (
     Ack,
     Batch,
     Bye,
+    Flush,
+    Flushed,
     FrameError,
     FrameReader,
     Hello,
@@ -155,6 +157,9 @@ class ProducerConnection(asyncio.BufferedProtocol):
         elif isinstance(message, Bye):
             self._leaving = True
             self._submit(Work(self._producer_id, retire=True), 1, FRAME_BYTES)
+        elif isinstance(message, Flush):
+            # The ledger takes work in order, so once this is done, all before it is committed.
+            self._submit(Work(self._producer_id), 1, FRAME_BYTES, Flushed())
 
     def _take_report(self, report: Report, share: WorkerShare) -> None:
         self._intake.live.report(share, report.in_flight, report.gauges)
@@ -186,28 +191,29 @@ class ProducerConnection(asyncio.BufferedProtocol):
         log.info("intake.producer_connected", producer=hello.producer_id, next_sequence=hello.next_sequence)
         self.update_reading()
 
-    def _submit(self, work: Work, weight: int, memory_bytes: int) -> None:
+    def _submit(self, work: Work, weight: int, memory_bytes: int, reply: ToProducer | None = None) -> None:
+        """Queue for the ledger; answer, once it is committed, with an `Ack` or the reply that is given."""
         if self._intake.overfull:  # what came in one piece with the hello, perhaps from many at once
             self.reject("no_memory", "too much waits for its commit; send it again")
             return
 
         def acknowledge(committed: int) -> None:
             self._intake.note_waiting(-memory_bytes)
-            self._acknowledge(weight, committed)
+            self._acknowledge(weight, reply or Ack(committed))
 
         self._waiting += weight
         self._intake.note_waiting(memory_bytes)
         self._intake.ledger.submit(dataclasses.replace(work, done=acknowledge))
         self.update_reading()
 
-    def _acknowledge(self, weight: int, committed: int) -> None:
+    def _acknowledge(self, weight: int, reply: ToProducer) -> None:
         self._waiting -= weight
         if self._transport is None:
             return
         if self._transport.get_write_buffer_size() > MAX_UNREAD_REPLY_BYTES:
             self.reject("slow_reader", "acknowledgements are not read")
             return
-        self._send(Ack(committed))
+        self._send(reply)
         if self._leaving and not self._waiting:
             self.close()
             return

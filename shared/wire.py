@@ -1,8 +1,8 @@
 """Frames between a gateway worker (producer) and the sidecar, on a Unix stream socket.
 
 A frame is a big-endian u32 length and that many bytes of msgpack: an array whose first element is the
-message's tag. A connection opens with `Hello` → `Welcome`; then `Batch` → `Ack` and `Report` flow, and
-`Bye` ends a producer's life. Sequences start at 1 and have no gaps; a batch sent again is harmless.
+message's tag. A connection opens with `Hello` → `Welcome`; then `Batch` → `Ack` and `Report` flow; `Flush` →
+`Flushed` and `Bye` end a producer's life. Sequences start at 1 and have no gaps; a batch sent again is harmless.
 
     FrameError   what was received is no frame of this protocol: the connection must be closed
 """
@@ -91,8 +91,16 @@ class Refusal(msgspec.Struct, frozen=True, array_like=True, tag=7):
     reason: str
 
 
-ToSidecar = Hello | Batch | Report | Bye
-ToProducer = Welcome | Ack | Refusal
+class Flush(msgspec.Struct, frozen=True, array_like=True, tag=8):
+    """producer → sidecar: answer `Flushed` once all that was sent before, reports too, is in the ledger."""
+
+
+class Flushed(msgspec.Struct, frozen=True, array_like=True, tag=9):
+    """sidecar → producer: see `Flush`."""
+
+
+ToSidecar = Hello | Batch | Report | Bye | Flush
+ToProducer = Welcome | Ack | Refusal | Flushed
 
 _encoder = msgspec.msgpack.Encoder()
 _to_sidecar: msgspec.msgpack.Decoder[ToSidecar] = msgspec.msgpack.Decoder(ToSidecar)

@@ -23,6 +23,8 @@ from shared.wire import (
     Ack,
     Batch,
     Bye,
+    Flush,
+    Flushed,
     FrameReader,
     Hello,
     Refusal,
@@ -151,6 +153,16 @@ async def test_a_worker_that_reconnects_replaces_its_older_connection(bench: Ben
     assert [type(await new.receive()) for _ in range(2)] == [Welcome, Ack]
     assert await old.receive() is None
     assert bench.live.snapshot()[1] == {"m": 1}
+
+
+async def test_a_flush_is_answered_once_reports_are_committed(bench: Bench) -> None:
+    """A producer may remove its journal then: what it has dropped is counted for good."""
+    producer = await bench.connect()
+    counters = {"invoker_records_dropped_total": {"journal_full": 3}}
+    producer.send(hello(), Report(counters=counters), Flush())
+    messages = [await producer.receive() for _ in range(3)]
+    assert messages == [Welcome(PROTOCOL_VERSION, 0), Ack(0), Flushed()]
+    assert bench.live.counters == counters
 
 
 async def test_bye_ends_a_producers_life(bench: Bench) -> None:
