@@ -8,21 +8,14 @@ from click.testing import CliRunner
 
 from tests.bench.__main__ import LINES, main
 from tests.bench.figures import Budget, LineResult, Outcome, Point, figure, load_results, save_results
-from tests.bench.ground import PACKAGES, BenchError, Effort, find_command, ground, interleaved
+from tests.bench.ground import Effort, ground, interleaved
 from tests.bench.http import metric_lines
 from tests.bench.machine import cpu_s, describe, family, rss_bytes
 from tests.bench.producers import Producer, make_frames, make_records
 from tests.processes import get
+from tests.tools import require_tools
 
-
-def has_tools() -> bool:
-    try:
-        return all(map(find_command, PACKAGES))
-    except BenchError:
-        return False
-
-
-needs_tools = pytest.mark.skipif(not has_tools(), reason="`make bench` installs wrk and nginx")
+TOOLS = {"recording": ("wrk", "nginx"), "visibility": ("wrk", "nginx")}
 
 
 @pytest.mark.parametrize(
@@ -86,12 +79,11 @@ def test_servers_are_measured_and_gone() -> None:
     assert not on.directory.exists()
 
 
-@pytest.mark.parametrize(
-    "line", ["ingest", "rss", *(pytest.param(line, marks=needs_tools) for line in ("recording", "visibility"))]
-)
+@pytest.mark.parametrize("line", ["ingest", "rss", "recording", "visibility"])
 def test_quick_line(line: str, tmp_path: Path) -> None:
     """A quick run of a line measures something and writes it down."""
     assert line in LINES
+    require_tools(*TOOLS.get(line, ()))
     path = tmp_path / "results.json"
     done = CliRunner().invoke(main, [line, "--quick", "--output", str(path)])
     assert done.exit_code == 0, done.output
@@ -102,7 +94,6 @@ def test_quick_line(line: str, tmp_path: Path) -> None:
 
 def test_report(tmp_path: Path) -> None:
     """The report has a table row per figure and a plot per kind of point."""
-    pytest.importorskip("matplotlib")
     path = tmp_path / "results.json"
     outcome = Outcome([figure("a figure", "µs", 1.5)], [Point("rss-by-rows", "sidecar", 10.0, 50.0)])
     save_results(path, {"rss": LineResult(datetime.datetime.now(datetime.UTC), 1.0, False, describe(), outcome)})

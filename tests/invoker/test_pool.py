@@ -1,7 +1,6 @@
 """The upstream client against real servers: TLS, IPv6, Unix sockets, nginx, Node.js, uvicorn."""
 
 import asyncio
-import shutil
 import socket
 import ssl
 import subprocess
@@ -21,6 +20,7 @@ from invoker.pool import PooledUpstream, prepare
 from invoker.upstream import ConnectError, Upstream
 from shared.clock import SystemClock
 from tests.processes import eventually
+from tests.tools import find_tool, require_tools
 
 BODY = b'{"worklet_input": {"model_id": "m", "input": "\xc3\xa9"}}'
 
@@ -139,7 +139,7 @@ def server_process(name: str, directory: Path) -> Iterator[int]:
     commands: dict[str, list[str | Path]] = {
         "node": ["node", script],
         "uvicorn": [sys.executable, script],
-        "nginx": [shutil.which("nginx", path="/usr/sbin:/usr/bin") or "nginx", "-p", directory, "-c", script],
+        "nginx": [find_tool("nginx") or "nginx", "-p", directory, "-c", script],
     }
     process = subprocess.Popen(commands[name])
     try:
@@ -158,6 +158,7 @@ def _connects(port: int) -> bool:
 @pytest.mark.parametrize("name", ["node", "uvicorn", "nginx"])
 async def test_real_servers(upstream: Upstream, tmp_path: Path, name: str) -> None:
     """Many calls at once and one after the other, each with its own answer."""
+    require_tools(*({"node", "nginx"} & {name}))
     with server_process(name, tmp_path) as port:
         url = f"http://127.0.0.1:{port}/invoke"
         for _ in range(5):

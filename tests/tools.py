@@ -1,0 +1,18 @@
+"""Programs that some tests need: without one such a test is skipped, but in CI it fails."""
+
+import os
+import shutil
+
+import pytest
+
+
+def find_tool(name: str) -> str | None:
+    """Where it is, which for servers may be where only root looks."""
+    return shutil.which(name) or shutil.which(name, path="/usr/sbin:/usr/local/sbin")
+
+
+def require_tools(*names: str) -> None:
+    """Skip the test if one is missing; fail it in CI."""
+    missing = [name for name in names if find_tool(name) is None]
+    if missing:
+        (pytest.fail if os.environ.get("CI") else pytest.skip)(f"not installed: {', '.join(missing)}")
