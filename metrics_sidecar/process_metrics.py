@@ -87,9 +87,6 @@ class SidecarMetrics:
             registry=registry,
         )
         self.models_labelled = Gauge("sidecar_models_labelled", "Models with a label of their own", registry=registry)
-        self.models_overflowed = Gauge(
-            "sidecar_models_overflowed", "Models beyond the cap, sharing one label", registry=registry
-        )
 
     def _make_intake_instruments(self, registry: CollectorRegistry) -> None:
         self.producers_connected = Gauge(

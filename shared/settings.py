@@ -160,11 +160,6 @@ def command_group(
     )
 
 
-def defaults(settings_class: type[Settings], **changed: Any) -> Settings:
-    """The settings with their defaults and `changed` ones, for tests and tools; nothing is read."""
-    return settings_class(**changed)
-
-
 class StartupError(Exception):
     """The process can't start, for a reason that its user can mend: one line, exit code 2."""
 

@@ -1,19 +1,20 @@
 """The models file: what it may say, and how it is refused."""
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from invoker.models import Model, load_models
 from invoker.settings import InvokerSettings
-from shared.settings import StartupError, defaults
+from shared.settings import StartupError
 
 DEFAULT_URL = "http://127.0.0.1:8001/invoke"
 UP = 'upstream = "http://host:1/x"\n'
 
 
-def settings(path: Path | None, **changed: object) -> InvokerSettings:
-    return defaults(InvokerSettings, models_file=path, timeout_s=30.0, **changed)
+def settings(path: Path | None, **changed: Any) -> InvokerSettings:
+    return InvokerSettings(models_file=path, timeout_s=30.0, **changed)
 
 
 def written(directory: Path, text: str | bytes) -> Path:

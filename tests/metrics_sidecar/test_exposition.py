@@ -187,13 +187,27 @@ def test_reports_of_gateway_workers_are_shown_by_known_names_only() -> None:
     reported = {
         name_and_labels: value
         for name_and_labels, value in samples_of(parse(metrics.render(False).decode(), False)).items()
-        if name_and_labels[0].startswith(("invoker_", "made_up"))
+        if name_and_labels[0].startswith(("invoker_re", "invoker_jo", "made_up"))
     }
     assert reported.pop(key("invoker_records_dropped_total", reason='journal"full\n')) == 2
     assert reported.pop(key("invoker_journal_bytes")) == 12
     assert {name for name, _ in reported} == {"invoker_requests_rejected_total"}
     assert len(reported) == 5
     assert len(REPORTED_COUNTERS) == 2
+
+
+def test_the_gateways_overhead_is_shown_as_a_histogram() -> None:
+    """Workers report counts per bucket and a sum in µs; a scrape cumulates them, and is all 0 before."""
+    metrics = SidecarMetrics()
+    samples = samples_of(parse(metrics.render(True).decode(), True))
+    assert samples[key("invoker_overhead_seconds_count")] == 0
+    metrics.gateway_counters = {"invoker_overhead_seconds": {"0.0001": 3, "0.001": 2, "+Inf": 1, "sum_us": 2_500_000}}
+    samples = samples_of(parse(metrics.render(True).decode(), True))
+    found = [
+        samples[key("invoker_overhead_seconds_bucket", le=le)] for le in ("0.0001", "0.0005", "0.001", "1.0", "+Inf")
+    ]
+    assert found == [3, 3, 5, 5, 6]
+    assert samples[key("invoker_overhead_seconds_sum")] == 2.5
 
 
 def test_instruments_are_refreshed_before_each_scrape() -> None:

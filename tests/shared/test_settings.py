@@ -17,7 +17,6 @@ from shared.settings import (
     HttpUrl,
     StartupError,
     command,
-    defaults,
     is_http_url,
     options,
     run_command,
@@ -55,7 +54,7 @@ def error_line(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPat
 
 def test_defaults() -> None:
     """Without flags and variables each setting has its default."""
-    assert parse() == Example() == defaults(Example)
+    assert parse() == Example()
 
 
 def test_flags_and_variables(monkeypatch: pytest.MonkeyPatch) -> None:
