@@ -17,13 +17,16 @@ from invoker.protocols.worklet import (
     decode_request,
     encode_answer,
 )
+from shared.record import OVERFLOW_MODEL_ID
 
 any_json = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | st.text(),
     lambda children: st.lists(children, max_size=4) | st.dictionaries(st.text(), children, max_size=4),
     max_leaves=12,
 )
-model_ids = st.text(st.characters(exclude_categories=("Cc", "Cs")), min_size=1, max_size=256)
+model_ids = st.text(st.characters(exclude_categories=("Cc", "Cs")), min_size=1, max_size=256).filter(
+    lambda model_id: model_id != OVERFLOW_MODEL_ID
+)
 
 
 def request(input_: bytes = b"1", model_id: bytes = b'"m"') -> bytes:
