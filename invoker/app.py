@@ -4,6 +4,7 @@ from collections.abc import AsyncIterator
 
 from aiohttp import web
 
+from invoker.answering import Answering
 from invoker.connections import Connections
 from invoker.durability import GroupSync
 from invoker.forward import SIDECAR_URL, sidecar_session
@@ -15,22 +16,21 @@ from invoker.models import Models
 from invoker.outbox import Outbox
 from invoker.pool import PooledUpstream
 from invoker.report import worker_report
-from invoker.routes import INVOKER, MAX_BODY_BYTES, REJECTED, setup_routes
+from invoker.routes import ANSWERING, setup_routes
 from invoker.settings import InvokerSettings
 from invoker.shipping import adopting, shipping
 from shared.clock import SystemClock
 from shared.errors import problem_middleware
 
 CONNECTIONS = web.AppKey("connections", Connections)
+INVOKER = web.AppKey("invoker", Invoker)
 
 
 def make_app(settings: InvokerSettings, models: Models) -> web.Application:
     """One worker's application; its resources start and stop with it."""
     app = web.Application(middlewares=[problem_middleware], client_max_size=settings.max_body_bytes)
     app[SIDECAR_URL] = settings.sidecar_url
-    app[MAX_BODY_BYTES] = settings.max_body_bytes
     rejected: dict[str, int] = {}
-    app[REJECTED] = rejected
     connections = app[CONNECTIONS] = Connections(settings.max_connections, rejected)
 
     async def domain(app: web.Application) -> AsyncIterator[None]:
@@ -44,6 +44,7 @@ def make_app(settings: InvokerSettings, models: Models) -> web.Application:
         report = worker_report(journal, invoker.in_flight, invoker.overhead, connections, rejected)
         outbox = Outbox(journal, settings.sidecar_socket, clock, report, models.names)
         app[INVOKER] = invoker
+        app[ANSWERING] = Answering(invoker, settings.max_body_bytes, rejected)
         app[READINESS] = lambda: _readiness(invoker, outbox, journal, sync)
         async with shipping(outbox, journal), adopting(bound, settings.sidecar_socket, clock):
             yield

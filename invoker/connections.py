@@ -1,12 +1,20 @@
-"""The bound on callers' connections: one more than allowed is told so and closed."""
+"""The worker's listener: makes a connection for each caller, bounds their number, and ends those that hang."""
 
 import asyncio
+from email.utils import formatdate
 from typing import cast
 
 from aiohttp import web
 
+from invoker.answering import Answering
+from invoker.caller import CallerConnection
 from shared import logs
 
+IDLE_S = 75
+"""An idle connection is closed after so long: longer than the 60 s after which most load balancers do it."""
+STALLED_S = 60
+"""So long may a head take, the next piece of a body, or the next piece of an answer to go out."""
+SWEEP_S = 5
 BODY = b"The gateway has reached its connection limit.\n"
 REFUSAL = (
     b"HTTP/1.1 503 Service Unavailable\r\nContent-Type: text/plain\r\nContent-Length: %d\r\n"
@@ -17,32 +25,71 @@ log = logs.get("connections")
 
 
 class Connections:
-    """Counts the open connections of one worker; what is refused is counted in `rejected`."""
+    """Counts the open connections of one worker; what is refused is counted in `rejected`. Implements `Listener`."""
 
     def __init__(self, limit: int, rejected: dict[str, int]) -> None:
+        self.answering: Answering
+        self.now = 0
+        self.date = b""
         self._limit = limit
         self._rejected = rejected
-        self._server: web.Server | None = None
+        self._open: set[CallerConnection] = set()
+        self._server: web.Server
+        self._clock: asyncio.TimerHandle | None = None
         self._full = False
 
     @property
     def count(self) -> int:
-        return 0 if self._server is None else len(self._server.connections)
+        return 0 if self._clock is None else len(self._open) + len(self._server.connections)
 
-    def serve(self, server: web.Server) -> None:
-        """From now on, make connections for this server."""
-        self._server = server
+    def serve(self, answering: Answering, server: web.Server) -> None:
+        """From now on, make connections that are answered here, or by `server` what is no plain invocation."""
+        self.answering, self._server = answering, server
+        self._tick()
 
     def protocol(self) -> asyncio.Protocol:
-        """For each new connection: aiohttp's protocol, or, beyond the limit, one that refuses."""
+        """For each new connection: one that serves, or, beyond the limit, one that refuses."""
         full = self.count >= self._limit
         if full != self._full:
             log.warning("connections.limit_reached" if full else "connections.below_limit_again", limit=self._limit)
             self._full = full
-        if full or self._server is None:
+        if full:
             self._rejected["connection_limit"] = self._rejected.get("connection_limit", 0) + 1
             return _Refusal()
+        return CallerConnection(self)
+
+    def opened(self, connection: CallerConnection) -> None:
+        self._open.add(connection)
+
+    def closed(self, connection: CallerConnection) -> None:
+        self._open.discard(connection)
+
+    def other_server(self) -> asyncio.Protocol:
+        """aiohttp's protocol, for a connection that is not for our own."""
         return self._server()
+
+    def close(self) -> None:
+        """Close all connections that are not aiohttp's, once their answers have gone out."""
+        if self._clock is not None:
+            self._clock.cancel()
+        for connection in self._open:
+            connection.close()
+
+    def _tick(self) -> None:
+        loop = asyncio.get_running_loop()
+        self.now = int(loop.time())
+        self.date = f"Date: {formatdate(usegmt=True)}\r\n".encode()
+        if self.now % SWEEP_S == 0:
+            self._sweep()
+        self._clock = loop.call_later(1.0, self._tick)
+
+    def _sweep(self) -> None:
+        for connection in [*self._open]:
+            waited_s = self.now - connection.since
+            if connection.is_idle and waited_s > IDLE_S:
+                connection.close()
+            elif waited_s > STALLED_S:
+                connection.end_stalled()
 
 
 class _Refusal(asyncio.Protocol):

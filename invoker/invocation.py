@@ -7,11 +7,13 @@ from typing import Protocol
 
 import msgspec
 
+from invoker.deadlines import Deadlines
 from invoker.in_flight import InFlight
 from invoker.journal import NO_CALL, Begun
 from invoker.models import Model, Models
 from invoker.overhead import Overhead
 from invoker.protocols.worklet import NULL, Call, InvalidAnswerError, InvokeAnswer, decode_answer
+from invoker.trace import Trace
 from invoker.upstream import ConnectError, Upstream, UpstreamError
 from shared import logs
 from shared.clock import Clock
@@ -71,11 +73,12 @@ class Invoker:
         self._clock = clock
         self._max_in_flight = max_in_flight
         self._durable = durable
-        self._tasks: set[asyncio.Task[object]] = set()
+        self._loop = asyncio.get_running_loop()  # kept, because each time it costs the system call getpid
+        self._deadlines = Deadlines(self._loop)
         self._ended_by_drain: frozenset[asyncio.Task[object]] = frozenset()
         self._idle = asyncio.Event()
 
-    async def invoke(self, call: Call) -> tuple[int, InvokeAnswer]:
+    async def invoke(self, call: Call, trace: Trace | None = None) -> tuple[int, InvokeAnswer]:
         """HTTP status and answer. A cancelled call (its caller is gone) is recorded as such."""
         timestamp_us = self._clock.now_us()
         started_us = self._clock.monotonic_us()
@@ -91,7 +94,7 @@ class Invoker:
             self._admit(call, model)
             number = self._journal.begin(Begun(call.model_id, timestamp_us, call.input_size))
             sent_us = self._clock.monotonic_us()
-            status, body = await self._forward(call, model)
+            status, body = await self._forward(call, model, trace.headers if trace else b"")
             answered_us = self._clock.monotonic_us()
             latency_us, upstream_us = answered_us - started_us, answered_us - sent_us
             output, output_size = _interpret(status, body)
@@ -107,7 +110,16 @@ class Invoker:
             error_type, error_log = ErrorType.INVALID_RESPONSE, clip_error_log(f"gateway error: {error!r}")
         if latency_us < 0:
             latency_us = self._clock.monotonic_us() - started_us
-        record = Record(call.model_id, timestamp_us, latency_us, error_type, error_log, call.input_size, output_size)
+        record = Record(
+            call.model_id,
+            timestamp_us,
+            latency_us,
+            error_type,
+            error_log,
+            call.input_size,
+            output_size,
+            trace.trace_id if trace else None,
+        )
         self._journal.append(record, number)
         if gone is not None:
             raise gone
@@ -126,33 +138,32 @@ class Invoker:
         if limit is not None and self.in_flight.count(call.model_id) >= limit:
             raise UpstreamError(ErrorType.OVERLOADED, f"{limit} calls of this model are in flight, its limit")
 
-    async def _forward(self, call: Call, model: Model) -> tuple[int, bytes]:
+    async def _forward(self, call: Call, model: Model, headers: bytes) -> tuple[int, bytes]:
         """HTTP status and body of the upstream's answer, within the model's timeout."""
-        task = asyncio.current_task()
+        task = asyncio.current_task(self._loop)
         assert task is not None
-        self._tasks.add(task)
-        self.in_flight.enter(call.model_id)
+        model_id, timeout_s = call.model_id, model.timeout_s
+        self.in_flight.enter(model_id)
+        self._deadlines.add(task, timeout_s)
         try:
-            async with asyncio.timeout(model.timeout_s):
-                return await self._post(call, model)
-        except TimeoutError:
-            message = f"upstream gave no answer within {model.timeout_s:g} s"
-            raise UpstreamError(ErrorType.TIMEOUT, message) from None
+            for _ in range(model.retries):
+                with contextlib.suppress(ConnectError):
+                    return await self._upstream.post(model.upstream_url, call.body, headers)
+            return await self._upstream.post(model.upstream_url, call.body, headers)
+        except asyncio.CancelledError:
+            if self._deadlines.expired(task):
+                message = f"upstream gave no answer within {timeout_s:g} s"
+                raise UpstreamError(ErrorType.TIMEOUT, message) from None
+            raise
         finally:
-            self.in_flight.leave(call.model_id)
-            self._tasks.discard(task)
-            if not self._tasks:
+            self._deadlines.remove(task, timeout_s)
+            self.in_flight.leave(model_id)
+            if not self.in_flight.total:
                 self._idle.set()
-
-    async def _post(self, call: Call, model: Model) -> tuple[int, bytes]:
-        for _ in range(model.retries):
-            with contextlib.suppress(ConnectError):
-                return await self._upstream.post(model.upstream_url, call.body)
-        return await self._upstream.post(model.upstream_url, call.body)
 
     def _ended_by_us(self) -> bool:
         """Whether a cancelled call was ended by `drain` and may still answer its caller."""
-        task = asyncio.current_task()
+        task = asyncio.current_task(self._loop)
         if task is None or task not in self._ended_by_drain:
             return False
         task.uncancel()
@@ -162,14 +173,14 @@ class Invoker:
         """Admit no more calls; give those in flight the grace time, then end and answer them."""
         self.draining = True
         await self._wait_idle(grace_s)
-        self._ended_by_drain = frozenset(self._tasks)
+        self._ended_by_drain = self._deadlines.tasks()
         for task in self._ended_by_drain:
             task.cancel()
         await self._wait_idle(1.0)
 
     async def _wait_idle(self, seconds: float) -> None:
         self._idle.clear()
-        if self._tasks:
+        if self.in_flight.total:
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(self._idle.wait(), seconds)
 

@@ -17,6 +17,7 @@ from typing import Literal
 import msgspec
 
 from invoker.journal_directory import REMOVED_PREFIX, Bound, lock_directory, remove_hidden, sync_directory
+from invoker.journal_reader import JournalReader
 from invoker.segment import BEGIN, END, ENTRY_BYTES, RECORD, Segment
 from shared import logs
 from shared.clock import Clock
@@ -69,8 +70,7 @@ class Journal:
         self._last_call = NO_CALL
         self._open: dict[int, tuple[int, bytes]] = {}  # call → (serial of the segment of its mark, mark)
         self._reserved = 0  # bytes kept free in the active segment, to carry and to end each open call
-        self._reading: Segment | None = None
-        self._read_position = (0, 0)  # (sequence, offset) in `_reading`
+        self._reader = JournalReader(self._segments)
         self._retry_full_us = 0
 
     @classmethod
@@ -164,31 +164,10 @@ class Journal:
     # What the outbox does.
 
     def read(self, sequence: int, max_records: int, max_bytes: int) -> tuple[int, list[bytes]]:
-        """Encoded records from a sequence on, at least one if there is one, and the first one's sequence:
-        a later one than asked for if the journal has a hole there."""
-        found: list[bytes] = []
-        first = sequence
-        while sequence < self.next_sequence and (segment := self._segment_with(sequence)) is not None:
-            at, offset = self._read_position
-            for entry in segment.entries(offset if at == sequence else segment.offset_before(sequence)):
-                if entry.kind != RECORD or entry.sequence < sequence:
-                    continue
-                if not found:
-                    first = entry.sequence
-                elif entry.sequence != sequence:
-                    return first, found
-                found.append(entry.payload)
-                max_bytes -= len(entry.payload)
-                sequence = entry.sequence + 1
-                self._read_position = (sequence, entry.end)
-                if max_bytes <= 0 or len(found) >= max_records:
-                    return first, found
-            # No more records in this segment: go on in the next one, unless that leaves a hole.
-            following = self._following(segment)
-            if following is None or (found and following.first_sequence > sequence):
-                break
-            sequence = max(sequence, following.first_sequence)
-        return first, found
+        """Encoded records from a sequence on, see `JournalReader`."""
+        if sequence >= self.next_sequence:
+            return sequence, []
+        return self._reader.read(sequence, max_records, max_bytes)
 
     def settle(self, committed: int) -> None:
         """Take over what the sidecar has committed, at the beginning of a connection."""
@@ -225,23 +204,6 @@ class Journal:
 
     # Segments.
 
-    def _segment_with(self, sequence: int) -> Segment | None:
-        """The segment that a sequence is in or would be in, mapped; of those read, only one stays mapped."""
-        segment = next((s for s in reversed(self._segments) if s.first_sequence <= sequence), None)
-        if segment is None and self._segments:
-            segment = self._segments[0]
-        if segment is not self._reading:
-            if self._reading is not None and self._reading is not self._segments[-1]:
-                self._reading.unmap()
-            self._reading = segment
-            self._read_position = (0, 0)
-            if segment is not None:
-                segment.map()
-        return segment
-
-    def _following(self, segment: Segment) -> Segment | None:
-        return next((s for s in self._segments if s.serial > segment.serial), None)
-
     def _rotate(self) -> bool:
         """Go on in another segment; False if there is none to be had, which is tried again after a while."""
         if not self._spares:
@@ -262,7 +224,7 @@ class Journal:
             sync_directory(self.directory)
             if old is not None:
                 os.fdatasync(old.file)
-        if old is not None and old is not self._reading:
+        if old is not None and not self._reader.is_reading(old):
             old.unmap()
         self._note_space()
         return True
@@ -277,8 +239,7 @@ class Journal:
                 self._open[call] = (active.serial, payload)
 
     def _recycle(self, segment: Segment) -> None:
-        if segment is self._reading:
-            self._reading = None
+        self._reader.leave(segment)
         if len(self._spares) < MAX_SPARES and segment.size == self._bound.segment_bytes:
             segment.map()
             spare = self._spare_path()

@@ -9,7 +9,8 @@ from collections import deque
 from typing import NamedTuple
 from urllib.parse import quote, unquote, urlsplit
 
-from invoker.http1 import BrokenError, Connection, MalformedError
+from invoker.answer_parser import MalformedError
+from invoker.http1 import BrokenError, Connection
 from invoker.upstream import ConnectError, UpstreamError
 from shared.clock import Clock
 from shared.record import ErrorType
@@ -50,13 +51,13 @@ class PooledUpstream:
         self._idle: dict[Origin, deque[Connection]] = {}
         self._tls: ssl.SSLContext | None = None
 
-    async def post(self, url: str, body: bytes) -> tuple[int, bytes]:
+    async def post(self, url: str, body: bytes, headers: bytes = b"") -> tuple[int, bytes]:
         target = self._targets.get(url)
         if target is None:
             target = self._targets[url] = prepare(url)
         connection = self._take_idle(target.origin) or await self._connect(target.origin)
         try:
-            return await connection.exchange(b"%b%d\r\n\r\n" % (target.head, len(body)), body)
+            return await connection.exchange(b"%b%d\r\n%b\r\n" % (target.head, len(body), headers), body)
         except BrokenError as error:
             if error.answered:
                 raise UpstreamError(ErrorType.INVALID_RESPONSE, f"upstream's answer broke off: {error}") from None

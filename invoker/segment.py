@@ -157,6 +157,30 @@ class Segment:
             yield Entry(kind, call, sequence, body[_ENTRY.size :], end)
             start = end
 
+    def records(self, start: int, sequence: int, max_records: int, max_bytes: int) -> tuple[int, list[bytes], int]:
+        """Payloads of the records from a sequence on, up to a hole or a limit; the sequence of the first, which is
+        later than asked for behind a hole, and the offset behind the last. Each entry was checked by `open` or
+        written here, so its checksum is not looked at again."""
+        mapped, end = self.mapped, self.position
+        found: list[bytes] = []
+        first, behind = sequence, start
+        while start < end:
+            length, kind, _, number = _ENTRY.unpack_from(mapped, start + _CHECKSUM.size)
+            payload = start + ENTRY_BYTES
+            start = payload + length
+            if kind != RECORD or number < sequence:
+                continue
+            if not found:
+                first = sequence = number
+            elif number != sequence:
+                break
+            found.append(mapped[payload:start])
+            sequence, behind = number + 1, start
+            max_bytes -= length
+            if max_bytes <= 0 or len(found) >= max_records:
+                break
+        return first, found, behind
+
     def remove(self) -> None:
         self.unmap()
         self.path.unlink(missing_ok=True)

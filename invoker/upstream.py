@@ -19,9 +19,10 @@ class UpstreamError(Exception):
 class Upstream(Protocol):
     """Posts a body and reads the whole answer. Cancelling a call closes its connection."""
 
-    async def post(self, url: str, body: bytes) -> tuple[int, bytes]:
-        """HTTP status and body of the answer. `UpstreamError` of type `connect` when the request can't
-        have been received, or no answer came; `invalid_response` when it broke off or is too large."""
+    async def post(self, url: str, body: bytes, headers: bytes = b"") -> tuple[int, bytes]:
+        """HTTP status and body of the answer; `headers` are whole lines to send along. `UpstreamError` of type
+        `connect` when the request can't have been received, or no answer came; `invalid_response` when it
+        broke off or is too large."""
         ...
 
 

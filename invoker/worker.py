@@ -6,9 +6,9 @@ import signal
 
 import uvloop
 
-from invoker.app import CONNECTIONS, make_app
+from invoker.app import CONNECTIONS, INVOKER, make_app
 from invoker.models import Models
-from invoker.routes import INVOKER
+from invoker.routes import ANSWERING
 from invoker.settings import InvokerSettings
 from shared import logs
 from shared.serving import BACKLOG, bind, listen, running, stop_signal, stop_signals, url_of
@@ -37,10 +37,12 @@ async def _serve(settings: InvokerSettings, models: Models, number: int, parent_
         bound = bind(settings.host, settings.port, "INVOKER_PORT", reuse_port=True)
         listen(bound, "INVOKER_PORT")
         assert runner.server is not None
-        app[CONNECTIONS].serve(runner.server)
-        listener = await loop.create_server(app[CONNECTIONS].protocol, sock=bound, backlog=BACKLOG)
+        connections = app[CONNECTIONS]
+        connections.serve(app[ANSWERING], runner.server)
+        listener = await loop.create_server(connections.protocol, sock=bound, backlog=BACKLOG)
         log.info("worker.listening", worker=number, url=url_of(bound), pid=os.getpid())
         await stop.wait()
         log.info("worker.draining", worker=number, in_flight=app[INVOKER].in_flight.total)
         listener.close()
         await app[INVOKER].drain(settings.shutdown_grace_s)
+        connections.close()

@@ -31,6 +31,15 @@ ModelId = Annotated[
 
 Count = Annotated[int, Meta(ge=0, le=MAX_COUNT)]
 
+TraceId = Annotated[
+    str,
+    Meta(
+        pattern="^[0-9a-f]{32}\\Z",
+        description="The trace that the call belongs to: 32 hex digits, from its caller's W3C `traceparent`.",
+        examples=["4bf92f3577b34da6a3ce929d0e0e4736"],
+    ),
+]
+
 
 class ErrorType(enum.StrEnum):
     """Why an invocation failed, in the field's terms. Stored by name: never rename one."""
@@ -45,7 +54,7 @@ class ErrorType(enum.StrEnum):
     GATEWAY_DIED = "gateway_died"
 
 
-class Record(msgspec.Struct, frozen=True, array_like=True):
+class Record(msgspec.Struct, frozen=True, array_like=True, gc=False):
     """One invocation, ended. Times in µs (`timestamp_us`: accepted, since 1970 UTC), sizes as
     `measure` gives them; `error_type` is None for a success. New fields go last, with defaults."""
 
@@ -56,6 +65,7 @@ class Record(msgspec.Struct, frozen=True, array_like=True):
     error_log: Annotated[str, Meta(max_length=MAX_ERROR_LOG_BYTES)] = ""
     input_size: Count = 0
     output_size: Count = 0
+    trace_id: TraceId | None = None
 
     @property
     def success(self) -> bool:

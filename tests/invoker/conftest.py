@@ -11,11 +11,13 @@ import uvloop
 from aiohttp import web
 from multidict import CIMultiDict
 
+from invoker.answering import Answering
+from invoker.connections import Connections
 from invoker.forward import SIDECAR_URL, sidecar_session
 from invoker.health import READINESS, Readiness
 from invoker.invocation import Invoker
 from invoker.models import Model, Models
-from invoker.routes import INVOKER, MAX_BODY_BYTES, REJECTED, setup_routes
+from invoker.routes import ANSWERING, setup_routes
 from shared.errors import problem_middleware
 from shared.serving import running
 from tests.invoker.fakes import GOOD, URL, Answer, FakeClock, FakeJournal, FakeUpstream
@@ -56,20 +58,16 @@ class Gateway:
         self.port = 0
         self.app = web.Application(middlewares=[problem_middleware], client_max_size=BODY_LIMIT)
         self.app[SIDECAR_URL] = sidecar_url
-        self.app[MAX_BODY_BYTES] = BODY_LIMIT
-        self.app[REJECTED] = {}
         self.app[READINESS] = lambda: Readiness("ready", [])
         self.invoker = Invoker(models, self.upstream, self.journal, FakeClock(), 100)
-        self.app[INVOKER] = self.invoker
+        self.rejected: dict[str, int] = {}
+        self.connections = Connections(100, self.rejected)
+        self.app[ANSWERING] = Answering(self.invoker, BODY_LIMIT, self.rejected)
         self.app.cleanup_ctx.append(sidecar_session)
         setup_routes(self.app)
 
     async def _answer(self, body: bytes) -> Answer:
         return GOOD if self.script is None else await self.script(body)
-
-    @property
-    def rejected(self) -> dict[str, int]:
-        return self.app[REJECTED]
 
     async def request(self, method: str, path: str, body: bytes = b"", **headers: str) -> Reply:
         """One request with exactly these headers, `_` in a name standing for `-`."""
@@ -118,11 +116,15 @@ def unchunk(body: bytes) -> bytes:
 
 async def started(gateway: Gateway) -> AsyncIterator[Gateway]:
     async with running(gateway.app, grace_s=0.1) as runner:
-        site = web.TCPSite(runner, "127.0.0.1", 0)
-        await site.start()
-        gateway.port = runner.addresses[0][1]
+        assert runner.server is not None
+        gateway.connections.serve(gateway.app[ANSWERING], runner.server)
+        loop = asyncio.get_running_loop()
+        listener = await loop.create_server(gateway.connections.protocol, "127.0.0.1", 0)
+        gateway.port = listener.sockets[0].getsockname()[1]
         gateway.url = f"http://127.0.0.1:{gateway.port}"
         yield gateway
+        listener.close()
+        gateway.connections.close()
 
 
 @pytest.fixture

@@ -48,10 +48,12 @@ class FakeUpstream:
 
     def __init__(self, script: Callable[[bytes], Awaitable[Answer]]) -> None:
         self.posts: list[tuple[str, bytes]] = []
+        self.headers: list[bytes] = []
         self._script = script
 
-    async def post(self, url: str, body: bytes) -> Answer:
+    async def post(self, url: str, body: bytes, headers: bytes = b"") -> Answer:
         self.posts.append((url, body))
+        self.headers.append(headers)
         return await self._script(body)
 
 

@@ -47,7 +47,14 @@ class Play:
         known = models(limited=Model(URL, 60.0, max_in_flight=1), retried=Model(URL, 60.0, retries=1))
         self.domain = Domain(self._wait, known, max_in_flight=4)
 
-    async def run(self, played: list[tuple[Any, ...]]) -> None:
+    @classmethod
+    async def run(cls, played: list[tuple[Any, ...]]) -> "Play":
+        """What a play came to."""
+        play = cls()
+        await play._run(played)
+        return play
+
+    async def _run(self, played: list[tuple[Any, ...]]) -> None:
         for name, *arguments in played:
             await getattr(self, name.replace(" ", "_"))(*arguments)
         await self.drain()
@@ -89,8 +96,7 @@ class Play:
 @given(steps)
 def test_as_many_records_as_calls(played: list[tuple[Any, ...]]) -> None:
     """Each call that began has one record, whose success is what its caller was told; none is left open."""
-    play = Play()
-    asyncio.run(play.run(played))
+    play = asyncio.run(Play.run(played))
     # A task that is cancelled before its first step has never begun to invoke.
     told = Counter(None if task.cancelled() else task.result()[1]["success"] for task in play.tasks)
     records = play.domain.journal.records

@@ -1,0 +1,115 @@
+"""Parses one HTTP/1.1 answer with llhttp (through httptools), which is strict: bare line feeds, two lengths, or a
+length beside chunks are errors."""
+
+import zlib
+
+import httptools
+
+MAX_HEAD_BYTES = 64 * 1024
+ZLIB_OR_GZIP = 47  # zlib's window bits for "detect which"
+
+
+class MalformedError(Exception):
+    """The answer is not HTTP/1.1 as it should be, or larger than allowed; the message says why."""
+
+
+HEAD_TOO_LARGE = MalformedError(f"its header is larger than {MAX_HEAD_BYTES} bytes")
+
+
+class AnswerParser:
+    """`feed` it until it is `complete`, or until the connection ends. `started`: a whole header has come."""
+
+    def __init__(self, max_answer_bytes: int) -> None:
+        self.status = 0
+        self.started = False
+        self.complete = False
+        self.keep_alive = False
+        self._max_answer_bytes = max_answer_bytes
+        self._parser = httptools.HttpResponseParser(self)
+        self._body: list[bytes] = []
+        self._encoding = b""
+        self._body_bytes = 0
+        self._head_bytes = 0
+        self._header_bytes = 0
+        self._informational = False
+        self._until_eof = True
+        self._refused: MalformedError | None = None
+
+    def feed(self, data: bytes) -> None:
+        """`MalformedError` if the answer can't be taken."""
+        if not self.started:
+            self._head_bytes += len(data)  # of an unfinished line, the parser tells nothing
+        try:
+            self._parser.feed_data(data)
+        except httptools.HttpParserUpgrade:
+            raise MalformedError("it switches protocols") from None
+        except httptools.HttpParserError as error:
+            if not self.complete:
+                raise (self._refused or MalformedError(str(error))) from None
+            self.keep_alive = False  # more came than was asked for: the answer is whole, the connection is not clean
+        if self._refused is not None:
+            raise self._refused
+        if not self.started and self._head_bytes > MAX_HEAD_BYTES:
+            raise HEAD_TOO_LARGE
+
+    def end(self) -> None:
+        """The connection has ended: that completes an answer of no stated length."""
+        if self.started and self._until_eof:
+            self.complete, self.keep_alive = True, False
+
+    def body(self) -> bytes:
+        """The whole body, without a compression that was not asked for, which some servers use all the same.
+        `MalformedError` if that is broken, unknown or too large."""
+        body = self._body[0] if len(self._body) == 1 else b"".join(self._body)
+        if self._encoding in (b"", b"identity"):
+            return body
+        if self._encoding not in (b"gzip", b"x-gzip", b"deflate"):
+            raise MalformedError(f"content-encoding {self._encoding[:32]!r} was not asked for")
+        inflate = zlib.decompressobj(ZLIB_OR_GZIP)
+        try:
+            plain = inflate.decompress(body, self._max_answer_bytes + 1)
+        except zlib.error as error:
+            raise MalformedError(f"its compression is broken: {error}") from None
+        if len(plain) > self._max_answer_bytes:
+            raise self._too_large()
+        if not inflate.eof:
+            raise MalformedError("its compression breaks off")
+        return plain
+
+    # httptools' callbacks; an exception in one of them stops it with an HttpParserError.
+
+    def on_message_begin(self) -> None:
+        if self.complete:
+            raise MalformedError("there is more than one answer")
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        self._header_bytes += len(name) + len(value)
+        if self._header_bytes > MAX_HEAD_BYTES:
+            self._refused = HEAD_TOO_LARGE
+        lower = name.lower()
+        if lower == b"content-length" or (lower == b"transfer-encoding" and value.lower().endswith(b"chunked")):
+            self._until_eof = False
+        elif lower == b"content-encoding":
+            self._encoding = value.lower()
+
+    def on_headers_complete(self) -> None:
+        self.status = self._parser.get_status_code()
+        self._informational = 100 <= self.status < 200
+        if not self._informational:
+            self.started = True
+            self.keep_alive = self._parser.should_keep_alive()
+
+    def on_body(self, part: bytes) -> None:
+        self._body.append(part)
+        self._body_bytes += len(part)
+        if self._body_bytes > self._max_answer_bytes:
+            self._refused = self._too_large()
+
+    def on_message_complete(self) -> None:
+        if self._informational:
+            self._until_eof = True  # 100 Continue and the like: the answer is still to come
+        elif self._refused is None:
+            self.complete = True
+
+    def _too_large(self) -> MalformedError:
+        return MalformedError(f"it is larger than {self._max_answer_bytes} bytes")

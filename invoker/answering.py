@@ -1,0 +1,61 @@
+"""`POST /invoke` without its HTTP: a body in, a status and a body out, of one shape whatever happens."""
+
+from invoker.invocation import Invoker, UnknownModelError
+from invoker.protocols.worklet import NULL, BadRequestError, InvokeAnswer, decode_request, encode_answer
+from invoker.trace import Trace
+
+JSON = "application/json"
+
+
+class Answering:
+    """Answers requests with the invoker; refuses and counts in `rejected`, by reason, what is none."""
+
+    def __init__(self, invoker: Invoker, max_body_bytes: int, rejected: dict[str, int]) -> None:
+        self.max_body_bytes = max_body_bytes
+        self._invoker = invoker
+        self._rejected = rejected
+
+    @property
+    def draining(self) -> bool:
+        return self._invoker.draining
+
+    async def answer(self, content_type: str | None, body: bytes, trace: Trace | None) -> tuple[int, bytes]:
+        """HTTP status and JSON of one invocation, or of the refusal of a request that is none."""
+        try:
+            if content_type != JSON:
+                check_content_type(content_type)
+            status, answer = await self._invoker.invoke(decode_request(body), trace)
+        except BadRequestError as error:
+            return self.refusal(error)
+        except UnknownModelError as error:
+            message = f"Model {error.args[0]!r} is not in the models file, and there is no default upstream"
+            return self.refusal(BadRequestError(404, "unknown_model", message))
+        return status, encode_answer(answer)
+
+    def refusal(self, error: BadRequestError) -> tuple[int, bytes]:
+        """What a request is told that is no invocation."""
+        self._rejected[error.reason] = self._rejected.get(error.reason, 0) + 1
+        return error.status, encode_answer(InvokeAnswer(NULL, False, 0.0, str(error)))
+
+    def timed_out(self) -> tuple[int, bytes]:
+        """What a caller is told that doesn't send its request to the end."""
+        return self.refusal(BadRequestError(408, "request_timeout", "The request did not come to its end in time"))
+
+    @staticmethod
+    def defect() -> tuple[int, bytes]:
+        """What a caller is told when the gateway itself failed; its log says why."""
+        return 500, encode_answer(InvokeAnswer(NULL, False, 0.0, "The gateway failed to answer"))
+
+
+def check_content_type(content_type: str | None) -> None:
+    """JSON by any of its names, or none; `BadRequestError` for another, so that no web form can invoke a model."""
+    if content_type is None:
+        return
+    media_type = content_type.partition(";")[0].strip().lower()
+    if media_type == JSON or (media_type.startswith("application/") and media_type.endswith("+json")):
+        return
+    raise BadRequestError(
+        415,
+        "unsupported_media_type",
+        f"Content-Type {content_type[:128]!r} is not supported; send application/json",
+    )

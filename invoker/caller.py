@@ -1,0 +1,226 @@
+"""One caller's connection: reads plain invocations and writes their answers, and hands what is not plain to aiohttp.
+
+aiohttp's server costs some 25 µs of CPU per request, as much as all the rest of a call. So this one knows a single
+kind of request (see `plain`); at the first that is another, aiohttp takes over the connection with all that is unread.
+"""
+
+import asyncio
+from http import HTTPStatus
+from typing import Protocol, cast
+
+from invoker.answering import Answering
+from invoker.plain import END, RequestHead, parse_request_head
+from shared import logs
+
+MAX_HEAD_BYTES = 16 * 1024
+MAX_AHEAD_BYTES = 64 * 1024
+"""What a caller may send ahead of the answer that it waits for; then it is not read from."""
+MAX_JOINED_BYTES = 64 * 1024
+"""A larger answer is not copied to stand in one piece with its head."""
+
+_STATUS_LINES = {status.value: b"HTTP/1.1 %d %b\r\n" % (status, status.phrase.encode()) for status in HTTPStatus}
+
+log = logs.get("caller")
+
+
+class Listener(Protocol):
+    """What a connection needs of the worker that it belongs to. `now` is a coarse time in seconds, `date` the
+    header of that name."""
+
+    answering: Answering
+    now: int
+    date: bytes
+
+    def opened(self, connection: "CallerConnection") -> None: ...
+
+    def closed(self, connection: "CallerConnection") -> None: ...
+
+    def other_server(self) -> asyncio.Protocol:
+        """For a connection with a request that is not plain."""
+        ...
+
+
+class CallerConnection(asyncio.Protocol):
+    """Answers one request at a time, in the order they came. `since` is when it became idle, when a head began,
+    or when a piece of a body last came."""
+
+    def __init__(self, listener: Listener) -> None:
+        self.since = listener.now
+        self._listener = listener
+        self._loop = asyncio.get_running_loop()
+        self._transport: asyncio.Transport | None = None
+        self._unread = b""
+        self._head: RequestHead | None = None  # of the request whose body is being read
+        self._body: list[bytes] = []
+        self._missing_bytes = 0
+        self._last_head: tuple[bytes, RequestHead | None] = b"", None
+        self._request: asyncio.Future[tuple[RequestHead, bytes]] = self._loop.create_future()
+        self._task: asyncio.Task[None] | None = None
+        self._writable = True
+        self._unsent_bytes = 0
+
+    @property
+    def is_idle(self) -> bool:
+        """Whether no request has begun and all answers have gone out."""
+        return not self._request.done() and self._head is None and not self._unread and self._writable
+
+    # asyncio.Protocol
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self._transport = cast(asyncio.Transport, transport)  # uvloop's is no subclass of it
+        self._task = self._loop.create_task(self._serve())
+        self._listener.opened(self)
+
+    def data_received(self, data: bytes) -> None:
+        if self._head is not None:
+            self._take_body(self._head, data)
+        elif self._writable and not self._request.done():
+            self._take_head(self._unread + data if self._unread else data)
+        else:
+            self._unread += data
+            if len(self._unread) > MAX_AHEAD_BYTES and self._transport is not None:
+                self._transport.pause_reading()
+
+    def pause_writing(self) -> None:
+        self._writable = False
+
+    def resume_writing(self) -> None:
+        self._writable = True
+        self._go_on()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._leave()
+
+    def _leave(self) -> None:
+        self._transport = None
+        self._listener.closed(self)
+        if self._task is not None:
+            self._task.cancel()
+
+    # Requests.
+
+    def _take_head(self, data: bytes) -> None:
+        """`data` begins where a request does."""
+        end = data.find(END)
+        if end < 0:
+            if len(data) > MAX_HEAD_BYTES or not data[:1].isalpha():
+                self._hand_over(data)
+            else:
+                self._note_begin()
+                self._unread = data
+            return
+        end += len(END)
+        head = self._parse(data[:end])
+        if head is None or head.content_length > self._listener.answering.max_body_bytes:
+            self._hand_over(data)
+            return
+        whole = end + head.content_length
+        if len(data) >= whole:
+            self._start(head, data[end:whole], data[whole:])
+        else:
+            self._note_begin()
+            self._unread = b""
+            self._head, self._body, self._missing_bytes = head, [data[end:]], whole - len(data)
+
+    def _parse(self, head_bytes: bytes) -> RequestHead | None:
+        """Most callers send the same head again and again."""
+        last_bytes, head = self._last_head
+        if head_bytes != last_bytes:
+            head = parse_request_head(head_bytes)
+            self._last_head = head_bytes, head
+        return head
+
+    def _note_begin(self) -> None:
+        if not self._unread:
+            self.since = self._listener.now
+
+    def _take_body(self, head: RequestHead, data: bytes) -> None:
+        self.since = self._listener.now
+        missing = self._missing_bytes
+        if len(data) < missing:
+            self._missing_bytes = missing - len(data)
+            self._body.append(data)
+            return
+        self._body.append(data[:missing])
+        body = b"".join(self._body)
+        self._head, self._body = None, []
+        self._start(head, body, data[missing:])
+
+    def _start(self, head: RequestHead, body: bytes, unread: bytes) -> None:
+        self._unread = unread
+        self._request.set_result((head, body))
+
+    def _hand_over(self, data: bytes) -> None:
+        """aiohttp goes on from here: nothing of this request has been answered."""
+        transport = self._transport
+        assert transport is not None
+        self._leave()
+        other = self._listener.other_server()
+        transport.set_protocol(other)
+        other.connection_made(transport)
+        other.data_received(data)
+
+    # Answers.
+
+    async def _serve(self) -> None:
+        """Answer one request after the other; until cancelled, because the connection has ended."""
+        answering = self._listener.answering
+        while True:
+            head, body = await self._request
+            try:
+                status, answer = await answering.answer(head.content_type, body, head.trace)
+            except Exception:
+                log.exception("caller.failed")
+                status, answer = answering.defect()
+            self._request = self._loop.create_future()
+            self._write(status, answer, close=head.close or answering.draining)
+            self._go_on()
+
+    def _write(self, status: int, body: bytes, *, close: bool) -> None:
+        """An answer, unless the caller is gone."""
+        transport = self._transport
+        if transport is None or transport.is_closing():
+            return
+        head = b"%bContent-Type: application/json\r\nContent-Length: %d\r\n%b%b" % (
+            _STATUS_LINES[status],
+            len(body),
+            self._listener.date,
+            b"Connection: close\r\n\r\n" if close else b"\r\n",
+        )
+        if len(body) > MAX_JOINED_BYTES:
+            transport.writelines((head, body))
+        else:
+            transport.write(head + body)
+        if close:
+            transport.close()
+
+    def _go_on(self) -> None:
+        """To the next request, if it may begin."""
+        transport = self._transport
+        if transport is None or transport.is_closing() or self._request.done() or not self._writable:
+            return
+        self.since = self._listener.now
+        if self._unread:
+            data, self._unread = self._unread, b""
+            transport.resume_reading()
+            self._take_head(data)
+
+    # Its end.
+
+    def close(self) -> None:
+        """Once all that was written has gone out."""
+        if self._transport is not None:
+            self._transport.close()
+
+    def end_stalled(self) -> None:
+        """Nothing has happened for long: unless a model is waited for, the caller is told, or its answer dropped."""
+        transport = self._transport
+        if transport is None or self._request.done():
+            return
+        unsent_bytes = transport.get_write_buffer_size()
+        if unsent_bytes:
+            if unsent_bytes == self._unsent_bytes:
+                transport.abort()
+            self._unsent_bytes, self.since = unsent_bytes, self._listener.now
+        elif not self.is_idle:
+            self._write(*self._listener.answering.timed_out(), close=True)

@@ -1,0 +1,27 @@
+"""A caller's trace (W3C Trace Context): noted in the record, and passed on as it came."""
+
+import re
+from typing import NamedTuple
+
+MAX_TRACESTATE_BYTES = 512
+
+_TRACEPARENT = re.compile(rb"(?!ff)[0-9a-f]{2}-(?!0{32})([0-9a-f]{32})-(?!0{16})[0-9a-f]{16}-[0-9a-f]{2}")
+_TRACESTATE = re.compile(rb"[\t\x20-\x7e]+")
+
+
+class Trace(NamedTuple):
+    """32 hex digits, and the header lines for the upstream, each with its end."""
+
+    trace_id: str
+    headers: bytes
+
+
+def parse_trace(traceparent: bytes | None, tracestate: bytes | None = None) -> Trace | None:
+    """The trace that these headers name; None without a valid one: the standard says to ignore it then."""
+    match = _TRACEPARENT.fullmatch(traceparent) if traceparent else None
+    if match is None:
+        return None
+    headers = b"traceparent: %b\r\n" % match[0]
+    if tracestate and len(tracestate) <= MAX_TRACESTATE_BYTES and _TRACESTATE.fullmatch(tracestate):
+        headers += b"tracestate: %b\r\n" % tracestate
+    return Trace(match[1].decode(), headers)
