@@ -8,7 +8,7 @@ from msgspec import Meta
 
 from invoker.settings import InvokerSettings
 from shared.record import check_model_id
-from shared.settings import StartupError, is_http_url
+from shared.settings import ABSOLUTE_URL, UNIX_URL, StartupError, is_http_url
 
 Seconds = Annotated[float, Meta(gt=0, le=86_400)]
 
@@ -74,8 +74,8 @@ def _model(settings: InvokerSettings, model_id: str, table: object) -> Model:
         parsed = msgspec.convert(table, ModelTable)
     except msgspec.ValidationError as error:
         raise StartupError(f"{where}: {_explain(error, table)}") from None
-    if not is_http_url(parsed.upstream):
-        raise StartupError(f"{where}: upstream: {parsed.upstream!r} is not an absolute http:// or https:// URL")
+    if not is_http_url(parsed.upstream, unix=True):
+        raise StartupError(f"{where}: upstream: {parsed.upstream!r} is not {ABSOLUTE_URL} or {UNIX_URL}")
     return Model(
         upstream_url=parsed.upstream,
         timeout_s=parsed.timeout or settings.timeout_s,

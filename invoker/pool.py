@@ -14,14 +14,13 @@ from invoker.http1 import BrokenError, Connection
 from invoker.upstream import ConnectError, UpstreamError
 from shared.clock import Clock
 from shared.record import ErrorType
+from shared.settings import UNIX_SCHEME
 
 CONNECT_TIMEOUT_S = 5.0
 KEEPALIVE_US = 4_000_000
 """Shorter than the 5 s after which uvicorn and Node.js close an idle connection: a call must not meet that."""
 MAX_IDLE_PER_ORIGIN = 1024
 
-UNIX_SCHEME = "http+unix"
-"""`http+unix://%2Frun%2Fmodel.sock/invoke`: the socket's path, percent-encoded, in the place of the host."""
 URL_CHARACTERS = "%/:?#[]@!$&'()*+,;=-._~"
 
 

@@ -19,7 +19,7 @@ class InvokerSettings:
     upstream_url: str = setting(
         "INVOKER_UPSTREAM_URL",
         "http://127.0.0.1:8001/invoke",
-        HttpUrl(may_be_empty=True),
+        HttpUrl(may_be_empty=True, unix=True),
         "Where any model goes that the models file doesn't name; empty: such a model is unknown (404).",
     )
     models_file: Path | None = setting(

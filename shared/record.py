@@ -8,6 +8,7 @@ from msgspec import Meta
 
 MAX_MODEL_ID_CHARS = 256
 MAX_ERROR_LOG_BYTES = 2048
+SMALL_JSON_BYTES = 256
 MAX_COUNT = 2**63 - 1  # what SQLite and msgpack hold
 MAX_TIMESTAMP_US = 253_402_300_799_999_999  # the end of the year 9999, the last that RFC 3339 can say
 
@@ -73,16 +74,30 @@ class Record(msgspec.Struct, frozen=True, array_like=True, gc=False):
 
 
 def measure(value: msgspec.Raw) -> int:
-    """Elements of a JSON array, characters of a string, otherwise bytes of the JSON text.
-    Raises `msgspec.DecodeError` or `RecursionError` for JSON that can't be counted."""
+    """Elements of a JSON array, characters of a string, otherwise bytes of the JSON text, which has been decoded
+    as raw. Raises `msgspec.DecodeError` or `RecursionError` for JSON that can't be counted."""
     text = memoryview(value)
-    if text[0] in b'["':
-        try:
-            sized: Any = _any_json.decode(text)
-        except msgspec.ValidationError:  # a number that no float holds, such as 1e999, is an element too
-            sized = _raw_elements.decode(text)
-        return len(sized)
-    return len(text)
+    if text[0] not in b'["':
+        return len(text)
+    if len(text) > SMALL_JSON_BYTES:
+        return _measure_large(bytes(text))
+    try:
+        sized: Any = _any_json.decode(text)
+    except msgspec.ValidationError:  # a number that no float holds, such as 1e999, is an element too
+        sized = _raw_elements.decode(text)
+    return len(sized)
+
+
+def _measure_large(text: bytes) -> int:
+    """The same without making an object of each element, which took 4 ms of 1 MiB of numbers."""
+    if text.startswith(b'"'):
+        if b"\\" in text:
+            return len(_any_json.decode(text))
+        return len(text if text.isascii() else text.decode()) - 2
+    elements = text[1:-1]
+    if any(mark in elements for mark in (b'"', b"[", b"{")):
+        return len(_raw_elements.decode(text))
+    return elements.count(b",") + 1 if elements.strip() else 0
 
 
 def clip_error_log(text: str) -> str:
@@ -105,4 +120,4 @@ def check_model_id(model_id: str) -> str | None:
 
 
 _any_json: msgspec.json.Decoder[Any] = msgspec.json.Decoder()
-_raw_elements: msgspec.json.Decoder[list[msgspec.Raw]] = msgspec.json.Decoder(list[msgspec.Raw])  # slower
+_raw_elements: msgspec.json.Decoder[list[msgspec.Raw]] = msgspec.json.Decoder(list[msgspec.Raw])

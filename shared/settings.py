@@ -11,7 +11,7 @@ import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, NoReturn, TypeVar
-from urllib.parse import urlsplit
+from urllib.parse import unquote, urlsplit
 
 import click
 from click.core import ParameterSource
@@ -44,14 +44,25 @@ class Number(click.ParamType[float]):
 BYTES = Number(1, 2**40)
 SECONDS = Number(0.0, 86_400.0)
 PORT = Number(0, 65_535)
+MAX_SOCKET_PATH_BYTES = 107  # what a Unix socket's address holds
 
 
-def is_http_url(text: str) -> bool:
-    """Whether this is an absolute http or https URL with a host that can be looked up."""
+ABSOLUTE_URL = "an absolute http:// or https:// URL"
+UNIX_URL = "http+unix://%2Fpath%2Fof.sock/path"
+UNIX_SCHEME = "http+unix"
+"""`http+unix://%2Frun%2Fmodel.sock/invoke`: a Unix socket's path, percent-encoded, in the place of the host."""
+
+
+def is_http_url(text: str, *, unix: bool = False) -> bool:
+    """Whether this is an absolute http or https URL with a host that can be looked up; or, where `unix` says so,
+    an http+unix URL with the absolute path of a socket."""
     if not text.isprintable() or " " in text:
         return False
     try:
         parts = urlsplit(text)
+        if unix and parts.scheme == UNIX_SCHEME:
+            path = unquote(parts.netloc)
+            return path.startswith("/") and 1 < len(os.fsencode(path)) <= MAX_SOCKET_PATH_BYTES and "\0" not in path
         (parts.hostname or "").encode("idna")
         return parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
     except ValueError:
@@ -59,18 +70,21 @@ def is_http_url(text: str) -> bool:
 
 
 class HttpUrl(click.ParamType[str]):
-    """An absolute http or https URL; empty only where that has a meaning."""
+    """An absolute http or https URL; empty, or that of a Unix socket, only where that has a meaning."""
 
     name = "url"
 
-    def __init__(self, *, may_be_empty: bool = False) -> None:
+    def __init__(self, *, may_be_empty: bool = False, unix: bool = False) -> None:
         self._may_be_empty = may_be_empty
+        self._unix = unix
 
     def convert(self, value: str, param: click.Parameter | None, ctx: click.Context | None) -> str:
         if value == "" and self._may_be_empty:
             return value
-        if not is_http_url(value):
-            allowed = "an absolute http:// or https:// URL" + (" or nothing" if self._may_be_empty else "")
+        if not is_http_url(value, unix=self._unix):
+            allowed = (
+                ABSOLUTE_URL + (f" or {UNIX_URL}" if self._unix else "") + (" or nothing" if self._may_be_empty else "")
+            )
             self.fail(f"{value!r} is not {allowed}.", param, ctx)
         return value
 

@@ -184,7 +184,27 @@ def test_help_names_every_setting(capsys: pytest.CaptureFixture[str], monkeypatc
 )
 def test_what_is_an_http_url(url: str, valid: bool) -> None:
     """An absolute URL that a client can use."""
-    assert is_http_url(url) is valid
+    assert is_http_url(url) is is_http_url(url, unix=True) is valid
+
+
+@pytest.mark.parametrize(
+    ("url", "valid"),
+    [
+        ("http+unix://%2Frun%2Fmodel.sock/invoke", True),
+        ("http+unix://%2fm", True),
+        ("http+unix://%2F" + "x" * 106, True),
+        ("http+unix://%2F" + "x" * 107, False),
+        ("http+unix://%2F", False),
+        ("http+unix://run%2Fmodel.sock/invoke", False),
+        ("http+unix:///run/model.sock", False),
+        ("http+unix://user@%2Frun", False),
+        ("http+unix://%2Frun%00", False),
+        ("http+unix://", False),
+    ],
+)
+def test_what_is_the_url_of_a_unix_socket(url: str, valid: bool) -> None:
+    """The socket's absolute path stands in the place of the host, where Unix sockets are allowed."""
+    assert (is_http_url(url, unix=True), is_http_url(url)) == (valid, False)
 
 
 @pytest.mark.parametrize(
