@@ -5,6 +5,8 @@ import zlib
 
 import httptools
 
+from invoker.plain import MIN_PIECE_BYTES
+
 MAX_HEAD_BYTES = 64 * 1024
 ZLIB_OR_GZIP = 47  # zlib's window bits for "detect which"
 
@@ -100,7 +102,10 @@ class AnswerParser:
             self.keep_alive = self._parser.should_keep_alive()
 
     def on_body(self, part: bytes) -> None:
-        self._body.append(part)
+        if self._body and len(self._body[-1]) < MIN_PIECE_BYTES:
+            self._body[-1] += part
+        else:
+            self._body.append(part)
         self._body_bytes += len(part)
         if self._body_bytes > self._max_answer_bytes:
             self._refused = self._too_large()

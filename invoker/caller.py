@@ -9,10 +9,9 @@ from http import HTTPStatus
 from typing import Protocol, cast
 
 from invoker.answering import Answering
-from invoker.plain import END, RequestHead, parse_request_head
+from invoker.plain import END, MAX_HEAD_BYTES, MIN_PIECE_BYTES, RequestHead, parse_request_head
 from shared import logs
 
-MAX_HEAD_BYTES = 16 * 1024
 MAX_AHEAD_BYTES = 64 * 1024
 """What a caller may send ahead of the answer that it waits for; then it is not read from."""
 MAX_JOINED_BYTES = 64 * 1024
@@ -58,18 +57,19 @@ class CallerConnection(asyncio.Protocol):
         self._task: asyncio.Task[None] | None = None
         self._writable = True
         self._unsent_bytes = 0
+        listener.opened(self)  # and not when it is made: of many that come at once, the first would not be counted
 
     @property
     def is_idle(self) -> bool:
         """Whether no request has begun and all answers have gone out."""
-        return not self._request.done() and self._head is None and not self._unread and self._writable
+        began = self._request.done() or self._head is not None or self._unread
+        return not began and (self._transport is None or not self._transport.get_write_buffer_size())
 
     # asyncio.Protocol
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = cast(asyncio.Transport, transport)  # uvloop's is no subclass of it
         self._task = self._loop.create_task(self._serve())
-        self._listener.opened(self)
 
     def data_received(self, data: bytes) -> None:
         if self._head is not None:
@@ -86,6 +86,7 @@ class CallerConnection(asyncio.Protocol):
 
     def resume_writing(self) -> None:
         self._writable = True
+        self._unsent_bytes = 0
         self._go_on()
 
     def connection_lost(self, exc: Exception | None) -> None:
@@ -101,16 +102,15 @@ class CallerConnection(asyncio.Protocol):
 
     def _take_head(self, data: bytes) -> None:
         """`data` begins where a request does."""
-        end = data.find(END)
-        if end < 0:
-            if len(data) > MAX_HEAD_BYTES or not data[:1].isalpha():
+        end = data.find(END) + len(END)
+        if end < len(END):
+            if len(data) > MAX_HEAD_BYTES or not data[:1].isalpha() or _has_broken_line(data):
                 self._hand_over(data)
             else:
                 self._note_begin()
                 self._unread = data
             return
-        end += len(END)
-        head = self._parse(data[:end])
+        head = self._parse(data[:end]) if end <= MAX_HEAD_BYTES else None
         if head is None or head.content_length > self._listener.answering.max_body_bytes:
             self._hand_over(data)
             return
@@ -139,7 +139,10 @@ class CallerConnection(asyncio.Protocol):
         missing = self._missing_bytes
         if len(data) < missing:
             self._missing_bytes = missing - len(data)
-            self._body.append(data)
+            if len(self._body[-1]) < MIN_PIECE_BYTES:
+                self._body[-1] += data
+            else:
+                self._body.append(data)
             return
         self._body.append(data[:missing])
         body = b"".join(self._body)
@@ -163,9 +166,10 @@ class CallerConnection(asyncio.Protocol):
     # Answers.
 
     async def _serve(self) -> None:
-        """Answer one request after the other; until cancelled, because the connection has ended."""
+        """Answer one request after the other, until the connection has ended. That cancels, which goes unseen
+        if a timeout or the shutdown cancels the call in the same moment."""
         answering = self._listener.answering
-        while True:
+        while self._transport is not None:
             head, body = await self._request
             try:
                 status, answer = await answering.answer(head.content_type, body, head.trace)
@@ -208,9 +212,15 @@ class CallerConnection(asyncio.Protocol):
     # Its end.
 
     def close(self) -> None:
-        """Once all that was written has gone out."""
-        if self._transport is not None:
+        """Once all that was written has gone out; not while a request is being answered."""
+        if self._transport is None:
+            self._listener.closed(self)  # it never came about
+        elif not self._request.done():
             self._transport.close()
+
+    def abort(self) -> None:
+        if self._transport is not None:
+            self._transport.abort()
 
     def end_stalled(self) -> None:
         """Nothing has happened for long: unless a model is waited for, the caller is told, or its answer dropped."""
@@ -224,3 +234,9 @@ class CallerConnection(asyncio.Protocol):
             self._unsent_bytes, self.since = unsent_bytes, self._listener.now
         elif not self.is_idle:
             self._write(*self._listener.answering.timed_out(), close=True)
+
+
+def _has_broken_line(data: bytes) -> bool:
+    """A carriage return or line feed without the other: such a head need never come to the end that is waited for."""
+    ends = data.count(b"\r\n")
+    return data.count(b"\n") != ends or data.count(b"\r") - data.endswith(b"\r") != ends

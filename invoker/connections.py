@@ -1,6 +1,7 @@
 """The worker's listener: makes a connection for each caller, bounds their number, and ends those that hang."""
 
 import asyncio
+import contextlib
 from email.utils import formatdate
 from typing import cast
 
@@ -34,6 +35,7 @@ class Connections:
         self._limit = limit
         self._rejected = rejected
         self._open: set[CallerConnection] = set()
+        self._none_open = asyncio.Event()
         self._server: web.Server
         self._clock: asyncio.TimerHandle | None = None
         self._full = False
@@ -63,25 +65,35 @@ class Connections:
 
     def closed(self, connection: CallerConnection) -> None:
         self._open.discard(connection)
+        if not self._open:
+            self._none_open.set()
 
     def other_server(self) -> asyncio.Protocol:
         """aiohttp's protocol, for a connection that is not for our own."""
         return self._server()
 
-    def close(self) -> None:
-        """Close all connections that are not aiohttp's, once their answers have gone out."""
+    async def close(self, grace_s: float) -> None:
+        """While draining, close all connections that are not aiohttp's: their answers may go out until the grace
+        time is over. Nothing listens any more."""
+        await asyncio.sleep(0)  # what was accepted is made a connection now
         if self._clock is not None:
             self._clock.cancel()
-        for connection in self._open:
+        for connection in [*self._open]:
             connection.close()
+        if self._open:
+            self._none_open.clear()
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self._none_open.wait(), grace_s)
+        for connection in [*self._open]:
+            connection.abort()
 
     def _tick(self) -> None:
         loop = asyncio.get_running_loop()
         self.now = int(loop.time())
         self.date = f"Date: {formatdate(usegmt=True)}\r\n".encode()
+        self._clock = loop.call_later(1.0, self._tick)
         if self.now % SWEEP_S == 0:
             self._sweep()
-        self._clock = loop.call_later(1.0, self._tick)
 
     def _sweep(self) -> None:
         for connection in [*self._open]:

@@ -11,7 +11,7 @@ import select
 from typing import cast
 
 from invoker.answer_parser import AnswerParser, MalformedError
-from invoker.plain import END, AnswerHead, parse_answer_head
+from invoker.plain import END, MAX_HEAD_BYTES, MIN_PIECE_BYTES, AnswerHead, parse_answer_head
 
 MAX_JOINED_BYTES = 64 * 1024
 """A larger body is not copied to stand in one piece with its head."""
@@ -36,7 +36,10 @@ class Connection(asyncio.Protocol):
         self._transport: asyncio.Transport | None = None
         self._unread = select.poll()
         self._answer: asyncio.Future[tuple[int, bytes]] | None = None
-        self._parser: AnswerParser | None = None  # of an answer that is not plain, or did not come in one piece
+        self._parser: AnswerParser | None = None  # of an answer that is not plain
+        self._head: AnswerHead | None = None  # of a plain answer whose body is not all here
+        self._body: list[bytes] = []
+        self._missing_bytes = 0
         self._last_head: tuple[bytes, AnswerHead | None] = b"", None
 
     def exchange(self, head: bytes, body: bytes) -> asyncio.Future[tuple[int, bytes]]:
@@ -76,6 +79,8 @@ class Connection(asyncio.Protocol):
     def data_received(self, data: bytes) -> None:
         if self._answer is None or self._answer.done():
             self.close()  # nothing was asked for, or nobody waits any more
+        elif self._head is not None:
+            self._take_body(self._head, data)
         elif self._parser is not None or not self._take_plain(data):
             self._feed(data)
 
@@ -87,25 +92,44 @@ class Connection(asyncio.Protocol):
     def connection_lost(self, exc: Exception | None) -> None:
         self.reusable = False
         self._transport = None
-        answered = self._parser is not None and self._parser.started
+        answered = self._head is not None or (self._parser is not None and self._parser.started)
         reason = f": {exc}" if exc else ""
         self._fail(BrokenError(f"{'its answer broke off' if answered else 'no answer'}{reason}", answered=answered))
 
     # Its answers.
 
     def _take_plain(self, data: bytes) -> bool:
-        """An answer that is plain and all here, as most are."""
+        """Begin, and mostly end, an answer whose whole head is here and plain; False for another."""
         end = data.find(END) + len(END)
+        if not len(END) <= end <= MAX_HEAD_BYTES:
+            return False
         head_bytes = data[:end]
         # An upstream often sends the same head again and again, while its Date is the same.
         last_bytes, head = self._last_head
         if head_bytes != last_bytes:
             head = parse_answer_head(head_bytes)
             self._last_head = head_bytes, head
-        if head is None or len(data) - end != head.content_length or head.content_length > self._max_answer_bytes:
+        if head is None or head.content_length > self._max_answer_bytes:
             return False
-        self._complete(head.status, data[end:], keep=not head.close)
+        missing_bytes = end + head.content_length - len(data)
+        if missing_bytes > 0:
+            self._head, self._body, self._missing_bytes = head, [data[end:]], missing_bytes
+        else:
+            self._complete(
+                head.status, data[end : end + head.content_length], keep=not head.close and not missing_bytes
+            )
         return True
+
+    def _take_body(self, head: AnswerHead, data: bytes) -> None:
+        missing_bytes = self._missing_bytes = self._missing_bytes - len(data)
+        piece = data if missing_bytes >= 0 else data[:missing_bytes]
+        if len(self._body[-1]) < MIN_PIECE_BYTES:
+            self._body[-1] += piece
+        else:
+            self._body.append(piece)
+        if missing_bytes <= 0:
+            # More than the length that was stated is no part of this answer, and of no other.
+            self._complete(head.status, b"".join(self._body), keep=not head.close and missing_bytes == 0)
 
     def _feed(self, data: bytes) -> None:
         parser = self._parser
@@ -130,7 +154,8 @@ class Connection(asyncio.Protocol):
     def _complete(self, status: int, body: bytes, *, keep: bool) -> None:
         if self._answer is not None:
             self._answer.set_result((status, body))
-            self._answer = self._parser = None
+            self._answer = self._parser = self._head = None
+            self._body = []
             # An answer that came before the whole request was sent leaves the connection in between.
             transport = self._transport
             self.reusable = keep and transport is not None and transport.get_write_buffer_size() == 0

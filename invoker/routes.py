@@ -1,8 +1,11 @@
 """The gateway's HTTP routes, served by aiohttp: all but plain invocations, which `caller` answers."""
 
+import asyncio
+
 from aiohttp import web
 
 from invoker.answering import JSON, Answering, check_content_type
+from invoker.connections import STALLED_S
 from invoker.forward import forward_to_sidecar
 from invoker.health import healthz, readyz
 from invoker.operations import DOCUMENT
@@ -31,8 +34,10 @@ async def invoke(request: web.Request) -> web.Response:
     answering = request.app[ANSWERING]
     try:
         status, answer = await answering.answer(
-            request.headers.get("Content-Type"), await _read_body(request), _trace(request)
+            request.headers.get("Content-Type"), await _read_body(request, answering.max_body_bytes), _trace(request)
         )
+    except TimeoutError:
+        status, answer = answering.timed_out()
     except BadRequestError as error:
         status, answer = answering.refusal(error)
     response = web.Response(body=answer, status=status, content_type=JSON)
@@ -41,15 +46,19 @@ async def invoke(request: web.Request) -> web.Response:
     return response
 
 
-async def _read_body(request: web.Request) -> bytes:
+async def _read_body(request: web.Request, max_body_bytes: int) -> bytes:
+    """Unpacked; a `TimeoutError` if it stands still."""
     check_content_type(request.headers.get("Content-Type"))
+    body = bytearray()
     try:
-        return await request.read()
-    except web.HTTPRequestEntityTooLarge:
-        limit = request.app[ANSWERING].max_body_bytes
-        raise BadRequestError(413, "body_too_large", f"The body is larger than {limit} bytes, the limit") from None
+        while part := await asyncio.wait_for(request.content.readany(), STALLED_S):
+            body += part
+            if len(body) > max_body_bytes:
+                message = f"The body is larger than {max_body_bytes} bytes, the limit"
+                raise BadRequestError(413, "body_too_large", message)
     except web.RequestPayloadError as error:
         raise BadRequestError(400, "invalid_body", f"The body can't be read: {error}") from None
+    return bytes(body)
 
 
 def _trace(request: web.Request) -> Trace | None:

@@ -45,4 +45,4 @@ async def _serve(settings: InvokerSettings, models: Models, number: int, parent_
         log.info("worker.draining", worker=number, in_flight=app[INVOKER].in_flight.total)
         listener.close()
         await app[INVOKER].drain(settings.shutdown_grace_s)
-        connections.close()
+        await connections.close(grace_s=1.0)

@@ -78,10 +78,8 @@ def decode_request(body: bytes) -> Call:
     """The caller's body, checked. `BadRequestError` has status 400 for what is no JSON and 422 for JSON
     of another shape."""
     try:
-        request = _requests.decode(body)
-        _check_utf8(body)
-        worklet_input = request.worklet_input
-        input_size = measure(worklet_input.input)
+        worklet_input = _requests.decode(body).worklet_input
+        input_size = measure(worklet_input.input, plain=_check_utf8(body))
     except msgspec.ValidationError as error:
         raise BadRequestError(422, "invalid_shape", f"The body doesn't have the right shape: {error}") from None
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
@@ -97,8 +95,7 @@ def decode_answer(body: bytes) -> tuple[msgspec.Raw, int]:
     """The upstream's `worklet_output` as it stands in the body, and its size as recorded."""
     try:
         output = _answers.decode(body).worklet_output
-        _check_utf8(body)
-        return output, measure(output)
+        return output, measure(output, plain=_check_utf8(body))
     except RecursionError:
         raise InvalidAnswerError("JSON that is nested too deeply") from None
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
@@ -109,7 +106,10 @@ def encode_answer(answer: InvokeAnswer) -> bytes:
     return _encoder.encode(answer)
 
 
-def _check_utf8(body: bytes) -> None:
-    # The decoder doesn't look into the strings of what it leaves raw; what isn't UTF-8 is no JSON.
-    if not body.isascii():
-        body.decode()
+def _check_utf8(body: bytes) -> bool:
+    """Whether it is ASCII without escapes. `UnicodeDecodeError` if it is no UTF-8, and so no JSON: the decoder
+    doesn't look into the strings of what it leaves raw."""
+    if body.isascii():
+        return b"\\" not in body
+    body.decode()
+    return False

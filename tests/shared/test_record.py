@@ -10,7 +10,13 @@ from hypothesis import strategies as st
 
 from shared.record import SMALL_JSON_BYTES, measure
 
-scalars = st.none() | st.booleans() | st.integers(-(2**63), 2**63) | st.floats(allow_nan=False, allow_infinity=False) | st.text()
+scalars = (
+    st.none()
+    | st.booleans()
+    | st.integers(-(2**63), 2**63)
+    | st.floats(allow_nan=False, allow_infinity=False)
+    | st.text()
+)
 values = st.recursive(scalars, lambda inner: st.lists(inner) | st.dictionaries(st.text(), inner), max_leaves=20)
 raw = msgspec.json.Decoder(msgspec.Raw)
 
@@ -27,7 +33,10 @@ def test_arrays_and_strings_are_as_long_as_python_finds_them(value: Any, escaped
         text = text[:-1] + " " * padding + "]"
         assert measured(text) == len(value)
     else:
-        assert measured(text[:-1] + "x" * padding + '"') == len(value) + padding
+        text = text[:-1] + "x" * padding + '"'
+        assert measured(text) == len(value) + padding
+        if text.isascii() and "\\" not in text:
+            assert measure(raw.decode(text.encode()), plain=True) == len(value) + padding
 
 
 @pytest.mark.parametrize(
