@@ -13,10 +13,13 @@ FAULTS ?= 100
 
 .DELETE_ON_ERROR:
 .DEFAULT_GOAL := help
-.PHONY: run test lint load chaos soak bench lock clean help
+.PHONY: run demo test lint load chaos soak bench stack-test lock clean help rules dashboards
 
 run: $(RUNTIME) ## Run mock server, sidecar and gateway until Ctrl-C
 	@exec $(BIN)/python -m deploy.run --with-parent
+
+demo: $(RUNTIME) ## The same with callers, and with Prometheus if it is installed; keeps nothing
+	@exec $(BIN)/python -m deploy.demo --with-parent
 
 test: lint ## Lint, then run all tests
 	$(BIN)/pytest $(ARGS)
@@ -44,6 +47,20 @@ bench: $(BENCH) ## Measure speed beside yardsticks, and write tests/bench/RESULT
 	@$(BIN)/python -m tests.bench $(ARGS)
 	@test -n "$(ARGS)" || $(BIN)/python -m tests.bench report
 
+dashboards: $(DEV) ## Write Grafana's dashboards anew from deploy/grafana
+	@$(BIN)/python -m deploy.grafana.generate
+
+stack-test: $(DEV) ## Build and run the stack of deploy/compose.yaml with an engine of its own (root, Debian)
+	@for command in curl dockerd ip iptables mmdebstrap slirp4netns; do command -v $$command >/dev/null || missing=1; done; \
+		test -z "$$missing" || \
+		{ test "$$(id -u)" = 0 && command -v apt-get >/dev/null && apt-get update -qq && \
+			apt-get install -y -qq --no-install-recommends $(STACK_PACKAGES) >/dev/null; } || \
+		{ echo 'make: something is missing; on Debian, as root: apt-get install $(STACK_PACKAGES)' >&2; exit 2; }
+	@exec $(BIN)/python -m tests.stack
+
+rules: $(RUNTIME) ## Write Kubernetes' PrometheusRules anew from deploy/prometheus/rules
+	@$(BIN)/python -m deploy.kubernetes.prometheus_rules
+
 lock: $(DEV) ## Write the lock files anew from pyproject.toml
 	$(LOCK) --group build --output-file requirements.lock
 	$(LOCK) --group build --extra dev --constraint requirements.lock --output-file requirements-dev.lock
@@ -54,7 +71,9 @@ clean: ## Remove .venv and caches; recorded data stays
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 help: ## Show this list
-	@sed -n 's/^\([a-z]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 10
+	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 12
+
+STACK_PACKAGES := curl docker.io iproute2 iptables mmdebstrap slirp4netns
 
 # --universal: one lock for every Python from 3.11 on and every platform.
 LOCK := $(BIN)/uv pip compile pyproject.toml --quiet --universal --generate-hashes --upgrade \

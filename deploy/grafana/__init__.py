@@ -1,0 +1,1 @@
+"""The Grafana dashboards, generated: `make dashboards` writes `dashboards/*.json` from these modules."""

@@ -1,0 +1,7 @@
+"""Where a panel turns red: where the alerts of `deploy/prometheus/rules` fire. A test holds the two together."""
+
+ERROR_RATE_PERCENT = 5.0
+P95_S = 2.0
+LOOP_LAG_S = 0.25
+DISK_FREE_TICKET_PERCENT = 15.0
+DISK_FREE_PAGE_PERCENT = 5.0

@@ -1,0 +1,49 @@
+"""Where a panel leads: to the single invocations behind it, to the other dashboard, to the sidecar's books."""
+
+from urllib.parse import urlencode
+
+from grafana_foundation_sdk.models import dashboard
+
+GATEWAY_URL = "${gateway_url}"
+
+# Grafana's own variables: its time as RFC 3339, which the API takes; a model's name may be anything, so it is escaped.
+TIME_RANGE = "since=${__from:date:iso}&until=${__to:date:iso}"
+MODEL_OF_SERIES = "${__field.labels.model_id:percentencode}"
+MODEL_OF_CELL = "${__value.raw:percentencode}"
+
+
+def history(title: str, model_id: str = "", status: str = "") -> dashboard.DashboardLink:
+    """The invocations of the dashboard's time range: of all models, or of one; all, or those with a status."""
+    filters = [f"model_id={model_id}"] if model_id else []
+    if status:
+        filters.append(f"status={status}")
+    return link(title, f"{GATEWAY_URL}/metrics/history?{'&'.join([*filters, TIME_RANGE])}")
+
+
+def of_series(status: str = "") -> list[dashboard.DashboardLink]:
+    """From a series with a model to that model's invocations."""
+    what = "failures" if status == "failure" else "invocations"
+    return [history(f"History: {what} of ${{__field.labels.model_id}}", MODEL_OF_SERIES, status)]
+
+
+def of_all(status: str = "") -> list[dashboard.DashboardLink]:
+    """From a figure over all models to the invocations behind it."""
+    return [history(f"History: all {'failures' if status == 'failure' else 'invocations'}", "", status)]
+
+
+def reconcile() -> dashboard.DashboardLink:
+    return link("Reconcile the books", f"{GATEWAY_URL}/metrics/reconcile")
+
+
+def to_dashboard(title: str, uid: str) -> dashboard.DashboardLink:
+    """The other dashboard, for the same replicas and the same time."""
+    query = urlencode({"from": "${__from}", "to": "${__to}"}, safe="${}")
+    variables = "&".join(f"${{{name}:queryparam}}" for name in ("datasource", "job", "instance"))
+    return link(title, f"/d/{uid}?{query}&{variables}", new_tab=False)
+
+
+def link(title: str, url: str, new_tab: bool = True) -> dashboard.DashboardLink:
+    made = dashboard.DashboardLink(title=title, url=url, icon="external link", target_blank=new_tab)
+    # The SDK puts each link into a menu, and has no way to say otherwise; without a placement it is where one looks.
+    made.placement = None  # type: ignore[assignment]  # its encoder leaves out what is None
+    return made
