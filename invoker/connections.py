@@ -93,9 +93,10 @@ class Connections:
         self.date = f"Date: {formatdate(usegmt=True)}\r\n".encode()
         self._clock = loop.call_later(1.0, self._tick)
         if self.now % SWEEP_S == 0:
-            self._sweep()
+            self.sweep()
 
-    def _sweep(self) -> None:
+    def sweep(self) -> None:
+        """End those that were idle, or whose caller did nothing, for too long."""
         for connection in [*self._open]:
             waited_s = self.now - connection.since
             if connection.is_idle and waited_s > IDLE_S:

@@ -13,7 +13,7 @@ from invoker.journal import NO_CALL, Begun
 from invoker.models import Model, Models
 from invoker.overhead import Overhead
 from invoker.protocols.worklet import NULL, Call, InvalidAnswerError, InvokeAnswer, decode_answer
-from invoker.trace import Trace
+from invoker.trace import NO_TRACE, Trace
 from invoker.upstream import ConnectError, Upstream, UpstreamError
 from shared import logs
 from shared.clock import Clock
@@ -85,6 +85,7 @@ class Invoker:
         model = self._models.find(call.model_id)
         if model is None:
             raise UnknownModelError(call.model_id)
+        trace_id, headers = trace or NO_TRACE
         output, output_size, number = NULL, 0, NO_CALL
         latency_us = upstream_us = -1
         error_type: ErrorType | None = None
@@ -92,9 +93,9 @@ class Invoker:
         gone: asyncio.CancelledError | None = None
         try:
             self._admit(call, model)
-            number = self._journal.begin(Begun(call.model_id, timestamp_us, call.input_size))
+            number = self._journal.begin(Begun(call.model_id, timestamp_us, call.input_size, trace_id))
             sent_us = self._clock.monotonic_us()
-            status, body = await self._forward(call, model, trace.headers if trace else b"")
+            status, body = await self._forward(call, model, headers)
             answered_us = self._clock.monotonic_us()
             latency_us, upstream_us = answered_us - started_us, answered_us - sent_us
             output, output_size = _interpret(status, body)
@@ -118,7 +119,7 @@ class Invoker:
             error_log,
             call.input_size,
             output_size,
-            trace.trace_id if trace else None,
+            trace_id,
         )
         self._journal.append(record, number)
         if gone is not None:

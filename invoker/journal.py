@@ -21,7 +21,7 @@ from invoker.journal_reader import JournalReader
 from invoker.segment import BEGIN, END, ENTRY_BYTES, RECORD, Segment
 from shared import logs
 from shared.clock import Clock
-from shared.record import ModelId, Record
+from shared.record import ModelId, Record, TraceId
 from shared.settings import StartupError
 from shared.wire import encode_record
 
@@ -41,6 +41,7 @@ class Begun(msgspec.Struct, frozen=True, array_like=True):
     model_id: ModelId
     timestamp_us: int
     input_size: int
+    trace_id: TraceId | None = None
 
 
 class Journal:

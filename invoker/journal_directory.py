@@ -37,7 +37,8 @@ class Bound:
         """Bytes that the segments of all producers take on disk."""
         total = 0
         for directory in self.root.iterdir():
-            with contextlib.suppress(FileNotFoundError, NotADirectoryError):  # removed meanwhile; no journal
+            # Removed meanwhile; or no journal, such as the `lost+found` of a file system, which only root may read.
+            with contextlib.suppress(FileNotFoundError, NotADirectoryError, PermissionError):
                 total += sum(path.stat().st_size for path in directory.iterdir())
         return total
 

@@ -56,7 +56,9 @@ class RecoveredJournal(Journal):
             begun = msgspec.msgpack.decode(payload, type=Begun)
             latency_us = max(self._last_seen_us - begun.timestamp_us, 0)  # it was that long at least
             died = ErrorType.GATEWAY_DIED
-            record = Record(begun.model_id, begun.timestamp_us, latency_us, died, DIED_LOG, begun.input_size)
+            record = Record(
+                begun.model_id, begun.timestamp_us, latency_us, died, DIED_LOG, begun.input_size, 0, begun.trace_id
+            )
             self.append(record, call)
 
     def _take_over(self, segment: Segment) -> None:

@@ -12,8 +12,11 @@ _TRACESTATE = re.compile(rb"[\t\x20-\x7e]+")
 class Trace(NamedTuple):
     """32 hex digits, and the header lines for the upstream, each with its end."""
 
-    trace_id: str
+    trace_id: str | None
     headers: bytes
+
+
+NO_TRACE = Trace(None, b"")
 
 
 def parse_trace(traceparent: bytes | None, tracestate: bytes | None = None) -> Trace | None:

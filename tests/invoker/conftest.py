@@ -1,6 +1,7 @@
 """A gateway on fakes, served on a real port, and a client that writes requests byte by byte."""
 
 import asyncio
+import contextlib
 import json
 from collections.abc import AsyncIterator, Callable
 from typing import Any
@@ -19,7 +20,7 @@ from invoker.invocation import Invoker
 from invoker.models import Model, Models
 from invoker.routes import ANSWERING, setup_routes
 from shared.errors import problem_middleware
-from shared.serving import running
+from shared.serving import BACKLOG, running
 from tests.invoker.fakes import GOOD, URL, Answer, FakeClock, FakeJournal, FakeUpstream
 
 BODY_LIMIT = 10_000
@@ -114,23 +115,27 @@ def unchunk(body: bytes) -> bytes:
         body = body[length + 2 :]
 
 
+@contextlib.asynccontextmanager
 async def started(gateway: Gateway) -> AsyncIterator[Gateway]:
+    """Served, until the end."""
     async with running(gateway.app, grace_s=0.1) as runner:
         assert runner.server is not None
         gateway.connections.serve(gateway.app[ANSWERING], runner.server)
         loop = asyncio.get_running_loop()
-        listener = await loop.create_server(gateway.connections.protocol, "127.0.0.1", 0)
+        listener = await loop.create_server(gateway.connections.protocol, "127.0.0.1", 0, backlog=BACKLOG)
         gateway.port = listener.sockets[0].getsockname()[1]
         gateway.url = f"http://127.0.0.1:{gateway.port}"
-        yield gateway
-        listener.close()
-        gateway.connections.close()
+        try:
+            yield gateway
+        finally:
+            listener.close()
+            await gateway.connections.close(grace_s=0.1)
 
 
 @pytest.fixture
 async def gateway() -> AsyncIterator[Gateway]:
     """A gateway with one model of its own, and no upstream for others."""
-    async for one in started(Gateway(Models({"m": Model(URL, 60.0)}, None))):
+    async with started(Gateway(Models({"m": Model(URL, 60.0)}, None))) as one:
         yield one
 
 

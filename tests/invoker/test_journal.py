@@ -13,6 +13,7 @@ from shared.clock import SystemClock
 from shared.record import ErrorType, Record
 
 MIB = 1024 * 1024
+TRACE_ID = "4bf92f3577b34da6a3ce929d0e0e4736"
 CLOCK = SystemClock()
 
 
@@ -98,7 +99,7 @@ def test_a_call_that_never_ended_becomes_one_failure_record(tmp_path: Path) -> N
     """An adopter that dies in its turn, too, leaves one record per dead call and none per ended one."""
     bound = make_bound(tmp_path)
     journal = Journal.create(bound, CLOCK)
-    calls = [journal.begin(Begun("m", 1000 + number, 7)) for number in range(3)]
+    calls = [journal.begin(Begun("m", 1000 + number, 7, TRACE_ID)) for number in range(3)]
     journal.append(record(5000), calls[1])
     die(journal)
     first_adopter = adopt(bound)
@@ -106,7 +107,10 @@ def test_a_call_that_never_ended_becomes_one_failure_record(tmp_path: Path) -> N
     die(first_adopter)
     recovered = adopt(bound)
     recovered.settle(1)
-    died = [Record("m", 1000 + number, 5010 - 1000 - number, ErrorType.GATEWAY_DIED, DIED_LOG, 7) for number in (0, 2)]
+    died = [
+        Record("m", 1000 + number, 5010 - 1000 - number, ErrorType.GATEWAY_DIED, DIED_LOG, 7, 0, TRACE_ID)
+        for number in (0, 2)
+    ]
     assert read_all(recovered, 2) == [(2, died[0]), (3, died[1])]
     recovered.remove()
 

@@ -91,7 +91,7 @@ def test_no_file_is_no_names() -> None:
         (f'[""]\n{UP}', ["['']", "'' is no model id"]),
         (f'["{"m" * 257}"]\n{UP}', ["is no model id", "length <= 256"]),
         (f'["a\\n"]\n{UP}', ["'a\\n'", "is no model id"]),
-        ("[a]\nupstream = ''", ["['a']", "upstream: '' is not an absolute http:// or https:// URL"]),
+        ("[a]\nupstream = ''", ["['a']", "upstream: '' is not an absolute http:// or https:// URL or http+unix://"]),
         ("[a]\nupstream = '/invoke'", ["upstream: '/invoke' is not"]),
         ("[a]\nupstream = 'localhost:8001'", ["upstream: 'localhost:8001' is not"]),
         ("[a]\nupstream = 'ftp://host/'", ["upstream: 'ftp://host/' is not"]),

@@ -194,7 +194,7 @@ async def test_the_document_names_every_status_of_an_invocation(gateway: Gateway
     """Callers can read what to expect."""
     document = (await gateway.request("GET", "/openapi.json")).json
     responses = document["paths"]["/invoke"]["post"]["responses"]
-    assert sorted(responses) == ["200", "400", "404", "413", "415", "422", "429", "502", "503", "504"]
+    assert sorted(responses) == ["200", "400", "404", "408", "413", "415", "422", "429", "502", "503", "504"]
     assert json.dumps(document).count("CDN") == 0
 
 
