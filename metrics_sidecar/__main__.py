@@ -2,6 +2,7 @@
 
 import asyncio
 import resource
+import sys
 
 import uvloop
 from aiohttp import web
@@ -14,6 +15,10 @@ from shared.serving import bind, listen, running, stop_signal, url_of
 from shared.settings import command, command_group, run_command
 
 HTTP_GRACE_S = 5.0
+
+SWITCH_INTERVAL_S = 0.001
+"""How long the event loop waits at most for Python that runs on the ledger's thread. Python's own 5 ms are half
+of what may delay it at all."""
 
 log = logs.get("sidecar")
 
@@ -38,6 +43,7 @@ def run(settings: SidecarSettings) -> None:
     # Each worker takes a descriptor; the soft limit is often no more than 1024.
     _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+    sys.setswitchinterval(SWITCH_INTERVAL_S)
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         runner.run(serve(settings))
 

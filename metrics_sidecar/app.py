@@ -9,11 +9,13 @@ from pathlib import Path
 
 from aiohttp import web
 
-from metrics_sidecar.api import METRICS, QUERIES, READINESS, RECONCILE, SNAPSHOT
+from metrics_sidecar.api import DISK, METRICS, QUERIES, READINESS, RECONCILE, SNAPSHOT
 from metrics_sidecar.audit import Auditor
+from metrics_sidecar.disk import measure_disk
 from metrics_sidecar.intake import Intake, listening
 from metrics_sidecar.ledger import Committed, Ledger
 from metrics_sidecar.live import Live
+from metrics_sidecar.loop_lag import LoopLag
 from metrics_sidecar.process_metrics import SidecarMetrics
 from metrics_sidecar.routes import setup_routes
 from metrics_sidecar.settings import HISTORY_FILE, SidecarSettings
@@ -46,6 +48,7 @@ def make_app(settings: SidecarSettings) -> web.Application:
 async def _start(app: web.Application, settings: SidecarSettings, stack: contextlib.AsyncExitStack) -> None:
     path = settings.data_dir / HISTORY_FILE
     metrics = SidecarMetrics()
+    clock = SystemClock()
 
     def on_committed(committed: Committed) -> None:
         live.apply(committed)
@@ -55,7 +58,7 @@ async def _start(app: web.Application, settings: SidecarSettings, stack: context
         metrics.commit_failures.inc()
 
     store = SqliteStore(path, synced=settings.durability == "power")
-    ledger = Ledger(store, SystemClock(), settings.max_models, on_committed, on_failed)
+    ledger = Ledger(store, clock, settings.max_models, on_committed, on_failed)
     live = Live(ledger.state, settings.max_models)
     metrics.records_missing.inc(ledger.state.missing_count)
     ledger.start()
@@ -82,6 +85,8 @@ async def _start(app: web.Application, settings: SidecarSettings, stack: context
     app[RECONCILE] = auditor.reconcile
     app[READINESS] = readiness
     app[SNAPSHOT] = live.snapshot
+    app[DISK] = lambda: measure_disk(path)
+    stack.callback(LoopLag(clock, metrics.event_loop_lag.observe).stop)
 
 
 def _count_commit(metrics: SidecarMetrics, committed: Committed) -> None:

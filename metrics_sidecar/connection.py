@@ -101,6 +101,7 @@ class ProducerConnection(asyncio.BufferedProtocol):
         if not same_frame:
             self._frame_sweeps = 0
         self._intake.note_partial(self, partial_bytes, same_frame=same_frame)
+        self._intake.note_read(size)
 
     def eof_received(self) -> None:
         self.close()
@@ -115,9 +116,9 @@ class ProducerConnection(asyncio.BufferedProtocol):
             self.reject("slow_frame", f"a frame of which {self._partial_bytes} bytes came in {MAX_FRAME_SWEEPS} s")
 
     def update_reading(self) -> None:
-        """Read on or not: no connection may fill the memory, and neither may all of them together."""
+        """Read on or not: no connection may fill the memory or hold the event loop, nor all of them together."""
         self._held_back = self._waiting >= (MAX_WAITING // 2 if self._held_back else MAX_WAITING)
-        pause = self._held_back or (self._intake.full and self._share is not None)
+        pause = self._held_back or self._intake.turn_over or (self._intake.full and self._share is not None)
         if pause == self._paused or self._transport is None:
             return
         self._paused = pause

@@ -18,6 +18,9 @@ REJECTION_LOG_SWEEPS = 10
 
 READ_BYTES = 64 * 1024
 """What is read at once, from one connection."""
+TURN_BYTES = 128 * 1024
+"""What is read in one go, from all connections together (2 ms); then others have their turn on the event loop.
+libuv alone would go on for as long as a producer sends, up to 2 MB."""
 MAX_PARTIAL_BYTES = 32 * 1024 * 1024
 """Of frames whose end is still missing, all connections together: the oldest of them must go."""
 MAX_WAITING_BYTES = 24 * 1024 * 1024
@@ -40,11 +43,13 @@ class Intake:
         self.all_left = asyncio.Event()
         self.all_left.set()
         self.full = False
+        self.turn_over = False
         self.closed = False
         self.unreachable: str | None = None
         # One for all: what is read is taken over before anything else is read.
         self.read_buffer = memoryview(bytearray(READ_BYTES))
         self._on_rejected = on_rejected
+        self._turn_bytes = 0
         self._waiting_bytes = 0
         self._partial_bytes: dict[ProducerConnection, int] = {}  # in the order in which the frames began
         self._partial_sum = 0
@@ -71,8 +76,15 @@ class Intake:
         full = self._waiting_bytes > (MAX_WAITING_BYTES // 2 if self.full else MAX_WAITING_BYTES)
         if full != self.full:
             self.full = full
-            for connection in self.connections:
-                connection.update_reading()
+            self._update_reading()
+
+    def note_read(self, size_bytes: int) -> None:
+        """So much was read. Reading stops when it is enough for one turn."""
+        self._turn_bytes += size_bytes
+        if self._turn_bytes >= TURN_BYTES and not self.turn_over:
+            self.turn_over = True
+            self._update_reading()
+            asyncio.get_running_loop().call_soon(self._begin_turn)
 
     def note_partial(self, connection: ProducerConnection, partial_bytes: int, *, same_frame: bool) -> None:
         """So much of a connection's latest frame is here, or nothing of a next one."""
@@ -107,6 +119,15 @@ class Intake:
         if self._sweeps % SEEN_INTERVAL_SWEEPS == 0 and self.ledger.failure is None:
             for producer_id in self.producers:
                 self.ledger.submit(Work(producer_id))
+
+    def _begin_turn(self) -> None:
+        self._turn_bytes = 0
+        self.turn_over = False
+        self._update_reading()
+
+    def _update_reading(self) -> None:
+        for connection in self.connections:
+            connection.update_reading()
 
     async def wait_until_left(self, grace_s: float) -> None:
         """Until no producer is connected, at most for the grace time."""

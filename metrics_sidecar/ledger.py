@@ -12,9 +12,10 @@ import time
 from collections.abc import Callable
 from typing import Protocol
 
+from metrics_sidecar.exemplars import Buckets, latest
 from metrics_sidecar.queries import StoreError
 from metrics_sidecar.reported import Counters
-from metrics_sidecar.totals import ModelTotals, merge_into
+from metrics_sidecar.totals import ModelTotals, merged
 from metrics_sidecar.transaction import Commit, Gap, Planner, State, Work
 from shared import logs
 from shared.clock import Clock
@@ -54,10 +55,12 @@ class Store(Protocol):
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Committed:
-    """What the transaction of this number changed, for the views. `totals` are additions per label."""
+    """What the transaction of this number changed, for the views: `totals` are what those of some labels have
+    come to, `exemplars` and `counters` what was added."""
 
     number: int
     totals: dict[str, ModelTotals]
+    exemplars: dict[str, Buckets]
     counters: Counters
     record_count: int
     duplicate_count: int
@@ -86,7 +89,10 @@ class Ledger:
         self._thread = threading.Thread(target=self._run, name="ledger", daemon=True)
         self._state = store.load()
         self._planner = Planner(self._state)
-        self._labels = set(self._state.totals) - {OVERFLOW_MODEL_ID}
+        self._totals = dict(self._state.totals)
+        # What `_totals` had before: held so that it ends here, and not when the event loop takes over the newer.
+        self._outdated: dict[str, ModelTotals] = {}
+        self._labels = set(self._totals) - {OVERFLOW_MODEL_ID}
         self._closing = threading.Event()
         self.waiting_records = 0
         self.failure: str | None = None
@@ -183,8 +189,38 @@ class Ledger:
             self._labels.update(granted)
             self._planner.applied(commit)
             _log_missing(commit.gaps)
-            self._call_loop(self._publish, group, commit, time.perf_counter() - started)
+            # Without the records: it would take the event loop milliseconds to free them.
+            settled = [(work.producer_id, len(work.records), work.done) for work in group]
+            self._call_loop(self._publish, self._count(commit, time.perf_counter() - started), settled)
             return True
+
+    def _count(self, commit: Commit, duration_s: float) -> Committed:
+        """By labels; done on this thread, so that the event loop only takes it over."""
+        totals: dict[str, ModelTotals] = {}
+        for model_id, more in commit.totals.items():
+            label = self._label(model_id)
+            before = self._totals.get(label)
+            if before is not None:
+                self._outdated[label] = before
+            totals[label] = merged(totals.get(label) or before, more)
+        self._totals.update(totals)
+        exemplars: dict[str, Buckets] = {}
+        for model_id, buckets in commit.exemplars.items():
+            label = self._label(model_id)
+            exemplars[label] = latest(exemplars.get(label), buckets)
+        return Committed(
+            number=commit.number,
+            totals=totals,
+            exemplars=exemplars,
+            counters=commit.counters,
+            record_count=len(commit.records),
+            duplicate_count=commit.duplicate_count,
+            missing_count=sum(gap.count for gap in commit.gaps),
+            duration_s=duration_s,
+        )
+
+    def _label(self, model_id: str) -> str:
+        return model_id if model_id in self._labels else OVERFLOW_MODEL_ID
 
     def _call_loop(self, callback: Callable[..., None], *arguments: object) -> None:
         try:
@@ -201,28 +237,15 @@ class Ledger:
         self.failure = reason
         self._on_failed(reason)
 
-    def _publish(self, group: list[Work], commit: Commit, duration_s: float) -> None:
+    def _publish(self, committed: Committed, settled: list[tuple[str, int, Callable[[int], None] | None]]) -> None:
         if self.failure is not None:
             log.info("ledger.commit_works_again", waiting_records=self.waiting_records)
             self.failure = None
-        by_label: dict[str, ModelTotals] = {}
-        for model_id, totals in commit.totals.items():
-            merge_into(by_label, {model_id if model_id in self._labels else OVERFLOW_MODEL_ID: totals})
-        self._on_committed(
-            Committed(
-                number=commit.number,
-                totals=by_label,
-                counters=commit.counters,
-                record_count=len(commit.records),
-                duplicate_count=commit.duplicate_count,
-                missing_count=sum(gap.count for gap in commit.gaps),
-                duration_s=duration_s,
-            )
-        )
-        for work in group:
-            self.waiting_records -= len(work.records)
-            if work.done is not None:
-                work.done(self.committed(work.producer_id))
+        self._on_committed(committed)
+        for producer_id, record_count, done in settled:
+            self.waiting_records -= record_count
+            if done is not None:
+                done(self.committed(producer_id))
 
 
 def _log_missing(gaps: list[Gap]) -> None:

@@ -5,23 +5,31 @@ Belongs to the event loop. The exposition shows it; nothing here is counted that
 
 import asyncio
 from collections.abc import Iterable
+from typing import NamedTuple
 
-import msgspec
-
+from metrics_sidecar.exemplars import Buckets, latest
 from metrics_sidecar.ledger import Committed, State
 from metrics_sidecar.reported import Counters, known_gauges
-from metrics_sidecar.totals import ModelTotals, merge_into
+from metrics_sidecar.totals import NO_TOTALS, ModelTotals
 from shared.record import MAX_COUNT, OVERFLOW_MODEL_ID
 
 MAX_IN_FLIGHT_MODELS = 50_000
 """Models in flight, added up over all connections; those beyond it are not shown."""
 
 
-class LiveCopy(msgspec.Struct, frozen=True):
+class LiveCopy(NamedTuple):
     """The cumulative numbers as they were shown after one transaction."""
 
     totals: dict[str, ModelTotals]
     counters: Counters
+
+
+class Snapshot(NamedTuple):
+    """What there is to show at one moment, by label: totals, calls in flight, exemplars."""
+
+    totals: dict[str, ModelTotals]
+    active: dict[str, int]
+    exemplars: dict[str, Buckets]
 
 
 class WorkerShare:
@@ -37,17 +45,20 @@ class Live:
 
     def __init__(self, state: State, max_models: int) -> None:
         self.totals = state.totals
+        self.exemplars: dict[str, Buckets] = {}
         self.counters: Counters = state.counters
         self.shares: set[WorkerShare] = set()
         self._number = state.number
         self._max_models = max_models
         self._known: dict[str, None] = {}
         self._in_flight_models = 0
-        self._awaited: dict[int, list[asyncio.Future[bytes]]] = {}
+        self._awaited: dict[int, list[asyncio.Future[LiveCopy]]] = {}
 
     def apply(self, committed: Committed) -> None:
         """Count what a transaction has added. Transactions come in order, and none is left out."""
-        merge_into(self.totals, committed.totals)
+        self.totals.update(committed.totals)
+        for label, buckets in committed.exemplars.items():
+            self.exemplars[label] = latest(self.exemplars.get(label), buckets)
         for name, values in committed.counters.items():
             mine = self.counters.setdefault(name, {})
             for label, value in values.items():
@@ -62,12 +73,10 @@ class Live:
         if number < self._number:
             return None
         if number == self._number:
-            encoded = self._copy()
-        else:
-            future: asyncio.Future[bytes] = asyncio.get_running_loop().create_future()
-            self._awaited.setdefault(number, []).append(future)
-            encoded = await future
-        return await asyncio.to_thread(msgspec.msgpack.decode, encoded, type=LiveCopy)
+            return self._copy()
+        future: asyncio.Future[LiveCopy] = asyncio.get_running_loop().create_future()
+        self._awaited.setdefault(number, []).append(future)
+        return await future
 
     def join(self, models: Iterable[str]) -> WorkerShare:
         """A worker has connected, and knows these models: from now on they count 0, at the least."""
@@ -97,8 +106,8 @@ class Live:
         self._in_flight_models += len(mine)
         share.gauges.update(known_gauges(gauges))
 
-    def snapshot(self) -> tuple[dict[str, ModelTotals], dict[str, int]]:
-        """Totals and calls in flight by label. A model that is only known or in flight counts 0 so far."""
+    def snapshot(self) -> Snapshot:
+        """All labels. A model that is only known or in flight counts 0 so far."""
         totals = dict(self.totals)
         active: dict[str, int] = {}
         for model_id in self._known:
@@ -107,7 +116,7 @@ class Live:
             for model_id, count in share.in_flight.items():
                 label = self._label(totals, model_id)
                 active[label] = active.get(label, 0) + count
-        return totals, active
+        return Snapshot(totals, active, dict(self.exemplars))
 
     def gauges(self) -> dict[str, float]:
         """Sums over the connected workers."""
@@ -117,13 +126,13 @@ class Live:
                 sums[name] = sums.get(name, 0.0) + value
         return sums
 
-    def _copy(self) -> bytes:
-        return msgspec.msgpack.encode(LiveCopy(self.totals, self.counters))
+    def _copy(self) -> LiveCopy:
+        return LiveCopy(dict(self.totals), {name: dict(values) for name, values in self.counters.items()})
 
     def _label(self, totals: dict[str, ModelTotals], model_id: str) -> str:
         if model_id in totals:
             return model_id
         labelled = len(totals) - (OVERFLOW_MODEL_ID in totals)
         label = model_id if labelled < self._max_models else OVERFLOW_MODEL_ID
-        totals.setdefault(label, ModelTotals())
+        totals.setdefault(label, NO_TOTALS)
         return label

@@ -17,10 +17,20 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Histo
 from prometheus_client.openmetrics import exposition as openmetrics_exposition
 from prometheus_client.registry import Collector
 
+from metrics_sidecar.disk import DiskUse
 from metrics_sidecar.reported import OVERHEAD, OVERHEAD_HELP, REPORTED_COUNTERS, REPORTED_GAUGES
 from shared.wire import OVERHEAD_BOUNDS_S, OVERHEAD_SUM
 
 COMMIT_SECONDS = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0)
+
+LAG_SECONDS = (0.001, 0.002, 0.003, 0.005, 0.0075, 0.01, 0.015, 0.025, 0.05, 0.1, 0.25, 1.0)
+
+DISK_GAUGES = (
+    # in the order of `DiskUse`
+    ("sidecar_history_bytes", "Size of the history and its log in bytes"),
+    ("sidecar_disk_free_bytes", "Free space of the file system that the history is on, in bytes"),
+    ("sidecar_disk_size_bytes", "Size of the file system that the history is on, in bytes"),
+)
 
 REJECTIONS = ("bad_frame", "hello_timeout", "no_memory", "producers", "slow_frame", "slow_reader", "version")
 """Exposed at 0 from the start: a series that first shows at 1 looks to Prometheus like no increase."""
@@ -30,7 +40,8 @@ class SidecarMetrics:
     """The registry and its instruments; whoever sees an event increments the instrument for it.
 
     What workers report is read at each scrape, summed: `gateway_counters` is name (`…_total`) → label
-    value → count, `gateway_gauges` name → value. `before_collect` may set both, and gauges.
+    value → count, `gateway_gauges` name → value. `before_collect` may set both, and gauges. `disk` is what was
+    last seen of it.
     """
 
     def __init__(self) -> None:
@@ -39,13 +50,21 @@ class SidecarMetrics:
         disable_created_metrics()  # type: ignore[no-untyped-call]
         self.gateway_counters: Mapping[str, Mapping[str, int]] = {}
         self.gateway_gauges: Mapping[str, float] = {}
+        self.disk: DiskUse | None = None
         self.before_collect: Callable[[], None] = _nothing
         registry = self._registry = CollectorRegistry()
         ProcessCollector(registry=registry)
         PlatformCollector(registry=registry)
         registry.register(_GatewayCollector(self))
+        registry.register(_DiskCollector(self))
         self._make_ledger_instruments(registry)
         self._make_intake_instruments(registry)
+        self.event_loop_lag = Histogram(
+            "sidecar_event_loop_lag_seconds",
+            "How late the event loop was for a timer in seconds",
+            buckets=LAG_SECONDS,
+            registry=registry,
+        )
 
     def count_rejected(self, reason: str) -> None:
         """One connection of a producer was closed: `connections` when there were too many."""
@@ -124,6 +143,18 @@ class _GatewayCollector(Collector):
         for name, help_ in REPORTED_GAUGES.items():
             # Without a report there is no sample: 0 would be a claim.
             yield GaugeMetricFamily(name, help_, value=self._metrics.gateway_gauges.get(name))
+
+
+class _DiskCollector(Collector):
+    """What the last look at the disk has shown."""
+
+    def __init__(self, metrics: SidecarMetrics) -> None:
+        self._metrics = metrics
+
+    def collect(self) -> Iterator[Metric]:
+        values = self._metrics.disk or (None,) * len(DISK_GAUGES)
+        for (name, help_), value in zip(DISK_GAUGES, values, strict=True):
+            yield GaugeMetricFamily(name, help_, value=value)
 
 
 def _overhead(counts: Mapping[str, int]) -> HistogramMetricFamily:

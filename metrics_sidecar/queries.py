@@ -43,6 +43,7 @@ class HistoryRow(msgspec.Struct, frozen=True):
     error_log: str
     input_size: int
     output_size: int
+    trace_id: str | None
 
 
 class HistoryPage(msgspec.Struct, frozen=True):

@@ -94,7 +94,7 @@ ROUTES: tuple[tuple[Operation, Handler], ...] = (
             path="/metrics",
             operation_id="metrics",
             summary="Prometheus metrics",
-            description="Prometheus text 0.0.4, or OpenMetrics 1.0.0 where `Accept` prefers it.",
+            description="Prometheus text 0.0.4, or OpenMetrics 1.0.0, with exemplars, where `Accept` prefers it.",
             responses={200: Answer("All metrics.", dict.fromkeys(metrics_api.EXAMPLES, str), metrics_api.EXAMPLES)},
             tags=["metrics"],
         ),

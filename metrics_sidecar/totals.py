@@ -2,6 +2,7 @@
 
 from bisect import bisect_left
 from collections.abc import Iterable
+from operator import add
 
 import msgspec
 
@@ -30,10 +31,12 @@ BUCKET_BOUNDS_S = (
 BUCKET_BOUNDS_US = tuple(round(bound * 1_000_000) for bound in BUCKET_BOUNDS_S)
 
 
-class ModelTotals(msgspec.Struct):
+class ModelTotals(msgspec.Struct, gc=False):
     """Sums over invocations: of one model since the beginning, or of one batch. `buckets` are counts
     per bucket, not cumulated; minimum, maximum and last timestamp mean nothing while the count is 0.
-    A sum of latencies beyond 2⁶³ − 1 µs, which only a forged record can reach, stays there."""
+    A sum of latencies beyond 2⁶³ − 1 µs, which only a forged record can reach, stays there.
+    Not changed once they are made: whoever holds some may take them for what they were. (Nor do they hold
+    anything that could refer to them, so they are none of the garbage collector's business.)"""
 
     success_count: int = 0
     failure_count: int = 0
@@ -48,60 +51,52 @@ class ModelTotals(msgspec.Struct):
     def count(self) -> int:
         return self.success_count + self.failure_count
 
-    def add(self, record: Record) -> None:
-        """Count one more invocation."""
-        latency_us = record.latency_us
-        if self.success_count + self.failure_count == 0:
-            self.min_latency_us = self.max_latency_us = latency_us
-        elif latency_us < self.min_latency_us:
-            self.min_latency_us = latency_us
-        elif latency_us > self.max_latency_us:
-            self.max_latency_us = latency_us
-        error_type = record.error_type
-        if error_type is None:
-            self.success_count += 1
-        else:
-            self.failure_count += 1
-            self.errors[error_type] = self.errors.get(error_type, 0) + 1
-        self.latency_us += latency_us
-        if record.timestamp_us > self.last_timestamp_us:
-            self.last_timestamp_us = record.timestamp_us
-        self.buckets[bisect_left(BUCKET_BOUNDS_US, latency_us)] += 1
 
-    def merge(self, other: "ModelTotals") -> None:
-        """Count all that `other` has counted."""
-        if other.count == 0:
-            return
-        if self.count == 0:
-            self.min_latency_us = other.min_latency_us
-        self.min_latency_us = min(self.min_latency_us, other.min_latency_us)
-        self.max_latency_us = max(self.max_latency_us, other.max_latency_us)
-        self.last_timestamp_us = max(self.last_timestamp_us, other.last_timestamp_us)
-        self.success_count += other.success_count
-        self.failure_count += other.failure_count
-        self.latency_us = min(self.latency_us + other.latency_us, MAX_COUNT)
-        self.buckets = [mine + more for mine, more in zip(self.buckets, other.buckets, strict=True)]
-        for error_type, count in other.errors.items():
-            self.errors[error_type] = self.errors.get(error_type, 0) + count
+NO_TOTALS = ModelTotals()
+"""Of a model that is known and was not called yet."""
 
 
 def aggregate(records: Iterable[Record]) -> dict[str, ModelTotals]:
     """Totals of these records by true model id."""
     totals: dict[str, ModelTotals] = {}
     for record in records:
-        model_totals = totals.get(record.model_id)
-        if model_totals is None:
-            model_totals = totals[record.model_id] = ModelTotals()
-        model_totals.add(record)
-    for model_totals in totals.values():
-        model_totals.latency_us = min(model_totals.latency_us, MAX_COUNT)
+        latency_us = record.latency_us
+        mine = totals.get(record.model_id)
+        if mine is None:
+            mine = totals[record.model_id] = ModelTotals(min_latency_us=latency_us, max_latency_us=latency_us)
+        elif latency_us < mine.min_latency_us:
+            mine.min_latency_us = latency_us
+        elif latency_us > mine.max_latency_us:
+            mine.max_latency_us = latency_us
+        mine.latency_us += latency_us
+        if record.timestamp_us > mine.last_timestamp_us:
+            mine.last_timestamp_us = record.timestamp_us
+        mine.buckets[bisect_left(BUCKET_BOUNDS_US, latency_us)] += 1
+        error_type = record.error_type
+        if error_type is None:
+            mine.success_count += 1
+        else:
+            mine.failure_count += 1
+            mine.errors[error_type] = mine.errors.get(error_type, 0) + 1
+    for mine in totals.values():
+        mine.latency_us = min(mine.latency_us, MAX_COUNT)
     return totals
 
 
-def merge_into(target: dict[str, ModelTotals], more: dict[str, ModelTotals]) -> None:
-    """Add totals to totals, key by key."""
-    for key, totals in more.items():
-        mine = target.get(key)
-        if mine is None:
-            mine = target[key] = ModelTotals()
-        mine.merge(totals)
+def merged(mine: ModelTotals | None, more: ModelTotals) -> ModelTotals:
+    """Both together; neither is changed."""
+    if mine is None or mine.count == 0:
+        return more
+    errors = mine.errors
+    if more.errors:
+        errors = {kind: errors.get(kind, 0) + more.errors.get(kind, 0) for kind in {**errors, **more.errors}}
+    return ModelTotals(
+        mine.success_count + more.success_count,
+        mine.failure_count + more.failure_count,
+        min(mine.latency_us + more.latency_us, MAX_COUNT),
+        min(mine.min_latency_us, more.min_latency_us) if more.count else mine.min_latency_us,
+        max(mine.max_latency_us, more.max_latency_us),
+        max(mine.last_timestamp_us, more.last_timestamp_us),
+        [*map(add, mine.buckets, more.buckets)],
+        errors,
+    )

@@ -5,6 +5,7 @@ from collections.abc import Callable, Iterable
 
 import msgspec
 
+from metrics_sidecar.exemplars import Buckets, find_exemplars
 from metrics_sidecar.reported import MAX_REPORTED_VALUES, OTHER_VALUES, Counters, known_counters
 from metrics_sidecar.totals import ModelTotals, aggregate
 from shared.record import MAX_COUNT, Record
@@ -57,6 +58,7 @@ class Commit:
     now_us: int
     records: list[Record] = dataclasses.field(default_factory=list)
     totals: dict[str, ModelTotals] = dataclasses.field(default_factory=dict)
+    exemplars: dict[str, Buckets] = dataclasses.field(default_factory=dict)
     label_room: int = 0
     producers: dict[str, Producer | None] = dataclasses.field(default_factory=dict)
     retired: list[Producer] = dataclasses.field(default_factory=list)
@@ -103,6 +105,7 @@ class Planner:
                 self._plan_report(commit, work.producer_id, known_counters(work.reported))
             self._plan_seen(commit, work)
         commit.totals = aggregate(commit.records)
+        commit.exemplars = find_exemplars(commit.records)
         return commit
 
     def plan_retirement(self, seen_before_us: int, now_us: int) -> Commit:

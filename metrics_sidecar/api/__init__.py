@@ -5,14 +5,18 @@ from collections.abc import Awaitable, Callable
 
 from aiohttp import web
 
+from metrics_sidecar.disk import DiskUse
 from metrics_sidecar.exposition import Exposition
+from metrics_sidecar.live import Snapshot
 from metrics_sidecar.process_metrics import SidecarMetrics
 from metrics_sidecar.queries import Queries
 from metrics_sidecar.reconcile import Reconciliation
-from metrics_sidecar.totals import ModelTotals
 
-Snapshot = Callable[[], tuple[dict[str, ModelTotals], dict[str, int]]]
-"""Label → totals and label → calls in flight, as committed and reported at this moment."""
+TakeSnapshot = Callable[[], Snapshot]
+"""What is committed and reported at this moment."""
+
+MeasureDisk = Callable[[], DiskUse | None]
+"""Asks the file system, which may take its time."""
 
 Reasons = Callable[[], list[str]]
 """Why the sidecar is not ready, one sentence each; none when it is."""
@@ -23,6 +27,7 @@ Reconcile = Callable[[], Awaitable[Reconciliation]]
 QUERIES: web.AppKey[Queries] = web.AppKey("queries")
 RECONCILE: web.AppKey[Reconcile] = web.AppKey("reconcile")
 READINESS: web.AppKey[Reasons] = web.AppKey("readiness")
-SNAPSHOT: web.AppKey[Snapshot] = web.AppKey("snapshot")
+SNAPSHOT: web.AppKey[TakeSnapshot] = web.AppKey("snapshot")
+DISK: web.AppKey[MeasureDisk] = web.AppKey("disk")
 METRICS: web.AppKey[SidecarMetrics] = web.AppKey("metrics")
 EXPOSITION: web.AppKey[Exposition] = web.AppKey("exposition")

@@ -1,7 +1,8 @@
 """What all JSON answers have in common."""
 
+import asyncio
 import contextlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import msgspec
 from aiohttp import web
@@ -14,11 +15,17 @@ RETRY_AFTER_S = 1
 
 def json_answer(body: msgspec.Struct, status: int = 200) -> web.Response:
     """The struct as JSON; never kept by a cache, because the next record changes it."""
+    return _json_response(msgspec.json.encode(body), status)
+
+
+async def large_json_answer(make: Callable[[], msgspec.Struct]) -> web.Response:
+    """The same for a struct of many rows: made and encoded on a thread, beside the event loop."""
+    return _json_response(await asyncio.to_thread(lambda: msgspec.json.encode(make())), 200)
+
+
+def _json_response(body: bytes, status: int) -> web.Response:
     return web.Response(
-        body=msgspec.json.encode(body),
-        status=status,
-        content_type="application/json",
-        headers={"Cache-Control": "no-store"},
+        body=body, status=status, content_type="application/json", headers={"Cache-Control": "no-store"}
     )
 
 

@@ -7,13 +7,13 @@ from aiohttp import web
 from msgspec import UNSET, Meta, UnsetType
 
 from metrics_sidecar.api import QUERIES
-from metrics_sidecar.api.answers import json_answer, milliseconds, store_problems
+from metrics_sidecar.api.answers import large_json_answer, milliseconds, store_problems
 from metrics_sidecar.api.cursor import decode_cursor, encode_cursor
 from metrics_sidecar.api.parameters import ModelFilter, allowed_values, decode_query
 from metrics_sidecar.queries import HistoryPage, HistoryQuery, HistoryRow, Order, Position, Status
 from shared.clock import format_timestamp, parse_timestamp
 from shared.errors import invalid_parameter
-from shared.record import ErrorType
+from shared.record import ErrorType, TraceId
 
 MAX_LIMIT = 1000
 MAX_OFFSET = 10_000_000
@@ -79,6 +79,7 @@ class Invocation(msgspec.Struct, frozen=True):
     input_size: Annotated[int, Meta(ge=0)]
     output_size: Annotated[int, Meta(ge=0)]
     error_type: Annotated[ErrorType | None, Meta(description="null for a success.")]
+    trace_id: Annotated[TraceId | None, Meta(description="From the caller's `traceparent`; null without one.")]
 
 
 class History(msgspec.Struct, frozen=True):
@@ -92,7 +93,7 @@ class History(msgspec.Struct, frozen=True):
 
 
 EXAMPLE = History(
-    history=[Invocation(1, "gpt-3.5", "2024-01-15T10:30:00Z", True, 150, "", 5, 5, None)],
+    history=[Invocation(1, "gpt-3.5", "2024-01-15T10:30:00Z", True, 150, "", 5, 5, None, None)],
     total_count=1,
     offset=0,
     limit=10,
@@ -104,7 +105,7 @@ async def history(request: web.Request) -> web.Response:
     query = to_query(decode_query(request.query, HistoryParameters))
     with store_problems():
         page = await request.app[QUERIES].history(query)
-    return json_answer(to_history(query, page))
+    return await large_json_answer(lambda: to_history(query, page))
 
 
 def to_query(parameters: HistoryParameters) -> HistoryQuery:
@@ -148,6 +149,7 @@ def to_invocation(row: HistoryRow) -> Invocation:
         input_size=row.input_size,
         output_size=row.output_size,
         error_type=row.error_type,
+        trace_id=row.trace_id,
     )
 
 

@@ -7,7 +7,7 @@ from aiohttp import web
 from msgspec import UNSET, Meta, UnsetType
 
 from metrics_sidecar.api import QUERIES
-from metrics_sidecar.api.answers import json_answer, milliseconds, store_problems
+from metrics_sidecar.api.answers import large_json_answer, milliseconds, store_problems
 from metrics_sidecar.api.parameters import ModelFilter, decode_query
 from metrics_sidecar.queries import Queries
 from metrics_sidecar.totals import ModelTotals
@@ -58,7 +58,9 @@ async def stats(request: web.Request) -> web.Response:
     parameters = decode_query(request.query, StatsParameters)
     with store_problems():
         totals = await _totals(request.app[QUERIES], parameters.model_id or None)
-    return json_answer(Stats({model: to_stats(model, sums) for model, sums in totals.items() if sums.count}))
+    return await large_json_answer(
+        lambda: Stats({model: to_stats(model, sums) for model, sums in totals.items() if sums.count})
+    )
 
 
 async def _totals(queries: Queries, model_id: str | None) -> dict[str, ModelTotals]:

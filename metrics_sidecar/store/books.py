@@ -17,7 +17,7 @@ from metrics_sidecar.store.state import (
     read_totals_by_label,
     totals_of,
 )
-from metrics_sidecar.totals import BUCKET_BOUNDS_US, ModelTotals
+from metrics_sidecar.totals import BUCKET_BOUNDS_US, ModelTotals, merged
 from metrics_sidecar.transaction import Gap, Producer
 from shared.record import MAX_COUNT, ErrorType
 
@@ -105,7 +105,7 @@ class SqliteBooks:
         while (start := execute("SELECT MIN(id) FROM invocations WHERE id >= ?", (next_id,)).fetchone()[0]) is not None:
             next_id = min(start + ROWS_AT_ONCE, LAST)
             for model, *group in execute(_COUNT_ROWS, (start, next_id - 1, after, last)):
-                totals.setdefault(model, ModelTotals()).merge(_group_totals(*group))
+                totals[model] = merged(totals.get(model), _group_totals(*group))
         return totals
 
 

@@ -11,7 +11,7 @@ import stat
 from collections.abc import Iterator
 from pathlib import Path
 
-from metrics_sidecar.store.schema import MIGRATIONS, check_bounds, check_version
+from metrics_sidecar.store.schema import check_bounds, check_version
 from metrics_sidecar.store.state import DAMAGE, read_state
 from shared.settings import StartupError
 
@@ -31,7 +31,7 @@ def inspect(path: Path) -> None:
         return
     check_file(path, writable=True)
     with opened_to_read(path) as connection:
-        if check_version(connection, str(path)) == len(MIGRATIONS):
+        if check_version(connection, str(path)):  # what is read at start is the same in all versions so far
             check_bounds(connection, str(path))
             read_state(connection)
             connection.execute("SELECT MAX(id) FROM invocations").fetchone()

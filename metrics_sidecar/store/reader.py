@@ -17,7 +17,7 @@ from shared.record import ErrorType
 READER_THREADS = 4
 
 _ROW = """id, (SELECT model_id FROM models WHERE models.model = invocations.model), timestamp_us,
-    latency_us, error_type, error_log, input_size, output_size"""
+    latency_us, error_type, error_log, input_size, output_size, trace_id"""
 
 Result = TypeVar("Result")
 
@@ -145,6 +145,7 @@ def _history_row(
     error_log: str | None,
     input_size: int,
     output_size: int,
+    trace_id: str | None,
 ) -> HistoryRow:
     return HistoryRow(
         id=row_id,
@@ -155,6 +156,7 @@ def _history_row(
         error_log=error_log or "",
         input_size=input_size,
         output_size=output_size,
+        trace_id=trace_id,
     )
 
 

@@ -90,7 +90,10 @@ CREATE TABLE gateway_counters (
 ) WITHOUT ROWID;
 """
 
-MIGRATIONS = (_V1,)
+# Adds to the schema only, no row is written anew; NULL without a trace, which takes one byte of a new row.
+_V2 = "ALTER TABLE invocations ADD COLUMN trace_id TEXT;"
+
+MIGRATIONS = (_V1, _V2)
 """`MIGRATIONS[n]` brings version n to n + 1. Never change one that was released."""
 
 

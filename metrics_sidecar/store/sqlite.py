@@ -15,8 +15,14 @@ from shared.record import MAX_COUNT, Record
 from shared.settings import StartupError
 
 MODEL_CACHE_SIZE = 50_000
+CACHE_BYTES = 32 * 1024 * 1024
+"""Of pages: with some thousand models a transaction changes as many, and with SQLite's own 2 MB they would be
+written and read again and again meanwhile."""
+LOG_PAGES = 8000
+"""How long the log may get until it is copied into the file (32 MB): a page that many transactions change is
+copied once."""
 
-_INSERT_INVOCATION = "INSERT INTO invocations VALUES (?, ?, ?, ?, ?, ?, ?, ?)"
+_INSERT_INVOCATION = "INSERT INTO invocations VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)"
 _ADD_TOTALS = f"""
 INSERT INTO totals (model, {", ".join(TOTAL_COLUMNS)}) VALUES (?{", ?" * len(TOTAL_COLUMNS)})
 ON CONFLICT (model) DO UPDATE SET
@@ -59,6 +65,8 @@ class SqliteStore:
             self._connection = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
             self._connection.execute("PRAGMA journal_mode = WAL")
             self._connection.execute(f"PRAGMA synchronous = {'FULL' if synced else 'NORMAL'}")
+            self._connection.execute(f"PRAGMA cache_size = -{CACHE_BYTES // 1024}")
+            self._connection.execute(f"PRAGMA wal_autocheckpoint = {LOG_PAGES}")
             migrate(self._connection, str(path))
             self._last_id = self._find_last_id()
         except sqlite3.Error as error:
@@ -163,6 +171,7 @@ def _invocation_rows(records: list[Record], models: dict[str, int], first_id: in
             record.output_size,
             None if error_type is None else error_type.value,
             None if error_type is None else record.error_log,
+            record.trace_id,
         )
 
 

@@ -7,7 +7,7 @@ import msgspec
 
 from metrics_sidecar.reported import Counters
 from metrics_sidecar.store.schema import BUCKET_COLUMNS
-from metrics_sidecar.totals import ModelTotals, merge_into
+from metrics_sidecar.totals import ModelTotals, merged
 from metrics_sidecar.transaction import Producer, State
 from shared.record import OVERFLOW_MODEL_ID, ErrorType
 
@@ -63,7 +63,7 @@ def read_totals_by_label(connection: sqlite3.Connection) -> dict[str, ModelTotal
     )
     errors = _read_errors(connection)
     for label, model, *columns in rows:
-        merge_into(totals, {label: totals_of(columns, errors.get(model, {}))})
+        totals[label] = merged(totals.get(label), totals_of(columns, errors.get(model, {})))
     return totals
 
 

@@ -4,10 +4,10 @@ import asyncio
 from collections.abc import Callable
 from pathlib import Path
 
+from metrics_sidecar.exemplars import Buckets
 from metrics_sidecar.ledger import Committed, Ledger, Work
 from metrics_sidecar.store.reader import SqliteQueries
 from metrics_sidecar.store.sqlite import SqliteStore
-from metrics_sidecar.totals import merge_into
 from shared.clock import SystemClock
 from shared.record import ErrorType, Record
 
@@ -27,6 +27,7 @@ class Books:
         self.store = SqliteStore(path)
         self.ledger = Ledger(self.store, SystemClock(), max_models, self.published.append, self.failures.append)
         self.totals = dict(self.ledger.state.totals)
+        self.exemplars: dict[str, Buckets] = {}
         self.queries = SqliteQueries(path)
         self.ledger.start()
 
@@ -41,7 +42,8 @@ class Books:
         )
         committed = await done
         for published in self.published:
-            merge_into(self.totals, published.totals)
+            self.totals.update(published.totals)
+            self.exemplars.update(published.exemplars)
         self.published.clear()
         return committed
 

@@ -11,10 +11,12 @@ from prometheus_client import Metric
 from prometheus_client.openmetrics.parser import text_string_to_metric_families as parse_openmetrics
 from prometheus_client.parser import text_string_to_metric_families as parse_text
 
+from metrics_sidecar.exemplars import Buckets
 from metrics_sidecar.exposition import MODELS_PER_SLICE, Exposition
+from metrics_sidecar.live import Snapshot
 from metrics_sidecar.process_metrics import SidecarMetrics
 from metrics_sidecar.reported import REPORTED_COUNTERS
-from metrics_sidecar.totals import BUCKET_BOUNDS_S, ModelTotals
+from metrics_sidecar.totals import BUCKET_BOUNDS_S, NO_TOTALS, ModelTotals, aggregate
 from shared.record import ErrorType, Record
 
 Totals = dict[str, ModelTotals]
@@ -32,8 +34,11 @@ records = st.builds(
 counts = st.integers(0, 2**53)
 
 
-def render(totals: Totals, active: dict[str, int], openmetrics: bool) -> str:
-    return asyncio.run(Exposition().render(totals, active, openmetrics)).decode()
+def render(
+    totals: Totals, active: dict[str, int], openmetrics: bool, exemplars: dict[str, Buckets] | None = None
+) -> str:
+    parts = asyncio.run(Exposition().render(Snapshot(totals, active, exemplars or {}), openmetrics))
+    return b"".join(parts).decode()
 
 
 def parse(text: str, openmetrics: bool) -> dict[str, Metric]:
@@ -81,18 +86,13 @@ def test_what_is_parsed_is_what_was_counted(
     openmetrics: bool, invocations: list[Record], active: dict[str, int]
 ) -> None:
     """The official parsers read back the same labels and values, whatever a model is called."""
-    totals: Totals = {}
-    for record in invocations:
-        totals.setdefault(record.model_id, ModelTotals()).add(record)
+    totals = aggregate(invocations)
     families = parse(render(totals, active, openmetrics), openmetrics)
     assert samples_of(families) == expected_samples(totals, active)
 
 
 def one_model() -> Totals:
-    totals = ModelTotals()
-    totals.add(Record("gpt-3.5", 0, 100_000))
-    totals.add(Record("gpt-3.5", 0, 100_001, ErrorType.TIMEOUT))
-    return {"gpt-3.5": totals}
+    return aggregate([Record("gpt-3.5", 0, 100_000), Record("gpt-3.5", 0, 100_001, ErrorType.TIMEOUT)])
 
 
 def test_text_has_the_names_and_labels_of_the_specification() -> None:
@@ -140,11 +140,10 @@ def test_nothing_counted_is_valid_too(openmetrics: bool) -> None:
 async def test_labels_that_are_gone_are_forgotten() -> None:
     """A second scrape shows and keeps only what the second call was given, with its new values."""
     exposition = Exposition()
-    await exposition.render(dict.fromkeys(map(str, range(MODELS_PER_SLICE + 1)), ModelTotals()), {}, False)
-    totals = one_model()
-    await exposition.render(totals, {}, False)
-    totals["gpt-3.5"].add(Record("gpt-3.5", 0, 1))
-    text = (await exposition.render(totals, {}, False)).decode()
+    await exposition.render(Snapshot(dict.fromkeys(map(str, range(MODELS_PER_SLICE + 1)), NO_TOTALS), {}, {}), False)
+    await exposition.render(Snapshot(one_model(), {}, {}), False)
+    totals = aggregate([Record("gpt-3.5", 0, 1)])
+    text = b"".join(await exposition.render(Snapshot(totals, {}, {}), False)).decode()
     assert samples_of(parse(text, False)) == expected_samples(totals, {})
     assert [*exposition._models] == ["gpt-3.5"]
 
@@ -160,7 +159,8 @@ async def test_other_tasks_run_while_many_models_are_rendered() -> None:
             await asyncio.sleep(0)
 
     task = asyncio.create_task(other())
-    await Exposition().render(dict.fromkeys(map(str, range(3 * MODELS_PER_SLICE)), ModelTotals()), {}, True)
+    many = dict.fromkeys(map(str, range(3 * MODELS_PER_SLICE)), NO_TOTALS)
+    await Exposition().render(Snapshot(many, {}, {}), True)
     task.cancel()
     assert turns >= 3
 

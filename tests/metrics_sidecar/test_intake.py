@@ -10,7 +10,7 @@ import msgspec
 import pytest
 
 from metrics_sidecar.connection import MAX_WAITING
-from metrics_sidecar.intake import Intake, listening
+from metrics_sidecar.intake import READ_BYTES, TURN_BYTES, Intake, listening
 from metrics_sidecar.ledger import Ledger
 from metrics_sidecar.live import Live
 from metrics_sidecar.store.sqlite import SqliteStore
@@ -125,6 +125,31 @@ async def test_a_batch_is_acknowledged_once_it_is_in_the_ledger(bench: Bench) ->
     assert bench.live.totals["m"].count == 5
 
 
+async def test_a_backlog_is_read_in_turns(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    """However much waits at however many connections, others have the event loop in between; all of it arrives."""
+    batches = [batch(1 + 256 * number, 256, "m" * 200) for number in range(8)]
+    turns, note_read, loop = [0], bench.intake.note_read, asyncio.get_running_loop()
+
+    def note(size_bytes: int) -> None:
+        turns[-1] += size_bytes
+        note_read(size_bytes)
+
+    def take_turn() -> None:
+        turns.append(0)
+        loop.call_soon(take_turn)
+
+    monkeypatch.setattr(bench.intake, "note_read", note)
+    producers = [await bench.connect() for _ in range(4)]
+    for number, producer in enumerate(producers):
+        producer.send(hello(number), *batches)
+    take_turn()
+    for producer in producers:
+        assert [type(await producer.receive()) for _ in range(9)] == [Welcome, *[Ack] * 8]
+    sent_bytes = len(encode(hello())) + sum(len(encode(each)) for each in batches)
+    assert sum(turns) == sent_bytes * len(producers)
+    assert max(turns) < TURN_BYTES + READ_BYTES
+
+
 async def test_calls_in_flight_are_the_sum_over_live_connections(bench: Bench) -> None:
     """A dead worker's share disappears with its connection; known models show at 0."""
     first, second = await bench.connect(), await bench.connect()
@@ -132,16 +157,16 @@ async def test_calls_in_flight_are_the_sum_over_live_connections(bench: Bench) -
     second.send(hello(2), Report({"m": 3, "n": 1}), batch(1))
     for producer in (first, second):
         assert [type(await producer.receive()) for _ in range(2)] == [Welcome, Ack]
-    totals, active = bench.live.snapshot()
+    totals, active, _ = bench.live.snapshot()
     assert active == {"m": 5, "n": 1}
     assert {label: total.count for label, total in totals.items()} == {"m": 2, "n": 0, "quiet": 0}
     second.send(Report({"n": 0}), batch(2))
     await second.receive()
-    assert bench.live.snapshot()[1] == {"m": 5}
+    assert bench.live.snapshot().active == {"m": 5}
     await first.close()
     while len(bench.intake.connections) > 1:
         await asyncio.sleep(0.01)
-    assert bench.live.snapshot()[1] == {"m": 3}
+    assert bench.live.snapshot().active == {"m": 3}
 
 
 async def test_a_worker_that_reconnects_replaces_its_older_connection(bench: Bench) -> None:
@@ -152,7 +177,7 @@ async def test_a_worker_that_reconnects_replaces_its_older_connection(bench: Ben
     new.send(hello(), Report({"m": 1}), batch(1))
     assert [type(await new.receive()) for _ in range(2)] == [Welcome, Ack]
     assert await old.receive() is None
-    assert bench.live.snapshot()[1] == {"m": 1}
+    assert bench.live.snapshot().active == {"m": 1}
 
 
 async def test_a_flush_is_answered_once_reports_are_committed(bench: Bench) -> None:
@@ -176,6 +201,16 @@ async def test_bye_ends_a_producers_life(bench: Bench) -> None:
 RAW_HELLO = encode(hello())
 
 
+def raw_batch(*records: list[object]) -> bytes:
+    """A batch as someone else may write it."""
+    body = msgspec.msgpack.encode([3, 1, records])
+    return len(body).to_bytes(4, "big") + body
+
+
+def traced(trace_id: object) -> bytes:
+    return RAW_HELLO + raw_batch(["m", 1, 1, None, "", 0, 0, trace_id])
+
+
 @pytest.mark.parametrize(
     ("data", "reason"),
     [
@@ -186,6 +221,12 @@ RAW_HELLO = encode(hello())
         (RAW_HELLO + RAW_HELLO, "bad_frame"),
         (RAW_HELLO + b"\x00\x00\x00\x01\xc1", "bad_frame"),
         (RAW_HELLO + encode(Report({f"m{number}": 1 for number in range(9_000)})) * 1, None),
+        (traced("0" * 31), "bad_frame"),
+        (traced("0" * 33), "bad_frame"),
+        (traced("A" * 32), "bad_frame"),
+        (traced("0" * 31 + "\n"), "bad_frame"),
+        (traced('"' * 32), "bad_frame"),
+        (traced(1), "bad_frame"),
         (encode(Hello(99, "0" * 32, 1)), "version"),
         (b"\x00\x00\x00\x06" + msgspec.msgpack.encode([1, 1, "x", 1])[:6], "bad_frame"),
     ],
@@ -203,6 +244,17 @@ async def test_what_is_no_protocol_closes_that_connection_alone(bench: Bench, da
     assert bench.rejected == ([] if reason is None else [reason])
     honest.send(batch(1))
     assert await honest.receive() == Ack(1)
+
+
+async def test_records_with_fewer_and_with_more_fields_are_taken(bench: Bench) -> None:
+    """Journals of an older release say nothing of a trace, those of a newer one may say more than we know."""
+    producer = await bench.connect()
+    trace_id = "4bf92f3577b34da6a3ce929d0e0e4736"
+    old, new = ["m", 1, 5, None, "", 3, 4], ["m", 2, 5, None, "", 3, 4, trace_id, "more"]
+    producer.writer.write(RAW_HELLO + raw_batch(old, new))
+    assert [await producer.receive() for _ in range(2)] == [Welcome(PROTOCOL_VERSION, 0), Ack(2)]
+    ((_, exemplar),) = bench.live.snapshot().exemplars["m"].items()
+    assert exemplar.trace_id == trace_id
 
 
 async def test_more_connections_than_allowed_are_refused(bench: Bench) -> None:

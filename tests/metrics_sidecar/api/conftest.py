@@ -6,21 +6,23 @@ import pytest
 from aiohttp import web
 from aiohttp.test_utils import TestClient
 
-from metrics_sidecar.api import METRICS, QUERIES, READINESS, RECONCILE, SNAPSHOT
+from metrics_sidecar.api import DISK, METRICS, QUERIES, READINESS, RECONCILE, SNAPSHOT
 from metrics_sidecar.api.reconcile import EXAMPLE
+from metrics_sidecar.disk import DiskUse
+from metrics_sidecar.live import Snapshot
 from metrics_sidecar.process_metrics import SidecarMetrics
 from metrics_sidecar.queries import HistoryPage, HistoryQuery, HistoryRow, StoreError
 from metrics_sidecar.reconcile import Reconciliation
 from metrics_sidecar.routes import setup_routes
-from metrics_sidecar.totals import ModelTotals
+from metrics_sidecar.totals import ModelTotals, aggregate
 from shared.errors import problem_middleware
 from shared.record import ErrorType, Record
 
 Client = TestClient[web.Request, web.Application]
 
 TIMESTAMP_US = 1_705_314_600_000_000  # 2024-01-15T10:30:00Z
-ROW = HistoryRow(1, "gpt-3.5", TIMESTAMP_US, 150_000, None, "", 5, 5)
-FAILED_ROW = HistoryRow(2, "gpt-3.5", TIMESTAMP_US + 1, 1_500, ErrorType.TIMEOUT, "No answer in 30 s", 5, 0)
+ROW = HistoryRow(1, "gpt-3.5", TIMESTAMP_US, 150_000, None, "", 5, 5, "4bf92f3577b34da6a3ce929d0e0e4736")
+FAILED_ROW = HistoryRow(2, "gpt-3.5", TIMESTAMP_US + 1, 1_500, ErrorType.TIMEOUT, "No answer in 30 s", 5, 0, None)
 
 
 class FakeQueries:
@@ -59,11 +61,10 @@ class FakeQueries:
 
 def totals_of(*latencies_us: int, failures: int = 0) -> ModelTotals:
     """Totals of successes with these latencies, of which the first `failures` are timeouts instead."""
-    totals = ModelTotals()
-    for number, latency_us in enumerate(latencies_us):
-        error_type = ErrorType.TIMEOUT if number < failures else None
-        totals.add(Record("gpt-3.5", TIMESTAMP_US + number, latency_us, error_type))
-    return totals
+    return aggregate(
+        Record("gpt-3.5", TIMESTAMP_US + number, latency_us, ErrorType.TIMEOUT if number < failures else None)
+        for number, latency_us in enumerate(latencies_us)
+    )["gpt-3.5"]
 
 
 def make_app(queries: FakeQueries, reasons: list[str]) -> web.Application:
@@ -72,7 +73,8 @@ def make_app(queries: FakeQueries, reasons: list[str]) -> web.Application:
     app[QUERIES] = queries
     app[RECONCILE] = queries.reconcile
     app[READINESS] = lambda: reasons
-    app[SNAPSHOT] = lambda: (queries.by_label, {"starting": 1})
+    app[SNAPSHOT] = lambda: Snapshot(queries.by_label, {"starting": 1}, {})
+    app[DISK] = lambda: DiskUse(1, 2, 3)
     app[METRICS] = SidecarMetrics()
     setup_routes(app)
     return app

@@ -29,6 +29,7 @@ async def test_an_answer_is_a_page_of_rows(client: Client) -> None:
                 "input_size": 5,
                 "output_size": 0,
                 "error_type": "timeout",
+                "trace_id": None,
             },
             {
                 "id": 1,
@@ -40,6 +41,7 @@ async def test_an_answer_is_a_page_of_rows(client: Client) -> None:
                 "input_size": 5,
                 "output_size": 5,
                 "error_type": None,
+                "trace_id": "4bf92f3577b34da6a3ce929d0e0e4736",
             },
         ],
         "total_count": 2,
@@ -139,7 +141,7 @@ async def test_the_next_cursor_continues_the_page(client: Client, queries: FakeQ
 
 async def test_every_type_of_error_can_be_shown(client: Client, queries: FakeQueries) -> None:
     """By its name, as documented."""
-    rows = [type(FAILED_ROW)(1, "m", 0, 0, error_type, "", 0, 0) for error_type in ErrorType]
+    rows = [type(FAILED_ROW)(1, "m", 0, 0, error_type, "", 0, 0, None) for error_type in ErrorType]
     queries.page = HistoryPage(rows, len(rows), None)
     page = await (await client.get(PATH)).json()
     assert [row["error_type"] for row in page["history"]] == [error_type.value for error_type in ErrorType]

@@ -6,6 +6,7 @@ import pytest
 from prometheus_client.openmetrics.parser import text_string_to_metric_families as parse_openmetrics
 from prometheus_client.parser import text_string_to_metric_families as parse_text
 
+from metrics_sidecar.api.metrics import CHUNK_BYTES
 from metrics_sidecar.api.negotiation import accepts_gzip, wants_openmetrics
 from tests.metrics_sidecar.api.conftest import Client, FakeQueries, totals_of
 
@@ -96,16 +97,27 @@ async def test_the_content_type_says_which_format_it_is(
 
 
 async def test_a_compressed_body_is_the_same_text(client: Client, queries: FakeQueries) -> None:
-    """The sizes differ, the metrics do not, and caches are told what the answer depends on."""
-    queries.by_label = {"gpt-3.5": totals_of(150_000)}
+    """The sizes differ, the metrics do not, and caches are told what the answer depends on. So much of it that
+    it is sent in several chunks."""
+    queries.by_label = {f"model-{number}": totals_of(number) for number in range(500)}
     client.session._auto_decompress = False
     response = await client.get("/metrics", headers={"Accept-Encoding": "gzip"})
     plain = await client.get("/metrics", headers={"Accept-Encoding": "identity"})
     assert response.headers["Content-Encoding"] == "gzip"
     assert "Content-Encoding" not in plain.headers
     assert response.headers["Vary"] == "Accept, Accept-Encoding"
-    models = (await plain.read()).partition(b"# HELP process")[0]
+    body = await plain.read()
+    assert int(plain.headers["Content-Length"]) == len(body) > CHUNK_BYTES
+    models = body.partition(b"# HELP process")[0]
     assert gzip.decompress(await response.read()).startswith(models)
+
+
+async def test_a_head_has_no_body(client: Client) -> None:
+    """And says how long the body would be."""
+    response = await client.head("/metrics", headers={"Accept-Encoding": "identity"})
+    assert (response.status, await response.read()) == (200, b"")
+    assert int(response.headers["Content-Length"]) > 0
+    assert (await client.get("/healthz")).status == 200
 
 
 async def test_unknown_parameters_are_ignored(client: Client) -> None:

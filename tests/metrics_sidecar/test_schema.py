@@ -1,0 +1,91 @@
+"""A file of an older release is brought up to date, with all that is in it."""
+
+import contextlib
+import sqlite3
+from pathlib import Path
+
+import pytest
+
+from metrics_sidecar.queries import HistoryQuery
+from metrics_sidecar.store import schema
+from metrics_sidecar.store.reader import SqliteQueries
+from metrics_sidecar.store.sqlite import SqliteStore
+from metrics_sidecar.totals import BUCKET_BOUNDS_US
+from metrics_sidecar.transaction import Planner, Work
+from metrics_sidecar.verify import examine
+from shared.record import ErrorType, Record
+from shared.settings import StartupError
+
+TRACE = "4bf92f3577b34da6a3ce929d0e0e4736"
+FIRST_ROW = "INSERT INTO invocations VALUES (1, 1, 10, 20, 3, 4, 'timeout', 'why')"
+
+
+def write_version_1(path: Path, *more: str) -> None:
+    """A history as the first release left it: one failure, and its books."""
+    with contextlib.closing(sqlite3.connect(path)) as connection:
+        connection.executescript(
+            f"PRAGMA journal_mode = WAL; {schema.MIGRATIONS[0]} PRAGMA application_id = {schema.APPLICATION_ID};"
+            f"PRAGMA user_version = 1; INSERT INTO models VALUES (1, 'm', 1); {FIRST_ROW};"
+            f"INSERT INTO totals VALUES (1, 0, 1, 20, 20, 20, 10, 1{', 0' * len(BUCKET_BOUNDS_US)}, 0);"
+            "INSERT INTO error_totals VALUES (1, 'timeout', 1);"
+            f"INSERT INTO producers VALUES ('{'0' * 32}', 1, 1, 0, 5, x'');"
+            f"INSERT INTO meta VALUES ('bucket_bounds_us', CAST('{list(BUCKET_BOUNDS_US)}' AS BLOB));"
+        )
+        connection.execute("UPDATE meta SET value = CAST(REPLACE(value, ' ', '') AS BLOB)")
+        for statement in more:
+            connection.execute(statement)
+        connection.commit()
+
+
+async def test_an_older_file_goes_on_where_it_was(tmp_path: Path) -> None:
+    """Its rows have no trace, new ones may; totals and sequences are carried on, and the books agree."""
+    path = tmp_path / "history.db"
+    write_version_1(path)
+    store = SqliteStore(path)
+    state = store.load()
+    assert state.totals["m"].failure_count == 1
+    traced = Record("m", 30, 40, trace_id=TRACE)
+    store.commit(Planner(state).plan([Work("0" * 32, 1, [Record("m", 10, 20, ErrorType.TIMEOUT), traced])], 50))
+    queries = SqliteQueries(path)
+    page = await queries.history(HistoryQuery(order="asc"))
+    queries.close()
+    store.close()
+    assert [(row.id, row.timestamp_us, row.error_log, row.trace_id) for row in page.rows] == [
+        (1, 10, "why", None),
+        (2, 30, "", TRACE),
+    ]
+    findings = examine(path)
+    assert findings.damage == []
+    assert findings.books is not None
+    assert findings.books.consistent
+
+
+def test_no_row_is_written_anew(tmp_path: Path) -> None:
+    """The step to the newest version changes the schema alone, so that a large file is ready at once."""
+    path = tmp_path / "history.db"
+    write_version_1(path)
+    with contextlib.closing(sqlite3.connect(path, isolation_level=None)) as connection:
+        connection.executemany(
+            "INSERT INTO invocations VALUES (?, 1, 1, 1, 1, 1, NULL, NULL)", [(n,) for n in range(2, 50_000)]
+        )
+        connection.execute("PRAGMA wal_checkpoint (TRUNCATE)")
+        schema.migrate(connection, str(path))
+        assert connection.execute("PRAGMA user_version").fetchone() == (len(schema.MIGRATIONS),)
+        assert path.with_name("history.db-wal").stat().st_size < 20 * 4096
+
+
+@pytest.mark.parametrize(
+    ("statement", "words"),
+    [
+        ("UPDATE meta SET value = CAST('[1,2]' AS BLOB)", "other histogram bounds"),
+        ("DROP TABLE producers", "no such table"),
+    ],
+)
+def test_an_older_file_that_cannot_be_used_is_left_as_it_is(tmp_path: Path, statement: str, words: str) -> None:
+    """It is looked at before it is brought up to date."""
+    path = tmp_path / "history.db"
+    write_version_1(path, statement)
+    before = path.read_bytes()
+    with pytest.raises(StartupError, match=words):
+        SqliteStore(path)
+    assert path.read_bytes() == before
