@@ -134,9 +134,10 @@ class _GatewayCollector(Collector):
         self._metrics = metrics
 
     def collect(self) -> Iterator[Metric]:
-        for name, (label, help_) in REPORTED_COUNTERS.items():
+        for name, (label, help_, values) in REPORTED_COUNTERS.items():
             counter = CounterMetricFamily(name, help_, labels=[label])
-            for value, count in self._metrics.gateway_counters.get(f"{name}_total", {}).items():
+            reported = self._metrics.gateway_counters.get(f"{name}_total", {})
+            for value, count in {**dict.fromkeys(values, 0), **reported}.items():
                 counter.add_metric([value], count)
             yield counter
         yield _overhead(self._metrics.gateway_counters.get(OVERHEAD, {}))

@@ -1,14 +1,26 @@
 """Which of their own numbers gateway workers may report. Their socket is not trusted: all others are left out."""
 
 REPORTED_COUNTERS = {
-    # name without `_total` → label, help; the only counters of a worker's report that are kept and exposed
+    # name without `_total` → label, help, label values that are there at 0 from the start; the only counters of a
+    # worker's report that are kept and exposed. A series that first shows at 1 looks to Prometheus like no increase.
     "invoker_records_dropped": (
         "reason",
         "Records that gateway workers dropped because the journal was full",
+        ("disk_full", "journal_full"),
     ),
     "invoker_requests_rejected": (
         "reason",
         "Requests that gateway workers refused before any model was called",
+        (
+            "body_too_large",
+            "connection_limit",
+            "invalid_body",
+            "invalid_json",
+            "invalid_shape",
+            "request_timeout",
+            "unknown_model",
+            "unsupported_media_type",
+        ),
     ),
 }
 OVERHEAD = "invoker_overhead_seconds"

@@ -191,9 +191,16 @@ def test_reports_of_gateway_workers_are_shown_by_known_names_only() -> None:
     }
     assert reported.pop(key("invoker_records_dropped_total", reason='journal"full\n')) == 2
     assert reported.pop(key("invoker_journal_bytes")) == 12
-    assert {name for name, _ in reported} == {"invoker_requests_rejected_total"}
-    assert len(reported) == 5
-    assert len(REPORTED_COUNTERS) == 2
+    assert {key("invoker_requests_rejected_total", reason=str(number)) for number in range(5)} == {
+        sample for sample, value in reported.items() if value
+    }
+
+
+def test_what_workers_may_report_is_there_at_0() -> None:
+    """A series that first shows at 1 would look to Prometheus like no increase."""
+    samples = samples_of(parse(SidecarMetrics().render(False).decode(), False))
+    for name, (label, _, values) in REPORTED_COUNTERS.items():
+        assert [samples[key(f"{name}_total", **{label: value})] for value in values] == [0] * len(values)
 
 
 def test_the_gateways_overhead_is_shown_as_a_histogram() -> None:
