@@ -5,6 +5,8 @@ kind of request (see `plain`); at the first that is another, aiohttp takes over 
 """
 
 import asyncio
+import contextlib
+import socket
 from http import HTTPStatus
 from typing import Protocol, cast
 
@@ -27,6 +29,7 @@ class Listener(Protocol):
     header of that name."""
 
     answering: Answering
+    stalled_s: int
     now: int
     date: bytes
 
@@ -158,6 +161,9 @@ class CallerConnection(asyncio.Protocol):
         transport = self._transport
         assert transport is not None
         self._leave()
+        with contextlib.suppress(OSError):  # aiohttp waits forever for a caller that doesn't read; the system needn't
+            stalled_ms = self._listener.stalled_s * 1000
+            transport.get_extra_info("socket").setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, stalled_ms)
         other = self._listener.other_server()
         transport.set_protocol(other)
         other.connection_made(transport)

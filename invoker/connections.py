@@ -30,6 +30,7 @@ class Connections:
 
     def __init__(self, limit: int, rejected: dict[str, int]) -> None:
         self.answering: Answering
+        self.stalled_s = STALLED_S
         self.now = 0
         self.date = b""
         self._limit = limit
@@ -69,8 +70,13 @@ class Connections:
             self._none_open.set()
 
     def other_server(self) -> asyncio.Protocol:
-        """aiohttp's protocol, for a connection that is not for our own."""
-        return self._server()
+        """aiohttp's protocol, for a connection that is not for our own. The server's own keep idle ones for an hour."""
+        return web.RequestHandler(
+            self._server,
+            loop=asyncio.get_running_loop(),
+            keepalive_timeout=IDLE_S,
+            access_log=None,  # type: ignore[arg-type]  # none is written, and AppRunner's is typed so
+        )
 
     async def close(self, grace_s: float) -> None:
         """While draining, close all connections that are not aiohttp's: their answers may go out until the grace

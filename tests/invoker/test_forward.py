@@ -65,9 +65,11 @@ def sidecar() -> Sidecar:
 
 @pytest.fixture
 async def gateway(sidecar: Sidecar) -> AsyncIterator[Gateway]:
-    async with TestServer(sidecar.app) as server:
-        async for one in started(Gateway(Models({}, None), str(server.make_url("")))):
-            yield one
+    async with (
+        TestServer(sidecar.app) as server,
+        started(Gateway(Models({}, None), str(server.make_url("")))) as one,
+    ):
+        yield one
 
 
 @pytest.mark.parametrize(
@@ -171,7 +173,7 @@ async def test_which_headers_are_passed_on(gateway: Gateway, sidecar: Sidecar) -
 @pytest.mark.parametrize("path", ["/metrics", "/metrics/history"])
 async def test_without_a_sidecar_it_is_502(path: str) -> None:
     """A problem says that the sidecar gave no answer."""
-    async for gateway in started(Gateway(Models({}, None), "http://127.0.0.1:1")):
+    async with started(Gateway(Models({}, None), "http://127.0.0.1:1")) as gateway:
         reply = await gateway.request("GET", path)
         assert (reply.status, reply.media_type) == (502, PROBLEM)
         assert reply.json["type"] == "urn:problem:sidecar-unreachable"
@@ -186,10 +188,12 @@ async def test_a_sidecar_that_speaks_no_http_is_502(answer: bytes) -> None:
         await connection.head()
         await connection.send(answer)
 
-    async with serving(handle) as server:
-        async for gateway in started(Gateway(Models({}, None), server.url.removesuffix("/invoke"))):
-            reply = await gateway.request("GET", "/metrics")
-            assert (reply.status, reply.media_type) == (502, PROBLEM)
+    async with (
+        serving(handle) as server,
+        started(Gateway(Models({}, None), server.url.removesuffix("/invoke"))) as gateway,
+    ):
+        reply = await gateway.request("GET", "/metrics")
+        assert (reply.status, reply.media_type) == (502, PROBLEM)
 
 
 @pytest.mark.parametrize(
@@ -207,15 +211,17 @@ async def test_an_answer_that_breaks_off_stays_broken(answer: bytes) -> None:
         await connection.send(answer)
         await asyncio.sleep(0.01)
 
-    async with serving(handle) as server:
-        async for gateway in started(Gateway(Models({}, None), server.url.removesuffix("/invoke"))):
-            reader, writer = await asyncio.open_connection("127.0.0.1", gateway.port)
-            writer.write(b"GET /metrics HTTP/1.1\r\nHost: x\r\n\r\n")
-            received = await asyncio.wait_for(reader.read(), 10)
-            writer.close()
-            assert received.startswith(b"HTTP/1.1 200 OK\r\n")
-            assert received.count(b"HTTP/1.1") == 1
-            assert not received.endswith(b"0\r\n\r\n")
+    async with (
+        serving(handle) as server,
+        started(Gateway(Models({}, None), server.url.removesuffix("/invoke"))) as gateway,
+    ):
+        reader, writer = await asyncio.open_connection("127.0.0.1", gateway.port)
+        writer.write(b"GET /metrics HTTP/1.1\r\nHost: x\r\n\r\n")
+        received = await asyncio.wait_for(reader.read(), 10)
+        writer.close()
+        assert received.startswith(b"HTTP/1.1 200 OK\r\n")
+        assert received.count(b"HTTP/1.1") == 1
+        assert not received.endswith(b"0\r\n\r\n")
 
 
 async def test_a_caller_that_leaves_ends_the_question(gateway: Gateway, session: aiohttp.ClientSession) -> None:
