@@ -9,6 +9,7 @@ from aiohttp import web
 
 from metrics_sidecar.app import INTAKE, make_app
 from metrics_sidecar.settings import SidecarSettings, VerifySettings
+from metrics_sidecar.transfer.cli import COMMANDS
 from metrics_sidecar.verify import verify
 from shared import logs
 from shared.serving import bind, listen, running, stop_signal, url_of
@@ -60,7 +61,8 @@ cli = command_group(
             "Exit code 0 if so, 1 if not, 2 if it can't be read.",
             VerifySettings,
             verify,
-        )
+        ),
+        *COMMANDS,
     ],
 )
 

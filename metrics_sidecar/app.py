@@ -1,31 +1,32 @@
 """Wires the sidecar: store → ledger → live views → intake, and the HTTP API on top of them."""
 
 import contextlib
-import fcntl
 import gc
-import os
-from collections.abc import AsyncIterator, Iterator
-from pathlib import Path
+from collections.abc import AsyncIterator
 
 from aiohttp import web
 
-from metrics_sidecar.api import DISK, METRICS, QUERIES, READINESS, RECONCILE, SNAPSHOT
+from metrics_sidecar.api import CLOCK, DISK, EXPORTER, METRICS, QUERIES, READINESS, RECONCILE, SNAPSHOT
 from metrics_sidecar.audit import Auditor
+from metrics_sidecar.data_dir import locked
 from metrics_sidecar.disk import measure_disk
+from metrics_sidecar.exporter import ProcessExporter
 from metrics_sidecar.intake import Intake, listening
 from metrics_sidecar.ledger import Committed, Ledger
 from metrics_sidecar.live import Live
 from metrics_sidecar.loop_lag import LoopLag
 from metrics_sidecar.process_metrics import SidecarMetrics
+from metrics_sidecar.retention import Retention
 from metrics_sidecar.routes import setup_routes
 from metrics_sidecar.settings import HISTORY_FILE, SidecarSettings
 from metrics_sidecar.store.books import SqliteSnapshot
+from metrics_sidecar.store.identity import identify
 from metrics_sidecar.store.reader import SqliteQueries
 from metrics_sidecar.store.sqlite import SqliteStore
+from metrics_sidecar.windows import parse_duration
 from shared.clock import SystemClock
 from shared.errors import problem_middleware
 from shared.record import OVERFLOW_MODEL_ID
-from shared.settings import StartupError
 
 INTAKE = web.AppKey("intake", Intake)
 
@@ -57,13 +58,14 @@ async def _start(app: web.Application, settings: SidecarSettings, stack: context
     def on_failed(_reason: str) -> None:
         metrics.commit_failures.inc()
 
-    store = SqliteStore(path, synced=settings.durability == "power")
+    store = SqliteStore(path, synced=settings.durability == "power", retention=_retention(settings))
+    identify(path)
     ledger = Ledger(store, clock, settings.max_models, on_committed, on_failed)
     live = Live(ledger.state, settings.max_models)
     metrics.records_missing.inc(ledger.state.missing_count)
     ledger.start()
     stack.push_async_callback(ledger.close)
-    queries = SqliteQueries(path)
+    queries = SqliteQueries(path, settings.query_timeout_s)
     stack.callback(queries.close)
     auditor = Auditor(lambda: SqliteSnapshot(path), live)
     stack.callback(auditor.close)
@@ -75,18 +77,28 @@ async def _start(app: web.Application, settings: SidecarSettings, stack: context
         reasons = [] if ledger.failure is None else [f"the ledger can't commit: {ledger.failure}"]
         return reasons if intake.unreachable is None else [*reasons, intake.unreachable]
 
-    metrics.before_collect = lambda: _count_live(metrics, ledger, live, intake)
+    def before_collect() -> None:
+        _count_live(metrics, ledger, live, intake)
+        metrics.upkeep = store.upkeep
+
+    metrics.before_collect = before_collect
     # What was loaded stays: a full collection that walked it would block the loop for tens of ms.
     gc.collect()
     gc.freeze()
     app[INTAKE] = intake
+    app[CLOCK] = clock
     app[QUERIES] = queries
+    app[EXPORTER] = ProcessExporter(path)
     app[METRICS] = metrics
     app[RECONCILE] = auditor.reconcile
     app[READINESS] = readiness
     app[SNAPSHOT] = live.snapshot
     app[DISK] = lambda: measure_disk(path)
     stack.callback(LoopLag(clock, metrics.event_loop_lag.observe).stop)
+
+
+def _retention(settings: SidecarSettings) -> Retention:
+    return Retention(parse_duration(settings.retention), settings.max_bytes or None)
 
 
 def _count_commit(metrics: SidecarMetrics, committed: Committed) -> None:
@@ -103,22 +115,3 @@ def _count_live(metrics: SidecarMetrics, ledger: Ledger, live: Live, intake: Int
     metrics.models_labelled.set(len(live.totals) - (OVERFLOW_MODEL_ID in live.totals))
     metrics.gateway_counters = live.counters
     metrics.gateway_gauges = live.gauges()
-
-
-@contextlib.contextmanager
-def locked(data_dir: Path) -> Iterator[None]:
-    """Hold the data directory: a second sidecar on it would count everything twice."""
-    try:
-        data_dir.mkdir(parents=True, exist_ok=True)
-        descriptor = os.open(data_dir / "sidecar.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o640)
-    except OSError as error:
-        raise StartupError(f"SIDECAR_DATA_DIR: {str(data_dir)!r} can't be used: {error.strerror}") from None
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        os.close(descriptor)
-        raise StartupError(f"SIDECAR_DATA_DIR: another sidecar uses {str(data_dir)!r}") from None
-    try:
-        yield
-    finally:
-        os.close(descriptor)

@@ -25,6 +25,9 @@ __all__ = ["Commit", "Committed", "Gap", "Ledger", "State", "Store", "Work"]
 
 MAX_COMMIT_RECORDS = 8192
 RETRY_FIRST_S, RETRY_LAST_S = 0.05, 1.0
+TEND_EVERY_S = 1.0
+BUSY_RECORDS = 512
+"""A transaction of so many is one of many: records come in as fast as they are committed."""
 
 FORGET_PRODUCERS_AFTER_US = 90 * 24 * 3600 * 1_000_000
 """A producer that died without a bye, and whose journal nobody has shipped for so long, is taken for gone.
@@ -46,6 +49,11 @@ class Store(Protocol):
     def commit(self, commit: Commit) -> list[str]:
         """Store all of it, or raise `StoreError` and store none. Committed means: it outlives the process.
         Returns the models that got a label: those never seen before, in order, while there is room."""
+        ...
+
+    def tend(self, now_us: int, *, busy: bool) -> bool:
+        """One slice of what keeps the store quick, between two commits; False if there is nothing left to do. `busy`:
+        what is cheapest comes first. `StoreError` if it can't be done now; what is committed stays as it is."""
         ...
 
     def close(self) -> None:
@@ -94,6 +102,8 @@ class Ledger:
         self._outdated: dict[str, ModelTotals] = {}
         self._labels = set(self._totals) - {OVERFLOW_MODEL_ID}
         self._closing = threading.Event()
+        self._tend_again_at = 0.0
+        self._tend_failed = False
         self.waiting_records = 0
         self.failure: str | None = None
         self._forget_lost_producers()
@@ -147,17 +157,40 @@ class Ledger:
     # The writer thread.
 
     def _run(self) -> None:
+        wait_s = 0.0
         while True:
-            group, last = self._next_group()
+            group, last = self._next_group(wait_s)
             if group and not self._commit_group(group):
                 return
             if last:
                 return
+            wait_s = self._tend(busy=sum(len(work.records) for work in group) >= BUSY_RECORDS)
 
-    def _next_group(self) -> tuple[list[Work], bool]:
-        """All work that waits, up to one transaction's worth; True once the queue is closed."""
-        work = self._queue.get()
+    def _tend(self, *, busy: bool) -> float:
+        """Seconds until there is more to do: half of the time at the most is spent on it while nothing else is to do.
+        A failure holds up no commit, and is tried again later."""
+        started = time.perf_counter()
+        if started < self._tend_again_at:
+            return TEND_EVERY_S
+        try:
+            more = self._store.tend(self._clock.now_us(), busy=busy)
+        except Exception as error:  # noqa: BLE001 - a defect must not end the thread unseen, either
+            self._tend_again_at = time.perf_counter() + TEND_EVERY_S
+            if not self._tend_failed:
+                log.warning("ledger.tending_failed", reason=f"{type(error).__name__}: {error}")
+            self._tend_failed = True
+            return TEND_EVERY_S
+        self._tend_failed = False
+        return time.perf_counter() - started if more else TEND_EVERY_S
+
+    def _next_group(self, wait_s: float) -> tuple[list[Work], bool]:
+        """All work that waits, up to one transaction's worth; True once the queue is closed. Without any, none
+        after a while."""
         group: list[Work] = []
+        try:
+            work = self._queue.get(timeout=wait_s)
+        except queue.Empty:
+            return group, False
         count = 0
         while work is not None:
             group.append(work)

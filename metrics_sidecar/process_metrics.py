@@ -19,6 +19,7 @@ from prometheus_client.registry import Collector
 
 from metrics_sidecar.disk import DiskUse
 from metrics_sidecar.reported import OVERHEAD, OVERHEAD_HELP, REPORTED_COUNTERS, REPORTED_GAUGES
+from metrics_sidecar.retention import Upkeep
 from shared.wire import OVERHEAD_BOUNDS_S, OVERHEAD_SUM
 
 COMMIT_SECONDS = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0)
@@ -51,12 +52,14 @@ class SidecarMetrics:
         self.gateway_counters: Mapping[str, Mapping[str, int]] = {}
         self.gateway_gauges: Mapping[str, float] = {}
         self.disk: DiskUse | None = None
+        self.upkeep = Upkeep(0, None, 0)
         self.before_collect: Callable[[], None] = _nothing
         registry = self._registry = CollectorRegistry()
         ProcessCollector(registry=registry)
         PlatformCollector(registry=registry)
         registry.register(_GatewayCollector(self))
         registry.register(_DiskCollector(self))
+        registry.register(_UpkeepCollector(self))
         self._make_ledger_instruments(registry)
         self._make_intake_instruments(registry)
         self.event_loop_lag = Histogram(
@@ -156,6 +159,29 @@ class _DiskCollector(Collector):
         values = self._metrics.disk or (None,) * len(DISK_GAUGES)
         for (name, help_), value in zip(DISK_GAUGES, values, strict=True):
             yield GaugeMetricFamily(name, help_, value=value)
+
+
+class _UpkeepCollector(Collector):
+    """How far the removal of old rows, and the sums over time, have come."""
+
+    def __init__(self, metrics: SidecarMetrics) -> None:
+        self._metrics = metrics
+
+    def collect(self) -> Iterator[Metric]:
+        removed_rows, oldest_us, waiting_rows = self._metrics.upkeep
+        yield CounterMetricFamily(
+            "sidecar_rows_removed", "Rows of the history that retention has removed", value=removed_rows
+        )
+        yield GaugeMetricFamily(
+            "sidecar_oldest_row_timestamp_seconds",
+            "When the oldest row of the history was accepted, in seconds since 1970",
+            value=None if oldest_us is None else oldest_us / 1_000_000,
+        )
+        yield GaugeMetricFamily(
+            "sidecar_rollup_waiting_rows",
+            "Rows of the history that are not in the sums over time yet",
+            value=waiting_rows,
+        )
 
 
 def _overhead(counts: Mapping[str, int]) -> HistogramMetricFamily:

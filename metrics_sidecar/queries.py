@@ -1,10 +1,12 @@
 """What can be asked of the ledger, and what it answers. The store implements `Queries`; the API asks."""
 
+from collections.abc import Sequence
 from typing import Literal, Protocol
 
 import msgspec
 
 from metrics_sidecar.totals import ModelTotals
+from metrics_sidecar.windows import SeriesAnswer, SeriesQuery, Window, WindowAnswer
 from shared.record import ErrorType
 
 Order = Literal["desc", "asc"]
@@ -18,14 +20,31 @@ class Position(msgspec.Struct, frozen=True, array_like=True):
     id: int
 
 
-class HistoryQuery(msgspec.Struct, frozen=True, kw_only=True):
-    """Filters of a history page. `since_us` is inclusive and `until_us` exclusive, both µs since 1970;
-    the page starts after the row at `after`, or `offset` rows from the beginning."""
+class HistoryFilter(msgspec.Struct, frozen=True, kw_only=True):
+    """Which rows: those that match all that is given. Models: those with one of these ids or id prefixes, all
+    without any; of each other tuple one must match. `since_us` is inclusive and `until_us` exclusive, µs since
+    1970; latencies in µs, both inclusive; `error_contains` is part of the error log, case-sensitive."""
 
-    model_id: str | None = None
+    models: tuple[str, ...] = ()
+    prefixes: tuple[str, ...] = ()
     status: Status | None = None
+    error_types: tuple[ErrorType, ...] = ()
     since_us: int | None = None
     until_us: int | None = None
+    min_latency_us: int | None = None
+    max_latency_us: int | None = None
+    error_contains: str = ""
+
+    @property
+    def reads_rows(self) -> bool:
+        """Whether rows must be looked at: an index tells all but these."""
+        return self.min_latency_us is not None or self.max_latency_us is not None or bool(self.error_contains)
+
+
+class HistoryQuery(msgspec.Struct, frozen=True, kw_only=True):
+    """A page of what the filter matches: after the row at `after`, or `offset` rows from the beginning."""
+
+    filter: HistoryFilter = HistoryFilter()
     limit: int = 100
     offset: int = 0
     after: Position | None = None
@@ -47,19 +66,25 @@ class HistoryRow(msgspec.Struct, frozen=True):
 
 
 class HistoryPage(msgspec.Struct, frozen=True):
-    """`total_count` counts all rows that the filters match; `next` is None on the last page."""
+    """`total_count` counts all rows that the filter matches, or, not exact, those counted before it would have
+    taken long; `next` is None on the last page."""
 
     rows: list[HistoryRow]
     total_count: int
     next: Position | None
+    total_count_is_exact: bool = True
 
 
 class Queries(Protocol):
-    """Reads of committed state, each one snapshot; they never delay a commit.
-    Raises `StoreError` when the store can't be read."""
+    """Reads of committed state, each one snapshot; they never delay a commit. One whose caller is cancelled ends.
+    Raises `StoreError` when the store can't be read, `QueryTooLongError` when a read was ended for its length."""
 
     async def history(self, query: HistoryQuery) -> HistoryPage:
         """One page, ordered by timestamp and id."""
+        ...
+
+    async def invocation(self, row_id: int) -> HistoryRow | None:
+        """The row of this id; None if there is none, or none any more."""
         ...
 
     async def totals(self, model_id: str) -> ModelTotals | None:
@@ -70,6 +95,23 @@ class Queries(Protocol):
         """All labels of the metrics; `__overflow__` holds the models beyond the cap together."""
         ...
 
+    async def window(self, window: Window, models: Sequence[str]) -> WindowAnswer:
+        """Exactly the records of a window, of these true models (or the `__overflow__` of all without a label), or
+        by label without any; those that have any. `NotBuiltError` while older rows are not summed up yet."""
+        ...
+
+    async def series(self, query: SeriesQuery) -> SeriesAnswer:
+        """The same for each step of a window. `NotBuiltError`."""
+        ...
+
 
 class StoreError(Exception):
     """The store can't be read or written just now; the message says why."""
+
+
+class NotBuiltError(StoreError):
+    """Sums over windows are still being made of rows that an older release has left."""
+
+
+class QueryTooLongError(StoreError):
+    """A read was ended because it took longer than it may."""

@@ -3,6 +3,7 @@
 Everything is counted once more from the rows and compared with what was counted as they came:
 
     rows + rows removed by retention  =  totals, per model         (all sums, if none of its rows is removed)
+    sums per stretch of time          =  totals, per model
     totals of all models              =  sequences accepted        (of living and of retired producers)
     committed                         =  accepted + missing        (per living producer)
     gaps                              =  missing                   (of living and of retired producers)
@@ -22,6 +23,14 @@ from metrics_sidecar.transaction import Gap, Producer
 from shared.record import MAX_COUNT
 
 MAX_SHOWN = 100
+SUMMED_OVER_TIME = (
+    "success_count",
+    "failure_count",
+    "latency_us",
+    "min_latency_us",
+    "max_latency_us",
+    "last_timestamp_us",
+)
 
 
 class Difference(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -76,12 +85,14 @@ class Reconciliation(msgspec.Struct, frozen=True):
 
 
 class ModelBooks(msgspec.Struct, frozen=True):
-    """One model: totals as they were counted, the rows counted now, and how many rows are removed."""
+    """One model: totals as they were counted, the rows counted now, how many rows are removed, and what the sums
+    per stretch of so many minutes add up to (without buckets and errors; nothing as long as they are not complete)."""
 
     model_id: str
     totals: ModelTotals
     rows: ModelTotals
     removed_count: int
+    rolled_up: dict[int, ModelTotals] = {}
 
 
 class Books(Protocol):
@@ -173,6 +184,8 @@ class _Check:
                 self.compare("rows and removed rows of a model", model.totals.count, rows, model.model_id)
             else:
                 self._compare_totals("rows", model.model_id, model.totals, model.rows)
+            for minutes, rolled_up in model.rolled_up.items():
+                self._compare_rolled_up(model.model_id, minutes, model.totals, rolled_up)
 
     def producers(self, producers: Iterator[tuple[str, Producer]], retired: Producer) -> None:
         self.sequences, self.missing = retired.accepted, retired.missing
@@ -193,6 +206,11 @@ class _Check:
         expected_counts, found_counts = _flat(stored.counters), _flat(live.counters)
         for name in sorted(expected_counts.keys() | found_counts.keys()):
             self.compare(f"counters: {name}", expected_counts.get(name, 0), found_counts.get(name, 0))
+
+    def _compare_rolled_up(self, model_id: str, minutes: int, totals: ModelTotals, rolled_up: ModelTotals) -> None:
+        expected, found = _facts(totals), _facts(rolled_up)
+        for name in SUMMED_OVER_TIME if totals.count or rolled_up.count else ():
+            self.compare(f"sums per {minutes} min: {name}", expected[name], found[name], model_id)
 
     def _compare_totals(self, where: str, model_id: str, expected: ModelTotals, found: ModelTotals) -> None:
         if expected == found or expected.count == found.count == 0:

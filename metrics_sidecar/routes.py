@@ -4,13 +4,17 @@ from aiohttp import web
 from aiohttp.typedefs import Handler
 
 from metrics_sidecar.api import EXPOSITION
+from metrics_sidecar.api import export as export_api
 from metrics_sidecar.api import history as history_api
 from metrics_sidecar.api import metrics as metrics_api
 from metrics_sidecar.api import reconcile as reconcile_api
 from metrics_sidecar.api import stats as stats_api
+from metrics_sidecar.api import timeseries as timeseries_api
+from metrics_sidecar.api.answers import QUERY_TOO_LONG
 from metrics_sidecar.api.health import Health, Readiness, healthz, readyz
 from metrics_sidecar.exposition import Exposition
 from metrics_sidecar.reconcile import Reconciliation
+from metrics_sidecar.transfer.formats import MEDIA_TYPES
 from shared.docs import docs_routes
 from shared.errors import INVALID_PARAMETER, ProblemDetails
 from shared.openapi import Answer, Operation, build_document, problem
@@ -36,6 +40,16 @@ BAD_PARAMETER = problem(
     ),
 )
 NO_STORE = problem(503, "The history can't be read just now.")
+TOO_LONG = problem(
+    503,
+    "The history can't be read just now, or the query took too long.",
+    ProblemDetails(
+        QUERY_TOO_LONG,
+        "Query too long",
+        503,
+        "The query was ended: it took longer than 5 s. Add a time range: since and until.",
+    ),
+)
 
 ROUTES: tuple[tuple[Operation, Handler], ...] = (
     (
@@ -44,12 +58,13 @@ ROUTES: tuple[tuple[Operation, Handler], ...] = (
             operation_id="history",
             summary="Invocation history",
             description="Single invocations with filters, newest first. Pages by `cursor` take the same "
-            "time at any depth, pages by `offset` do not.",
+            "time at any depth, pages by `offset` do not. By models, status, error types and time a page is found "
+            "at once; by latency or error log, rows are searched, for as long as the sidecar allows.",
             query=history_api.HistoryParameters,
             responses={
                 200: Answer("A page of the history.", history_api.History, history_api.EXAMPLE),
                 400: BAD_PARAMETER,
-                503: NO_STORE,
+                503: TOO_LONG,
             },
             tags=["metrics"],
         ),
@@ -57,20 +72,74 @@ ROUTES: tuple[tuple[Operation, Handler], ...] = (
     ),
     (
         Operation(
-            path="/metrics/stats",
-            operation_id="stats",
-            summary="Success and failure statistics",
-            description="Exact totals per model since the beginning. Without `model_id` those of all models; "
-            "models beyond the sidecar's cap are together under `__overflow__`.",
-            query=stats_api.StatsParameters,
+            path="/metrics/history/{id}",
+            operation_id="invocation",
+            summary="One invocation",
+            parts=history_api.InvocationPath,
             responses={
-                200: Answer("Statistics by model.", stats_api.Stats, stats_api.EXAMPLE),
+                200: Answer("It.", history_api.Invocation, history_api.INVOCATION_EXAMPLE),
                 400: BAD_PARAMETER,
+                404: problem(404, "There is no invocation of this id, or none any more."),
                 503: NO_STORE,
             },
             tags=["metrics"],
         ),
+        history_api.invocation,
+    ),
+    (
+        Operation(
+            path="/metrics/stats",
+            operation_id="stats",
+            summary="Success and failure statistics",
+            description="Exact totals per model since the beginning, or of exactly the invocations of a window, then "
+            "with percentiles (within 1 % of the exact value), rate, errors by type and sizes. Without `model_id` "
+            "those of all models; models beyond the sidecar's cap are together under `__overflow__`.",
+            query=stats_api.StatsParameters,
+            responses={
+                200: Answer("Statistics by model.", stats_api.Stats, stats_api.EXAMPLE),
+                400: BAD_PARAMETER,
+                503: TOO_LONG,
+            },
+            tags=["metrics"],
+        ),
         stats_api.stats,
+    ),
+    (
+        Operation(
+            path="/metrics/timeseries",
+            operation_id="timeseries",
+            summary="A figure over time",
+            description="One figure per step, of all models together, of those that are asked for, or of each. "
+            f"An answer has at most {timeseries_api.MAX_POINTS:,} points.",
+            query=timeseries_api.TimeseriesParameters,
+            responses={
+                200: Answer("The series.", timeseries_api.Timeseries, timeseries_api.EXAMPLE),
+                400: BAD_PARAMETER,
+                503: TOO_LONG,
+            },
+            tags=["metrics"],
+        ),
+        timeseries_api.timeseries,
+    ),
+    (
+        Operation(
+            path="/metrics/export",
+            operation_id="export",
+            summary="Invocations as a file",
+            description="All invocations that the filters of the history match, in the order in which they were "
+            "committed: those that are committed when the export begins and not removed before their turn. As "
+            "NDJSON (the rows of the history, and the id of the store that they are from), CSV (safe to open in a "
+            "spreadsheet) or Parquet; compressed with gzip where `Accept-Encoding` allows it.",
+            query=export_api.ExportParameters,
+            responses={
+                200: Answer("The file.", dict.fromkeys(MEDIA_TYPES.values(), str), export_api.EXAMPLES),
+                400: BAD_PARAMETER,
+                501: problem(501, "Parquet is not installed here."),
+                503: problem(503, "The history can't be read just now, or too many exports run."),
+            },
+            tags=["metrics"],
+        ),
+        export_api.export,
     ),
     (
         Operation(

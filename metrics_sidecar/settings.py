@@ -6,9 +6,25 @@ from typing import Literal
 
 import click
 
+from metrics_sidecar.windows import UNITS_US, parse_duration
 from shared.settings import PATH, PORT, SECONDS, Number, log_format, log_level, setting
 
 HISTORY_FILE = "history.db"
+SHORTEST_RETENTION_US = UNITS_US["h"]
+
+
+class Duration(click.ParamType[str]):
+    """A number and its unit, of an hour at the least; left as it is."""
+
+    name = "duration"
+
+    def convert(self, value: str, param: click.Parameter | None, ctx: click.Context | None) -> str:
+        try:
+            if parse_duration(value) >= SHORTEST_RETENTION_US:
+                return value
+        except ValueError:
+            pass
+        return self.fail(f"{value!r} is not a number and m, h, d or w, from 1h to ten years.", param, ctx)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -38,6 +54,24 @@ class SidecarSettings:
         1024,
         Number(1, 100_000),
         "Connections on the socket at one time; a further one is refused.",
+    )
+    retention: str = setting(
+        "SIDECAR_RETENTION",
+        "30d",
+        Duration(),
+        "How long single invocations are kept; sums by the hour, by the day and in all are kept for longer.",
+    )
+    max_bytes: int = setting(
+        "SIDECAR_MAX_BYTES",
+        0,
+        Number(0, 2**50),
+        "Size of the history beyond which the oldest invocations are removed before their time; 0: any size.",
+    )
+    query_timeout_s: float = setting(
+        "SIDECAR_QUERY_TIMEOUT_S",
+        5.0,
+        SECONDS,
+        "Seconds that one query of the history may take; a longer one is ended and answered 503.",
     )
     shutdown_grace_s: float = setting(
         "SIDECAR_SHUTDOWN_GRACE_S",

@@ -25,8 +25,9 @@ class Answer(msgspec.Struct, frozen=True):
 
 
 class Operation(msgspec.Struct, frozen=True, kw_only=True):
-    """One method of one path. `query` is a Struct whose fields are the query parameters; `request` the
-    type of a JSON body. `responses` goes from status to answer; see `problem` for errors."""
+    """One method of one path. `parts` and `query` are Structs whose fields are what stands in braces in the path,
+    and the query parameters; `request` is the type of a JSON body. `responses` goes from status to answer; see
+    `problem` for errors."""
 
     path: str
     operation_id: str
@@ -34,6 +35,7 @@ class Operation(msgspec.Struct, frozen=True, kw_only=True):
     responses: dict[int, Answer]
     method: str = "GET"
     description: str = ""
+    parts: type[msgspec.Struct] | None = None
     query: type[msgspec.Struct] | None = None
     request: type[Any] | None = None
     request_example: Any = None
@@ -68,6 +70,7 @@ def query_schemas(query: type[msgspec.Struct]) -> dict[str, Schema]:
     """Parameter name → JSON schema, for the fields of a Struct of query parameters."""
     _, components = msgspec.json.schema_components([query], ref_template=REF_TEMPLATE)
     properties: dict[str, Schema] = components[query.__name__]["properties"]
+    _inline(properties, components)
     _refine(properties)
     return properties
 
@@ -97,21 +100,27 @@ def _operation(operation: Operation, schemas: dict[type[Any], Schema]) -> Schema
             for status, answer in operation.responses.items()
         },
     }
-    if operation.query is not None:
-        described["parameters"] = _parameters(operation.query)
+    parameters = [
+        parameter
+        for place, fields in (("path", operation.parts), ("query", operation.query))
+        if fields is not None
+        for parameter in _parameters(fields, place)
+    ]
+    if parameters:
+        described["parameters"] = parameters
     if operation.request is not None:
         content = {"schema": schemas[operation.request], **_example(operation.request_example)}
         described["requestBody"] = {"required": True, "content": {JSON: content}}
     return described
 
 
-def _parameters(query: type[msgspec.Struct]) -> list[Schema]:
+def _parameters(query: type[msgspec.Struct], place: str) -> list[Schema]:
     """Each field as a parameter; what belongs to the parameter is lifted out of its schema."""
     required = {field.encode_name for field in msgspec.structs.fields(query) if field.required}
     return [
         {
             "name": name,
-            "in": "query",
+            "in": place,
             "required": name in required,
             "description": schema.pop("description", ""),
             "schema": schema,
@@ -133,6 +142,19 @@ def _content(answer: Answer, schemas: dict[type[Any], Schema]) -> Schema:
 
 def _example(example: Any) -> Schema:
     return {} if example is None else {"example": msgspec.to_builtins(example)}
+
+
+def _inline(schema: Any, components: dict[str, Schema]) -> None:
+    """Put what is referred to in place of references to it, at all depths: a parameter says itself what it may be."""
+    if isinstance(schema, dict):
+        reference = schema.pop("$ref", None)
+        if reference is not None:
+            schema.update(components[reference.rpartition("/")[2]])
+        for value in schema.values():
+            _inline(value, components)
+    elif isinstance(schema, list):
+        for value in schema:
+            _inline(value, components)
 
 
 def _refine(schema: Any) -> None:

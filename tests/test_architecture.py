@@ -41,6 +41,7 @@ CONCRETE = {
         "invoker/__main__.py",
         "invoker/shipping.py",  # `invoker ship`, a process of its own
         "metrics_sidecar/app.py",
+        "metrics_sidecar/transfer/cli.py",  # `metrics-sidecar import`, likewise
     },
 }
 """Where a part behind a Protocol may be picked."""

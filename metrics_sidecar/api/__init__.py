@@ -1,7 +1,9 @@
 """The sidecar's HTTP API: one file per endpoint, each decodes, asks, encodes. What the handlers need of
 the rest of the process, they find under these keys."""
 
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import AbstractAsyncContextManager
+from typing import Protocol
 
 from aiohttp import web
 
@@ -11,6 +13,8 @@ from metrics_sidecar.live import Snapshot
 from metrics_sidecar.process_metrics import SidecarMetrics
 from metrics_sidecar.queries import Queries
 from metrics_sidecar.reconcile import Reconciliation
+from metrics_sidecar.transfer.exporting import Export
+from shared.clock import Clock
 
 TakeSnapshot = Callable[[], Snapshot]
 """What is committed and reported at this moment."""
@@ -24,6 +28,17 @@ Reasons = Callable[[], list[str]]
 Reconcile = Callable[[], Awaitable[Reconciliation]]
 """Compares all books; raises `StoreError`."""
 
+
+class Exporter(Protocol):
+    """Makes files of the history."""
+
+    def export(self, wanted: Export) -> AbstractAsyncContextManager[AsyncIterator[bytes]]:
+        """The file's bytes, made no faster than they are taken. Raises `ExportsBusyError` when enough exports
+        run; the iterator raises `StoreError` if it can't go on."""
+        ...
+
+
+CLOCK: web.AppKey[Clock] = web.AppKey("clock")
 QUERIES: web.AppKey[Queries] = web.AppKey("queries")
 RECONCILE: web.AppKey[Reconcile] = web.AppKey("reconcile")
 READINESS: web.AppKey[Reasons] = web.AppKey("readiness")
@@ -31,3 +46,4 @@ SNAPSHOT: web.AppKey[TakeSnapshot] = web.AppKey("snapshot")
 DISK: web.AppKey[MeasureDisk] = web.AppKey("disk")
 METRICS: web.AppKey[SidecarMetrics] = web.AppKey("metrics")
 EXPOSITION: web.AppKey[Exposition] = web.AppKey("exposition")
+EXPORTER: web.AppKey[Exporter] = web.AppKey("exporter")

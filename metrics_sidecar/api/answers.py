@@ -3,14 +3,17 @@
 import asyncio
 import contextlib
 from collections.abc import Callable, Iterator
+from http import HTTPStatus
 
 import msgspec
 from aiohttp import web
+from rfc9457 import Problem
 
-from metrics_sidecar.queries import StoreError
+from metrics_sidecar.queries import QueryTooLongError, StoreError
 from shared.errors import status_problem
 
 RETRY_AFTER_S = 1
+QUERY_TOO_LONG = "urn:problem:query-too-long"
 
 
 def json_answer(body: msgspec.Struct, status: int = 200) -> web.Response:
@@ -36,10 +39,15 @@ def milliseconds(microseconds: int) -> float:
 
 
 @contextlib.contextmanager
-def store_problems() -> Iterator[None]:
-    """A store that can't be read just now is a 503, to be asked again."""
+def store_problems(remedy: str = "Ask for less.") -> Iterator[None]:
+    """A store that can't be read just now is a 503, to be asked again; a read that was ended for its length is one,
+    too, and says what would make it shorter."""
     try:
         yield
+    except QueryTooLongError as error:
+        raise Problem(
+            "Query too long", QUERY_TOO_LONG, f"The query was ended: {error}. {remedy}", HTTPStatus.SERVICE_UNAVAILABLE
+        ) from error
     except StoreError as error:
         raise status_problem(
             503, f"The history can't be read just now: {error}", {"Retry-After": str(RETRY_AFTER_S)}

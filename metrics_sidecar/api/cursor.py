@@ -1,40 +1,56 @@
-"""The opaque cursor of a history page: base64url without padding of [version, order, timestamp, id]."""
+"""The opaque cursor of a history page: base64url without padding of [version, order, filter, timestamp, id]."""
 
 import base64
+import hashlib
 from typing import Literal
 
 import msgspec
 
-from metrics_sidecar.queries import Order, Position
+from metrics_sidecar.queries import HistoryFilter, Order, Position
 from shared.record import Count
 
-VERSION: Literal[1] = 1
+VERSION: Literal[2] = 2
+FINGERPRINT_BYTES = 8
 
 
-class _Cursor(msgspec.Struct, array_like=True, forbid_unknown_fields=True):
-    version: Literal[1]
+class Cursor(msgspec.Struct, frozen=True):
+    """Where the page of this order and this filter goes on."""
+
     order: Order
+    fingerprint: bytes
+    position: Position
+
+
+class _Stored(msgspec.Struct, array_like=True, forbid_unknown_fields=True):
+    version: Literal[2]
+    order: Order
+    fingerprint: bytes
     timestamp_us: Count
     id: Count
 
 
 _encoder = msgspec.msgpack.Encoder()
-_decoder = msgspec.msgpack.Decoder(_Cursor)
+_decoder = msgspec.msgpack.Decoder(_Stored)
 
 
-def encode_cursor(order: Order, position: Position) -> str:
-    """Where the page of this order goes on."""
-    cursor = _Cursor(VERSION, order, position.timestamp_us, position.id)
-    return base64.urlsafe_b64encode(_encoder.encode(cursor)).rstrip(b"=").decode()
+def fingerprint(wanted: HistoryFilter) -> bytes:
+    """Tells a filter from any other."""
+    return hashlib.blake2b(_encoder.encode(wanted), digest_size=FINGERPRINT_BYTES).digest()
 
 
-def decode_cursor(text: str) -> tuple[Order, Position]:
+def encode_cursor(cursor: Cursor) -> str:
+    position = cursor.position
+    stored = _Stored(VERSION, cursor.order, cursor.fingerprint, position.timestamp_us, position.id)
+    return base64.urlsafe_b64encode(_encoder.encode(stored)).rstrip(b"=").decode()
+
+
+def decode_cursor(text: str) -> Cursor:
     """The inverse; `ValueError` for anything that `encode_cursor` can't have made."""
     try:
-        cursor = _decoder.decode(base64.urlsafe_b64decode(text + "=" * (-len(text) % 4)))
+        stored = _decoder.decode(base64.urlsafe_b64decode(text + "=" * (-len(text) % 4)))
     except (msgspec.DecodeError, ValueError) as error:
         raise ValueError("not a cursor") from error
-    position = Position(cursor.timestamp_us, cursor.id)
-    if encode_cursor(cursor.order, position) != text:  # base64 decoders skip what they don't know
+    cursor = Cursor(stored.order, stored.fingerprint, Position(stored.timestamp_us, stored.id))
+    if encode_cursor(cursor) != text:  # base64 decoders skip what they don't know
         raise ValueError("not a cursor")
-    return cursor.order, position
+    return cursor

@@ -7,50 +7,25 @@ from aiohttp import web
 from msgspec import UNSET, Meta, UnsetType
 
 from metrics_sidecar.api import QUERIES
-from metrics_sidecar.api.answers import large_json_answer, milliseconds, store_problems
-from metrics_sidecar.api.cursor import decode_cursor, encode_cursor
-from metrics_sidecar.api.parameters import ModelFilter, allowed_values, decode_query
-from metrics_sidecar.queries import HistoryPage, HistoryQuery, HistoryRow, Order, Position, Status
-from shared.clock import format_timestamp, parse_timestamp
-from shared.errors import invalid_parameter
-from shared.record import ErrorType, TraceId
+from metrics_sidecar.api.answers import json_answer, large_json_answer, milliseconds, store_problems
+from metrics_sidecar.api.cursor import Cursor, decode_cursor, encode_cursor, fingerprint
+from metrics_sidecar.api.filters import FilterParameters, to_filter
+from metrics_sidecar.api.parameters import NoParameters, allowed_values, decode_path, decode_query
+from metrics_sidecar.queries import HistoryFilter, HistoryPage, HistoryQuery, HistoryRow, Order, Position
+from shared.clock import format_timestamp
+from shared.errors import invalid_parameter, status_problem
+from shared.record import MAX_COUNT, ErrorType, TraceId
 
 MAX_LIMIT = 1000
 MAX_OFFSET = 10_000_000
-
-TIMESTAMP_SCHEMA = {"anyOf": [{"format": "date-time"}, {"pattern": r"^[0-9]{1,11}(\.[0-9]{1,6})?$"}]}
 
 Limit = Annotated[int, Meta(ge=1, le=MAX_LIMIT, description="How many rows at most.")]
 Offset = Annotated[int, Meta(ge=0, le=MAX_OFFSET, description="How many rows to skip; a cursor is faster.")]
 
 
-class HistoryParameters(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+class HistoryParameters(FilterParameters, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """What can be asked of the history."""
 
-    model_id: ModelFilter | UnsetType = UNSET
-    status: Annotated[Status, Meta(description="Only successes or only failures.")] | UnsetType = UNSET
-    since: (
-        Annotated[
-            str,
-            Meta(
-                description="Not before this moment: RFC 3339 with a time zone, or epoch seconds.",
-                examples=["2024-01-15T10:30:00Z"],
-                extra_json_schema=TIMESTAMP_SCHEMA,
-            ),
-        ]
-        | UnsetType
-    ) = UNSET
-    until: (
-        Annotated[
-            str,
-            Meta(
-                description="Before this moment: RFC 3339 with a time zone, or epoch seconds.",
-                examples=["2024-01-16T00:00:00Z"],
-                extra_json_schema=TIMESTAMP_SCHEMA,
-            ),
-        ]
-        | UnsetType
-    ) = UNSET
     limit: Limit = 100
     offset: Offset = 0
     cursor: (
@@ -59,12 +34,19 @@ class HistoryParameters(msgspec.Struct, frozen=True, kw_only=True, forbid_unknow
             Meta(
                 max_length=64,
                 pattern="^[A-Za-z0-9_-]+\\Z",
-                description="Go on after an earlier page of the same order, without an offset: its next_cursor.",
+                description="Go on after an earlier page of the same filters and order, without an offset: its "
+                "next_cursor.",
             ),
         ]
         | UnsetType
     ) = UNSET
     order: Annotated[Order, Meta(description="Newest first (desc) or oldest first (asc).")] = "desc"
+
+
+class InvocationPath(msgspec.Struct, frozen=True):
+    """Which invocation."""
+
+    id: Annotated[int, Meta(ge=1, le=MAX_COUNT, description="Its `id` in the history.")]
 
 
 class Invocation(msgspec.Struct, frozen=True):
@@ -86,44 +68,60 @@ class History(msgspec.Struct, frozen=True):
     """A page. `next_cursor` continues after its last row; it is null on the last page."""
 
     history: list[Invocation]
-    total_count: Annotated[int, Meta(ge=0, description="All rows that the filters match.")]
+    total_count: Annotated[int, Meta(ge=0, description="All rows that the filters match, or at least so many.")]
     offset: Offset
     limit: Limit
     next_cursor: str | None
+    total_count_is_exact: Annotated[
+        bool, Meta(description="false only where counting by latency or error log would take long.")
+    ]
 
 
+INVOCATION_EXAMPLE = Invocation(1, "gpt-3.5", "2024-01-15T10:30:00Z", True, 150, "", 5, 5, None, None)
 EXAMPLE = History(
-    history=[Invocation(1, "gpt-3.5", "2024-01-15T10:30:00Z", True, 150, "", 5, 5, None, None)],
-    total_count=1,
-    offset=0,
-    limit=10,
-    next_cursor=None,
+    history=[INVOCATION_EXAMPLE], total_count=1, offset=0, limit=10, next_cursor=None, total_count_is_exact=True
 )
 
 
 async def history(request: web.Request) -> web.Response:
     query = to_query(decode_query(request.query, HistoryParameters))
-    with store_problems():
+    with store_problems(remedy_for(query)):
         page = await request.app[QUERIES].history(query)
     return await large_json_answer(lambda: to_history(query, page))
 
 
+async def invocation(request: web.Request) -> web.Response:
+    row_id = decode_path(request.match_info, InvocationPath).id
+    decode_query(request.query, NoParameters)
+    with store_problems():
+        row = await request.app[QUERIES].invocation(row_id)
+    if row is None:
+        raise status_problem(404, f"There is no invocation {row_id}, or none any more.")
+    return json_answer(to_invocation(row))
+
+
 def to_query(parameters: HistoryParameters) -> HistoryQuery:
     """What the store is asked. A 400 problem where the parameters contradict each other."""
-    since_us = _timestamp("since", parameters.since)
-    until_us = _timestamp("until", parameters.until)
-    if since_us is not None and until_us is not None and since_us > until_us:
-        raise invalid_parameter("since", str(parameters.since), f"a moment not after until, {parameters.until}")
+    wanted = to_filter(parameters)
     return HistoryQuery(
-        model_id=parameters.model_id or None,
-        status=parameters.status or None,
-        since_us=since_us,
-        until_us=until_us,
+        filter=wanted,
         limit=parameters.limit,
         offset=parameters.offset,
-        after=_after(parameters),
+        after=_after(parameters, wanted),
         order=parameters.order,
     )
+
+
+def remedy_for(query: HistoryQuery) -> str:
+    """What to change about a query that takes too long."""
+    if query.offset:
+        return "Go on with the cursor of the last page instead of an offset."
+    wanted = query.filter
+    if wanted.since_us is None or wanted.until_us is None:
+        return "Add a time range: since and until."
+    if not wanted.models:
+        return "Add a model_id, or choose a shorter time range."
+    return "Choose a shorter time range."
 
 
 def to_history(query: HistoryQuery, page: HistoryPage) -> History:
@@ -133,7 +131,8 @@ def to_history(query: HistoryQuery, page: HistoryPage) -> History:
         total_count=page.total_count,
         offset=query.offset,
         limit=query.limit,
-        next_cursor=encode_cursor(query.order, page.next) if page.next else None,
+        next_cursor=encode_cursor(Cursor(query.order, fingerprint(query.filter), page.next)) if page.next else None,
+        total_count_is_exact=page.total_count_is_exact,
     )
 
 
@@ -153,25 +152,18 @@ def to_invocation(row: HistoryRow) -> Invocation:
     )
 
 
-def _timestamp(name: str, text: str | UnsetType) -> int | None:
-    if text is UNSET:
-        return None
-    try:
-        return parse_timestamp(text)
-    except ValueError:
-        raise invalid_parameter(name, text, allowed_values(HistoryParameters, name)) from None
-
-
-def _after(parameters: HistoryParameters) -> Position | None:
+def _after(parameters: HistoryParameters, wanted: HistoryFilter) -> Position | None:
     text = parameters.cursor
     if text is UNSET:
         return None
     if parameters.offset:
         raise invalid_parameter("offset", str(parameters.offset), "0 or nothing beside a cursor")
     try:
-        order, position = decode_cursor(text)
+        cursor = decode_cursor(text)
     except ValueError:
         raise invalid_parameter("cursor", text, allowed_values(HistoryParameters, "cursor")) from None
-    if order != parameters.order:
-        raise invalid_parameter("order", parameters.order, f"{order}, as the cursor's page was")
-    return position
+    if cursor.order != parameters.order:
+        raise invalid_parameter("order", parameters.order, f"{cursor.order}, as the cursor's page was")
+    if cursor.fingerprint != fingerprint(wanted):
+        raise invalid_parameter("cursor", text, "a next_cursor of a page with the same filters")
+    return cursor.position

@@ -1,42 +1,87 @@
 """Query parameters: decoded by the Struct that also documents them; each error names the parameter."""
 
-from typing import Annotated, Any, TypeVar
+from collections.abc import Mapping
+from typing import Annotated, Any, TypeVar, get_args, get_origin
 
 import msgspec
-from msgspec import Meta
 from multidict import MultiMapping
 
 from shared.errors import invalid_parameter
 from shared.openapi import query_schemas
-from shared.record import ModelId
 
 Parameters = TypeVar("Parameters", bound=msgspec.Struct)
 
-ModelFilter = Annotated[ModelId, Meta(description="Only this model: 1 to 256 characters, no control characters.")]
+
+class NoParameters(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Nothing can be asked for."""
 
 
 def decode_query(query: MultiMapping[str], type_: type[Parameters]) -> Parameters:
-    """The parameters as `type_`. A 400 problem if one is unknown, repeated or not as its field says."""
+    """The parameters as `type_`; one whose type is a list may be repeated. A 400 problem if one is unknown,
+    given too often or not as its field says."""
     fields = {field.encode_name: field for field in msgspec.structs.fields(type_)}
     values: dict[str, Any] = {}
     for name, text in query.items():
         if name not in fields:
             allowed = ", ".join(fields) or "none"
             raise invalid_parameter(name, text, allowed, f"There is no parameter of this name; allowed: {allowed}.")
-        if name in values:
+        field = fields[name]
+        if field.name in values:
+            continue
+        texts = query.getall(name)
+        list_type = _list_type(field.type)
+        if list_type is None and len(texts) > 1:
             raise invalid_parameter(name, text, "one value", "The parameter is given more than once.")
-        try:
-            values[fields[name].name] = msgspec.convert(text, fields[name].type, strict=False)
-        except msgspec.ValidationError:
-            raise invalid_parameter(name, text, allowed_values(type_, name)) from None
+        values[field.name] = _convert(type_, name, texts if list_type else text, list_type or field.type)
     return type_(**values)
 
 
+def decode_path(names: Mapping[str, str], type_: type[Parameters]) -> Parameters:
+    """What stands in a path as `type_`; a 400 problem as for a parameter."""
+    return type_(
+        **{
+            field.name: _convert(type_, field.name, names[field.name], field.type)
+            for field in msgspec.structs.fields(type_)
+        }
+    )
+
+
 def allowed_values(type_: type[msgspec.Struct], name: str) -> str:
-    """What a parameter may be, in words: from its schema, or what its description says after a colon."""
+    """What a parameter, or each of its values, may be, in words: from its schema, or what its description says
+    after a colon."""
     schema = query_schemas(type_)[name]
-    if "enum" in schema:
-        return " or ".join(schema["enum"])
-    if schema.get("type") == "integer":
-        return f"an integer from {schema['minimum']} to {schema['maximum']}"
+    values = schema.get("items", schema)
+    if "enum" in values:
+        return " or ".join(values["enum"])
+    if values.get("type") == "integer":
+        return f"an integer from {values['minimum']} to {values['maximum']}"
+    if values.get("type") == "number":
+        return f"a number from {values['minimum']} to {values['maximum']}"
     return str(schema["description"]).rpartition(": ")[2].rstrip(".")
+
+
+def _convert(type_: type[msgspec.Struct], name: str, value: Any, to: Any) -> Any:
+    """As its type; the problem shows the value that is none."""
+    try:
+        return msgspec.convert(value, to, strict=False)
+    except msgspec.ValidationError:
+        allowed = allowed_values(type_, name)
+    if isinstance(value, str):
+        raise invalid_parameter(name, value, allowed)
+    (item_type,) = get_args(_without_meta(to))
+    for text in value:
+        _convert(type_, name, text, item_type)
+    most = query_schemas(type_)[name]["maxItems"]  # each is right, so there are too many
+    raise invalid_parameter(name, str(len(value)), f"at most {most} values", f"{name} is given {len(value)} times; "
+                            f"allowed: at most {most} values.")  # fmt: skip
+
+
+def _list_type(type_: Any) -> Any:
+    """The list among what a field may be; None for a field of a single value."""
+    if get_origin(_without_meta(type_)) is list:
+        return type_
+    return next((one for one in get_args(type_) if get_origin(_without_meta(one)) is list), None)
+
+
+def _without_meta(type_: Any) -> Any:
+    return type_.__origin__ if get_origin(type_) is Annotated else type_

@@ -1,11 +1,10 @@
 """`GET /metrics/reconcile`: whether rows, totals, sequences and counters agree."""
 
-import msgspec
 from aiohttp import web
 
 from metrics_sidecar.api import RECONCILE
 from metrics_sidecar.api.answers import json_answer, store_problems
-from metrics_sidecar.api.parameters import decode_query
+from metrics_sidecar.api.parameters import NoParameters, decode_query
 from metrics_sidecar.reconcile import Checked, Missing, MissingRange, Reconciliation
 
 EXAMPLE = Reconciliation(
@@ -17,10 +16,6 @@ EXAMPLE = Reconciliation(
     differences=[],
     missing=Missing(3, 1, [MissingRange("0123456789abcdef0123456789abcdef", 41, 43)]),
 )
-
-
-class NoParameters(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """Nothing can be asked for."""
 
 
 async def reconcile(request: web.Request) -> web.Response:

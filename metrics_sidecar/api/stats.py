@@ -1,32 +1,42 @@
-"""`GET /metrics/stats`: exact totals per model since the beginning."""
+"""`GET /metrics/stats`: exact totals per model, since the beginning or in a stretch of time."""
 
+from collections.abc import Sequence
 from typing import Annotated
 
 import msgspec
 from aiohttp import web
 from msgspec import UNSET, Meta, UnsetType
 
-from metrics_sidecar.api import QUERIES
+from metrics_sidecar.api import CLOCK, QUERIES
 from metrics_sidecar.api.answers import large_json_answer, milliseconds, store_problems
-from metrics_sidecar.api.parameters import ModelFilter, decode_query
+from metrics_sidecar.api.parameters import decode_query
+from metrics_sidecar.api.window import WindowParameters, to_window
 from metrics_sidecar.queries import Queries
+from metrics_sidecar.rollups import Summary
+from metrics_sidecar.sketch import PERCENTS
 from metrics_sidecar.totals import ModelTotals
+from metrics_sidecar.windows import Window
 from shared.clock import format_timestamp
-from shared.record import OVERFLOW_MODEL_ID
+from shared.record import OVERFLOW_MODEL_ID, ErrorType
 
 Count = Annotated[int, Meta(ge=0)]
 Percent = Annotated[float, Meta(ge=0, le=100)]
 Milliseconds = Annotated[float, Meta(ge=0)]
+Percentile = Annotated[
+    float, Meta(ge=0, description="Latency in milliseconds, within 1 % of the exact value. With a window only.")
+]
+Sum = Annotated[int, Meta(ge=0, description="With a window only.")]
+Moment = Annotated[
+    str, Meta(description="The window that was counted. With a window only.", extra_json_schema={"format": "date-time"})
+]
 
 
-class StatsParameters(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """What can be asked of the statistics."""
-
-    model_id: ModelFilter | UnsetType = UNSET
+class StatsParameters(WindowParameters, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """What can be asked of the statistics: without any time, since the beginning."""
 
 
 class ModelStats(msgspec.Struct, frozen=True):
-    """One model since the beginning; rates in percent, latencies in milliseconds, none rounded."""
+    """One model; rates in percent, latencies in milliseconds, none rounded. All but the percentiles is exact."""
 
     model_id: str
     total_invocations: Count
@@ -41,40 +51,118 @@ class ModelStats(msgspec.Struct, frozen=True):
     last_invocation: Annotated[
         str, Meta(description="When the latest was accepted.", extra_json_schema={"format": "date-time"})
     ]
+    p50: Percentile | UnsetType = UNSET
+    p90: Percentile | UnsetType = UNSET
+    p95: Percentile | UnsetType = UNSET
+    p99: Percentile | UnsetType = UNSET
+    requests_per_second: (
+        Annotated[
+            float, Meta(ge=0, description="Over the part of the window that is past. With `since` or `window` only.")
+        ]
+        | UnsetType
+    ) = UNSET
+    errors: Annotated[dict[str, Count], Meta(description="Failures by type. With a window only.")] | UnsetType = UNSET
+    total_input_size: Sum | UnsetType = UNSET
+    total_output_size: Sum | UnsetType = UNSET
 
 
 class Stats(msgspec.Struct, frozen=True):
     """Statistics by model; models without an invocation are left out."""
 
     stats: dict[str, ModelStats]
+    since: Moment | UnsetType = UNSET
+    until: Moment | UnsetType = UNSET
 
 
 EXAMPLE = Stats(
-    {"gpt-3.5": ModelStats("gpt-3.5", 100, 95, 5, 95.0, 5.0, 145.5, 14550, 50, 300, "2024-01-15T10:30:00Z")}
+    {
+        "gpt-3.5": ModelStats(
+            "gpt-3.5",
+            100,
+            95,
+            5,
+            95.0,
+            5.0,
+            145.5,
+            14550,
+            50,
+            300,
+            "2024-01-15T10:30:00Z",
+            p50=140.2,
+            p90=210.6,
+            p95=240.9,
+            p99=298.5,
+            requests_per_second=0.333,
+            errors={ErrorType.TIMEOUT: 5},
+            total_input_size=500,
+            total_output_size=475,
+        )
+    },
+    since="2024-01-15T10:26:00Z",
+    until="2024-01-15T10:31:00Z",
 )
 
 
 async def stats(request: web.Request) -> web.Response:
     parameters = decode_query(request.query, StatsParameters)
-    with store_problems():
-        totals = await _totals(request.app[QUERIES], parameters.model_id or None)
-    return await large_json_answer(
-        lambda: Stats({model: to_stats(model, sums) for model, sums in totals.items() if sums.count})
+    models = tuple(dict.fromkeys(parameters.model_id or ()))
+    now_us = request.app[CLOCK].now_us()
+    window = to_window(parameters, now_us)
+    queries = request.app[QUERIES]
+    if window is None:
+        with store_problems():
+            totals = await _totals(queries, models)
+        return await large_json_answer(
+            lambda: Stats({model: to_stats(model, sums) for model, sums in totals.items() if sums.count})
+        )
+    with store_problems("Ask for fewer models, or for whole minutes."):
+        answer = await queries.window(window, models)
+    return await large_json_answer(lambda: to_window_stats(answer.window, now_us, answer.summaries))
+
+
+async def _totals(queries: Queries, models: Sequence[str]) -> dict[str, ModelTotals]:
+    if not models:
+        return await queries.totals_by_label()
+    totals: dict[str, ModelTotals] = {}
+    for model_id in models:
+        if model_id == OVERFLOW_MODEL_ID:  # no true model: only its label has totals
+            found = (await queries.totals_by_label()).get(model_id)
+        else:
+            found = await queries.totals(model_id)
+        if found is not None:
+            totals[model_id] = found
+    return totals
+
+
+def to_window_stats(window: Window, now_us: int, summaries: dict[str, Summary]) -> Stats:
+    """The statistics of a window that may end in the future."""
+    seconds = (min(window.until_us, now_us) - window.since_us) / 1_000_000
+    return Stats(
+        {
+            model: _window_stats(model, summary, seconds if window.since_us else 0)
+            for model, summary in summaries.items()
+        },
+        since=format_timestamp(window.since_us),
+        until=format_timestamp(window.until_us),
     )
 
 
-async def _totals(queries: Queries, model_id: str | None) -> dict[str, ModelTotals]:
-    if model_id is None:
-        return await queries.totals_by_label()
-    if model_id == OVERFLOW_MODEL_ID:  # no true model: only its label has totals
-        by_label = await queries.totals_by_label()
-        totals = by_label.get(model_id)
-    else:
-        totals = await queries.totals(model_id)
-    return {} if totals is None else {model_id: totals}
+def _window_stats(model_id: str, summary: Summary, seconds: float) -> ModelStats:
+    p50, p90, p95, p99 = (value / 1000 for value in summary.quantiles_us(PERCENTS))
+    return msgspec.structs.replace(
+        to_stats(model_id, summary),
+        p50=p50,
+        p90=p90,
+        p95=p95,
+        p99=p99,
+        requests_per_second=summary.count / seconds if seconds > 0 else UNSET,
+        errors=summary.errors,
+        total_input_size=summary.input_size,
+        total_output_size=summary.output_size,
+    )
 
 
-def to_stats(model_id: str, totals: ModelTotals) -> ModelStats:
+def to_stats(model_id: str, totals: ModelTotals | Summary) -> ModelStats:
     """Each quotient is one division of integers, so it is the float nearest to the exact value."""
     count = totals.count
     return ModelStats(

@@ -9,6 +9,7 @@ from typing import cast
 from metrics_sidecar.live import LiveCopy
 from metrics_sidecar.queries import StoreError
 from metrics_sidecar.reconcile import ModelBooks, Reconciliation, reconcile
+from metrics_sidecar.store.rolled_up import count_rolled_up
 from metrics_sidecar.store.state import (
     DAMAGE,
     TOTAL_COLUMNS,
@@ -49,8 +50,10 @@ class SqliteBooks:
         while after < LAST:
             counted, last = self._counted(after)
             rows = self._count_rows(after, last)
+            rolled_up = count_rolled_up(self._connection, after, last)
             for model, (model_id, totals, removed_count) in counted.items():
-                yield ModelBooks(model_id, totals, rows.pop(model, ModelTotals()), removed_count)
+                summed = {level: found.get(model, ModelTotals()) for level, found in (rolled_up or {}).items()}
+                yield ModelBooks(model_id, totals, rows.pop(model, ModelTotals()), removed_count, summed)
             for model, found in rows.items():  # of which there is no model
                 yield ModelBooks(f"#{model}", ModelTotals(), found, 0)
             after = last

@@ -4,9 +4,13 @@ import contextlib
 import sqlite3
 from collections.abc import Iterable
 from pathlib import Path
+from typing import Any
 
 from metrics_sidecar.queries import StoreError
+from metrics_sidecar.retention import KEEP_ALL, Retention, Upkeep
 from metrics_sidecar.store.inspection import inspect
+from metrics_sidecar.store.retention import Remover
+from metrics_sidecar.store.rollup_writer import RollupWriter
 from metrics_sidecar.store.schema import migrate
 from metrics_sidecar.store.state import DAMAGE, SUMMED_COLUMNS, TOTAL_COLUMNS, read_state
 from metrics_sidecar.totals import ModelTotals
@@ -54,21 +58,26 @@ ON CONFLICT (name, label) DO UPDATE SET value = MIN(value + excluded.value, {MAX
 class SqliteStore:
     """Implements `ledger.Store`. Synchronous; one thread at a time."""
 
-    def __init__(self, path: Path, *, synced: bool = False) -> None:
+    def __init__(self, path: Path, *, synced: bool = False, retention: Retention = KEEP_ALL) -> None:
         """Open or create the file; `StartupError` if it can't be used. `synced`: each commit waits for the
         disk; without it, one is a write to the log, which outlives the process, but after a loss of power
         the file, though whole, may lack the last commits."""
         self._path = path
         self._models: dict[str, int] = {}
+        self._rows: list[tuple[Any, ...]] = []
         inspect(path)
         try:
             self._connection = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
+            # Of a new file only: what is removed later can be given back to the disk, a few pages at a time.
+            self._connection.execute("PRAGMA auto_vacuum = INCREMENTAL")
             self._connection.execute("PRAGMA journal_mode = WAL")
             self._connection.execute(f"PRAGMA synchronous = {'FULL' if synced else 'NORMAL'}")
             self._connection.execute(f"PRAGMA cache_size = -{CACHE_BYTES // 1024}")
             self._connection.execute(f"PRAGMA wal_autocheckpoint = {LOG_PAGES}")
             migrate(self._connection, str(path))
             self._last_id = self._find_last_id()
+            self._rollups = RollupWriter(self._connection)
+            self._remover = Remover(self._connection, retention, self._rollups)
         except sqlite3.Error as error:
             raise StartupError(f"{path} can't be used as history: {error}") from None
 
@@ -100,14 +109,31 @@ class SqliteStore:
         except sqlite3.Error as error:
             raise StoreError(f"{self._path}: {error}") from error
         self._last_id += len(commit.records)
+        failure_count = sum(totals.failure_count for totals in commit.totals.values())
+        self._rollups.added((self._models[model_id] for model_id in commit.totals), self._rows, failure_count)
+        self._rows = []
         return granted
+
+    @property
+    def upkeep(self) -> Upkeep:
+        """For any thread."""
+        progress = self._rollups.progress
+        waiting_rows = self._last_id - progress.last_id + progress.older_end_id - progress.older_id
+        return Upkeep(self._remover.removed_count, self._remover.oldest_us, waiting_rows)
+
+    def tend(self, now_us: int, *, busy: bool = False) -> bool:
+        try:
+            return self._rollups.step(self._last_id, now_us, busy=busy) or self._remover.step(now_us)
+        except sqlite3.Error as error:
+            raise StoreError(f"{self._path}: {error}") from error
 
     def _write(self, commit: Commit) -> list[str]:
         executemany = self._connection.executemany
         granted = self._number_models(commit)
         models = self._models
-        if commit.records:
-            executemany(_INSERT_INVOCATION, _invocation_rows(commit.records, models, self._last_id + 1))
+        self._rows = [*_invocation_rows(commit.records, models, self._last_id + 1)]
+        if self._rows:
+            executemany(_INSERT_INVOCATION, self._rows)
             executemany(_ADD_TOTALS, (_totals_row(models[m], totals) for m, totals in commit.totals.items()))
             errors = [
                 (models[model_id], str(error_type), count)
@@ -159,7 +185,7 @@ class SqliteStore:
         self._connection.close()
 
 
-def _invocation_rows(records: list[Record], models: dict[str, int], first_id: int) -> Iterable[tuple[object, ...]]:
+def _invocation_rows(records: list[Record], models: dict[str, int], first_id: int) -> Iterable[tuple[Any, ...]]:
     for row_id, record in enumerate(records, first_id):
         error_type = record.error_type
         yield (

@@ -15,7 +15,20 @@ from rich.console import Console
 
 from tests.bench.figures import LineResult, Outcome, Results, load_results, save_results
 from tests.bench.ground import BenchError, Effort, Ground, ground
-from tests.bench.lines import bodies, gateway, ingest, overhead, recording, rss, scrape, visibility, workers
+from tests.bench.lines import (
+    bodies,
+    export,
+    gateway,
+    history,
+    ingest,
+    overhead,
+    recording,
+    rss,
+    scrape,
+    visibility,
+    windows,
+    workers,
+)
 from tests.bench.machine import describe
 from tests.bench.table import print_table
 
@@ -32,6 +45,9 @@ LINES: dict[str, Callable[[Ground], Outcome]] = {
     "scrape": scrape.measure,
     "overhead": overhead.measure,
     "rss": rss.measure,
+    "history": history.measure,
+    "windows": windows.measure,
+    "export": export.measure,
 }
 
 

@@ -79,7 +79,7 @@ def test_servers_are_measured_and_gone() -> None:
     assert not on.directory.exists()
 
 
-@pytest.mark.parametrize("line", ["ingest", "rss", "recording", "visibility"])
+@pytest.mark.parametrize("line", ["ingest", "rss", "history", "recording", "visibility", "windows"])
 def test_quick_line(line: str, tmp_path: Path) -> None:
     """A quick run of a line measures something and writes it down."""
     assert line in LINES

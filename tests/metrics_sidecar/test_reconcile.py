@@ -6,6 +6,7 @@ import sqlite3
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
+from unittest.mock import patch
 
 import pytest
 
@@ -15,6 +16,7 @@ from metrics_sidecar.live import Live
 from metrics_sidecar.reconcile import MAX_SHOWN, Reconciliation
 from metrics_sidecar.settings import VerifySettings
 from metrics_sidecar.store import books as books_module
+from metrics_sidecar.store import rollup_writer
 from metrics_sidecar.store.books import SqliteSnapshot
 from metrics_sidecar.store.sqlite import SqliteStore
 from metrics_sidecar.verify import examine, verify
@@ -78,6 +80,20 @@ def change(path: Path, sql: str) -> None:
         connection.execute(sql)
 
 
+async def roll_up(sidecar: Sidecar, path: Path) -> None:
+    """Have all rows rolled up, which usually waits for more of them."""
+    with patch.multiple(rollup_writer, MIN_WAITING_ROWS=1, ROWS_PER_GROUP=0, ROWS_PER_GROUP_BUSY=0):
+        await sidecar.submit(A)  # after a commit there is time for it
+        for _ in range(500):
+            with contextlib.closing(sqlite3.connect(path)) as connection:
+                query = "SELECT last_id FROM rollup_progress UNION ALL SELECT MAX(id) FROM invocations"
+                rolled_up, newest = (row[0] for row in connection.execute(query))
+            if rolled_up == newest:
+                return
+            await asyncio.sleep(0.01)
+    raise AssertionError("rows wait")
+
+
 def files(directory: Path) -> dict[str, bytes]:
     return {path.name: path.read_bytes() for path in directory.iterdir()}
 
@@ -131,6 +147,7 @@ async def test_all_books_agree_and_what_is_missing_is_told(sidecar: Sidecar) -> 
             {("rows: latency_us", "m1"), ("counters: latency_us", "m1")},
         ),
         ("UPDATE gateway_counters SET value = 4", {(f"counters: {REJECTED} too_large", "")}),
+        ("UPDATE rollup_progress SET last_id = 1", {("sums per 1 min: success_count", "m0")}),
     ],
 )
 async def test_each_book_that_was_changed_is_named(
@@ -145,13 +162,33 @@ async def test_each_book_that_was_changed_is_named(
 
 
 async def test_rows_that_retention_removes_are_no_difference(sidecar: Sidecar, path: Path) -> None:
-    """As long as each one is counted as removed."""
+    """As long as each one is counted as removed, and was rolled up before."""
+    await roll_up(sidecar, path)
     change(path, "DELETE FROM invocations WHERE model = 1 AND error_type IS NULL")
     change(path, "UPDATE totals SET removed_count = success_count WHERE model = 1")
     result = await sidecar.auditor.reconcile()
     assert (result.differences, result.checked.rows, result.checked.rows_removed) == ([], 44, 8)
     change(path, "UPDATE totals SET removed_count = removed_count - 1 WHERE model = 1")
     assert ("rows and removed rows of a model", "m0") in found(await sidecar.auditor.reconcile())
+
+
+@pytest.mark.parametrize(
+    ("sql", "differences"),
+    [
+        ("UPDATE rollups_1 SET failure_count = 7 WHERE model = 1", {("sums per 1 min: failure_count", "m0")}),
+        ("UPDATE rollups_1 SET latency_us = latency_us - 1 WHERE model = 2", {("sums per 1 min: latency_us", "m1")}),
+        ("UPDATE rollups_1440 SET max_latency_us = 5 WHERE model = 1", {("sums per 1440 min: max_latency_us", "m0")}),
+        ("DELETE FROM rollups_1 WHERE model = 3", {("sums per 1 min: success_count", "m2")}),
+    ],
+)
+async def test_each_sum_over_time_that_was_changed_is_named(
+    sidecar: Sidecar, path: Path, sql: str, differences: set[tuple[str, str]]
+) -> None:
+    """What windows would count is compared with what was counted as it came."""
+    await roll_up(sidecar, path)
+    assert (await sidecar.auditor.reconcile()).differences == []
+    change(path, sql)
+    assert differences <= found(await sidecar.auditor.reconcile())
 
 
 async def test_counting_in_parts_counts_all(sidecar: Sidecar, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,22 +1,25 @@
 """An application with all routes, whose ledger is a fake."""
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 
 import pytest
 from aiohttp import web
 from aiohttp.test_utils import TestClient
 
-from metrics_sidecar.api import DISK, METRICS, QUERIES, READINESS, RECONCILE, SNAPSHOT
+from metrics_sidecar.api import CLOCK, DISK, EXPORTER, METRICS, QUERIES, READINESS, RECONCILE, SNAPSHOT
 from metrics_sidecar.api.reconcile import EXAMPLE
 from metrics_sidecar.disk import DiskUse
 from metrics_sidecar.live import Snapshot
 from metrics_sidecar.process_metrics import SidecarMetrics
 from metrics_sidecar.queries import HistoryPage, HistoryQuery, HistoryRow, StoreError
 from metrics_sidecar.reconcile import Reconciliation
+from metrics_sidecar.rollups import Summary
 from metrics_sidecar.routes import setup_routes
 from metrics_sidecar.totals import ModelTotals, aggregate
+from metrics_sidecar.windows import Series, SeriesAnswer, SeriesQuery, Window, WindowAnswer
 from shared.errors import problem_middleware
 from shared.record import ErrorType, Record
+from tests.metrics_sidecar.api.exports import FakeExporter
 
 Client = TestClient[web.Request, web.Application]
 
@@ -25,18 +28,40 @@ ROW = HistoryRow(1, "gpt-3.5", TIMESTAMP_US, 150_000, None, "", 5, 5, "4bf92f357
 FAILED_ROW = HistoryRow(2, "gpt-3.5", TIMESTAMP_US + 1, 1_500, ErrorType.TIMEOUT, "No answer in 30 s", 5, 0, None)
 
 
+Question = HistoryQuery | Window | SeriesQuery | int | str
+
+NOW_US = TIMESTAMP_US + 90_000_000
+
+
+class FixedClock:
+    """It is always `NOW_US`."""
+
+    def now_us(self) -> int:
+        return NOW_US
+
+    def monotonic_us(self) -> int:
+        return 0
+
+
 class FakeQueries:
     """Answers as it is told to and remembers what it was asked."""
 
     def __init__(self) -> None:
         self.page = HistoryPage([FAILED_ROW, ROW], 2, None)
         self.by_label: dict[str, ModelTotals] = {}
-        self.asked: list[HistoryQuery | str] = []
+        self.summaries: dict[str, Summary] = {}
+        self.steps: Series = {}
+        self.asked: list[Question] = []
         self.failure: Exception | None = None
+        self.exporter = FakeExporter()
 
     async def history(self, query: HistoryQuery) -> HistoryPage:
         self._ask(query)
         return self.page
+
+    async def invocation(self, row_id: int) -> HistoryRow | None:
+        self._ask(row_id)
+        return next((row for row in self.page.rows if row.id == row_id), None)
 
     async def totals(self, model_id: str) -> ModelTotals | None:
         self._ask(model_id)
@@ -46,6 +71,15 @@ class FakeQueries:
         self._ask("")
         return self.by_label
 
+    async def window(self, window: Window, models: Sequence[str]) -> WindowAnswer:
+        self._ask(window)
+        found = {label: one for label, one in self.summaries.items() if label in models or not models}
+        return WindowAnswer(window, found)
+
+    async def series(self, query: SeriesQuery) -> SeriesAnswer:
+        self._ask(query)
+        return SeriesAnswer(query.window, self.steps)
+
     async def reconcile(self) -> Reconciliation:
         self._ask("")
         return EXAMPLE
@@ -53,7 +87,7 @@ class FakeQueries:
     def break_down(self) -> None:
         self.failure = StoreError("disk I/O error")
 
-    def _ask(self, question: HistoryQuery | str) -> None:
+    def _ask(self, question: Question) -> None:
         self.asked.append(question)
         if self.failure is not None:
             raise self.failure
@@ -70,7 +104,9 @@ def totals_of(*latencies_us: int, failures: int = 0) -> ModelTotals:
 def make_app(queries: FakeQueries, reasons: list[str]) -> web.Application:
     """The sidecar's application as `app.py` makes it, on a fake ledger."""
     app = web.Application(middlewares=[problem_middleware])
+    app[CLOCK] = FixedClock()
     app[QUERIES] = queries
+    app[EXPORTER] = queries.exporter
     app[RECONCILE] = queries.reconcile
     app[READINESS] = lambda: reasons
     app[SNAPSHOT] = lambda: Snapshot(queries.by_label, {"starting": 1}, {})

@@ -4,13 +4,25 @@ from typing import Any
 
 import pytest
 
-from metrics_sidecar.api.cursor import encode_cursor
-from metrics_sidecar.queries import HistoryPage, HistoryQuery, Order, Position
+from metrics_sidecar.api.cursor import Cursor, encode_cursor, fingerprint
+from metrics_sidecar.api.filters import split_models
+from metrics_sidecar.queries import (
+    HistoryFilter,
+    HistoryPage,
+    HistoryQuery,
+    Order,
+    Position,
+    QueryTooLongError,
+)
 from shared.record import ErrorType
 from tests.metrics_sidecar.api.conftest import FAILED_ROW, ROW, TIMESTAMP_US, Client, FakeQueries
 
 PATH = "/metrics/history"
-CURSOR = encode_cursor("desc", Position(5, 6))
+CURSOR = encode_cursor(Cursor("desc", fingerprint(HistoryFilter()), Position(5, 6)))
+
+
+def filtered(**given: Any) -> HistoryQuery:
+    return HistoryQuery(filter=HistoryFilter(**given))
 
 
 async def test_an_answer_is_a_page_of_rows(client: Client) -> None:
@@ -48,6 +60,7 @@ async def test_an_answer_is_a_page_of_rows(client: Client) -> None:
         "offset": 0,
         "limit": 10,
         "next_cursor": None,
+        "total_count_is_exact": True,
     }
 
 
@@ -56,20 +69,35 @@ async def test_whole_milliseconds_have_no_fraction(client: Client) -> None:
     assert '"latency_ms":150,' in await (await client.get(PATH)).text()
 
 
+ALLOWED = (
+    "model_id, status, error_type, since, until, min_latency_ms, max_latency_ms, error_contains, "
+    "limit, offset, cursor, order"
+)
+FAILURES_ONLY = "failure or nothing beside error_type and error_contains"
+
+
 @pytest.mark.parametrize(
     ("params", "expected"),
     [
         ({}, HistoryQuery()),
-        ({"model_id": "gpt-3.5"}, HistoryQuery(model_id="gpt-3.5")),
-        ({"model_id": "null"}, HistoryQuery(model_id="null")),
-        ({"model_id": "模型 😀&=%"}, HistoryQuery(model_id="模型 😀&=%")),
-        ({"status": "failure"}, HistoryQuery(status="failure")),
-        ({"since": "1705314600"}, HistoryQuery(since_us=TIMESTAMP_US)),
-        ({"since": "0", "until": "0"}, HistoryQuery(since_us=0, until_us=0)),
+        ({"model_id": "gpt-3.5"}, filtered(models=("gpt-3.5",))),
+        ({"model_id": "null"}, filtered(models=("null",))),
+        ({"model_id": "模型 😀&=%"}, filtered(models=("模型 😀&=%",))),
+        ({"status": "failure"}, filtered(status="failure")),
+        ({"since": "1705314600"}, filtered(since_us=TIMESTAMP_US)),
+        ({"since": "0", "until": "0"}, filtered(since_us=0, until_us=0)),
         (
             {"since": "2024-01-15T12:30:00+02:00", "until": "2024-01-15T10:30:01Z"},
-            HistoryQuery(since_us=TIMESTAMP_US, until_us=TIMESTAMP_US + 1_000_000),
+            filtered(since_us=TIMESTAMP_US, until_us=TIMESTAMP_US + 1_000_000),
         ),
+        ({"model_id": "gpt-*"}, filtered(prefixes=("gpt-",))),
+        ({"error_type": "timeout"}, filtered(error_types=(ErrorType.TIMEOUT,))),
+        ({"min_latency_ms": "1.0015"}, filtered(min_latency_us=1002)),
+        (
+            {"min_latency_ms": "0", "max_latency_ms": "4503599627370.497"},
+            filtered(min_latency_us=0, max_latency_us=2**52 + 1),
+        ),
+        ({"error_contains": "No 100 % [a*?]"}, filtered(error_contains="No 100 % [a*?]")),
         ({"limit": "1000", "offset": "10000000"}, HistoryQuery(limit=1000, offset=10_000_000)),
         ({"limit": "1"}, HistoryQuery(limit=1)),
         ({"order": "asc"}, HistoryQuery(order="asc")),
@@ -89,7 +117,12 @@ async def test_parameters_are_what_the_store_is_asked(
 @pytest.mark.parametrize(
     ("query", "parameter", "value", "allowed"),
     [
-        ("modelid=x", "modelid", "x", "model_id, status, since, until, limit, offset, cursor, order"),
+        (
+            "modelid=x",
+            "modelid",
+            "x",
+            ALLOWED,
+        ),
         ("limit=1&limit=1", "limit", "1", "one value"),
         ("limit=0", "limit", "0", "an integer from 1 to 1000"),
         ("limit=1001", "limit", "1001", "an integer from 1 to 1000"),
@@ -101,6 +134,15 @@ async def test_parameters_are_what_the_store_is_asked(
         ("offset=10000001", "offset", "10000001", "an integer from 0 to 10000000"),
         ("status=null", "status", "null", "failure or success"),
         ("status=FAILURE", "status", "FAILURE", "failure or success"),
+        ("status=success&error_type=timeout", "status", "success", FAILURES_ONLY),
+        ("status=success&error_contains=x", "status", "success", FAILURES_ONLY),
+        ("error_type=timeout&error_type=late", "error_type", "late", " or ".join(sorted(ErrorType))),
+        (f"error_type={'&error_type='.join(['timeout'] * 9)}", "error_type", "9", "at most 8 values"),
+        (f"model_id={'&model_id='.join(['m'] * 101)}", "model_id", "101", "at most 100 values"),
+        ("min_latency_ms=fast", "min_latency_ms", "fast", "a number from 0 to 9007199254740"),
+        ("max_latency_ms=-1", "max_latency_ms", "-1", "a number from 0 to 9007199254740"),
+        ("min_latency_ms=2.5&max_latency_ms=2", "min_latency_ms", "2.5", "no more than max_latency_ms, 2"),
+        ("error_contains=", "error_contains", "", "1 to 256 characters"),
         ("order=up", "order", "up", "asc or desc"),
         ("model_id=", "model_id", "", "1 to 256 characters, no control characters"),
         ("model_id=a%0A", "model_id", "a\n", "1 to 256 characters, no control characters"),
@@ -112,6 +154,7 @@ async def test_parameters_are_what_the_store_is_asked(
         ("cursor=AAAA", "cursor", "AAAA", "its next_cursor"),
         (f"cursor={CURSOR}&offset=1", "offset", "1", "0 or nothing beside a cursor"),
         (f"cursor={CURSOR}&order=asc", "order", "asc", "desc, as the cursor's page was"),
+        (f"cursor={CURSOR}&status=failure", "cursor", CURSOR, "a next_cursor of a page with the same filters"),
     ],
 )
 async def test_a_wrong_parameter_is_named(
@@ -137,6 +180,95 @@ async def test_the_next_cursor_continues_the_page(client: Client, queries: FakeQ
     page = await (await client.get(PATH, params={"limit": "1", "order": order})).json()
     await client.get(PATH, params={"limit": "1", "order": order, "cursor": page["next_cursor"]})
     assert queries.asked[-1] == HistoryQuery(limit=1, order=order, after=Position(TIMESTAMP_US, 1))
+
+
+@pytest.mark.parametrize(
+    ("patterns", "expected"),
+    [
+        (["b", "a", "b"], (("a", "b"), ())),
+        (["a*", "b"], (("b",), ("a",))),
+        ([r"a\*"], (("a*",), ())),
+        ([r"a\\*"], ((r"a\*",), ())),
+        (["a**"], ((), ("a*",))),
+        (["*a", "a*b"], (("*a", "a*b"), ())),
+        (["a", "*"], ((), ())),
+    ],
+)
+def test_a_star_at_the_end_is_any_ending(
+    patterns: list[str], expected: tuple[tuple[str, ...], tuple[str, ...]]
+) -> None:
+    """And with a backslash before it, it is a star; elsewhere it always is."""
+    assert split_models(patterns) == expected
+
+
+async def test_repeated_values_are_alternatives(client: Client, queries: FakeQueries) -> None:
+    """Models and types of error may be given several times, in any order: a cursor fits all of these."""
+    await client.get(f"{PATH}?model_id=b&error_type=timeout&model_id=a&error_type=connect&model_id=b")
+    assert queries.asked == [filtered(models=("a", "b"), error_types=(ErrorType.CONNECT, ErrorType.TIMEOUT))]
+
+
+async def test_a_count_that_is_a_lower_bound_says_so(client: Client, queries: FakeQueries) -> None:
+    """The number is shown, and that it is not all."""
+    queries.page = HistoryPage([ROW], 7, None, total_count_is_exact=False)
+    page = await (await client.get(PATH, params={"min_latency_ms": "1"})).json()
+    assert (page["total_count"], page["total_count_is_exact"]) == (7, False)
+
+
+async def test_one_invocation_by_its_id(client: Client, queries: FakeQueries) -> None:
+    """The same row as in a page."""
+    (_, row) = (await (await client.get(PATH)).json())["history"]
+    response = await client.get(f"{PATH}/1")
+    assert (response.status, await response.json()) == (200, row)
+    assert queries.asked[-1] == 1
+
+
+async def test_an_unknown_invocation_is_a_404(client: Client) -> None:
+    """As a problem that says which."""
+    response = await client.get(f"{PATH}/3")
+    assert (response.status, response.content_type) == (404, "application/problem+json")
+    assert (await response.json())["detail"] == "There is no invocation 3, or none any more."
+
+
+@pytest.mark.parametrize(
+    ("path", "parameter", "value", "allowed"),
+    [
+        ("one", "id", "one", "an integer from 1 to 9223372036854775807"),
+        ("0", "id", "0", "an integer from 1 to 9223372036854775807"),
+        ("9223372036854775808", "id", "9223372036854775808", "an integer from 1 to 9223372036854775807"),
+        ("1?model_id=m", "model_id", "m", "none"),
+    ],
+)
+async def test_a_wrong_id_is_named(client: Client, path: str, parameter: str, value: str, allowed: str) -> None:
+    """As a wrong parameter is; and there are no parameters beside it."""
+    response = await client.get(f"{PATH}/{path}")
+    problem = await response.json()
+    assert (response.status, problem["parameter"], problem["value"], problem["allowed"]) == (
+        400,
+        parameter,
+        value,
+        allowed,
+    )
+
+
+@pytest.mark.parametrize(
+    ("query", "remedy"),
+    [
+        ("offset=1&since=1", "Go on with the cursor of the last page instead of an offset."),
+        ("min_latency_ms=1&since=1", "Add a time range: since and until."),
+        ("min_latency_ms=1&since=1&until=2", "Add a model_id, or choose a shorter time range."),
+        ("min_latency_ms=1&since=1&until=2&model_id=m", "Choose a shorter time range."),
+    ],
+)
+async def test_a_query_that_took_too_long_is_a_503(
+    client: Client, queries: FakeQueries, query: str, remedy: str
+) -> None:
+    """Its problem names the filter to add; there is no use in asking the same again."""
+    queries.failure = QueryTooLongError("it took longer than 5 s")
+    response = await client.get(f"{PATH}?{query}")
+    problem = await response.json()
+    assert (response.status, response.headers.get("Retry-After")) == (503, None)
+    assert problem["type"] == "urn:problem:query-too-long"
+    assert problem["detail"] == f"The query was ended: it took longer than 5 s. {remedy}"
 
 
 async def test_every_type_of_error_can_be_shown(client: Client, queries: FakeQueries) -> None:

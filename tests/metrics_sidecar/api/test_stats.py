@@ -7,9 +7,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from metrics_sidecar.api.stats import to_stats
+from metrics_sidecar.rollups import combine
+from metrics_sidecar.store.rollups import summarize_rows
 from metrics_sidecar.totals import ModelTotals
+from metrics_sidecar.windows import Window
 from shared.record import OVERFLOW_MODEL_ID
-from tests.metrics_sidecar.api.conftest import Client, FakeQueries, totals_of
+from tests.metrics_sidecar.api.conftest import NOW_US, TIMESTAMP_US, Client, FakeQueries, totals_of
 
 PATH = "/metrics/stats"
 
@@ -61,7 +64,7 @@ async def test_a_model_is_shown_if_it_was_invoked(
 
 @pytest.mark.parametrize(("query", "parameter"), [("limit=1", "limit"), ("model_id=", "model_id")])
 async def test_a_wrong_parameter_is_named(client: Client, query: str, parameter: str) -> None:
-    """There is no parameter but `model_id`."""
+    """With what there is instead."""
     response = await client.get(f"{PATH}?{query}")
     assert (response.status, (await response.json())["parameter"]) == (400, parameter)
 
@@ -81,3 +84,69 @@ def test_quotients_are_the_nearest_floats(failures: int, successes: int, latency
     assert stats.failure_rate == float(Fraction(100 * failures, count))
     assert stats.average_latency_ms == float(Fraction(latency_us, count * 1000))
     assert float(stats.total_latency_ms) == float(Fraction(latency_us, 1000))
+
+
+SUMMARY = combine(
+    summarize_rows(
+        (number, 1, TIMESTAMP_US + number, 1000 * number, 5, 2, "timeout" if number == 100 else None)
+        for number in range(1, 101)
+    )
+)
+
+
+async def test_a_window_has_percentiles_rate_errors_and_sizes(client: Client, queries: FakeQueries) -> None:
+    """Beside the eleven fields, and says which time was counted."""
+    queries.summaries = {"gpt-3.5": SUMMARY}
+    body = await (await client.get(PATH, params={"window": "1m", "model_id": "gpt-3.5"})).json()
+    found = body["stats"]["gpt-3.5"]
+    assert queries.asked == [Window(TIMESTAMP_US, NOW_US)]
+    assert (body["since"], body["until"]) == ("2024-01-15T10:30:00Z", "2024-01-15T10:31:30Z")
+    assert [found[name] for name in ("p50", "p90", "p95", "p99")] == pytest.approx([50, 90, 95, 99], rel=0.01)
+    assert (found["total_invocations"], found["total_latency_ms"], found["max_latency_ms"]) == (100, 5050, 100)
+    assert found["requests_per_second"] == 100 / 90
+    assert found["errors"] == {"timeout": 1}
+    assert (found["total_input_size"], found["total_output_size"]) == (500, 200)
+
+
+@pytest.mark.parametrize(
+    ("query", "asked"),
+    [
+        ("since=1705314600", Window(TIMESTAMP_US, NOW_US)),
+        ("since=2024-01-15T10:30:00Z&until=1705314601.5", Window(TIMESTAMP_US, TIMESTAMP_US + 1_500_000)),
+        ("until=1705314600", Window(0, TIMESTAMP_US)),
+        ("until=1066-10-14T09:00:00Z", Window(0, 0)),
+        ("since=9999999999", Window(9_999_999_999_000_000, 9_999_999_999_000_000)),
+        ("since=1705314600&until=1805314600", Window(TIMESTAMP_US, 1_805_314_600_000_000)),
+    ],
+)
+async def test_a_time_range_is_taken_as_it_is(client: Client, queries: FakeQueries, query: str, asked: Window) -> None:
+    """To the microsecond; without an end it is now."""
+    assert (await client.get(f"{PATH}?{query}")).status == 200
+    assert queries.asked == [asked]
+
+
+async def test_several_models_can_be_asked_for(client: Client, queries: FakeQueries) -> None:
+    """Each once, with a window and without."""
+    queries.by_label = {"a": totals_of(1), "b": totals_of(2), "c": totals_of(3)}
+    queries.summaries = {"a": SUMMARY, "b": SUMMARY, "c": SUMMARY}
+    query = "model_id=a&model_id=b&model_id=a"
+    assert [*(await (await client.get(f"{PATH}?{query}")).json())["stats"]] == ["a", "b"]
+    assert [*(await (await client.get(f"{PATH}?{query}&window=1h")).json())["stats"]] == ["a", "b"]
+
+
+@pytest.mark.parametrize(
+    ("query", "parameter", "allowed"),
+    [
+        ("window=5", "window", "a number and s, m, h, d or w, at most ten years"),
+        ("window=99999d", "window", "a number and s, m, h, d or w, at most ten years"),
+        ("window=5m&since=1", "since", "nothing beside a window"),
+        ("window=5m&until=1", "until", "nothing beside a window"),
+        ("since=yesterday", "since", "RFC 3339 with a time zone, or epoch seconds"),
+        ("since=2&until=1", "since", "a moment not after until, 1"),
+    ],
+)
+async def test_a_wrong_time_is_named(client: Client, query: str, parameter: str, allowed: str) -> None:
+    """With its value and what is allowed."""
+    response = await client.get(f"{PATH}?{query}")
+    problem = await response.json()
+    assert (response.status, problem["parameter"], problem["allowed"]) == (400, parameter, allowed)

@@ -1,0 +1,97 @@
+"""`GET /metrics/export`: all invocations that match, as one file."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from http import HTTPStatus
+from typing import Annotated
+
+from aiohttp import hdrs, web
+from msgspec import Meta
+
+from metrics_sidecar.api import EXPORTER
+from metrics_sidecar.api.answers import store_problems
+from metrics_sidecar.api.filters import FilterParameters, to_filter
+from metrics_sidecar.api.negotiation import accepts_gzip
+from metrics_sidecar.api.parameters import decode_query
+from metrics_sidecar.exporter import ExportsBusyError
+from metrics_sidecar.queries import StoreError
+from metrics_sidecar.transfer.exporting import Export
+from metrics_sidecar.transfer.formats import COMPRESSED_ITSELF, MEDIA_TYPES, PARQUET_MISSING, Format, has_parquet
+from shared import logs
+from shared.errors import status_problem
+
+STALL_TIMEOUT_S = 60.0
+"""How long a caller may take none of its answer: it holds one of the few places."""
+RETRY_AFTER_S = 10
+
+log = logs.get("export")
+
+CONTENT_TYPES: dict[Format, str] = {**MEDIA_TYPES, "csv": "text/csv; charset=utf-8; header=present"}
+
+
+class ExportParameters(FilterParameters, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """What can be exported: the filters of the history, and how."""
+
+    format: Annotated[Format, Meta(description="Of the file.")] = "ndjson"
+
+
+EXAMPLES = {
+    MEDIA_TYPES["csv"]: (
+        '"id","model_id","timestamp","success","latency_ms","error_log","input_size","output_size","error_type",'
+        '"trace_id","store"\r\n'
+        '1,"gpt-3.5","2024-01-15T10:30:00Z","true",150,"",5,5,"","","9f1c0e5b7a3d4c2e8b6f0a1d2c3e4f50"\r\n'
+    ),
+    MEDIA_TYPES["ndjson"]: (
+        '{"id":1,"model_id":"gpt-3.5","timestamp":"2024-01-15T10:30:00Z","success":true,"latency_ms":150,'
+        '"error_log":"","input_size":5,"output_size":5,"error_type":null,"trace_id":null,'
+        '"store":"9f1c0e5b7a3d4c2e8b6f0a1d2c3e4f50"}\n'
+    ),
+}
+
+
+async def export(request: web.Request) -> web.StreamResponse:
+    """Sent as it is read. If reading fails in the middle, the connection is closed before the end of the answer."""
+    parameters = decode_query(request.query, ExportParameters)
+    if parameters.format == "parquet" and not has_parquet():
+        raise status_problem(HTTPStatus.NOT_IMPLEMENTED, PARQUET_MISSING)
+    may_compress = parameters.format not in COMPRESSED_ITSELF
+    accept_encoding = ",".join(request.headers.getall(hdrs.ACCEPT_ENCODING, ()))
+    wanted = Export(parameters.format, to_filter(parameters), may_compress and accepts_gzip(accept_encoding))
+    response = _response(wanted)
+    if request.method == hdrs.METH_HEAD:
+        await response.prepare(request)
+        return response
+    try:
+        async with request.app[EXPORTER].export(wanted) as chunks:
+            await _send(request, response, chunks)
+    except ExportsBusyError as error:
+        raise status_problem(503, f"{error}; try again later.", {"Retry-After": str(RETRY_AFTER_S)}) from None
+    return response
+
+
+def _response(wanted: Export) -> web.StreamResponse:
+    headers = {
+        hdrs.CONTENT_TYPE: CONTENT_TYPES[wanted.format],
+        hdrs.CONTENT_DISPOSITION: f'attachment; filename="invocations.{wanted.format}"',
+        hdrs.CACHE_CONTROL: "no-store",
+        hdrs.VARY: hdrs.ACCEPT_ENCODING,
+    }
+    if wanted.gzip:
+        headers[hdrs.CONTENT_ENCODING] = "gzip"
+    return web.StreamResponse(headers=headers)
+
+
+async def _send(request: web.Request, response: web.StreamResponse, chunks: AsyncIterator[bytes]) -> None:
+    with store_problems():  # only as long as nothing is sent
+        chunk = await anext(chunks, b"")
+    await response.prepare(request)
+    try:
+        while chunk:
+            async with asyncio.timeout(STALL_TIMEOUT_S):
+                await response.write(chunk)
+            chunk = await anext(chunks, b"")
+        await response.write_eof()
+    except (TimeoutError, StoreError) as error:
+        log.warning("export.broken_off", reason=str(error) or f"its caller took nothing for {STALL_TIMEOUT_S:g} s")
+        if request.transport is not None:
+            request.transport.abort()

@@ -1,0 +1,140 @@
+"""Filters of single invocations, as parameters: of the history and of all that has the same."""
+
+from typing import Annotated
+
+import msgspec
+from msgspec import UNSET, Meta, UnsetType
+
+from metrics_sidecar.api.parameters import allowed_values
+from metrics_sidecar.queries import HistoryFilter, Status
+from shared.clock import parse_timestamp
+from shared.errors import invalid_parameter
+from shared.record import ErrorType, ModelId
+
+MAX_MODELS = 100
+MAX_LATENCY_MS = 9_007_199_254_740  # 2⁵³ µs: up to here floats tell microseconds apart
+
+TIMESTAMP_SCHEMA = {"anyOf": [{"format": "date-time"}, {"pattern": r"^[0-9]{1,11}(\.[0-9]{1,6})?$"}]}
+
+Latency = Annotated[float, Meta(ge=0, le=MAX_LATENCY_MS)]
+
+
+class FilterParameters(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Which invocations are wanted: those that match all of it."""
+
+    model_id: (
+        Annotated[
+            list[ModelId],
+            Meta(
+                min_length=1,
+                max_length=MAX_MODELS,
+                description="Only these models; may be repeated. A `*` at the end stands for all that begins so, "
+                r"`\*` there for a `*` itself: 1 to 256 characters, no control characters.",
+                examples=[["gpt-3.5"]],
+            ),
+        ]
+        | UnsetType
+    ) = UNSET
+    status: Annotated[Status, Meta(description="Only successes or only failures.")] | UnsetType = UNSET
+    error_type: (
+        Annotated[
+            list[ErrorType],
+            Meta(
+                min_length=1,
+                max_length=len(ErrorType),
+                description="Only failures of these types; may be repeated.",
+                examples=[["timeout"]],
+            ),
+        ]
+        | UnsetType
+    ) = UNSET
+    since: (
+        Annotated[
+            str,
+            Meta(
+                description="Not before this moment: RFC 3339 with a time zone, or epoch seconds.",
+                examples=["2024-01-15T10:30:00Z"],
+                extra_json_schema=TIMESTAMP_SCHEMA,
+            ),
+        ]
+        | UnsetType
+    ) = UNSET
+    until: (
+        Annotated[
+            str,
+            Meta(
+                description="Before this moment: RFC 3339 with a time zone, or epoch seconds.",
+                examples=["2024-01-16T00:00:00Z"],
+                extra_json_schema=TIMESTAMP_SCHEMA,
+            ),
+        ]
+        | UnsetType
+    ) = UNSET
+    min_latency_ms: Annotated[Latency, Meta(description="None faster, to the µs.")] | UnsetType = UNSET
+    max_latency_ms: Annotated[Latency, Meta(description="None slower, to the µs.")] | UnsetType = UNSET
+    error_contains: (
+        Annotated[
+            str,
+            Meta(
+                min_length=1,
+                max_length=256,
+                pattern="^[^\\x00]*\\Z",
+                description="Only failures with this in their `error_log`, case-sensitive: 1 to 256 characters.",
+                examples=["No answer"],
+            ),
+        ]
+        | UnsetType
+    ) = UNSET
+
+
+def to_filter(parameters: FilterParameters) -> HistoryFilter:
+    """What the store is asked. A 400 problem where the parameters contradict each other."""
+    since_us = _timestamp("since", parameters.since)
+    until_us = _timestamp("until", parameters.until)
+    if since_us is not None and until_us is not None and since_us > until_us:
+        raise invalid_parameter("since", str(parameters.since), f"a moment not after until, {parameters.until}")
+    if parameters.status == "success" and (parameters.error_type or parameters.error_contains):
+        raise invalid_parameter("status", "success", "failure or nothing beside error_type and error_contains")
+    least, most = _microseconds(parameters.min_latency_ms), _microseconds(parameters.max_latency_ms)
+    if least is not None and most is not None and least > most:
+        allowed = f"no more than max_latency_ms, {parameters.max_latency_ms:g}"
+        raise invalid_parameter("min_latency_ms", f"{parameters.min_latency_ms:g}", allowed)
+    models, prefixes = split_models(parameters.model_id or [])
+    return HistoryFilter(
+        models=models,
+        prefixes=prefixes,
+        status=parameters.status or None,
+        error_types=tuple(sorted(set(parameters.error_type or ()))),
+        since_us=since_us,
+        until_us=until_us,
+        min_latency_us=least,
+        max_latency_us=most,
+        error_contains=parameters.error_contains or "",
+    )
+
+
+def split_models(patterns: list[str]) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """Model ids and prefixes of ids, each once; none of either where all models are meant."""
+    models: set[str] = set()
+    prefixes: set[str] = set()
+    for pattern in patterns:
+        if pattern.endswith("\\*"):
+            models.add(f"{pattern[:-2]}*")
+        elif pattern.endswith("*"):
+            prefixes.add(pattern[:-1])
+        else:
+            models.add(pattern)
+    return ((), ()) if "" in prefixes else (tuple(sorted(models)), tuple(sorted(prefixes)))
+
+
+def _timestamp(name: str, text: str | UnsetType) -> int | None:
+    if text is UNSET:
+        return None
+    try:
+        return parse_timestamp(text)
+    except ValueError:
+        raise invalid_parameter(name, text, allowed_values(FilterParameters, name)) from None
+
+
+def _microseconds(milliseconds: float | UnsetType) -> int | None:
+    return None if milliseconds is UNSET else round(milliseconds * 1000)

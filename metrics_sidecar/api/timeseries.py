@@ -1,0 +1,193 @@
+"""`GET /metrics/timeseries`: one figure per step of time."""
+
+from collections.abc import Callable
+from typing import Annotated, Literal
+
+import msgspec
+from aiohttp import web
+from msgspec import UNSET, Meta, UnsetType
+
+from metrics_sidecar.api import CLOCK, QUERIES
+from metrics_sidecar.api.answers import large_json_answer, store_problems
+from metrics_sidecar.api.parameters import allowed_values, decode_query
+from metrics_sidecar.api.window import DURATION_PATTERN, WindowParameters, to_window
+from metrics_sidecar.rollups import HOUR, MINUTE_US, Summary
+from metrics_sidecar.windows import ALL, Series, SeriesQuery, Window, align, parse_duration, window_before
+from shared.clock import format_timestamp
+from shared.errors import invalid_parameter
+
+DEFAULT_US = HOUR * MINUTE_US
+MAX_POINTS = 11_000
+"""Of all series of an answer together; Prometheus allows as many in one."""
+
+Metric = Literal[
+    "invocations",
+    "errors",
+    "error_rate",
+    "requests_per_second",
+    "latency_avg",
+    "latency_p50",
+    "latency_p90",
+    "latency_p95",
+    "latency_p99",
+]
+
+_PERCENT = {"latency_p50": 50, "latency_p90": 90, "latency_p95": 95, "latency_p99": 99}
+_ZERO_IN_GAPS = ("invocations", "errors", "requests_per_second")
+
+
+class TimeseriesParameters(WindowParameters, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """What can be asked for; without a begin, the last hour."""
+
+    metric: Annotated[
+        Metric,
+        Meta(
+            description="Error rates in percent, latencies in milliseconds, percentiles within 1 % of the exact value."
+        ),
+    ] = "invocations"
+    step: Annotated[
+        str,
+        Meta(
+            pattern=DURATION_PATTERN,
+            description="Length of a step, which begins at a multiple of it since 1970: whole minutes, "
+            "as a number and m, h, d or w.",
+            examples=["5m"],
+        ),
+    ] = "1m"
+    group_by: (
+        Annotated[Literal["model_id"], Meta(description="A series for each model instead of one for all.")] | UnsetType
+    ) = UNSET
+
+
+Point = tuple[int, float | None]
+
+
+class OneSeries(msgspec.Struct, frozen=True):
+    """One figure per step."""
+
+    model_id: Annotated[str | None, Meta(description="null: all that were asked for, together.")]
+    points: Annotated[
+        list[Point],
+        Meta(
+            description="Begin of the step in epoch seconds, and the figure. A step without invocations has 0 of them, "
+            "0 errors and 0 per second, and null for what is undefined then."
+        ),
+    ]
+
+
+class Timeseries(msgspec.Struct, frozen=True):
+    """Whole steps: `since` is rounded down, `until` up."""
+
+    metric: Metric
+    step_seconds: Annotated[int, Meta(ge=60)]
+    since: Annotated[str, Meta(extra_json_schema={"format": "date-time"})]
+    until: Annotated[str, Meta(extra_json_schema={"format": "date-time"})]
+    series: list[OneSeries]
+
+
+EXAMPLE = Timeseries(
+    metric="latency_p95",
+    step_seconds=300,
+    since="2024-01-15T10:20:00Z",
+    until="2024-01-15T10:35:00Z",
+    series=[OneSeries("gpt-3.5", [(1705314000, 230.1), (1705314300, None), (1705314600, 240.9)])],
+)
+
+
+async def timeseries(request: web.Request) -> web.Response:
+    parameters = decode_query(request.query, TimeseriesParameters)
+    now_us = request.app[CLOCK].now_us()
+    query = to_query(parameters, now_us)
+    _check_points(parameters, query, len(query.models) or 1)
+    with store_problems("Choose a longer step, or a shorter time range."):
+        window, found = await request.app[QUERIES].series(query)
+    query = msgspec.structs.replace(query, window=window)
+    labels = _labels(query, found)
+    _check_points(parameters, query, len(labels))
+    return await large_json_answer(lambda: to_timeseries(parameters.metric, query, now_us, labels, found))
+
+
+def to_query(parameters: TimeseriesParameters, now_us: int) -> SeriesQuery:
+    """What the store is asked: whole steps, none of which lies wholly in the future."""
+    step_us = _step_us(parameters.step)
+    since_us, until_us = to_window(parameters, now_us, DEFAULT_US) or window_before(now_us, DEFAULT_US)
+    return SeriesQuery(
+        window=align(Window(since_us, max(since_us, min(until_us, now_us))), step_us),
+        step_minutes=step_us // MINUTE_US,
+        models=tuple(dict.fromkeys(parameters.model_id or ())),
+        by_model=parameters.group_by is not UNSET,
+        percentiles=parameters.metric in _PERCENT,
+    )
+
+
+def to_timeseries(metric: Metric, query: SeriesQuery, now_us: int, labels: list[str], found: Series) -> Timeseries:
+    """The series as the API shows them, gaps included."""
+    since_us, until_us = query.window
+    step_us = query.step_minutes * MINUTE_US
+    gap = 0 if metric in _ZERO_IN_GAPS else None
+    figure = _figure(metric)
+    series = []
+    for label in labels:
+        steps = found.get(label, {})
+        points: list[Point] = []
+        for begin_us in range(since_us, until_us, step_us):
+            summary = steps.get(begin_us // MINUTE_US)
+            seconds = (min(begin_us + step_us, max(now_us, begin_us + 1)) - begin_us) / 1_000_000
+            value = gap if summary is None else figure(summary, seconds)
+            points.append((begin_us // 1_000_000, value))
+        series.append(OneSeries(None if label == ALL else label, points))
+    return Timeseries(metric, query.step_minutes * 60, format_timestamp(since_us), format_timestamp(until_us), series)
+
+
+def _labels(query: SeriesQuery, found: Series) -> list[str]:
+    """Of the series: those that were asked for, else all that have records."""
+    if not query.by_model:
+        return [ALL]
+    return [*query.models] or sorted(found)
+
+
+def _figure(metric: Metric) -> Callable[[Summary, float], float]:
+    """What is shown of a step that has records and took so many seconds."""
+    if metric in _PERCENT:
+        return lambda summary, _: summary.quantiles_us((_PERCENT[metric],))[0] / 1000
+    figures: dict[str, Callable[[Summary, float], float]] = {
+        "invocations": lambda summary, _: summary.count,
+        "errors": lambda summary, _: summary.failure_count,
+        "error_rate": lambda summary, _: 100 * summary.failure_count / summary.count,
+        "requests_per_second": lambda summary, seconds: summary.count / seconds,
+        "latency_avg": lambda summary, _: summary.latency_us / (summary.count * 1000),
+    }
+    return figures[metric]
+
+
+def _check_points(parameters: TimeseriesParameters, query: SeriesQuery, series_count: int) -> None:
+    """A 400 problem that names the smallest step allowed, if the answer would be too long."""
+    step_us = query.step_minutes * MINUTE_US
+    if _count_steps(query.window, step_us) * series_count <= MAX_POINTS:
+        return
+    if series_count > MAX_POINTS // 2:  # any time may touch two steps, however long they are
+        raise invalid_parameter("group_by", "model_id", f"at most {MAX_POINTS // 2:,} models")
+    length_us = query.window.until_us - query.window.since_us
+    minutes = max(length_us * series_count // (MAX_POINTS * MINUTE_US), 1)
+    while _count_steps(query.window, minutes * MINUTE_US) * series_count > MAX_POINTS:
+        minutes += 1
+    raise invalid_parameter(
+        "step",
+        parameters.step,
+        f"at least {minutes}m for this time and {series_count:,} series: an answer has at most {MAX_POINTS:,} points",
+    )
+
+
+def _count_steps(window: Window, step_us: int) -> int:
+    since_us, until_us = align(window, step_us)
+    return (until_us - since_us) // step_us
+
+
+def _step_us(text: str) -> int:
+    try:
+        step_us = parse_duration(text)
+    except ValueError:
+        step_us = 0
+    if step_us == 0 or step_us % MINUTE_US:
+        raise invalid_parameter("step", text, allowed_values(TimeseriesParameters, "step"))
+    return step_us

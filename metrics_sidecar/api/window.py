@@ -1,0 +1,103 @@
+"""The stretch of time that statistics are asked for, as parameters."""
+
+from typing import Annotated
+
+import msgspec
+from msgspec import UNSET, Meta, UnsetType
+
+from metrics_sidecar.api.filters import MAX_MODELS, TIMESTAMP_SCHEMA
+from metrics_sidecar.api.parameters import allowed_values
+from metrics_sidecar.windows import Window, parse_duration, window_before
+from shared.clock import parse_timestamp
+from shared.errors import invalid_parameter
+from shared.record import ModelId
+
+DURATION_PATTERN = "^[1-9][0-9]{0,8}[smhdw]\\Z"
+
+
+class WindowParameters(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Of which models, and of which time."""
+
+    model_id: (
+        Annotated[
+            list[ModelId],
+            Meta(
+                min_length=1,
+                max_length=MAX_MODELS,
+                description="Only these models; may be repeated: 1 to 256 characters, no control characters.",
+                examples=[["gpt-3.5"]],
+            ),
+        ]
+        | UnsetType
+    ) = UNSET
+    window: (
+        Annotated[
+            str,
+            Meta(
+                pattern=DURATION_PATTERN,
+                description="The time up to now, its begin rounded down to a minute (to 10 minutes from a day on, to "
+                "an hour from a week on): a number and s, m, h, d or w, at most ten years.",
+                examples=["5m"],
+            ),
+        ]
+        | UnsetType
+    ) = UNSET
+    since: (
+        Annotated[
+            str,
+            Meta(
+                description="Not before this moment, instead of a window: RFC 3339 with a time zone, or epoch seconds.",
+                examples=["2024-01-15T10:30:00Z"],
+                extra_json_schema=TIMESTAMP_SCHEMA,
+            ),
+        ]
+        | UnsetType
+    ) = UNSET
+    until: (
+        Annotated[
+            str,
+            Meta(
+                description="Before this moment, now without it: RFC 3339 with a time zone, or epoch seconds.",
+                examples=["2024-01-16T00:00:00Z"],
+                extra_json_schema=TIMESTAMP_SCHEMA,
+            ),
+        ]
+        | UnsetType
+    ) = UNSET
+
+
+def to_window(parameters: WindowParameters, now_us: int, length_us: int | None = None) -> Window | None:
+    """None without any time. Without `since` so long, or from the beginning on. A 400 problem where the parameters
+    contradict each other."""
+    if parameters.window is not UNSET:
+        for name, given in (("since", parameters.since), ("until", parameters.until)):
+            if given is not UNSET:
+                raise invalid_parameter(name, given, "nothing beside a window")
+        return window_before(now_us, _duration_us(parameters.window))
+    if parameters.since is UNSET and parameters.until is UNSET:
+        return None
+    if parameters.until is UNSET:
+        since_us = _timestamp_us("since", parameters.since)
+        return Window(since_us, max(since_us, now_us))
+    until_us = _timestamp_us("until", parameters.until)
+    if parameters.since is UNSET:
+        return Window(0 if length_us is None else max(until_us - length_us, 0), until_us)
+    since_us = _timestamp_us("since", parameters.since)
+    if since_us > until_us:
+        raise invalid_parameter("since", str(parameters.since), f"a moment not after until, {parameters.until}")
+    return Window(since_us, until_us)
+
+
+def _duration_us(text: str) -> int:
+    try:
+        return parse_duration(text)
+    except ValueError:
+        raise invalid_parameter("window", text, allowed_values(WindowParameters, "window")) from None
+
+
+def _timestamp_us(name: str, text: str | UnsetType) -> int:
+    """Nothing was before 1970."""
+    try:
+        return max(parse_timestamp(str(text)), 0)
+    except ValueError:
+        raise invalid_parameter(name, str(text), allowed_values(WindowParameters, name)) from None

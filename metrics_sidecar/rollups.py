@@ -1,0 +1,150 @@
+"""What is kept of the invocations of one model in one stretch of time, and how several become one.
+
+Times are in whole minutes since 1970 here, and a stretch is a bucket of one of the LEVELS: a record is counted in
+one bucket of each. So any whole minutes are covered by few large buckets, and smaller ones at their ends.
+"""
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import NamedTuple
+
+import msgspec
+
+from metrics_sidecar.sketch import Histogram, encode, merge, quantiles_us
+from shared.record import MAX_COUNT
+
+MINUTE_US = 60_000_000
+HOUR, DAY = 60, 24 * 60
+LEVELS = (1, 10, HOUR, 6 * HOUR, DAY)
+"""Lengths of buckets in minutes; each is a multiple of the one before, and all begin at multiples of theirs."""
+
+ALL_MODELS = 0
+"""The number that stands for all models together; no model has it."""
+
+Group = tuple[int, int]
+"""Bucket and model."""
+
+Row = tuple[int, int, int, int, int, int, int, int, int, int, bytes | None, bytes]
+"""A summary as it is stored, see `COLUMNS`. Errors are msgpack, None for none; the sketch is `sketch.encode`d."""
+
+COLUMNS = (
+    "bucket",
+    "model",
+    "success_count",
+    "failure_count",
+    "latency_us",
+    "min_latency_us",
+    "max_latency_us",
+    "last_timestamp_us",
+    "input_size",
+    "output_size",
+    "errors",
+    "sketch",
+)
+
+
+class Summary(msgspec.Struct, frozen=True):
+    """Sums over some invocations, at least one. Sums beyond 2⁶³ - 1, which only forged records can reach, stay
+    there. `errors` counts failures by type."""
+
+    success_count: int
+    failure_count: int
+    latency_us: int
+    min_latency_us: int
+    max_latency_us: int
+    last_timestamp_us: int
+    input_size: int
+    output_size: int
+    errors: dict[str, int]
+    histogram: Histogram
+
+    @property
+    def count(self) -> int:
+        return self.success_count + self.failure_count
+
+    def quantiles_us(self, percents: Iterable[int]) -> list[float]:
+        """As `sketch.quantiles_us`; never beyond the smallest or the largest value."""
+        found = quantiles_us(self.histogram, percents)
+        return [min(max(value, self.min_latency_us), self.max_latency_us) for value in found]
+
+
+class Segment(NamedTuple):
+    """All buckets of one level from one minute to another, which is not part of it."""
+
+    level: int
+    start: int
+    end: int
+
+
+def cover(start: int, end: int, built: Mapping[int, int], levels: Sequence[int] = LEVELS) -> list[Segment]:
+    """The fewest buckets that make up these minutes, in order. `built` says up to which minute a level has all
+    its buckets; the first level always has."""
+    if start >= end:
+        return []
+    *smaller, level = levels
+    if not smaller:
+        return [Segment(level, start, end)]
+    low = -(-start // level) * level
+    high = min(end // level * level, built.get(level, 0))
+    if low >= high:
+        return cover(start, end, built, smaller)
+    return [*cover(start, low, built, smaller), Segment(level, low, high), *cover(high, end, built, smaller)]
+
+
+def combine(rows: Sequence[Row]) -> Summary:
+    """All of them together: at least one."""
+    if len(rows) == 1:  # a series has thousands of these
+        row = rows[0]
+        return Summary(*row[2:10], _add_errors(row[10:11]), merge(row[11:]))
+    _, _, success, failure, latency, minimum, maximum, last, input_size, output_size, all_errors, sketches = zip(
+        *rows, strict=True
+    )
+    return Summary(
+        sum(success),
+        sum(failure),
+        min(sum(latency), MAX_COUNT),
+        min(minimum),
+        max(maximum),
+        max(last),
+        min(sum(input_size), MAX_COUNT),
+        min(sum(output_size), MAX_COUNT),
+        _add_errors(all_errors),
+        merge(sketches),
+    )
+
+
+def to_row(group: Group, summary: Summary) -> Row:
+    """As it is stored; `combine([row])` gives the summary again."""
+    return (
+        *group,
+        summary.success_count,
+        summary.failure_count,
+        summary.latency_us,
+        summary.min_latency_us,
+        summary.max_latency_us,
+        summary.last_timestamp_us,
+        summary.input_size,
+        summary.output_size,
+        encode_errors(summary.errors),
+        encode(summary.histogram),
+    )
+
+
+def combine_rows(group: Group, rows: Sequence[Row]) -> Row:
+    """`combine`, for what is stored again."""
+    return (*group, *rows[0][2:]) if len(rows) == 1 else to_row(group, combine(rows))
+
+
+def encode_errors(errors: Mapping[str, int]) -> bytes | None:
+    return msgspec.msgpack.encode(dict(sorted(errors.items()))) if errors else None
+
+
+def _add_errors(encoded: Iterable[bytes | None]) -> dict[str, int]:
+    errors: dict[str, int] = {}
+    for one in encoded:
+        if one is not None:
+            for error_type, count in _errors.decode(one).items():
+                errors[error_type] = errors.get(error_type, 0) + count
+    return errors
+
+
+_errors = msgspec.msgpack.Decoder(dict[str, int])

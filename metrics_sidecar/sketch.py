@@ -1,0 +1,169 @@
+"""Sketches of latencies: counts per bin, from which quantiles follow with a relative error of at most 1 %.
+
+A bin is a range of whole µs whose upper end is at most 101⁄99 of its lower one, and a quantile is shown as their
+harmonic mean, which is within 1 % of both. (The idea is DDSketch's, https://arxiv.org/abs/1908.10693; with
+integers it is exact, and below 50 µs a bin holds one value.) Counts add up: the sketch of several parts is
+the sketch of the whole.
+
+Encoded: one byte says how many bytes a count has, then come the first bin (two bytes) and the counts from there
+on; or 0, and each value's bin (two bytes), where that is much shorter. All little-endian.
+"""
+
+import sys
+from array import array
+from bisect import bisect_left, bisect_right
+from collections.abc import Iterable, Sequence
+from functools import partial
+from itertools import accumulate, chain, repeat
+from operator import sub
+from typing import NamedTuple
+
+from shared.record import MAX_COUNT
+
+RELATIVE_ERROR = 0.01
+PERCENTS = (50, 90, 95, 99)
+
+_LISTED = 0
+_LANES = {1: "B", 2: "H", 4: "I", 8: "Q"}
+"""Bytes of a count → type of array."""
+_HEADER_BYTES = 3
+_BIN_BYTES = 2
+
+
+class Histogram(NamedTuple):
+    """Counts of consecutive bins, from number `first` on."""
+
+    first: int
+    counts: list[int]
+
+
+NOTHING = Histogram(0, [])
+"""Without any value."""
+
+
+def _upper_bounds() -> tuple[int, ...]:
+    bounds = [0]
+    while bounds[-1] < MAX_COUNT:
+        low = bounds[-1] + 1
+        bounds.append(low * 101 // 99)
+    return tuple(bounds)
+
+
+UPPER_BOUNDS_US = _upper_bounds()
+"""Of the bins, both ends included: bin n begins one above the bound of bin n - 1. Stored sketches depend on them."""
+
+
+def sketch(latencies_us: Sequence[int]) -> bytes:
+    """The sketch of these values, each from 0 to 2⁶³ - 1."""
+    if not latencies_us:
+        return b""
+    first = bisect_left(UPPER_BOUNDS_US, min(latencies_us))
+    last = bisect_left(UPPER_BOUNDS_US, max(latencies_us), first)
+    # Searching few bounds for values, or few values for bounds, is much of what this costs.
+    bounds = UPPER_BOUNDS_US[first : last + 1]
+    if len(latencies_us) > len(bounds):
+        below = [*map(partial(bisect_right, sorted(latencies_us)), bounds)]
+        return encode(Histogram(first, [*map(sub, below, [0, *below])]))
+    bins = [*map(partial(bisect_left, bounds), latencies_us)]
+    if _is_sparse(len(bins), len(bounds)):
+        return b"\0" + _pack("H", sorted([first + number for number in bins]))
+    counts = [0] * len(bounds)
+    for number in bins:
+        counts[number] += 1
+    return encode(Histogram(first, counts))
+
+
+def encode(histogram: Histogram) -> bytes:
+    """The same counts always give the same bytes. Neither the first nor the last may be 0."""
+    first, counts = histogram
+    if not counts:
+        return b""
+    width = _width(max(counts))
+    if width == 1 and _is_sparse(sum(counts), len(counts)):
+        return b"\0" + _pack("H", [*chain.from_iterable(map(repeat, range(first, first + len(counts)), counts))])
+    return bytes((width, first & 0xFF, first >> 8)) + _pack(_LANES[width], counts)
+
+
+def merge(sketches: Sequence[bytes]) -> Histogram:
+    """All of them together. `ValueError` for what no sketch can be."""
+    if len(sketches) == 1 and not sketches[0]:
+        return NOTHING
+    dense = [one for one in sketches if one and one[0]]
+    if len(dense) == len(sketches):
+        return _add(dense) if dense else NOTHING
+    listed = _unpack("H", b"".join([one[1:] for one in sketches if one and not one[0]]))
+    histogram = _add(dense) if dense else NOTHING
+    return _with_listed(histogram, listed) if listed else histogram
+
+
+def quantiles_us(histogram: Histogram, percents: Iterable[int]) -> list[float]:
+    """For each percentage the smallest value that so many of all values don't exceed, within 1 %."""
+    first, counts = histogram
+    below = [*accumulate(counts)]
+    return [_value_us(first + bisect_left(below, -(-below[-1] * percent // 100))) for percent in percents]
+
+
+def _value_us(number: int) -> float:
+    low, high = (UPPER_BOUNDS_US[number - 1] + 1 if number else 0), UPPER_BOUNDS_US[number]
+    return float(low) if low == high else 2 * low * high / (low + high)
+
+
+def _with_listed(histogram: Histogram, listed: Sequence[int]) -> Histogram:
+    low, high = min(listed), max(listed) + 1
+    first, counts = histogram
+    if counts:
+        low, high = min(low, first), max(high, first + len(counts))
+        counts = [0] * (first - low) + counts + [0] * (high - first - len(counts))
+    else:
+        counts = [0] * (high - low)
+    for number in listed:
+        counts[number - low] += 1
+    return Histogram(low, counts)
+
+
+def _add(dense: list[bytes]) -> Histogram:
+    """Each sketch as one long integer whose digits are its counts, so that adding them is one addition."""
+    for one in dense:
+        if one[0] not in _LANES or (len(one) - _HEADER_BYTES) % one[0]:
+            raise ValueError("no sketch")
+    firsts = [one[1] | one[2] << 8 for one in dense]
+    if len(dense) == 1:
+        return Histogram(firsts[0], _unpack(_LANES[dense[0][0]], dense[0][_HEADER_BYTES:]))
+    low = min(firsts)
+    widest = max(one[0] for one in dense)
+    # No digit may overflow: so many counts of two bytes fit into four.
+    lane = 4 if widest <= 2 and len(dense) <= 0xFFFF else 8
+    total = 0
+    size = 0
+    for one, first in zip(dense, firsts, strict=True):
+        width = one[0]
+        count = (len(one) - _HEADER_BYTES) // width
+        wide = bytearray(count * lane)
+        for byte in range(width):
+            wide[byte::lane] = one[_HEADER_BYTES + byte :: width]
+        total += int.from_bytes(wide, "little") << (8 * lane * (first - low))
+        size = max(size, first - low + count)
+    return Histogram(low, _unpack(_LANES[lane], total.to_bytes(size * lane, "little")))
+
+
+def _is_sparse(values: int, bins: int) -> bool:
+    """Whether bins of single values are listed: they are slower to add up, so only where this is much shorter."""
+    return values * _BIN_BYTES * 2 <= bins + 4
+
+
+def _width(largest: int) -> int:
+    return next(width for width in _LANES if largest < 1 << 8 * width)
+
+
+def _pack(typecode: str, numbers: Sequence[int]) -> bytes:
+    lanes = array(typecode, numbers)
+    if sys.byteorder == "big":
+        lanes.byteswap()
+    return lanes.tobytes()
+
+
+def _unpack(typecode: str, packed: bytes) -> list[int]:
+    lanes = array(typecode, packed)
+    if sys.byteorder == "big":
+        lanes.byteswap()
+    return lanes.tolist()

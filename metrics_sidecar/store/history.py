@@ -1,0 +1,177 @@
+"""A page of the history: the keys of its rows, merged from the lanes of its filter, and then the rows."""
+
+import contextlib
+import heapq
+import json
+import sqlite3
+from collections.abc import Generator, Iterator
+from itertools import islice
+from typing import NamedTuple
+
+from metrics_sidecar.queries import HistoryPage, HistoryQuery, HistoryRow, Position
+from metrics_sidecar.store.counts import Count, count
+from metrics_sidecar.store.filters import Condition, Lane, Selection, first_kept_us, select, where
+from metrics_sidecar.store.guard import Guard
+from metrics_sidecar.store.offsets import come_nearer
+from shared.record import ErrorType
+
+MANY_LANES = 16
+SCANNED_ROWS = 2000
+"""With many models, a page is first looked for among so many rows: if it is there, they need no merging."""
+
+Key = tuple[int, int]
+"""Timestamp and id; both negative where the newest come first: keys always ascend."""
+
+LEAST = -(2**63)
+_Due = tuple[int, int, Lane, sqlite3.Cursor | None]
+
+_COLUMNS = """invocations.id, (SELECT model_id FROM models WHERE models.model = invocations.model), timestamp_us,
+    latency_us, error_type, error_log, input_size, output_size, trace_id"""
+
+
+class Direction(NamedTuple):
+    """SQL of keys in ascending order, and their sign."""
+
+    key: str
+    order: str
+    after: str
+    sign: int
+
+
+DIRECTIONS = {
+    "asc": Direction("timestamp_us, id", "ORDER BY timestamp_us, id", "(timestamp_us, id) > (?, ?)", 1),
+    "desc": Direction("-timestamp_us, -id", "ORDER BY timestamp_us DESC, id DESC", "(timestamp_us, id) < (?, ?)", -1),
+}
+
+
+def read_history(connection: sqlite3.Connection, query: HistoryQuery, guard: Guard) -> HistoryPage:
+    """One page and the count of all that matches, within the caller's transaction."""
+    selection = select(connection, query.filter)
+    if not selection.lane_count:
+        return HistoryPage([], 0, None)
+    keys = read_keys(connection, selection, query)
+    rows = _read_rows(connection, [abs(row_id) for _, row_id in keys[: query.limit]])
+    more = len(keys) > query.limit
+    seen = query.offset + len(keys) if keys else 0
+    if query.after is None and not more and (keys or not query.offset):
+        total = Count(seen, True)  # the page ends with the last row of all
+    else:
+        total = count(connection, query.filter, selection, guard)
+    next_ = Position(rows[-1].timestamp_us, rows[-1].id) if more else None
+    return HistoryPage(rows, max(total.rows, seen), next_, total.is_exact)
+
+
+def read_invocation(connection: sqlite3.Connection, row_id: int) -> HistoryRow | None:
+    """The row of this id, if there is one."""
+    rows = _read_rows(connection, [row_id])
+    return rows[0] if rows and rows[0].timestamp_us >= first_kept_us(connection) else None
+
+
+def read_keys(connection: sqlite3.Connection, selection: Selection, query: HistoryQuery) -> list[Key]:
+    """Those of the page, and of one row more if there is one: it tells whether there is a next page."""
+    direction = DIRECTIONS[query.order]
+    nearer, offset = come_nearer(connection, selection, query)
+    time = [*selection.time, *nearer]
+    if query.after is not None:
+        time.append((direction.after, (query.after.timestamp_us, query.after.id)))
+    wanted = query.limit + 1
+    lanes = _Lanes(connection, selection, time, direction)
+    if selection.lane_count == 1:
+        return lanes.open(selection.only_lane, wanted, offset).fetchall()
+    if selection.lane_count > MANY_LANES and selection.error_types is None:
+        found = lanes.scan(wanted, offset)
+        if len(found) == wanted:
+            return found
+    with contextlib.closing(lanes.merge(offset + wanted)) as merged:
+        return list(islice(merged, offset, offset + wanted))
+
+
+class _Lanes:
+    """Keys of the lanes of a selection, in one direction."""
+
+    def __init__(
+        self, connection: sqlite3.Connection, selection: Selection, time: list[Condition], direction: Direction
+    ) -> None:
+        self._connection = connection
+        self._selection = selection
+        self._time = time
+        self._direction = direction
+
+    def open(self, lane: Lane, limit: int, offset: int = 0) -> sqlite3.Cursor:
+        """One lane: its index is read in its order."""
+        clause, arguments = where(self._selection.lane("?", "?"), self._time, self._selection.rest)
+        sql = f"SELECT {self._direction.key} FROM invocations {clause} {self._direction.order} LIMIT ? OFFSET ?"
+        return self._connection.execute(sql, [*filter(None, lane), *arguments, limit, offset])
+
+    def scan(self, limit: int, offset: int) -> list[Key]:
+        """What of the lanes is among the first rows of all."""
+        inner, arguments = where(self._time)
+        outer, more = where(self._selection.lanes(), self._selection.rest)
+        sql = f"""SELECT {self._direction.key} FROM (
+            SELECT * FROM invocations {inner} {self._direction.order} LIMIT {SCANNED_ROWS}
+        ) {outer} LIMIT ? OFFSET ?"""
+        return self._connection.execute(sql, [*arguments, *more, limit, offset]).fetchall()
+
+    def merge(self, limit: int) -> Generator[Key, None, None]:
+        """All lanes in order. A lane is opened when its first row is due: of many, most never are."""
+        # Until then its first id is not known: it counts as the least, so that the lane is opened soon enough.
+        heap: list[_Due] = [(first, LEAST, lane, None) for first, lane in self._first_timestamps()]
+        heapq.heapify(heap)
+        while heap:
+            timestamp, row_id, lane, cursor = heap[0]
+            if cursor is None:
+                cursor = self.open(lane, limit)
+            else:
+                yield timestamp, row_id
+            key = cursor.fetchone()
+            if key is None:
+                heapq.heappop(heap)
+            else:
+                heapq.heapreplace(heap, (*key, lane, cursor))
+
+    def _first_timestamps(self) -> Iterator[tuple[int, Lane]]:
+        """Of each lane that has any row, its first timestamp as in keys; one statement for all lanes."""
+        lane = self._selection.lane("models.value", "error_types.value")
+        clause, arguments = where(lane, self._time, self._selection.rest)
+        sql = f"""SELECT models.value, error_types.value, (
+            SELECT timestamp_us FROM invocations {clause} {self._direction.order.partition(",")[0]} LIMIT 1
+        ) FROM json_each(?) AS models CROSS JOIN json_each(?) AS error_types"""
+        values = [json.dumps([None] if some is None else some) for some in self._selection[:2]]
+        for model, error_type, first in self._connection.execute(sql, [*arguments, *values]):
+            if first is not None:
+                yield self._direction.sign * first, (model or 0, error_type or "")
+
+
+def _read_rows(connection: sqlite3.Connection, ids: list[int]) -> list[HistoryRow]:
+    """The rows of these ids, in this order; without those that there are none of."""
+    found = connection.execute(
+        f"""SELECT {_COLUMNS} FROM json_each(?) AS wanted
+        CROSS JOIN invocations ON invocations.id = wanted.value""",
+        (json.dumps(ids),),
+    )
+    rows = {columns[0]: _history_row(*columns) for columns in found}
+    return [rows[row_id] for row_id in ids if row_id in rows]
+
+
+def _history_row(
+    row_id: int,
+    model_id: str,
+    timestamp_us: int,
+    latency_us: int,
+    error_type: str | None,
+    error_log: str | None,
+    input_size: int,
+    output_size: int,
+    trace_id: str | None,
+) -> HistoryRow:
+    return HistoryRow(
+        id=row_id,
+        model_id=model_id,
+        timestamp_us=timestamp_us,
+        latency_us=latency_us,
+        error_type=None if error_type is None else ErrorType(error_type),
+        error_log=error_log or "",
+        input_size=input_size,
+        output_size=output_size,
+        trace_id=trace_id,
+    )

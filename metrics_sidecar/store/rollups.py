@@ -1,0 +1,195 @@
+"""Rollups in the SQLite ledger: a table per level, how far they are, and what rows add up to.
+
+Rows up to `last_id` are rolled up, in the same transaction in which this is noted; who reads counts those beyond
+it from the rows. So rollups and rows are the same at each moment, whatever dies when. Rows that were there before
+there were rollups (`older_…`) are rolled up beside it.
+"""
+
+import sqlite3
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import Any, NamedTuple
+
+from metrics_sidecar.rollups import (
+    ALL_MODELS,
+    COLUMNS,
+    DAY,
+    HOUR,
+    LEVELS,
+    MINUTE_US,
+    Group,
+    Row,
+    Segment,
+    cover,
+    encode_errors,
+)
+from metrics_sidecar.sketch import sketch
+from metrics_sidecar.windows import Window, align
+from shared.record import MAX_COUNT
+
+InvocationRow = Sequence[Any]
+"""At the least the first fields of a row: id, model, timestamp, latency, sizes, type of error."""
+
+SUMMARY = ", ".join(COLUMNS)
+
+# From one bucket that is there to the next, so that neither empty ones nor other models' rows are read.
+EXISTING_BUCKETS = """
+WITH RECURSIVE found (start) AS (
+    SELECT MIN(bucket) FROM {table} WHERE bucket >= :start AND bucket < :end
+    UNION ALL
+    SELECT (SELECT MIN(bucket) FROM {table} WHERE bucket > start AND bucket < :end) FROM found WHERE start IS NOT NULL
+)"""
+
+_HALVES = "SUM({0} >> 32), SUM({0} & 0xFFFFFFFF)"  # SQLite's own sum would overflow
+_SUMMARIZE = f"""
+SELECT timestamp_us / {MINUTE_US}, {{model}}, error_type, COUNT(*), MIN(latency_us), MAX(latency_us), MAX(timestamp_us),
+    {_HALVES.format("input_size")}, {_HALVES.format("output_size")}, GROUP_CONCAT(latency_us)
+FROM invocations WHERE {{where}} GROUP BY 1, 2, 3
+"""
+
+
+class Progress(NamedTuple):
+    """Which rows are rolled up: those beyond `older_end_id` up to `last_id`, and those up to `older_id`. `built`:
+    the group up to which each level above the first has everything, the group itself included. `kept_from`: the
+    minute from which a level still has its buckets, and the first level the rows, too."""
+
+    last_id: int
+    older_id: int
+    older_end_id: int
+    built: Mapping[int, Group]
+    kept_from: Mapping[int, int]
+
+    @property
+    def is_complete(self) -> bool:
+        return self.older_id == self.older_end_id
+
+    @property
+    def built_until(self) -> dict[int, int]:
+        """Level → the minute up to which it has everything."""
+        return {level: bucket for level, (bucket, _) in self.built.items()}
+
+    def round(self, window: Window) -> Window:
+        """The window as far as it can still be told: older ends are moved outwards to whole hours, or days."""
+        since_us, until_us = window
+        return Window(
+            align(window, self._grain_us(since_us)).since_us,
+            align(window, self._grain_us(until_us)).until_us,
+        )
+
+    def segments(self, start: int, end: int, levels: Sequence[int] = LEVELS) -> list[Segment]:
+        """The fewest buckets that make up these minutes. What is no longer kept by minutes, and then by hours, must
+        begin and end with what is."""
+        minutes_from, hours_from = self.kept_from[LEVELS[0]], self.kept_from[HOUR]
+        found: list[Segment] = []
+        for finest, begin, finish in (
+            (DAY, start, min(end, hours_from)),
+            (HOUR, max(start, hours_from), min(end, minutes_from)),
+            (LEVELS[0], max(start, minutes_from), end),
+        ):
+            found += cover(begin, finish, self.built_until, [level for level in levels if level >= finest])
+        return found
+
+    def _grain_us(self, moment_us: int) -> int:
+        if moment_us >= self.kept_from[LEVELS[0]] * MINUTE_US:
+            return 1
+        return (HOUR if moment_us >= self.kept_from[HOUR] * MINUTE_US else DAY) * MINUTE_US
+
+
+def table(level: int) -> str:
+    """The table of one level."""
+    return f"rollups_{level}"
+
+
+SCHEMA = f"""
+{
+    "".join(
+        f'''
+CREATE TABLE {table(level)} (
+    bucket INTEGER NOT NULL,  -- its first minute
+    model INTEGER NOT NULL,  -- {ALL_MODELS}: all together
+    {", ".join(f"{column} INTEGER NOT NULL" for column in COLUMNS[2:-2])},
+    errors BLOB,
+    sketch BLOB NOT NULL,
+    PRIMARY KEY (bucket, model)
+) WITHOUT ROWID;'''
+        for level in LEVELS
+    )
+}
+CREATE TABLE rollup_levels (
+    level INTEGER PRIMARY KEY,
+    bucket INTEGER NOT NULL,  -- up to this group everything is built
+    model INTEGER NOT NULL,
+    kept_from INTEGER NOT NULL
+);
+INSERT INTO rollup_levels VALUES {", ".join(f"({level}, 0, -1, 0)" for level in LEVELS)};
+CREATE TABLE rollup_progress (
+    id INTEGER PRIMARY KEY CHECK (id = 1),
+    last_id INTEGER NOT NULL,
+    older_id INTEGER NOT NULL,
+    older_end_id INTEGER NOT NULL
+);
+INSERT INTO rollup_progress SELECT 1, COALESCE(MAX(id), 0), 0, COALESCE(MAX(id), 0) FROM invocations;
+"""
+
+
+def read_progress(connection: sqlite3.Connection) -> Progress:
+    last_id, older_id, older_end_id = connection.execute(
+        "SELECT last_id, older_id, older_end_id FROM rollup_progress"
+    ).fetchone()
+    levels = connection.execute("SELECT level, bucket, model, kept_from FROM rollup_levels").fetchall()
+    built = {level: (bucket, model) for level, bucket, model, _ in levels if level > LEVELS[0]}
+    return Progress(last_id, older_id, older_end_id, built, {level: kept_from for level, *_, kept_from in levels})
+
+
+def summarize(
+    connection: sqlite3.Connection, where: str, arguments: Sequence[int], model: str = "model"
+) -> Iterator[Row]:
+    """What these rows add up to, by minute and model; one for each way to end."""
+    for minute, number, error_type, count, minimum, maximum, last, *sizes, latencies in connection.execute(
+        _SUMMARIZE.format(model=model, where=where), arguments
+    ):
+        values = [*map(int, latencies.split(","))]
+        input_high, input_low, output_high, output_low = sizes
+        yield (
+            minute,
+            number,
+            count if error_type is None else 0,
+            0 if error_type is None else count,
+            min(sum(values), MAX_COUNT),
+            minimum,
+            maximum,
+            last,
+            min((input_high << 32) + input_low, MAX_COUNT),
+            min((output_high << 32) + output_low, MAX_COUNT),
+            None if error_type is None else encode_errors({error_type: count}),
+            sketch(values),
+        )
+
+
+def summarize_rows(rows: Iterable[InvocationRow]) -> list[Row]:
+    """The same for rows that are at hand; one for each minute and model."""
+    groups: dict[Group, list[InvocationRow]] = defaultdict(list)
+    for row in rows:
+        groups[row[2] // MINUTE_US, row[1]].append(row)
+    return [_summary(group, members) for group, members in groups.items()]
+
+
+def _summary(group: Group, rows: Sequence[InvocationRow]) -> Row:
+    _, _, timestamps, latencies, input_sizes, output_sizes, error_types, *_ = zip(*rows, strict=True)
+    success_count = error_types.count(None)
+    errors = None
+    if success_count < len(rows):
+        errors = encode_errors(Counter(kind for kind in error_types if kind is not None))
+    return (
+        *group,
+        success_count,
+        len(rows) - success_count,
+        min(sum(latencies), MAX_COUNT),
+        min(latencies),
+        max(latencies),
+        max(timestamps),
+        min(sum(input_sizes), MAX_COUNT),
+        min(sum(output_sizes), MAX_COUNT),
+        errors,
+        sketch(latencies),
+    )

@@ -1,0 +1,76 @@
+"""What is done to a history as a whole, and what can be said of it."""
+
+import sqlite3
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from metrics_sidecar.store.identity import read_store_id
+from metrics_sidecar.store.imports import read_sources
+from metrics_sidecar.store.schema import check_version
+from metrics_sidecar.store.state import count_missing
+
+
+class Summary(msgspec.Struct, frozen=True):
+    """A history at a glance. Times are µs since 1970, None without rows; `bytes` with the log beside the file,
+    `free_bytes` those in it that hold nothing. `removed`: rows that retention has removed; `imported_from`: ids
+    of stores."""
+
+    path: str
+    store_id: str | None
+    schema_version: int
+    bytes: int
+    free_bytes: int
+    rows: int
+    removed: int
+    models: int
+    producers: int
+    missing: int
+    commits: int
+    oldest_us: int | None
+    newest_us: int | None
+    imported_from: list[str]
+
+
+def summarize(path: Path, connection: sqlite3.Connection) -> Summary:
+    """Reads no row: what is counted was counted when it came."""
+
+    def one(sql: str) -> Any:
+        return connection.execute(sql).fetchone()[0]
+
+    counted, removed = connection.execute(
+        "SELECT COALESCE(SUM(success_count + failure_count), 0), COALESCE(SUM(removed_count), 0) FROM totals"
+    ).fetchone()
+    return Summary(
+        path=str(path),
+        store_id=read_store_id(connection),
+        schema_version=check_version(connection, str(path)),
+        bytes=size_of(path),
+        free_bytes=one("PRAGMA freelist_count") * one("PRAGMA page_size"),
+        rows=counted - removed,
+        removed=removed,
+        models=one("SELECT COUNT(*) FROM models"),
+        producers=one("SELECT COUNT(*) FROM producers"),
+        missing=count_missing(connection)[1],
+        commits=one("SELECT commits FROM books"),
+        oldest_us=one("SELECT MIN(timestamp_us) FROM invocations"),
+        newest_us=one("SELECT MAX(timestamp_us) FROM invocations"),
+        imported_from=read_sources(connection),
+    )
+
+
+def compact(connection: sqlite3.Connection) -> None:
+    """Write the file anew, without its holes."""
+    for statement in ("PRAGMA wal_checkpoint(TRUNCATE)", "VACUUM", "PRAGMA wal_checkpoint(TRUNCATE)"):
+        connection.execute(statement).fetchall()
+
+
+def size_of(path: Path) -> int:
+    """Bytes of the file and its log."""
+    return sum(file.stat().st_size for file in _files(path) if file.exists())
+
+
+def _files(path: Path) -> Iterable[Path]:
+    return path, path.with_name(f"{path.name}-wal")

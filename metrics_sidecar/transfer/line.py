@@ -1,0 +1,96 @@
+"""One invocation as all formats show it: the row of `GET /metrics/history`, and the store that it is from."""
+
+from datetime import UTC, datetime, timedelta
+from typing import Annotated
+
+import msgspec
+from msgspec import Meta
+
+from metrics_sidecar.store.export import Slice
+from shared.record import MAX_COUNT, MAX_ERROR_LOG_BYTES, Count, ErrorType, Record, TraceId, check_model_id
+
+EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+MAX_KNOWN_MODELS = 10_000
+
+
+class Line(msgspec.Struct, frozen=True, gc=False):
+    """`store` and `id` together are what identifies a row, wherever it is copied to.
+    The latency is exact up to 2⁵¹ µs, which is 71 years; beyond that it is the nearest float."""
+
+    id: Annotated[int, Meta(ge=1, le=MAX_COUNT)]
+    model_id: str
+    timestamp: Annotated[datetime, Meta(tz=True)]
+    success: bool
+    latency_ms: Annotated[int, Meta(ge=0)] | Annotated[float, Meta(ge=0)]
+    error_log: Annotated[str, Meta(max_length=MAX_ERROR_LOG_BYTES)]
+    input_size: Count
+    output_size: Count
+    error_type: ErrorType | None
+    trace_id: TraceId | None
+    store: str
+
+
+COLUMNS = Line.__struct_fields__
+
+
+class LineError(Exception):
+    """This is no row of an export; the message says what is wrong with it."""
+
+
+def to_lines(read: Slice, store_id: str) -> list[Line]:
+    """Rows as they are read from the store of this id. (In one loop: there are millions of them.)"""
+    rows, models, _ = read
+    return [
+        Line(
+            row_id,
+            models[model],
+            EPOCH + timedelta(0, 0, timestamp_us),
+            error_type is None,
+            latency_us / 1000 if latency_us % 1000 else latency_us // 1000,
+            error_log or "",
+            input_size,
+            output_size,
+            error_type,  # type: ignore[arg-type] # as it stands in the store: its text
+            trace_id,
+            store_id,
+        )
+        for row_id, model, timestamp_us, latency_us, error_type, error_log, input_size, output_size, trace_id in rows
+    ]
+
+
+class Records:
+    """Makes the records that lines were made of."""
+
+    def __init__(self) -> None:
+        self._models: set[str] = set()
+
+    def record(self, line: Line) -> Record:
+        """`LineError` for a line that is decoded, and yet says what no record can say."""
+        model_id = line.model_id
+        if model_id not in self._models:
+            self._check_model(model_id)
+        if line.success != (line.error_type is None):
+            raise LineError("success and error_type contradict each other")
+        passed = line.timestamp - EPOCH
+        if passed.days < 0:
+            raise LineError(f"timestamp is {line.timestamp.isoformat()}; allowed: from 1970 on")
+        latency_us = round(line.latency_ms * 1000)
+        if latency_us > MAX_COUNT:
+            raise LineError(f"latency_ms is {line.latency_ms}; allowed: up to {MAX_COUNT // 1000}")
+        return Record(
+            model_id,
+            (passed.days * 86_400 + passed.seconds) * 1_000_000 + passed.microseconds,
+            latency_us,
+            line.error_type,
+            line.error_log,
+            line.input_size,
+            line.output_size,
+            line.trace_id,
+        )
+
+    def _check_model(self, model_id: str) -> None:
+        if wrong := check_model_id(model_id):
+            raise LineError(f"model_id: {wrong}")
+        if len(self._models) >= MAX_KNOWN_MODELS:
+            self._models.clear()
+        self._models.add(model_id)

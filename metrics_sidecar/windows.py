@@ -1,0 +1,80 @@
+"""Stretches of time as they are asked for: `window=24h`, or from one moment to another."""
+
+import re
+from typing import NamedTuple
+
+import msgspec
+
+from metrics_sidecar.rollups import DAY, HOUR, MINUTE_US, Summary
+
+DAY_US = DAY * MINUTE_US
+UNITS_US = {"s": 1_000_000, "m": MINUTE_US, "h": HOUR * MINUTE_US, "d": DAY_US, "w": 7 * DAY_US}
+MAX_WINDOW_US = 3660 * DAY_US
+
+_DURATION = re.compile(r"([1-9][0-9]{0,8})([smhdw])", re.ASCII)
+
+
+class Window(NamedTuple):
+    """From `since_us` on and before `until_us`, both µs since 1970."""
+
+    since_us: int
+    until_us: int
+
+
+class SeriesQuery(msgspec.Struct, frozen=True, kw_only=True):
+    """Sums per step of a window that begins and ends with one. Those of `models` (true ids), or of all without any:
+    together, or `by_model` each (by label, without any)."""
+
+    window: Window
+    step_minutes: int
+    models: tuple[str, ...] = ()
+    by_model: bool = False
+    percentiles: bool = False
+
+
+ALL = ""
+"""In place of a model's id: all together. No model has it."""
+
+Series = dict[str, dict[int, Summary]]
+"""By model (`ALL`: together), the steps that have records, by their first minutes."""
+
+
+class WindowAnswer(NamedTuple):
+    """Sums by model; and of which time, for what is long ago is only known by hours, and later by days."""
+
+    window: Window
+    summaries: dict[str, Summary]
+
+
+class SeriesAnswer(NamedTuple):
+    """From when on there are such steps, and their sums."""
+
+    window: Window
+    series: Series
+
+
+def parse_duration(text: str) -> int:
+    """µs of a number and its unit, such as 5m; `ValueError` for anything else, or beyond ten years."""
+    match = _DURATION.fullmatch(text)
+    if match is None:
+        raise ValueError("not a duration")
+    duration_us = int(match[1]) * UNITS_US[match[2]]
+    if duration_us > MAX_WINDOW_US:
+        raise ValueError("longer than ten years")
+    return duration_us
+
+
+def window_before(now_us: int, length_us: int) -> Window:
+    """The window of this length up to now. A long one begins a bit earlier, where there is a larger bucket."""
+    if length_us >= 7 * DAY_US:
+        grain_us = HOUR * MINUTE_US
+    elif length_us >= DAY_US:
+        grain_us = 10 * MINUTE_US
+    else:
+        grain_us = MINUTE_US
+    return Window(max((now_us - length_us) // grain_us * grain_us, 0), now_us)
+
+
+def align(window: Window, step_us: int) -> Window:
+    """The whole steps that a window touches."""
+    return Window(window.since_us // step_us * step_us, -(-window.until_us // step_us) * step_us)

@@ -1,0 +1,134 @@
+"""`GET /metrics/timeseries`."""
+
+from typing import Any
+
+import pytest
+
+from metrics_sidecar.rollups import MINUTE_US, Summary, combine
+from metrics_sidecar.store.rollups import summarize_rows
+from metrics_sidecar.windows import ALL, SeriesQuery, Window
+from tests.metrics_sidecar.api.conftest import TIMESTAMP_US, Client, FakeQueries
+
+PATH = "/metrics/timeseries"
+BEGIN = TIMESTAMP_US // MINUTE_US
+
+
+def summary(*latencies_ms: int, failures: int = 0) -> Summary:
+    """Of so many invocations, the first of which are timeouts."""
+    return combine(
+        summarize_rows(
+            (number, 1, TIMESTAMP_US, 1000 * latency_ms, 1, 1, "timeout" if number < failures else None)
+            for number, latency_ms in enumerate(latencies_ms)
+        )
+    )
+
+
+async def series_of(client: Client, query: str) -> list[dict[str, Any]]:
+    response = await client.get(f"{PATH}?{query}")
+    assert response.status == 200, await response.text()
+    found: list[dict[str, Any]] = (await response.json())["series"]
+    return found
+
+
+@pytest.mark.parametrize(
+    ("metric", "expected"),
+    [
+        ("invocations", [4, 0, 1]),
+        ("errors", [1, 0, 0]),
+        ("error_rate", [25, None, 0]),
+        ("requests_per_second", [4 / 60, 0, 1 / 30]),
+        ("latency_avg", [25, None, 7]),
+        ("latency_p50", [20, None, 7]),
+        ("latency_p99", [40, None, 7]),
+    ],
+)
+async def test_a_metric_with_its_gaps(
+    client: Client, queries: FakeQueries, metric: str, expected: list[float | None]
+) -> None:
+    """Counts are 0 where nothing was called, and what is undefined is null; the last step is half over."""
+    queries.steps = {ALL: {BEGIN - 1: summary(10, 20, 30, 40, failures=1), BEGIN + 1: summary(7)}}
+    (found,) = await series_of(client, f"metric={metric}&since=1705314540&until=1705314700")
+    assert found["model_id"] is None
+    assert [begin for begin, _ in found["points"]] == [(BEGIN + n) * 60 for n in (-1, 0, 1)]
+    assert [value if value is None else pytest.approx(value, rel=0.01) for value in expected] == [
+        value for _, value in found["points"]
+    ]
+
+
+async def test_steps_are_whole(client: Client, queries: FakeQueries) -> None:
+    """`since` is rounded down and `until` up, to multiples of the step since 1970; the answer says to which."""
+    response = await client.get(PATH, params={"metric": "errors", "step": "1h", "since": "2024-01-15T08:59:59Z"})
+    body = await response.json()
+    assert (body["since"], body["until"], body["step_seconds"]) == (
+        "2024-01-15T08:00:00Z",
+        "2024-01-15T11:00:00Z",
+        3600,
+    )
+    hour_us = 60 * MINUTE_US
+    begin_us = 1_705_305_600_000_000
+    assert queries.asked == [SeriesQuery(window=Window(begin_us, begin_us + 3 * hour_us), step_minutes=60)]
+
+
+async def test_without_a_time_it_is_the_last_hour(client: Client) -> None:
+    """In steps of a minute."""
+    (found,) = await series_of(client, "metric=invocations")
+    assert [found["points"][0][0], found["points"][-1][0]] == [(BEGIN - 59) * 60, (BEGIN + 1) * 60]
+    assert len(found["points"]) == 61
+
+
+async def test_models_one_by_one(client: Client, queries: FakeQueries) -> None:
+    """Those that were asked for, with or without invocations; or all that have any."""
+    queries.steps = {"b": {BEGIN: summary(1)}, "a": {BEGIN: summary(1, 2)}}
+    query = "metric=invocations&window=1m&group_by=model_id"
+    assert [(one["model_id"], one["points"][0][1]) for one in await series_of(client, query)] == [("a", 2), ("b", 1)]
+    named = await series_of(client, f"{query}&model_id=c&model_id=a")
+    assert [(one["model_id"], one["points"][0][1]) for one in named] == [("c", 0), ("a", 2)]
+
+
+@pytest.mark.parametrize(
+    ("query", "parameter", "allowed"),
+    [
+        ("metric=latency", "metric", "error_rate or errors or invocations or"),
+        ("metric=errors&step=90s", "step", "whole minutes, as a number and m, h, d or w"),
+        ("metric=errors&step=0m", "step", "whole minutes"),
+        ("metric=errors&group_by=status", "group_by", "model_id"),
+        ("metric=errors&window=8d", "step", "at least 2m for this time and 1 series"),
+        (
+            "metric=errors&window=1d&group_by=model_id" + "".join(f"&model_id=m{n}" for n in range(9)),
+            "step",
+            "at least 2m",
+        ),
+        ("metric=errors&since=0&until=1705314600", "step", "at least 2584m"),
+        ("metric=errors&limit=1", "limit", "metric, step"),
+    ],
+)
+async def test_what_is_not_allowed_is_named(client: Client, query: str, parameter: str, allowed: str) -> None:
+    """With what would be; too many points with the smallest step that gives few enough."""
+    response = await client.get(f"{PATH}?{query}")
+    problem = await response.json()
+    assert (response.status, problem["parameter"]) == (400, parameter)
+    assert allowed in problem["allowed"]
+
+
+async def test_the_step_that_is_named_is_allowed(client: Client) -> None:
+    """It, and none below it."""
+    since = "metric=errors&since=2001-02-03T04:05:06Z"
+    problem = await (await client.get(f"{PATH}?{since}")).json()
+    smallest = int(problem["allowed"].split()[2].rstrip("m"))
+    assert (await client.get(f"{PATH}?{since}&step={smallest}m")).status == 200
+    assert (await client.get(f"{PATH}?{since}&step={smallest - 1}m")).status == 400
+
+
+async def test_too_many_models_for_the_step(client: Client, queries: FakeQueries) -> None:
+    """Where their number is known only afterwards."""
+    queries.steps = {f"m{number}": {BEGIN: summary(1)} for number in range(200)}
+    query = "metric=errors&window=59m&group_by=model_id"
+    problem = await (await client.get(f"{PATH}?{query}")).json()
+    assert problem["allowed"] == "at least 2m for this time and 200 series: an answer has at most 11,000 points"
+    assert (await client.get(f"{PATH}?{query}&step=2m")).status == 200
+
+
+async def test_a_store_that_fails_is_a_503(client: Client, queries: FakeQueries) -> None:
+    """It is a problem to be asked again, not a defect."""
+    queries.break_down()
+    assert (await client.get(PATH, params={"metric": "errors"})).status == 503

@@ -1,0 +1,120 @@
+"""How SQLite goes about a page of the history."""
+
+import sqlite3
+from collections.abc import Callable, Iterator
+
+import pytest
+
+from metrics_sidecar.queries import HistoryFilter, HistoryQuery, Order, Position
+from metrics_sidecar.store.counts import WindowCounter
+from metrics_sidecar.store.filters import select
+from metrics_sidecar.store.guard import Guard
+from metrics_sidecar.store.history import read_history
+from metrics_sidecar.store.schema import migrate
+from shared.record import ErrorType
+from tests.bench.history_store import make_history, model_name
+
+NOW_US = 1_800_000_000_000_000
+MIDDLE_US = NOW_US - 12 * 3600 * 1_000_000
+ONE, SOME = (model_name(1),), tuple(map(model_name, range(1, 4)))
+TIMEOUT, BOTH = (ErrorType.TIMEOUT,), (ErrorType.TIMEOUT, ErrorType.CONNECT)
+
+SERVED = {
+    "all": HistoryFilter(),
+    "time": HistoryFilter(since_us=MIDDLE_US - 10**9, until_us=MIDDLE_US),
+    "since": HistoryFilter(since_us=MIDDLE_US),
+    "success": HistoryFilter(status="success"),
+    "failure": HistoryFilter(status="failure"),
+    "type": HistoryFilter(error_types=TIMEOUT),
+    "types, time": HistoryFilter(error_types=BOTH, since_us=MIDDLE_US),
+    "model": HistoryFilter(models=ONE),
+    "model, time": HistoryFilter(models=ONE, until_us=MIDDLE_US),
+    "model, success": HistoryFilter(models=ONE, status="success"),
+    "model, failure": HistoryFilter(models=ONE, status="failure"),
+    "model, type": HistoryFilter(models=ONE, error_types=TIMEOUT),
+    "models": HistoryFilter(models=SOME),
+    "models, types, time": HistoryFilter(models=SOME, error_types=BOTH, since_us=MIDDLE_US),
+    "prefix": HistoryFilter(prefixes=("team-1/",)),
+    "prefix, failure": HistoryFilter(prefixes=("team-",), status="failure"),
+    "prefix, rare type": HistoryFilter(prefixes=("team-",), error_types=(ErrorType.GATEWAY_DIED,)),
+}
+
+IN_ORDER = {
+    "SCAN invocations USING INDEX invocations_by_time",
+    "SCAN invocations USING COVERING INDEX invocations_by_time",
+}
+"""Of all rows without a bound in time: only to the end of the page."""
+
+
+@pytest.fixture(scope="module")
+def connection(tmp_path_factory: pytest.TempPathFactory) -> Iterator[sqlite3.Connection]:
+    """A store of 5,000 rows and 40 models: SQLite plans as for any other, as it has no statistics of either."""
+    path = tmp_path_factory.mktemp("plans") / "history.db"
+    make_history(path, 5_000, 40, NOW_US)
+    connection = sqlite3.connect(path, isolation_level=None)
+    migrate(connection, str(path))
+    yield connection
+    connection.close()
+
+
+def plans_of(connection: sqlite3.Connection, read: Callable[[], object]) -> dict[str, list[str]]:
+    """Each statement that this takes, and the steps of its plan."""
+    statements: list[str] = []
+    connection.set_trace_callback(statements.append)
+    read()
+    connection.set_trace_callback(None)
+    return {sql: [row[3] for row in connection.execute(f"EXPLAIN QUERY PLAN {sql}")] for sql in statements}
+
+
+def wrong_steps(plans: dict[str, list[str]]) -> dict[str, str]:
+    """Statements that sort, or read a table from end to end."""
+    return {
+        sql: step
+        for sql, steps in plans.items()
+        for step in steps
+        if "TEMP B-TREE" in step or (step.startswith(("SCAN invocations", "SCAN rollups")) and step not in IN_ORDER)
+    }
+
+
+@pytest.mark.parametrize("order", ["asc", "desc"])
+@pytest.mark.parametrize("after", [None, Position(MIDDLE_US, 5)], ids=["first", "cursor"])
+@pytest.mark.parametrize("name", SERVED)
+def test_a_served_filter_is_read_in_order_from_an_index(
+    connection: sqlite3.Connection, name: str, after: Position | None, order: Order
+) -> None:
+    """No table or index is read from end to end, and nothing is sorted."""
+    query = HistoryQuery(filter=SERVED[name], after=after, order=order, limit=50)
+    plans = plans_of(connection, lambda: read_history(connection, query, Guard()))
+    assert len(plans) >= 2
+    assert wrong_steps(plans) == {}
+
+
+@pytest.mark.parametrize("name", SERVED)
+def test_a_window_is_counted_without_reading_all(connection: sqlite3.Connection, name: str) -> None:
+    """In rollups and indexes, by what is asked for."""
+    wanted = SERVED[name]
+    counter = WindowCounter(connection, wanted, select(connection, wanted))
+    plans = plans_of(connection, lambda: counter.count(MIDDLE_US - 10**10 + 1, MIDDLE_US + 10**10 + 1))
+    assert len(plans) >= 4
+    assert wrong_steps(plans) == {}
+
+
+@pytest.mark.parametrize(
+    ("name", "searched"),
+    [
+        ("type", "(error_type=?"),
+        ("types, time", "(error_type=?"),
+        ("failure", "(error_type=?"),
+        ("model, type", "(model=? AND error_type=?"),
+        ("model, failure", "(model=? AND error_type=?"),
+        ("models, types, time", "(model=? AND error_type=?"),
+    ],
+)
+def test_failures_are_found_by_their_type(connection: sqlite3.Connection, name: str, searched: str) -> None:
+    """However many other failures there are; the index has all that a page's keys are made of."""
+    query = HistoryQuery(filter=SERVED[name])
+    plans = plans_of(connection, lambda: read_history(connection, query, Guard()))
+    found = [step for steps in plans.values() for step in steps if step.startswith("SEARCH invocations USING")]
+    by_index = [step for step in found if "PRIMARY KEY" not in step]
+    assert by_index
+    assert [step for step in by_index if searched not in step or "COVERING" not in step] == []

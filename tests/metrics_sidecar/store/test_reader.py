@@ -1,0 +1,170 @@
+"""Reads on threads of their own: bounded in time, ended when nobody waits, and never in the way of commits."""
+
+import asyncio
+import contextlib
+import sqlite3
+from collections.abc import AsyncIterator, Callable
+from pathlib import Path
+
+import pytest
+
+from metrics_sidecar.queries import HistoryFilter, HistoryQuery, QueryTooLongError
+from metrics_sidecar.store.guard import STEPS_PER_LOOK, Guard, StepsOverError
+from metrics_sidecar.store.reader import LONG_THREADS, QUICK_THREADS, SqliteQueries
+from metrics_sidecar.store.sqlite import SqliteStore
+from metrics_sidecar.totals import aggregate
+from metrics_sidecar.transaction import Commit
+from tests.metrics_sidecar.ledgers import record
+
+ENDLESS = "WITH RECURSIVE numbers (n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM numbers) SELECT COUNT(*) FROM numbers"
+SLOW = HistoryQuery(filter=HistoryFilter(min_latency_us=1))
+
+OpenQueries = Callable[..., SqliteQueries]
+
+
+@pytest.fixture
+async def open_queries(tmp_path: Path) -> AsyncIterator[OpenQueries]:
+    """Reads of a store with one row."""
+    store = SqliteStore(tmp_path / "history.db")
+    store.commit(Commit(number=1, now_us=1, records=[record()], totals=aggregate([record()]), label_room=1))
+    with contextlib.ExitStack() as stack:
+        stack.callback(store.close)
+
+        def open_(timeout_s: float | None = None) -> SqliteQueries:
+            queries = SqliteQueries(tmp_path / "history.db", timeout_s)
+            stack.callback(queries.close)
+            return queries
+
+        yield open_
+
+
+class Endless:
+    """A read that only its guard ends; `begun` and `ended` count such reads."""
+
+    def __init__(self) -> None:
+        self.begun = self.ended = 0
+
+    def __call__(self, connection: sqlite3.Connection, _query: object, _guard: Guard) -> None:
+        self.begun += 1
+        try:
+            connection.execute(ENDLESS).fetchone()
+        finally:
+            self.ended += 1
+
+
+@pytest.fixture
+def endless(monkeypatch: pytest.MonkeyPatch) -> Endless:
+    """Each page that is asked for takes for ever."""
+    reads = Endless()
+    monkeypatch.setattr("metrics_sidecar.store.reader.read_history", reads)
+    return reads
+
+
+async def until(condition: Callable[[], bool]) -> None:
+    while not condition():
+        await asyncio.sleep(0.005)
+
+
+async def test_a_long_read_is_ended(open_queries: OpenQueries, endless: Endless) -> None:
+    """When its time is over its caller is told so, the statement ends, and its thread reads on."""
+    queries = open_queries(0.05)
+    for _ in range(QUICK_THREADS + 1):
+        with pytest.raises(QueryTooLongError, match=r"^it took longer than 0\.05 s$"):
+            await queries.history(HistoryQuery())
+    await until(lambda: endless.ended == endless.begun)
+    row = await queries.invocation(1)
+    assert row is not None
+
+
+async def test_a_read_ends_when_its_caller_goes(open_queries: OpenQueries, endless: Endless) -> None:
+    """It takes no more of the machine then."""
+    queries = open_queries()
+    waiting = asyncio.create_task(queries.history(HistoryQuery()))
+    await until(lambda: endless.begun == 1)
+    waiting.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await waiting
+    await until(lambda: endless.ended == 1)
+
+
+async def test_a_read_whose_caller_went_before_its_turn_is_not_begun(
+    open_queries: OpenQueries, endless: Endless
+) -> None:
+    """Nor does it keep its place."""
+    queries = open_queries()
+    waiting = [asyncio.create_task(queries.history(SLOW)) for _ in range(LONG_THREADS + 5)]
+    await until(lambda: endless.begun == LONG_THREADS)
+    for task in reversed(waiting):
+        task.cancel()
+    await asyncio.wait(waiting)
+    await until(lambda: endless.ended == LONG_THREADS)
+    assert endless.begun == LONG_THREADS
+
+
+async def test_reads_that_may_be_long_leave_threads_to_the_others(open_queries: OpenQueries, endless: Endless) -> None:
+    """However many of them there are, a quick one is answered."""
+    queries = open_queries()
+    waiting = [asyncio.create_task(queries.history(SLOW)) for _ in range(LONG_THREADS * 2)]
+    await until(lambda: endless.begun == LONG_THREADS)
+    totals = await queries.totals("m")
+    assert totals is not None
+    assert [task.done() for task in waiting] == [False] * len(waiting)
+    for task in waiting:
+        task.cancel()
+    await asyncio.wait(waiting)
+
+
+async def test_commits_go_on_beside_a_long_read(open_queries: OpenQueries, endless: Endless, tmp_path: Path) -> None:
+    """A commit is there at once for those who read after it; and once no read is left, the log can be emptied."""
+    queries = open_queries()
+    waiting = asyncio.create_task(queries.history(SLOW))
+    await until(lambda: endless.begun == 1)
+    writer = sqlite3.connect(tmp_path / "history.db", isolation_level=None, timeout=0)
+    with contextlib.closing(writer):
+        writer.execute("INSERT INTO invocations SELECT 2, model, 2, 3, 4, 5, NULL, NULL, NULL FROM models")
+        row = await queries.invocation(2)
+        assert row is not None
+        waiting.cancel()
+        await asyncio.wait([waiting])
+        await until(lambda: endless.ended == 1)
+        await until(lambda: writer.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone() == (0, 0, 0))
+
+
+def test_a_limit_of_steps_ends_a_statement_and_no_later_one(tmp_path: Path) -> None:
+    """What needs fewer goes through."""
+    guard = Guard()
+    with contextlib.closing(sqlite3.connect(tmp_path / "x.db")) as connection, guard.watching(connection):
+        with pytest.raises(StepsOverError), guard.limited(STEPS_PER_LOOK):
+            connection.execute(ENDLESS).fetchone()
+        with guard.limited(STEPS_PER_LOOK):
+            assert connection.execute("SELECT 1").fetchone() == (1,)
+        assert connection.execute(f"{ENDLESS[:-29]} SELECT COUNT(*) FROM (SELECT n FROM numbers LIMIT 9999)").fetchone()
+
+
+def test_a_stop_is_no_limit(tmp_path: Path) -> None:
+    """Who counts only so far is ended like all others when nobody waits."""
+    guard = Guard()
+    with contextlib.closing(sqlite3.connect(tmp_path / "x.db")) as connection, guard.watching(connection):
+        guard.stop()
+        with pytest.raises(sqlite3.OperationalError, match="interrupted"), guard.limited(10**9):
+            connection.execute(ENDLESS).fetchone()
+
+
+async def test_a_count_that_would_take_long_is_a_lower_bound(
+    open_queries: OpenQueries, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """By latency or error log rows are counted one by one: some of them, at least those that are shown."""
+    with contextlib.closing(sqlite3.connect(tmp_path / "history.db")) as writer, writer:
+        writer.executemany(
+            "INSERT INTO invocations SELECT ?, model, ?, 3, 4, 5, NULL, NULL, NULL FROM models",
+            ((number, number) for number in range(2, 9_001)),
+        )
+    queries = open_queries()
+    page = await queries.history(SLOW)
+    assert (page.total_count, page.total_count_is_exact) == (9_000, True)
+    monkeypatch.setattr("metrics_sidecar.store.counts.COUNTED_STEPS", 2 * STEPS_PER_LOOK)
+    page = await queries.history(SLOW)
+    assert page.total_count_is_exact is False
+    assert 1_000 < page.total_count < 9_000
+    page = await queries.history(HistoryQuery(filter=SLOW.filter, offset=8_000))
+    assert (page.total_count, page.total_count_is_exact) == (8_101, False)

@@ -1,0 +1,107 @@
+"""Exports and imports as they are called: over HTTP and as commands."""
+
+import gzip
+import json
+import signal
+import subprocess
+import sys
+import time
+import urllib.request
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from shared.record import Record
+from tests.metrics_sidecar.transfer.stores import fill
+from tests.processes import System, eventually, system
+
+ROOT = Path(__file__).parent.parent.parent
+
+
+@pytest.fixture
+def started(tmp_path: Path) -> Iterator[System]:
+    with system(tmp_path) as started:
+        yield started
+
+
+def run(*arguments: object, stdin: bytes = b"") -> tuple[int, bytes, str]:
+    """Exit code, stdout and stderr of `metrics-sidecar` with these arguments."""
+    command = [sys.executable, "-W", "error", "-m", "metrics_sidecar", *map(str, arguments)]
+    done = subprocess.run(command, cwd=ROOT, input=stdin, capture_output=True, check=False, timeout=60)
+    return done.returncode, done.stdout, done.stderr.decode()
+
+
+def fetch(url: str, **headers: str) -> bytes:
+    with urllib.request.urlopen(urllib.request.Request(url, headers=headers), timeout=30) as response:
+        body: bytes = response.read()
+        return body
+
+
+def without_store(exported: bytes) -> list[dict[str, object]]:
+    return [{**json.loads(line), "store": ""} for line in exported.splitlines()]
+
+
+def test_there_and_back(started: System, tmp_path: Path) -> None:
+    """What is exported over HTTP, through the gateway, and offline is the same; imported into a new directory and
+    exported again it is the same, too, and the books agree."""
+    started.start_mock(MOCK_FAILURE_RATE="0.3")
+    sidecar = started.start_sidecar()
+    started.start_gateway()
+    for number in range(50):
+        started.invoke(f"=model-{number % 3}", ["a"] * number)
+    started.settled("=model-0", 17)
+    started.settled("=model-1", 17)
+    started.settled("=model-2", 16)
+    exported = fetch(f"{started.sidecar_url}/metrics/export")
+    assert len(without_store(exported)) == 50
+    url = f"{started.gateway_url}/metrics/export?format=ndjson"
+    assert gzip.decompress(fetch(url, **{"Accept-Encoding": "gzip"})) == exported
+    assert run("export", "--data-dir", started.data, "--format", "ndjson")[:2] == (0, exported)
+    parquet = tmp_path / "export.parquet"
+    parquet.write_bytes(fetch(f"{started.sidecar_url}/metrics/export?format=parquet"))
+
+    new = tmp_path / "new"
+    code, _, told = run("import", "--data-dir", new, parquet, "-", stdin=exported)
+    assert (code, told) == (0, "50 rows added, 50 known before, 0 bad\n")
+    again = tmp_path / "again.ndjson.gz"
+    assert run("export", "--data-dir", new, "--output", again) == (0, b"", "50 rows exported\n")
+    assert without_store(gzip.decompress(again.read_bytes())) == without_store(exported)
+    code, told_b, _ = run("verify", "--data-dir", new)
+    assert (code, b"consistent" in told_b, b"missing    none" in told_b) == (0, True, True)
+    sidecar.stop()
+    started.data = new
+    started.start_sidecar()
+    assert fetch(f"{started.sidecar_url}/metrics/export") == gzip.decompress(again.read_bytes())
+    assert started.stats("=model-0")["total_invocations"] == 17
+
+
+def test_beside_a_sidecar(started: System, tmp_path: Path) -> None:
+    """What only reads may run; what writes is refused. Killed in the middle, nothing is held afterwards."""
+    sidecar = started.start_sidecar()
+    export = tmp_path / "export.ndjson"
+    export.write_bytes(b"")
+    for arguments in (("import", export), ("compact",)):
+        code, _, told = run(*arguments, "--data-dir", started.data)
+        assert (code, told.count("\n"), "another sidecar uses" in told) == (2, 1, True)
+    assert run("info", "--data-dir", started.data)[0] == 0
+    sidecar.signal(signal.SIGKILL)
+    sidecar.wait()
+    assert run("import", export, "--data-dir", started.data)[0] == 0
+
+
+def test_an_export_ends_with_its_caller(started: System) -> None:
+    """When the connection is closed in the middle, the process that reads for it is gone, too."""
+    now_us = time.time_ns() // 1000  # retention would remove old ones
+    fill(started.data, [Record("model", now_us, n) for n in range(40_000)])
+    sidecar = started.start_sidecar()
+    with urllib.request.urlopen(f"{started.sidecar_url}/metrics/export") as response:
+        assert response.read(1000).startswith(b'{"id":1,')
+        assert running(sidecar.pid)
+    eventually(lambda: running(sidecar.pid), lambda pids: not pids)
+    assert sum(1 for _ in fetch(f"{started.sidecar_url}/metrics/export").splitlines()) == 40_000
+
+
+def running(pid: int) -> list[str]:
+    """Processes that a process has started."""
+    return [child for path in Path(f"/proc/{pid}/task").glob("*/children") for child in path.read_text().split()]
