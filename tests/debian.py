@@ -109,14 +109,16 @@ def prepare_apt(apt: Path, suite: str) -> list[str]:
 
 
 def mirror() -> str:
-    """The archive that the machine's own sources name for its own release; Debian's, if it is no Debian."""
+    """The archive that the machine's own sources name for its own release."""
     form = ["--format", "$(CODENAME) $(SUITE) $(RELEASE) $(REPO_URI)", "Created-By: Packages"]
     lines = run("apt-get", "indextargets", *form).splitlines()
     codename = next(
         (line.partition("=")[2] for line in read_lines("/etc/os-release") if line.startswith("VERSION_CODENAME=")), ""
     )
     uris = [line.split()[-1] for line in lines if codename in line.split()[:-1] and "debian" in line]
-    return uris[0] if uris else "http://deb.debian.org/debian"
+    if not uris:
+        raise LookupError("apt's sources name no archive of Debian for this machine's release")
+    return uris[0]
 
 
 def read_lines(path: str) -> list[str]:
