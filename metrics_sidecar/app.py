@@ -21,7 +21,7 @@ from metrics_sidecar.routes import setup_routes
 from metrics_sidecar.settings import HISTORY_FILE, SidecarSettings
 from metrics_sidecar.store.books import SqliteSnapshot
 from metrics_sidecar.store.identity import identify
-from metrics_sidecar.store.reader import SqliteQueries
+from metrics_sidecar.store.queries import SqliteQueries
 from metrics_sidecar.store.sqlite import SqliteStore
 from metrics_sidecar.windows import parse_duration
 from shared.clock import SystemClock
@@ -67,6 +67,7 @@ async def _start(app: web.Application, settings: SidecarSettings, stack: context
     stack.push_async_callback(ledger.close)
     queries = SqliteQueries(path, settings.query_timeout_s)
     stack.callback(queries.close)
+    await queries.start()
     auditor = Auditor(lambda: SqliteSnapshot(path), live)
     stack.callback(auditor.close)
 

@@ -26,6 +26,8 @@ __all__ = ["Commit", "Committed", "Gap", "Ledger", "State", "Store", "Work"]
 MAX_COMMIT_RECORDS = 8192
 RETRY_FIRST_S, RETRY_LAST_S = 0.05, 1.0
 TEND_EVERY_S = 1.0
+TEND_BUSY_S = 0.03
+"""After a transaction of many records, which takes about twice as long: less would not keep up with them."""
 BUSY_RECORDS = 512
 """A transaction of so many is one of many: records come in as fast as they are committed."""
 
@@ -167,13 +169,17 @@ class Ledger:
             wait_s = self._tend(busy=sum(len(work.records) for work in group) >= BUSY_RECORDS)
 
     def _tend(self, *, busy: bool) -> float:
-        """Seconds until there is more to do: half of the time at the most is spent on it while nothing else is to do.
-        A failure holds up no commit, and is tried again later."""
+        """Seconds until there is more to do: half of the time at the most is spent on it while nothing else is to do,
+        and while records wait as well, a few slices after each commit. A failure holds up no commit, and is tried again
+        later."""
         started = time.perf_counter()
         if started < self._tend_again_at:
             return TEND_EVERY_S
+        until = started + (TEND_BUSY_S if busy else 0)
         try:
             more = self._store.tend(self._clock.now_us(), busy=busy)
+            while more and time.perf_counter() < until:
+                more = self._store.tend(self._clock.now_us(), busy=busy)
         except Exception as error:  # noqa: BLE001 - a defect must not end the thread unseen, either
             self._tend_again_at = time.perf_counter() + TEND_EVERY_S
             if not self._tend_failed:

@@ -23,6 +23,9 @@ ALL_MODELS = 0
 Group = tuple[int, int]
 """Bucket and model."""
 
+Numbers = tuple[int, int, int, int, int, int, int, int]
+"""Successes, failures, latency added up, its minimum and maximum, last timestamp, input and output size."""
+
 Row = tuple[int, int, int, int, int, int, int, int, int, int, bytes | None, bytes]
 """A summary as it is stored, see `COLUMNS`. Errors are msgpack, None for none; the sketch is `sketch.encode`d."""
 
@@ -68,7 +71,7 @@ class Summary(msgspec.Struct, frozen=True):
 
 
 class Segment(NamedTuple):
-    """All buckets of one level from one minute to another, which is not part of it."""
+    """All buckets of one level that begin from one minute on and before another."""
 
     level: int
     start: int
@@ -76,28 +79,26 @@ class Segment(NamedTuple):
 
 
 def cover(start: int, end: int, built: Mapping[int, int], levels: Sequence[int] = LEVELS) -> list[Segment]:
-    """The fewest buckets that make up these minutes, in order. `built` says up to which minute a level has all
-    its buckets; the first level always has."""
+    """The fewest buckets that make up these minutes, in order. `built` says up to which minute a level has
+    everything, in a last bucket that is not full yet, too; the first level always has."""
     if start >= end:
         return []
     *smaller, level = levels
     if not smaller:
         return [Segment(level, start, end)]
     low = -(-start // level) * level
-    high = min(end // level * level, built.get(level, 0))
+    until = built.get(level, 0)
+    high = until if until <= end else end // level * level
     if low >= high:
         return cover(start, end, built, smaller)
     return [*cover(start, low, built, smaller), Segment(level, low, high), *cover(high, end, built, smaller)]
 
 
-def combine(rows: Sequence[Row]) -> Summary:
-    """All of them together: at least one."""
-    if len(rows) == 1:  # a series has thousands of these
-        row = rows[0]
-        return Summary(*row[2:10], _add_errors(row[10:11]), merge(row[11:]))
-    _, _, success, failure, latency, minimum, maximum, last, input_size, output_size, all_errors, sketches = zip(
-        *rows, strict=True
-    )
+def add_up(numbers: Sequence[Numbers], errors: Iterable[bytes], sketches: Sequence[bytes]) -> Summary:
+    """What parts come to: at least one. Sketches and errors are those of them that have any."""
+    if len(numbers) == 1:  # a series has thousands of these
+        return Summary(*numbers[0], _add_errors(errors), merge(sketches))
+    success, failure, latency, minimum, maximum, last, input_size, output_size = zip(*numbers, strict=True)
     return Summary(
         sum(success),
         sum(failure),
@@ -107,9 +108,14 @@ def combine(rows: Sequence[Row]) -> Summary:
         max(last),
         min(sum(input_size), MAX_COUNT),
         min(sum(output_size), MAX_COUNT),
-        _add_errors(all_errors),
+        _add_errors(errors),
         merge(sketches),
     )
+
+
+def combine(rows: Sequence[Row]) -> Summary:
+    """All of them together: at least one."""
+    return add_up([row[2:10] for row in rows], [row[10] for row in rows if row[10]], [row[11] for row in rows])
 
 
 def to_row(group: Group, summary: Summary) -> Row:
@@ -138,12 +144,11 @@ def encode_errors(errors: Mapping[str, int]) -> bytes | None:
     return msgspec.msgpack.encode(dict(sorted(errors.items()))) if errors else None
 
 
-def _add_errors(encoded: Iterable[bytes | None]) -> dict[str, int]:
+def _add_errors(encoded: Iterable[bytes]) -> dict[str, int]:
     errors: dict[str, int] = {}
     for one in encoded:
-        if one is not None:
-            for error_type, count in _errors.decode(one).items():
-                errors[error_type] = errors.get(error_type, 0) + count
+        for error_type, count in _errors.decode(one).items():
+            errors[error_type] = errors.get(error_type, 0) + count
     return errors
 
 

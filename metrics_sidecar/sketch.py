@@ -12,16 +12,15 @@ on; or 0, and each value's bin (two bytes), where that is much shorter. All litt
 import sys
 from array import array
 from bisect import bisect_left, bisect_right
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from functools import partial
-from itertools import accumulate, chain, repeat
+from itertools import accumulate, chain, pairwise, repeat
 from operator import sub
 from typing import NamedTuple
 
 from shared.record import MAX_COUNT
 
 RELATIVE_ERROR = 0.01
-PERCENTS = (50, 90, 95, 99)
 
 _LISTED = 0
 _LANES = {1: "B", 2: "H", 4: "I", 8: "Q"}
@@ -51,6 +50,17 @@ def _upper_bounds() -> tuple[int, ...]:
 
 UPPER_BOUNDS_US = _upper_bounds()
 """Of the bins, both ends included: bin n begins one above the bound of bin n - 1. Stored sketches depend on them."""
+
+
+def _values_us() -> Iterator[float]:
+    yield 0.0
+    for below, high in pairwise(UPPER_BOUNDS_US):
+        low = below + 1
+        yield float(low) if low == high else 2 * low * high / (low + high)
+
+
+_VALUES_US = tuple(_values_us())
+"""What is shown of the values of each bin."""
 
 
 def sketch(latencies_us: Sequence[int]) -> bytes:
@@ -100,12 +110,8 @@ def quantiles_us(histogram: Histogram, percents: Iterable[int]) -> list[float]:
     """For each percentage the smallest value that so many of all values don't exceed, within 1 %."""
     first, counts = histogram
     below = [*accumulate(counts)]
-    return [_value_us(first + bisect_left(below, -(-below[-1] * percent // 100))) for percent in percents]
-
-
-def _value_us(number: int) -> float:
-    low, high = (UPPER_BOUNDS_US[number - 1] + 1 if number else 0), UPPER_BOUNDS_US[number]
-    return float(low) if low == high else 2 * low * high / (low + high)
+    count = below[-1]
+    return [_VALUES_US[first + bisect_left(below, -(-count * percent // 100))] for percent in percents]
 
 
 def _with_listed(histogram: Histogram, listed: Sequence[int]) -> Histogram:

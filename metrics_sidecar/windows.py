@@ -5,7 +5,7 @@ from typing import NamedTuple
 
 import msgspec
 
-from metrics_sidecar.rollups import DAY, HOUR, MINUTE_US, Summary
+from metrics_sidecar.rollups import DAY, HOUR, MINUTE_US
 
 DAY_US = DAY * MINUTE_US
 UNITS_US = {"s": 1_000_000, "m": MINUTE_US, "h": HOUR * MINUTE_US, "d": DAY_US, "w": 7 * DAY_US}
@@ -23,27 +23,65 @@ class Window(NamedTuple):
 
 class SeriesQuery(msgspec.Struct, frozen=True, kw_only=True):
     """Sums per step of a window that begins and ends with one. Those of `models` (true ids), or of all without any:
-    together, or `by_model` each (by label, without any)."""
+    together, or `by_model` each (by label, without any). `percent`: which percentile of the latency, too."""
 
     window: Window
     step_minutes: int
     models: tuple[str, ...] = ()
     by_model: bool = False
-    percentiles: bool = False
+    percent: int | None = None
+
+
+PERCENTS = (50, 90, 95, 99)
+"""The percentiles of a window, in order."""
+
+
+class WindowStats(msgspec.Struct, frozen=True):
+    """Sums over some invocations, at least one. Sums beyond 2⁶³ - 1, which only forged records can reach, stay
+    there. `errors` counts failures by type; percentiles (`PERCENTS`) are of the latency, within 1 %."""
+
+    success_count: int
+    failure_count: int
+    latency_us: int
+    min_latency_us: int
+    max_latency_us: int
+    last_timestamp_us: int
+    input_size: int
+    output_size: int
+    errors: dict[str, int]
+    percentiles_us: tuple[float, ...]
+
+    @property
+    def count(self) -> int:
+        return self.success_count + self.failure_count
+
+
+class Step(msgspec.Struct, frozen=True, array_like=True):
+    """The same of one step that has records, which begins with `minute`."""
+
+    minute: int
+    success_count: int
+    failure_count: int
+    latency_us: int
+    percentile_us: float | None = None
+
+    @property
+    def count(self) -> int:
+        return self.success_count + self.failure_count
 
 
 ALL = ""
 """In place of a model's id: all together. No model has it."""
 
-Series = dict[str, dict[int, Summary]]
-"""By model (`ALL`: together), the steps that have records, by their first minutes."""
+Series = dict[str, list[Step]]
+"""By model (`ALL`: together), the steps that have records, in order."""
 
 
 class WindowAnswer(NamedTuple):
-    """Sums by model; and of which time, for what is long ago is only known by hours, and later by days."""
+    """Statistics by model; and of which time, for what is long ago is only known by hours, and later by days."""
 
     window: Window
-    summaries: dict[str, Summary]
+    stats: dict[str, WindowStats]
 
 
 class SeriesAnswer(NamedTuple):

@@ -12,10 +12,8 @@ from metrics_sidecar.api.answers import large_json_answer, milliseconds, store_p
 from metrics_sidecar.api.parameters import decode_query
 from metrics_sidecar.api.window import WindowParameters, to_window
 from metrics_sidecar.queries import Queries
-from metrics_sidecar.rollups import Summary
-from metrics_sidecar.sketch import PERCENTS
 from metrics_sidecar.totals import ModelTotals
-from metrics_sidecar.windows import Window
+from metrics_sidecar.windows import Window, WindowStats
 from shared.clock import format_timestamp
 from shared.record import OVERFLOW_MODEL_ID, ErrorType
 
@@ -117,7 +115,7 @@ async def stats(request: web.Request) -> web.Response:
         )
     with store_problems("Ask for fewer models, or for whole minutes."):
         answer = await queries.window(window, models)
-    return await large_json_answer(lambda: to_window_stats(answer.window, now_us, answer.summaries))
+    return await large_json_answer(lambda: to_window_stats(answer.window, now_us, answer.stats))
 
 
 async def _totals(queries: Queries, models: Sequence[str]) -> dict[str, ModelTotals]:
@@ -134,35 +132,32 @@ async def _totals(queries: Queries, models: Sequence[str]) -> dict[str, ModelTot
     return totals
 
 
-def to_window_stats(window: Window, now_us: int, summaries: dict[str, Summary]) -> Stats:
+def to_window_stats(window: Window, now_us: int, stats: dict[str, WindowStats]) -> Stats:
     """The statistics of a window that may end in the future."""
     seconds = (min(window.until_us, now_us) - window.since_us) / 1_000_000
     return Stats(
-        {
-            model: _window_stats(model, summary, seconds if window.since_us else 0)
-            for model, summary in summaries.items()
-        },
+        {model: _window_stats(model, one, seconds if window.since_us else 0) for model, one in stats.items()},
         since=format_timestamp(window.since_us),
         until=format_timestamp(window.until_us),
     )
 
 
-def _window_stats(model_id: str, summary: Summary, seconds: float) -> ModelStats:
-    p50, p90, p95, p99 = (value / 1000 for value in summary.quantiles_us(PERCENTS))
+def _window_stats(model_id: str, stats: WindowStats, seconds: float) -> ModelStats:
+    p50, p90, p95, p99 = (value / 1000 for value in stats.percentiles_us)
     return msgspec.structs.replace(
-        to_stats(model_id, summary),
+        to_stats(model_id, stats),
         p50=p50,
         p90=p90,
         p95=p95,
         p99=p99,
-        requests_per_second=summary.count / seconds if seconds > 0 else UNSET,
-        errors=summary.errors,
-        total_input_size=summary.input_size,
-        total_output_size=summary.output_size,
+        requests_per_second=stats.count / seconds if seconds > 0 else UNSET,
+        errors=stats.errors,
+        total_input_size=stats.input_size,
+        total_output_size=stats.output_size,
     )
 
 
-def to_stats(model_id: str, totals: ModelTotals | Summary) -> ModelStats:
+def to_stats(model_id: str, totals: ModelTotals | WindowStats) -> ModelStats:
     """Each quotient is one division of integers, so it is the float nearest to the exact value."""
     count = totals.count
     return ModelStats(

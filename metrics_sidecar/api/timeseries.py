@@ -11,8 +11,8 @@ from metrics_sidecar.api import CLOCK, QUERIES
 from metrics_sidecar.api.answers import large_json_answer, store_problems
 from metrics_sidecar.api.parameters import allowed_values, decode_query
 from metrics_sidecar.api.window import DURATION_PATTERN, WindowParameters, to_window
-from metrics_sidecar.rollups import HOUR, MINUTE_US, Summary
-from metrics_sidecar.windows import ALL, Series, SeriesQuery, Window, align, parse_duration, window_before
+from metrics_sidecar.rollups import HOUR, MINUTE_US
+from metrics_sidecar.windows import ALL, Series, SeriesQuery, Step, Window, align, parse_duration, window_before
 from shared.clock import format_timestamp
 from shared.errors import invalid_parameter
 
@@ -25,6 +25,7 @@ Metric = Literal[
     "errors",
     "error_rate",
     "requests_per_second",
+    "active",
     "latency_avg",
     "latency_p50",
     "latency_p90",
@@ -33,7 +34,7 @@ Metric = Literal[
 ]
 
 _PERCENT = {"latency_p50": 50, "latency_p90": 90, "latency_p95": 95, "latency_p99": 99}
-_ZERO_IN_GAPS = ("invocations", "errors", "requests_per_second")
+_ZERO_IN_GAPS = ("invocations", "errors", "requests_per_second", "active")
 
 
 class TimeseriesParameters(WindowParameters, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -42,7 +43,8 @@ class TimeseriesParameters(WindowParameters, frozen=True, kw_only=True, forbid_u
     metric: Annotated[
         Metric,
         Meta(
-            description="Error rates in percent, latencies in milliseconds, percentiles within 1 % of the exact value."
+            description="Error rates in percent, latencies in milliseconds, percentiles within 1 % of the exact value. "
+            "`active`: calls in flight on average, each counted where it began (latency, added up, per time)."
         ),
     ] = "invocations"
     step: Annotated[
@@ -116,7 +118,7 @@ def to_query(parameters: TimeseriesParameters, now_us: int) -> SeriesQuery:
         step_minutes=step_us // MINUTE_US,
         models=tuple(dict.fromkeys(parameters.model_id or ())),
         by_model=parameters.group_by is not UNSET,
-        percentiles=parameters.metric in _PERCENT,
+        percent=_PERCENT.get(parameters.metric),
     )
 
 
@@ -128,12 +130,12 @@ def to_timeseries(metric: Metric, query: SeriesQuery, now_us: int, labels: list[
     figure = _figure(metric)
     series = []
     for label in labels:
-        steps = found.get(label, {})
+        steps = {step.minute: step for step in found.get(label, ())}
         points: list[Point] = []
         for begin_us in range(since_us, until_us, step_us):
-            summary = steps.get(begin_us // MINUTE_US)
+            step = steps.get(begin_us // MINUTE_US)
             seconds = (min(begin_us + step_us, max(now_us, begin_us + 1)) - begin_us) / 1_000_000
-            value = gap if summary is None else figure(summary, seconds)
+            value = gap if step is None else figure(step, seconds)
             points.append((begin_us // 1_000_000, value))
         series.append(OneSeries(None if label == ALL else label, points))
     return Timeseries(metric, query.step_minutes * 60, format_timestamp(since_us), format_timestamp(until_us), series)
@@ -146,16 +148,18 @@ def _labels(query: SeriesQuery, found: Series) -> list[str]:
     return [*query.models] or sorted(found)
 
 
-def _figure(metric: Metric) -> Callable[[Summary, float], float]:
+def _figure(metric: Metric) -> Callable[[Step, float], float | None]:
     """What is shown of a step that has records and took so many seconds."""
     if metric in _PERCENT:
-        return lambda summary, _: summary.quantiles_us((_PERCENT[metric],))[0] / 1000
-    figures: dict[str, Callable[[Summary, float], float]] = {
-        "invocations": lambda summary, _: summary.count,
-        "errors": lambda summary, _: summary.failure_count,
-        "error_rate": lambda summary, _: 100 * summary.failure_count / summary.count,
-        "requests_per_second": lambda summary, seconds: summary.count / seconds,
-        "latency_avg": lambda summary, _: summary.latency_us / (summary.count * 1000),
+        return lambda step, _: None if step.percentile_us is None else step.percentile_us / 1000
+    figures: dict[str, Callable[[Step, float], float]] = {
+        "invocations": lambda step, _: step.count,
+        "errors": lambda step, _: step.failure_count,
+        "error_rate": lambda step, _: 100 * step.failure_count / step.count,
+        "requests_per_second": lambda step, seconds: step.count / seconds,
+        # Little's law: time that calls took per time that went by.
+        "active": lambda step, seconds: step.latency_us / (seconds * 1_000_000),
+        "latency_avg": lambda step, _: step.latency_us / (step.count * 1000),
     }
     return figures[metric]
 

@@ -36,7 +36,7 @@ def count(connection: sqlite3.Connection, wanted: HistoryFilter, selection: Sele
     if wanted.reads_rows:
         return _count_each(connection, selection, guard)
     # Totals count what retention has removed, too.
-    if not selection.time and not read_progress(connection).kept_from[LEVELS[0]]:
+    if not selection.time and not read_progress(connection).rows_from:
         return Count(_sum_totals(connection, wanted, selection), True)
     with contextlib.suppress(StepsOverError), guard.limited(QUICK_STEPS):
         return Count(_count_in_index(connection, selection, selection.time), True)
@@ -84,11 +84,12 @@ class WindowCounter:
         self._wanted = wanted
         self._selection = selection
         self._progress: Progress = read_progress(connection)
+        self._is_together = selection.models is None
         self._models = [ALL_MODELS] if selection.models is None else selection.models
         # Two questions: SQLite answers both together only by reading all.
         ends = (f"SELECT {end}(bucket) FROM {table(LEVELS[0])}" for end in ("MIN", "MAX"))
         first, last = (connection.execute(query).fetchone()[0] for query in ends)
-        self.first_minute: int = max(first or 0, self._progress.kept_from[LEVELS[0]])
+        self.first_minute: int = max(first or 0, self._progress.rows_from)
         self.end_minute: int = 0 if last is None else last + 1
 
     @property
@@ -104,8 +105,7 @@ class WindowCounter:
         end = min(until_us // MINUTE_US, self.end_minute)
         if start >= end or not self.is_quick:
             return _count_in_index(self._connection, self._selection, [_within(since_us, until_us)])
-        last_id = self._progress.last_id
-        waiting: list[Condition] = [("id > ?", (last_id,)), _within(since_us, until_us)]
+        waiting = [self._progress.waiting(together=self._is_together), _within(since_us, until_us)]
         return (
             _count_in_index(self._connection, self._selection, waiting, "NOT INDEXED")  # few rows, by their ids
             + self._count_edge(since_us, start * MINUTE_US)
@@ -115,7 +115,7 @@ class WindowCounter:
 
     def _count_edge(self, since_us: int, until_us: int) -> int:
         """Part of a minute, from the rows that are rolled up."""
-        rolled_up = ("+id <= ?", (self._progress.last_id,))
+        rolled_up = self._progress.rolled_up(together=self._is_together)
         return _count_in_index(self._connection, self._selection, [_within(since_us, until_us), rolled_up])
 
     def _sum_segment(self, segment: Segment) -> int:

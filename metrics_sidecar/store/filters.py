@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from typing import NamedTuple
 
 from metrics_sidecar.queries import HistoryFilter
-from metrics_sidecar.rollups import LEVELS, MINUTE_US
+from metrics_sidecar.rollups import MINUTE_US
 from metrics_sidecar.store.rollups import read_progress
 from shared.record import ErrorType
 
@@ -81,7 +81,7 @@ def select(connection: sqlite3.Connection, wanted: HistoryFilter) -> Selection:
 
 def first_kept_us(connection: sqlite3.Connection) -> int:
     """Rows before it are about to be removed: they are gone for all readers at once."""
-    return read_progress(connection).kept_from[LEVELS[0]] * MINUTE_US
+    return read_progress(connection).rows_from * MINUTE_US
 
 
 def _find_models(connection: sqlite3.Connection, wanted: HistoryFilter) -> list[int] | None:

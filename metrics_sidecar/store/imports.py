@@ -51,6 +51,7 @@ class ImportStore(SqliteStore):
 
     def __init__(self, path: Path) -> None:
         super().__init__(path)
+        self._rollups.finish()
         self._connection.execute(_SCHEMA)
         # The ledger's thread uses the other one.
         self._reader = sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True, isolation_level=None)

@@ -43,7 +43,7 @@ class Remover:
 
     def _note_what_is_kept(self, now_us: int) -> bool:
         progress = self._rollups.progress
-        rows_from, hours_from = progress.kept_from[LEVELS[0]], progress.kept_from[HOUR]
+        rows_from, hours_from = progress.rows_from, progress.kept_from[HOUR]
         (self.oldest_us,) = self._connection.execute("SELECT MIN(timestamp_us) FROM invocations").fetchone()
         oldest = None if self.oldest_us is None else self.oldest_us // MINUTE_US
         if not progress.is_complete:
@@ -57,9 +57,10 @@ class Remover:
             day = LEVELS[-1]
             hours_from = max(hours_from, min(self._retention.hours_from(now_us), rows_from, progress.built_until[day]))
             hours_from = hours_from // day * day
-        if (rows_from, hours_from) == (progress.kept_from[LEVELS[0]], progress.kept_from[HOUR]):
+        if (rows_from, hours_from) == (progress.rows_from, progress.kept_from[HOUR]):
             return False
-        self._rollups.keep_from(rows_from, hours_from)
+        kept_from = {level: rows_from if level < HOUR else hours_from for level in LEVELS if level < LEVELS[-1]}
+        self._rollups.keep_from(rows_from, {**progress.kept_from, **kept_from})
         return True
 
     def _remove_rows(self) -> bool:
@@ -68,7 +69,7 @@ class Remover:
         found = execute(
             """SELECT id, model FROM invocations WHERE timestamp_us < ? AND +id <= ?
             ORDER BY timestamp_us LIMIT ?""",
-            (progress.kept_from[LEVELS[0]] * MINUTE_US, progress.last_id, ROWS_AT_ONCE),
+            (progress.rows_from * MINUTE_US, progress.last_id, ROWS_AT_ONCE),
         ).fetchall()
         if not found:
             return False

@@ -38,8 +38,9 @@ def count_rolled_up(connection: sqlite3.Connection, after: int, last: int) -> di
     if not progress.is_complete:
         return None
     waiting: dict[int, ModelTotals] = {}
-    query = f"{_OF_ROWS} FROM invocations WHERE id > ? AND +model > ? AND +model <= ? GROUP BY +model"
-    for row in connection.execute(query, (progress.last_id, after, last)):
+    beyond, arguments = progress.waiting(together=False)
+    query = f"{_OF_ROWS} FROM invocations WHERE {beyond} AND +model > ? AND +model <= ? GROUP BY +model"
+    for row in connection.execute(query, (*arguments, after, last)):
         model, found = _totals(*row)
         waiting[model] = found
     sums: dict[int, dict[int, ModelTotals]] = {}

@@ -1,16 +1,18 @@
-"""Keeps the rollups up to date, in slices, between the commits of rows.
+"""Keeps the rollups up to date, in slices of some milliseconds, between the commits of rows.
 
-A row goes into the first level, and into each larger bucket that is built already. The others are built from the
-smaller buckets once they are over.
+Rows go into the first level, and into what the larger levels have of their minutes already. These are built from the
+smaller buckets once they are over, and so the last bucket of each level grows until it is full.
 """
 
 import itertools
+import json
 import sqlite3
+from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from metrics_sidecar.rollups import ALL_MODELS, COLUMNS, DAY, HOUR, LEVELS, MINUTE_US, Group, Row, combine_rows
-from metrics_sidecar.store.rollups import SUMMARY, Progress, read_progress, summarize, summarize_rows, table
+from metrics_sidecar.rollups import ALL_MODELS, COLUMNS, LEVELS, MINUTE_US, Group, Row, combine_rows
+from metrics_sidecar.store.rollups import SUMMARY, Built, Progress, read_progress, summarize_rows, table
 from metrics_sidecar.store.transactions import transaction
 
 MAX_WAITING_ROWS, MIN_WAITING_ROWS = 65_536, 4096
@@ -19,10 +21,60 @@ ROWS_PER_GROUP, ROWS_PER_GROUP_BUSY = 16, 64
 when they are asked for."""
 MAX_WAITING_MODELS = 2000
 MAX_HELD_FAILURES = 4096  # of 2 KiB
-OLDER_ROWS_AT_ONCE = 8192
-MODELS_AT_ONCE = 100
+ROWS_READ_AT_ONCE = 8192
+MODELS_AT_ONCE = 64
+"""A slice: two to three milliseconds."""
 GRACE_MINUTES = 2
 """How long after its end a bucket is taken for complete; later records are added to it."""
+
+InvocationRow = tuple[Any, ...]
+
+
+class Held:
+    """Rows that were committed and are not rolled up yet, by model: kept for that, unless they are too many."""
+
+    def __init__(self) -> None:
+        self.count = 0
+        self.models: set[int] = set()
+        self._by_model: dict[int, list[InvocationRow]] | None = defaultdict(list)
+        self._failure_count = 0
+
+    def add(self, models: Iterable[int], rows: Sequence[InvocationRow], failure_count: int) -> None:
+        self.count += len(rows)
+        self.models.update(models)
+        self._failure_count += failure_count
+        if self._by_model is None or self._failure_count > MAX_HELD_FAILURES or self.count > 2 * MAX_WAITING_ROWS:
+            self._by_model = None
+            return
+        for row in rows:
+            self._by_model[row[1]].append(row)
+
+    def all_of(self, count: int) -> Mapping[int, list[InvocationRow]] | None:
+        """All rows, if they are so many: those that wait may have come before this process."""
+        return self._by_model if self.count == count else None
+
+
+class Job:
+    """Rows up to an id that are being rolled up, a few models at a time, and all models together at the end."""
+
+    def __init__(self, by_model: Mapping[int, list[InvocationRow]], until_id: int, done_model: int) -> None:
+        self.until_id = until_id
+        self._done_model = done_model
+        self._models = iter(sorted(by_model.items()))
+        self._together: dict[int, Row] = {}
+
+    def next_models(self) -> tuple[int, list[Row]]:
+        """What rows of the next models add up to by minute, and the number of the last one; 0 after the last."""
+        models = [*itertools.islice(self._models, MODELS_AT_ONCE)]
+        found = [summary for _, rows in models for summary in summarize_rows(rows)]
+        for (minute, _), parts in _by_group(found, LEVELS[0], together=True).items():
+            before = self._together.get(minute)
+            self._together[minute] = combine_rows((minute, ALL_MODELS), [before, *parts] if before else parts)
+        return models[-1][0] if models else 0, [row for row in found if row[1] > self._done_model]
+
+    def together(self) -> list[Row]:
+        """The same of all models, once they are through."""
+        return [*self._together.values()]
 
 
 class RollupWriter:
@@ -31,28 +83,21 @@ class RollupWriter:
     def __init__(self, connection: sqlite3.Connection) -> None:
         self._connection = connection
         self._progress = read_progress(connection)
-        self._models: set[int] = set()
-        self._rows: list[tuple[Any, ...]] | None = []
-        self._failure_count = 0
+        self._held = Held()
+        self._job: Job | None = None
 
-    def added(self, models: Iterable[int], rows: Sequence[tuple[Any, ...]], failure_count: int) -> None:
-        """Rows of these models were committed: held here until they are rolled up, if not too much text is."""
-        self._models.update(models)
-        self._failure_count += failure_count
-        if self._failure_count > MAX_HELD_FAILURES:
-            self._rows = None
-        elif self._rows is not None:
-            self._rows += rows
+    def added(self, models: Iterable[int], rows: Sequence[InvocationRow], failure_count: int) -> None:
+        """Rows of these models were committed."""
+        self._held.add(models, rows, failure_count)
 
     @property
     def progress(self) -> Progress:
         return self._progress
 
-    def keep_from(self, rows_from: int, hours_from: int) -> None:
-        """From now on rows, and buckets shorter than an hour, are kept from this minute on, and those shorter than a
-        day from the other, which is no later."""
-        kept_from = {level: rows_from if level < HOUR else hours_from for level in LEVELS if level < DAY}
-        then = self._progress._replace(kept_from={**self._progress.kept_from, **kept_from})
+    def keep_from(self, rows_from: int, kept_from: Mapping[int, int]) -> None:
+        """From now on rows are kept from this minute on, and the buckets of a level from another, which is no later
+        than that of a smaller level."""
+        then = self._progress._replace(rows_from=rows_from, kept_from=kept_from)
         with transaction(self._connection):
             self._note(then)
         self._progress = then
@@ -60,75 +105,119 @@ class RollupWriter:
     def step(self, last_id: int, now_us: int, *, busy: bool = False) -> bool:
         """One slice of what there is to do, as a transaction of its own; False if there was nothing. `last_id`
         is the newest row's."""
-        progress = self._progress
-        waiting = last_id - progress.last_id
-        per_group = ROWS_PER_GROUP_BUSY if busy else ROWS_PER_GROUP
-        due = min(max(MIN_WAITING_ROWS, per_group * len(self._models)), MAX_WAITING_ROWS)
-        if waiting >= due or (waiting and len(self._models) >= MAX_WAITING_MODELS):
-            end = min(last_id, progress.last_id + MAX_WAITING_ROWS)
-            self._roll_up(self._take(progress.last_id + 1, end), progress._replace(last_id=end))
-            return True
-        if not progress.is_complete:
-            end = min(progress.older_end_id, progress.older_id + OLDER_ROWS_AT_ONCE)
-            self._roll_up(self._read(progress.older_id + 1, end), progress._replace(older_id=end))
+        job, self._job = self._job or self._next_job(last_id, busy=busy), None
+        if job is not None:
+            self._job = job if self._roll_up(job) else None  # none either if it failed: then it is read again
             return True
         now = now_us // MINUTE_US - GRACE_MINUTES
         return any(self._build(level, lower, now) for lower, level in itertools.pairwise(LEVELS))
 
-    def _take(self, first_id: int, last_id: int) -> list[Row]:
-        """What these rows add up to; from memory, if none of them came before this process."""
-        rows, self._rows, self._failure_count = self._rows, [], 0
-        self._models.clear()
-        if rows and rows[0][0] == first_id and rows[-1][0] == last_id:
-            return summarize_rows(rows)
-        return self._read(first_id, last_id)
+    def finish(self) -> None:
+        """Roll up for all models what is for some."""
+        while self._progress.ahead_model:
+            self.step(self._progress.ahead_id, 0)
 
-    def _read(self, first_id: int, last_id: int) -> list[Row]:
-        return [*summarize(self._connection, "id BETWEEN ? AND ?", (first_id, last_id))]
+    def _next_job(self, last_id: int, *, busy: bool) -> Job | None:
+        progress = self._progress
+        if progress.ahead_model:  # a process before this one has died in the middle
+            first_id = progress.older_id if self._is_older(progress.ahead_id) else progress.last_id
+            return self._read_job(first_id + 1, progress.ahead_id, progress.ahead_model)
+        waiting, models = last_id - progress.last_id, len(self._held.models)
+        per_group = ROWS_PER_GROUP_BUSY if busy else ROWS_PER_GROUP
+        due = min(max(MIN_WAITING_ROWS, per_group * models), MAX_WAITING_ROWS)
+        if waiting >= due or (waiting and models >= MAX_WAITING_MODELS):
+            held = self._held.all_of(waiting)
+            until_id = last_id if held is not None else min(last_id, progress.last_id + ROWS_READ_AT_ONCE)
+            if until_id == last_id:
+                self._held = Held()
+            return self._read_job(progress.last_id + 1, until_id) if held is None else Job(held, until_id, 0)
+        if not progress.is_complete:
+            until_id = min(progress.older_end_id, progress.older_id + ROWS_READ_AT_ONCE)
+            return self._read_job(progress.older_id + 1, until_id)
+        return None
 
-    def _roll_up(self, found: list[Row], then: Progress) -> None:
-        """Add to all buckets that are built."""
+    def _read_job(self, first_id: int, until_id: int, done_model: int = 0) -> Job:
+        by_model: dict[int, list[InvocationRow]] = defaultdict(list)
+        for row in self._connection.execute(
+            """SELECT id, model, timestamp_us, latency_us, input_size, output_size, error_type
+            FROM invocations WHERE id BETWEEN ? AND ?""",
+            (first_id, until_id),
+        ):
+            by_model[row[1]].append(row)
+        return Job(by_model, until_id, done_model)
+
+    def _is_older(self, row_id: int) -> bool:
+        """Whether the row was there before there were rollups: all newer ones have greater ids."""
+        return row_id <= self._progress.older_end_id
+
+    def _roll_up(self, job: Job) -> bool:
+        """The next models; or all together, and then False: that was the end."""
+        model, rows = job.next_models()
+        if model:
+            then = self._progress._replace(ahead_id=job.until_id, ahead_model=max(model, self._progress.ahead_model))
+        else:
+            rows = job.together()
+            then = self._progress._replace(ahead_id=0, ahead_model=0)
+            if self._is_older(job.until_id):
+                then = then._replace(older_id=job.until_id)
+            else:
+                then = then._replace(last_id=job.until_id)
         with transaction(self._connection):
-            groups = _by_group(found, LEVELS[0])
-            rows = [combine_rows(group, parts) for group, parts in groups.items()]
-            together = _by_group(rows, LEVELS[0], together=True)
-            rows += [combine_rows(group, parts) for group, parts in together.items()]
             self._add(LEVELS[0], _by_group(rows, LEVELS[0]))
             for level, built in self._progress.built.items():
-                groups = _by_group(rows, level)
-                self._add(level, {group: parts for group, parts in groups.items() if group <= built})
+                self._add(level, _by_group((row for row in rows if row[0] < built.before(row[1])), level))
             self._note(then)
         self._progress = then
+        return model > 0
 
     def _build(self, level: int, lower: int, now: int) -> bool:
-        """Build some models' buckets from the smaller ones, once these are complete; False if there are none."""
-        bucket, model = self._progress.built[level]
-        complete = min(now, self._progress.built_until.get(lower, now)) // level * level
-        if bucket >= complete:
+        """Add some models' smaller buckets to theirs of this level, once they are complete; False if there are none."""
+        built = self._progress.built[level]
+        lower_built = self._progress.built.get(lower)
+        complete = (lower_built.minute if lower_built else now) // lower * lower
+        if built.model < 0 and built.minute >= complete:
             return False
         with transaction(self._connection):
-            if model < 0:  # no bucket is half built: on to the next that has anything
-                query = f"SELECT MIN(bucket) FROM {table(lower)} WHERE bucket >= ? AND bucket < ?"
-                (first,) = self._connection.execute(query, (bucket, complete)).fetchone()
-                bucket = complete if first is None else first // level * level
-            built = (bucket, -1) if bucket >= complete else self._build_models(level, lower, bucket, model)
+            if built.model < 0:
+                built = self._next_built(level, lower, built.minute, complete)
+            if built.minute < built.until:
+                built = self._build_models(level, lower, built)
             then = self._progress._replace(built={**self._progress.built, level: built})
             self._note(then)
         self._progress = then
         return True
 
-    def _build_models(self, level: int, lower: int, bucket: int, after: int) -> Group:
-        """One slice of models; the group up to which the level is built then."""
+    def _next_built(self, level: int, lower: int, minute: int, complete: int) -> Built:
+        """What to build next: from the next minute that has anything on, a whole bucket or what of it is complete."""
+        query = f"SELECT MIN(bucket) FROM {table(lower)} WHERE bucket >= ? AND bucket < ?"
+        (start,) = self._connection.execute(query, (minute, complete)).fetchone()
+        if start is None:
+            return Built(complete)
+        return Built(start, -1, min(complete, (start // level + 1) * level))
+
+    def _build_models(self, level: int, lower: int, built: Built) -> Built:
+        """One slice of models; how far the level is then."""
         execute = self._connection.execute
-        of_bucket = f"FROM {table(lower)} WHERE bucket >= ? AND bucket < ? AND model > ?"
-        (first,) = execute(f"SELECT MIN(model) {of_bucket}", (bucket, bucket + level, after)).fetchone()
+        buckets = json.dumps([*range(built.minute, built.until, lower)])
+        (first,) = execute(
+            f"""SELECT MIN((SELECT MIN(model) FROM {table(lower)} WHERE bucket = value AND model > ?))
+            FROM json_each(?)""",
+            (built.model, buckets),
+        ).fetchone()
         if first is None:
-            return bucket + level, -1
+            return Built(built.until)
         last = first + MODELS_AT_ONCE - 1
-        rows = execute(f"SELECT {SUMMARY} {of_bucket} AND model <= ?", (bucket, bucket + level, after, last))
+        rows = execute(
+            f"""SELECT {SUMMARY} FROM json_each(?) CROSS JOIN {table(lower)}
+            WHERE bucket = value AND model BETWEEN ? AND ?""",
+            (buckets, first, last),
+        ).fetchall()
+        if built.minute % level:  # there is a part of it already
+            query = f"SELECT {SUMMARY} FROM {table(level)} WHERE bucket = ? AND model BETWEEN ? AND ?"
+            rows += execute(query, (built.minute // level * level, first, last))
         groups = _by_group(rows, level)
         self._put(level, [combine_rows(group, parts) for group, parts in groups.items()])
-        return bucket, last
+        return built._replace(model=last)
 
     def _add(self, level: int, groups: Mapping[Group, Sequence[Row]]) -> None:
         """Add to what there is, or begin it."""
@@ -146,18 +235,19 @@ class RollupWriter:
         self._connection.executemany(f"INSERT OR REPLACE INTO {table(level)} ({SUMMARY}) VALUES ({marks})", rows)
 
     def _note(self, progress: Progress) -> None:
-        execute = self._connection.execute
-        execute(
-            "UPDATE rollup_progress SET last_id = ?, older_id = ?, older_end_id = ?",
-            (progress.last_id, progress.older_id, progress.older_end_id),
+        self._connection.execute(
+            "UPDATE rollup_progress SET last_id = ?, older_id = ?, ahead_id = ?, ahead_model = ?, rows_from = ?",
+            (progress.last_id, progress.older_id, progress.ahead_id, progress.ahead_model, progress.rows_from),
         )
+        first = Built(0)
         self._connection.executemany(
-            "UPDATE rollup_levels SET bucket = ?, model = ? WHERE level = ?",
-            ((*group, level) for level, group in progress.built.items()),
-        )
-        self._connection.executemany(
-            "UPDATE rollup_levels SET kept_from = ? WHERE level = ?",
-            ((kept_from, level) for level, kept_from in progress.kept_from.items()),
+            "UPDATE rollup_levels SET bucket = ?, model = ?, until = ?, kept_from = ? WHERE level = ?",
+            (
+                (*progress.built.get(level, first), kept_from, level)
+                for level, kept_from in progress.kept_from.items()
+                if progress.built.get(level) != self._progress.built.get(level)
+                or kept_from != self._progress.kept_from[level]
+            ),
         )
 
 

@@ -27,6 +27,9 @@ from metrics_sidecar.sketch import sketch
 from metrics_sidecar.windows import Window, align
 from shared.record import MAX_COUNT
 
+Condition = tuple[str, tuple[int | str, ...]]
+"""A term of SQL and its arguments."""
+
 InvocationRow = Sequence[Any]
 """At the least the first fields of a row: id, model, timestamp, latency, sizes, type of error."""
 
@@ -48,15 +51,32 @@ FROM invocations WHERE {{where}} GROUP BY 1, 2, 3
 """
 
 
+class Built(NamedTuple):
+    """How far a level is: it has everything before `minute`. While it is built further, it has everything before
+    `until` of models up to `model`, which is -1 otherwise."""
+
+    minute: int
+    model: int = -1
+    until: int = 0
+
+    def before(self, model: int) -> int:
+        """Up to which minute it has everything of this model."""
+        return self.until if model <= self.model else self.minute
+
+
 class Progress(NamedTuple):
-    """Which rows are rolled up: those beyond `older_end_id` up to `last_id`, and those up to `older_id`. `built`:
-    the group up to which each level above the first has everything, the group itself included. `kept_from`: the
-    minute from which a level still has its buckets, and the first level the rows, too."""
+    """Which rows are rolled up: those beyond `older_end_id` up to `last_id`, and those up to `older_id`. While more are
+    being rolled up, those up to `ahead_id` are, too, of models up to `ahead_model`, which is 0 otherwise.
+    `built`: how far the levels above the first are. `rows_from`: the minute from which rows are kept; `kept_from`:
+    from which a level has its buckets, no later than the smaller ones."""
 
     last_id: int
     older_id: int
     older_end_id: int
-    built: Mapping[int, Group]
+    ahead_id: int
+    ahead_model: int
+    rows_from: int
+    built: Mapping[int, Built]
     kept_from: Mapping[int, int]
 
     @property
@@ -65,11 +85,27 @@ class Progress(NamedTuple):
 
     @property
     def built_until(self) -> dict[int, int]:
-        """Level → the minute up to which it has everything."""
-        return {level: bucket for level, (bucket, _) in self.built.items()}
+        """Level → the minute up to which it can be read. While its last bucket has more of some models than of
+        others, to where this bucket begins."""
+        return {
+            level: built.minute if built.model < 0 else built.minute // level * level
+            for level, built in self.built.items()
+        }
+
+    def waiting(self, *, together: bool) -> Condition:
+        """Rows that are not in the rollups of their models yet, or not in those of all models together."""
+        if together or not self.ahead_model:
+            return "id > ?", (self.last_id,)
+        return "id > ? AND (model > ? OR id > ?)", (self.last_id, self.ahead_model, self.ahead_id)
+
+    def rolled_up(self, *, together: bool) -> Condition:
+        """All others."""
+        if together or not self.ahead_model:
+            return "+id <= ?", (self.last_id,)
+        return "+id <= CASE WHEN model > ? THEN ? ELSE ? END", (self.ahead_model, self.last_id, self.ahead_id)
 
     def round(self, window: Window) -> Window:
-        """The window as far as it can still be told: older ends are moved outwards to whole hours, or days."""
+        """The window as far as it can still be told: older ends are moved outwards to whole minutes, hours or days."""
         since_us, until_us = window
         return Window(
             align(window, self._grain_us(since_us)).since_us,
@@ -90,9 +126,10 @@ class Progress(NamedTuple):
         return found
 
     def _grain_us(self, moment_us: int) -> int:
-        if moment_us >= self.kept_from[LEVELS[0]] * MINUTE_US:
+        if moment_us >= self.rows_from * MINUTE_US:
             return 1
-        return (HOUR if moment_us >= self.kept_from[HOUR] * MINUTE_US else DAY) * MINUTE_US
+        grains = (level for level in (LEVELS[0], HOUR) if moment_us >= self.kept_from[level] * MINUTE_US)
+        return next(grains, DAY) * MINUTE_US
 
 
 def table(level: int) -> str:
@@ -133,16 +170,17 @@ INSERT INTO rollup_progress SELECT 1, COALESCE(MAX(id), 0), 0, COALESCE(MAX(id),
 
 
 def read_progress(connection: sqlite3.Connection) -> Progress:
-    last_id, older_id, older_end_id = connection.execute(
-        "SELECT last_id, older_id, older_end_id FROM rollup_progress"
+    last_id, older_id, older_end_id, ahead_id, ahead_model, rows_from = connection.execute(
+        "SELECT last_id, older_id, older_end_id, ahead_id, ahead_model, rows_from FROM rollup_progress"
     ).fetchone()
-    levels = connection.execute("SELECT level, bucket, model, kept_from FROM rollup_levels").fetchall()
-    built = {level: (bucket, model) for level, bucket, model, _ in levels if level > LEVELS[0]}
-    return Progress(last_id, older_id, older_end_id, built, {level: kept_from for level, *_, kept_from in levels})
+    levels = connection.execute("SELECT level, bucket, model, until, kept_from FROM rollup_levels").fetchall()
+    built = {level: Built(*how_far) for level, *how_far, _ in levels if level > LEVELS[0]}
+    kept_from = {level: kept_from for level, *_, kept_from in levels}
+    return Progress(last_id, older_id, older_end_id, ahead_id, ahead_model, rows_from, built, kept_from)
 
 
 def summarize(
-    connection: sqlite3.Connection, where: str, arguments: Sequence[int], model: str = "model"
+    connection: sqlite3.Connection, where: str, arguments: Sequence[int | str], model: str = "model"
 ) -> Iterator[Row]:
     """What these rows add up to, by minute and model; one for each way to end."""
     for minute, number, error_type, count, minimum, maximum, last, *sizes, latencies in connection.execute(

@@ -104,7 +104,17 @@ CREATE INDEX failures_by_model ON invocations (model, error_type, timestamp_us) 
 {rollups.SCHEMA}
 """
 
-MIGRATIONS = (_V1, _V2, _V3)
+# Rollups that advance in slices of models, and are kept for times of their own.
+_V4 = """
+ALTER TABLE rollup_levels ADD COLUMN until INTEGER NOT NULL DEFAULT 0;
+UPDATE rollup_levels SET until = bucket + level WHERE model >= 0;
+ALTER TABLE rollup_progress ADD COLUMN ahead_id INTEGER NOT NULL DEFAULT 0;
+ALTER TABLE rollup_progress ADD COLUMN ahead_model INTEGER NOT NULL DEFAULT 0;
+ALTER TABLE rollup_progress ADD COLUMN rows_from INTEGER NOT NULL DEFAULT 0;
+UPDATE rollup_progress SET rows_from = (SELECT kept_from FROM rollup_levels ORDER BY level LIMIT 1);
+"""
+
+MIGRATIONS = (_V1, _V2, _V3, _V4)
 """`MIGRATIONS[n]` brings version n to n + 1. Never change one that was released."""
 
 

@@ -53,6 +53,19 @@ def count_missing(connection: sqlite3.Connection) -> tuple[int, int]:
     return count, ((high or 0) << 32) + (low or 0)
 
 
+def read_totals(connection: sqlite3.Connection, model_id: str) -> ModelTotals | None:
+    """Totals of one model by its true id."""
+    row = connection.execute(
+        f"SELECT model, {', '.join(TOTAL_COLUMNS)} FROM totals JOIN models USING (model) WHERE model_id = ?",
+        (model_id,),
+    ).fetchone()
+    if row is None:
+        return None
+    model, *columns = row
+    errors = connection.execute("SELECT error_type, count FROM error_totals WHERE model = ?", (model,))
+    return totals_of(columns, {ErrorType(error_type): count for error_type, count in errors})
+
+
 def read_totals_by_label(connection: sqlite3.Connection) -> dict[str, ModelTotals]:
     """Totals of the labelled models, and of all others together under `__overflow__`."""
     totals: dict[str, ModelTotals] = {}

@@ -1,32 +1,43 @@
-"""Reads of stretches of time: whole minutes from the rollups, the rest from the rows, within one transaction."""
+"""Reads of stretches of time, all within one state of the store."""
 
 import sqlite3
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections import defaultdict
+from collections.abc import Iterator, Mapping, Sequence
 
 from metrics_sidecar.queries import NotBuiltError
-from metrics_sidecar.rollups import ALL_MODELS, DAY, HOUR, LEVELS, MINUTE_US, Row, Segment, combine
-from metrics_sidecar.store.rollups import EXISTING_BUCKETS, SUMMARY, Progress, read_progress, summarize, table
-from metrics_sidecar.windows import ALL, SeriesAnswer, SeriesQuery, Window, WindowAnswer
-from shared.record import OVERFLOW_MODEL_ID
+from metrics_sidecar.rollups import ALL_MODELS, DAY, HOUR, LEVELS, MINUTE_US, Row, Summary, combine
+from metrics_sidecar.store.parts import EachModel, Parts
+from metrics_sidecar.store.rollups import Progress, read_progress
+from metrics_sidecar.windows import (
+    ALL,
+    PERCENTS,
+    SeriesAnswer,
+    SeriesQuery,
+    Step,
+    Window,
+    WindowAnswer,
+    WindowStats,
+)
+from shared.record import MAX_COUNT, OVERFLOW_MODEL_ID
 
-SERIES = SUMMARY.replace("errors", "NULL")
-COUNTS = SUMMARY.replace("errors, sketch", "NULL, x''")
-"""Without types of errors, and without percentiles: less to decode."""
-
-_ONE_MODEL = f"""{EXISTING_BUCKETS}
-SELECT {{columns}} FROM found CROSS JOIN {{table}} ON bucket = start AND model = :model
-"""
-_EACH_MODEL = "SELECT {columns} FROM {table} WHERE bucket >= :start AND bucket < :end AND model > 0"
+Names = Mapping[int, str]
+"""Under which name the models of these numbers are shown."""
 
 
 def read_window(connection: sqlite3.Connection, window: Window, models: Sequence[str]) -> WindowAnswer:
     """As `Queries.window`."""
     progress = _complete_progress(connection)
     window = progress.round(window)
-    rows: dict[str, list[Row]] = {}
-    for label, row in _read_models(connection, models, lambda model: _Reader(connection, progress, model).read(window)):
-        rows.setdefault(label, []).append(row)
-    return WindowAnswer(window, {label: combine(parts) for label, parts in rows.items()})
+    found: dict[str, Summary] = {}
+    if not models or OVERFLOW_MODEL_ID in models:
+        names = _labels(connection, only_overflow=bool(models))
+        found = EachModel(connection, progress).sums(window, names)
+    names = _find(connection, models)
+    rows: dict[str, list[Row]] = defaultdict(list)
+    for row in Parts(connection, progress, [*names]).read(window):
+        rows[names[row[1]]].append(row)
+    found.update((name, combine(parts)) for name, parts in rows.items())
+    return WindowAnswer(window, {name: to_stats(summary) for name, summary in found.items()})
 
 
 def read_series(connection: sqlite3.Connection, query: SeriesQuery) -> SeriesAnswer:
@@ -34,24 +45,37 @@ def read_series(connection: sqlite3.Connection, query: SeriesQuery) -> SeriesAns
     progress = _complete_progress(connection)
     step = query.step_minutes
     levels = [level for level in LEVELS if step % level == 0]
+    window = _known_part(query.window, progress, step, levels)
+    rows: dict[str, dict[int, list[Row]]] = defaultdict(lambda: defaultdict(list))
+    for names, numbers in _series(connection, query):
+        parts = Parts(connection, progress, numbers, sketches=query.percent is not None)
+        for row in parts.read(window, levels):
+            name = names.get(row[1])
+            if name is not None:
+                rows[name if query.by_model else ALL][row[0] // step * step].append(row)
+    series = {
+        name: [to_step(minute, steps[minute], query.percent) for minute in sorted(steps)]
+        for name, steps in rows.items()
+    }
+    return SeriesAnswer(window, series)
+
+
+def _series(connection: sqlite3.Connection, query: SeriesQuery) -> Iterator[tuple[Names, list[int] | None]]:
+    """What to read: models of these numbers, or all (None), of which only those that have a name are wanted."""
+    if not query.models and not query.by_model:
+        yield {ALL_MODELS: ALL}, [ALL_MODELS]
+        return
+    if not query.models or OVERFLOW_MODEL_ID in query.models:
+        yield _labels(connection, only_overflow=bool(query.models)), None
+    names = _find(connection, query.models)
+    yield names, [*names]
+
+
+def _known_part(window: Window, progress: Progress, step: int, levels: Sequence[int]) -> Window:
+    """From when on there are such steps."""
     kept_from = progress.kept_from[max(level for level in (LEVELS[0], HOUR, DAY) if level in levels)]
     earliest_us = -(-kept_from // step) * step * MINUTE_US
-    window = Window(min(max(query.window.since_us, earliest_us), query.window.until_us), query.window.until_us)
-
-    def read(model: int | None) -> Iterator[Row]:
-        columns = SERIES if query.percentiles else COUNTS
-        return _Reader(connection, progress, model, columns).read(window, levels)
-
-    if query.models or query.by_model:
-        parts = _read_models(connection, query.models, read)
-    else:
-        parts = ((ALL, row) for row in read(ALL_MODELS))
-    points: dict[str, dict[int, list[Row]]] = {}
-    for label, row in parts:
-        steps = points.setdefault(label if query.by_model else ALL, {})
-        steps.setdefault(row[0] // step * step, []).append(row)
-    series = {label: {minute: combine(rows) for minute, rows in steps.items()} for label, steps in points.items()}
-    return SeriesAnswer(window, series)
+    return Window(min(max(window.since_us, earliest_us), window.until_us), window.until_us)
 
 
 def _complete_progress(connection: sqlite3.Connection) -> Progress:
@@ -62,77 +86,40 @@ def _complete_progress(connection: sqlite3.Connection) -> Progress:
     return progress
 
 
-def _read_models(
-    connection: sqlite3.Connection, models: Sequence[str], read: Callable[[int | None], Iterable[Row]]
-) -> Iterator[tuple[str, Row]]:
-    """The parts of some models by their ids, or of all by their labels."""
-    if not models or OVERFLOW_MODEL_ID in models:
-        labels = dict(connection.execute("SELECT model, CASE WHEN labelled THEN model_id END FROM models"))
-        for row in read(None):
-            label = labels.get(row[1]) or OVERFLOW_MODEL_ID
-            if not models or label == OVERFLOW_MODEL_ID:
-                yield label, row
-    for model_id in dict.fromkeys(models):
-        found = connection.execute("SELECT model FROM models WHERE model_id = ?", (model_id,)).fetchone()
-        for row in read(found[0]) if found else ():
-            yield model_id, row
+def _labels(connection: sqlite3.Connection, *, only_overflow: bool) -> Names:
+    """Of all models, or of those that share one."""
+    where = "WHERE NOT labelled" if only_overflow else ""
+    query = f"SELECT model, CASE WHEN labelled THEN model_id ELSE ? END FROM models {where}"
+    return dict(connection.execute(query, (OVERFLOW_MODEL_ID,)))
 
 
-class _Reader:
-    """One model, all together (`ALL_MODELS`) or each (None), in one state of the store."""
+def _find(connection: sqlite3.Connection, models: Sequence[str]) -> Names:
+    """Those models that there are, by their true ids."""
+    query = "SELECT model, model_id FROM models WHERE model_id = ?"
+    found = (connection.execute(query, (model,)).fetchone() for model in models)
+    return dict(filter(None, found))
 
-    def __init__(
-        self, connection: sqlite3.Connection, progress: Progress, model: int | None, columns: str = SUMMARY
-    ) -> None:
-        self._connection = connection
-        self._progress = progress
-        self._model = model
-        self._columns = columns
 
-    def read(self, window: Window, levels: Sequence[int] = LEVELS) -> Iterator[Row]:
-        """All parts of the window, each record in exactly one of them."""
-        since_us, until_us = window
-        if since_us >= until_us:
-            return
-        start, end = -(-since_us // MINUTE_US), until_us // MINUTE_US
-        yield from self._read_rows("id > ? AND +timestamp_us >= ? AND +timestamp_us < ?", since_us, until_us)
-        if start > end:
-            yield from self._read_edge(since_us, until_us)
-            return
-        yield from self._read_edge(since_us, start * MINUTE_US)
-        for segment in self._progress.segments(start, end, levels):
-            yield from self._read_segment(segment)
-        yield from self._read_last_minute(end, until_us)
+def to_stats(summary: Summary) -> WindowStats:
+    """As it is told."""
+    return WindowStats(
+        success_count=summary.success_count,
+        failure_count=summary.failure_count,
+        latency_us=summary.latency_us,
+        min_latency_us=summary.min_latency_us,
+        max_latency_us=summary.max_latency_us,
+        last_timestamp_us=summary.last_timestamp_us,
+        input_size=summary.input_size,
+        output_size=summary.output_size,
+        errors=summary.errors,
+        percentiles_us=tuple(summary.quantiles_us(PERCENTS)),
+    )
 
-    def _read_segment(self, segment: Segment) -> Iterator[Row]:
-        query = _EACH_MODEL if self._model is None else _ONE_MODEL
-        yield from self._connection.execute(
-            query.format(table=table(segment.level), columns=self._columns),
-            {"start": segment.start, "end": segment.end, "model": self._model},
-        )
 
-    def _read_last_minute(self, minute: int, until_us: int) -> Iterator[Row]:
-        """Before a moment: from the minute's rollup, if nothing in it is later."""
-        if until_us == minute * MINUTE_US:
-            return
-        model = ALL_MODELS if self._model is None else self._model
-        query = f"SELECT last_timestamp_us FROM {table(LEVELS[0])} WHERE bucket = ? AND model = ?"
-        last = self._connection.execute(query, (minute, model)).fetchone()
-        if last is not None and last[0] < until_us:
-            yield from self._read_segment(Segment(LEVELS[0], minute, minute + 1))
-        elif last is not None:
-            yield from self._read_edge(minute * MINUTE_US, until_us)
-
-    def _read_edge(self, since_us: int, until_us: int) -> Iterator[Row]:
-        """A part of a minute, from the rows that are rolled up."""
-        if since_us < until_us:
-            yield from self._read_rows("+id <= ? AND timestamp_us >= ? AND timestamp_us < ?", since_us, until_us)
-
-    def _read_rows(self, where: str, since_us: int, until_us: int) -> Iterator[Row]:
-        arguments = [self._progress.last_id, since_us, until_us]
-        if self._model is not None and self._model != ALL_MODELS:
-            # Rows that wait are few: they are read as they stand in the file, not through an index.
-            where += " AND model = ?" if where.startswith("+id") else " AND +model = ?"
-            arguments.append(self._model)
-        model = str(ALL_MODELS) if self._model == ALL_MODELS else "model"
-        yield from summarize(self._connection, where, arguments, model)
+def to_step(minute: int, rows: Sequence[Row], percent: int | None) -> Step:
+    """What the rows of a step come to."""
+    percentile_us = None if percent is None else combine(rows).quantiles_us((percent,))[0]
+    _, _, success, failure, latency_us, *_ = rows[0]
+    if len(rows) > 1:  # of thousands of steps, most are one bucket
+        success, failure, latency_us = map(sum, zip(*(row[2:5] for row in rows), strict=True))
+    return Step(minute, success, failure, min(latency_us, MAX_COUNT), percentile_us)

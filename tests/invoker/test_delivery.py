@@ -23,7 +23,7 @@ from metrics_sidecar.intake import Intake, listening
 from metrics_sidecar.ledger import Commit, Committed, Ledger
 from metrics_sidecar.live import Live
 from metrics_sidecar.queries import HistoryQuery
-from metrics_sidecar.store.reader import SqliteQueries
+from metrics_sidecar.store.queries import SqliteQueries
 from metrics_sidecar.store.sqlite import SqliteStore
 from shared.clock import SystemClock
 from shared.record import ErrorType, Record

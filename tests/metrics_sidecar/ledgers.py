@@ -6,7 +6,7 @@ from pathlib import Path
 
 from metrics_sidecar.exemplars import Buckets
 from metrics_sidecar.ledger import Committed, Ledger, Work
-from metrics_sidecar.store.reader import SqliteQueries
+from metrics_sidecar.store.queries import SqliteQueries
 from metrics_sidecar.store.sqlite import SqliteStore
 from shared.clock import SystemClock
 from shared.record import ErrorType, Record

@@ -8,7 +8,7 @@ import pytest
 
 from metrics_sidecar.queries import HistoryQuery
 from metrics_sidecar.store import schema
-from metrics_sidecar.store.reader import SqliteQueries
+from metrics_sidecar.store.queries import SqliteQueries
 from metrics_sidecar.store.sqlite import SqliteStore
 from metrics_sidecar.totals import BUCKET_BOUNDS_US
 from metrics_sidecar.transaction import Planner, Work

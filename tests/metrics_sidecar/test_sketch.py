@@ -10,7 +10,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from metrics_sidecar.sketch import (
-    PERCENTS,
     RELATIVE_ERROR,
     UPPER_BOUNDS_US,
     Histogram,
@@ -19,6 +18,7 @@ from metrics_sidecar.sketch import (
     quantiles_us,
     sketch,
 )
+from metrics_sidecar.windows import PERCENTS
 from shared.record import MAX_COUNT
 
 latencies = st.lists(

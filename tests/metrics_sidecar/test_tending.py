@@ -33,7 +33,7 @@ async def test_rows_are_rolled_up_after_their_commit(open_books: Open) -> None:
         await again.commit(4, record("a", at=5), record("b", at=6))
         assert await waiting(again.store, 0)
         answer = await again.queries.window(EVERYTHING, ())
-    assert {model: summary.count for model, summary in answer.summaries.items()} == {"a": 4, "b": 1}
+    assert {model: stats.count for model, stats in answer.stats.items()} == {"a": 4, "b": 1}
 
 
 async def test_few_rows_wait_and_are_counted(open_books: Open) -> None:
@@ -42,7 +42,7 @@ async def test_few_rows_wait_and_are_counted(open_books: Open) -> None:
     await books.commit(1, record("a"), record("b"))
     assert await waiting(books.store, 2)
     answer = await books.queries.window(EVERYTHING, ("b",))
-    assert {model: summary.count for model, summary in answer.summaries.items()} == {"b": 1}
+    assert {model: stats.count for model, stats in answer.stats.items()} == {"b": 1}
 
 
 async def test_what_cannot_be_done_now_holds_up_no_commit(open_books: Open) -> None:

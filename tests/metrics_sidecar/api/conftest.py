@@ -13,10 +13,9 @@ from metrics_sidecar.live import Snapshot
 from metrics_sidecar.process_metrics import SidecarMetrics
 from metrics_sidecar.queries import HistoryPage, HistoryQuery, HistoryRow, StoreError
 from metrics_sidecar.reconcile import Reconciliation
-from metrics_sidecar.rollups import Summary
 from metrics_sidecar.routes import setup_routes
 from metrics_sidecar.totals import ModelTotals, aggregate
-from metrics_sidecar.windows import Series, SeriesAnswer, SeriesQuery, Window, WindowAnswer
+from metrics_sidecar.windows import Series, SeriesAnswer, SeriesQuery, Window, WindowAnswer, WindowStats
 from shared.errors import problem_middleware
 from shared.record import ErrorType, Record
 from tests.metrics_sidecar.api.exports import FakeExporter
@@ -49,7 +48,7 @@ class FakeQueries:
     def __init__(self) -> None:
         self.page = HistoryPage([FAILED_ROW, ROW], 2, None)
         self.by_label: dict[str, ModelTotals] = {}
-        self.summaries: dict[str, Summary] = {}
+        self.stats: dict[str, WindowStats] = {}
         self.steps: Series = {}
         self.asked: list[Question] = []
         self.failure: Exception | None = None
@@ -73,7 +72,7 @@ class FakeQueries:
 
     async def window(self, window: Window, models: Sequence[str]) -> WindowAnswer:
         self._ask(window)
-        found = {label: one for label, one in self.summaries.items() if label in models or not models}
+        found = {label: one for label, one in self.stats.items() if label in models or not models}
         return WindowAnswer(window, found)
 
     async def series(self, query: SeriesQuery) -> SeriesAnswer:

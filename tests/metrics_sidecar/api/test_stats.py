@@ -7,10 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from metrics_sidecar.api.stats import to_stats
-from metrics_sidecar.rollups import combine
-from metrics_sidecar.store.rollups import summarize_rows
 from metrics_sidecar.totals import ModelTotals
-from metrics_sidecar.windows import Window
+from metrics_sidecar.windows import Window, WindowStats
 from shared.record import OVERFLOW_MODEL_ID
 from tests.metrics_sidecar.api.conftest import NOW_US, TIMESTAMP_US, Client, FakeQueries, totals_of
 
@@ -86,22 +84,28 @@ def test_quotients_are_the_nearest_floats(failures: int, successes: int, latency
     assert float(stats.total_latency_ms) == float(Fraction(latency_us, 1000))
 
 
-SUMMARY = combine(
-    summarize_rows(
-        (number, 1, TIMESTAMP_US + number, 1000 * number, 5, 2, "timeout" if number == 100 else None)
-        for number in range(1, 101)
-    )
+STATS = WindowStats(
+    success_count=99,
+    failure_count=1,
+    latency_us=5_050_000,
+    min_latency_us=1000,
+    max_latency_us=100_000,
+    last_timestamp_us=TIMESTAMP_US + 100,
+    input_size=500,
+    output_size=200,
+    errors={"timeout": 1},
+    percentiles_us=(50_000.0, 90_000.0, 95_000.0, 99_000.0),
 )
 
 
 async def test_a_window_has_percentiles_rate_errors_and_sizes(client: Client, queries: FakeQueries) -> None:
     """Beside the eleven fields, and says which time was counted."""
-    queries.summaries = {"gpt-3.5": SUMMARY}
+    queries.stats = {"gpt-3.5": STATS}
     body = await (await client.get(PATH, params={"window": "1m", "model_id": "gpt-3.5"})).json()
     found = body["stats"]["gpt-3.5"]
     assert queries.asked == [Window(TIMESTAMP_US, NOW_US)]
     assert (body["since"], body["until"]) == ("2024-01-15T10:30:00Z", "2024-01-15T10:31:30Z")
-    assert [found[name] for name in ("p50", "p90", "p95", "p99")] == pytest.approx([50, 90, 95, 99], rel=0.01)
+    assert [found[name] for name in ("p50", "p90", "p95", "p99")] == [50, 90, 95, 99]
     assert (found["total_invocations"], found["total_latency_ms"], found["max_latency_ms"]) == (100, 5050, 100)
     assert found["requests_per_second"] == 100 / 90
     assert found["errors"] == {"timeout": 1}
@@ -128,7 +132,7 @@ async def test_a_time_range_is_taken_as_it_is(client: Client, queries: FakeQueri
 async def test_several_models_can_be_asked_for(client: Client, queries: FakeQueries) -> None:
     """Each once, with a window and without."""
     queries.by_label = {"a": totals_of(1), "b": totals_of(2), "c": totals_of(3)}
-    queries.summaries = {"a": SUMMARY, "b": SUMMARY, "c": SUMMARY}
+    queries.stats = {"a": STATS, "b": STATS, "c": STATS}
     query = "model_id=a&model_id=b&model_id=a"
     assert [*(await (await client.get(f"{PATH}?{query}")).json())["stats"]] == ["a", "b"]
     assert [*(await (await client.get(f"{PATH}?{query}&window=1h")).json())["stats"]] == ["a", "b"]

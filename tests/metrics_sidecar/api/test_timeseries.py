@@ -4,23 +4,18 @@ from typing import Any
 
 import pytest
 
-from metrics_sidecar.rollups import MINUTE_US, Summary, combine
-from metrics_sidecar.store.rollups import summarize_rows
-from metrics_sidecar.windows import ALL, SeriesQuery, Window
+from metrics_sidecar.rollups import MINUTE_US
+from metrics_sidecar.windows import ALL, SeriesQuery, Step, Window
 from tests.metrics_sidecar.api.conftest import TIMESTAMP_US, Client, FakeQueries
 
 PATH = "/metrics/timeseries"
 BEGIN = TIMESTAMP_US // MINUTE_US
 
 
-def summary(*latencies_ms: int, failures: int = 0) -> Summary:
-    """Of so many invocations, the first of which are timeouts."""
-    return combine(
-        summarize_rows(
-            (number, 1, TIMESTAMP_US, 1000 * latency_ms, 1, 1, "timeout" if number < failures else None)
-            for number, latency_ms in enumerate(latencies_ms)
-        )
-    )
+def step(minute: int, *latencies_ms: int, failures: int = 0) -> Step:
+    """Of so many invocations; what stands for all percentiles is the largest."""
+    latencies_us = [1000 * latency_ms for latency_ms in latencies_ms]
+    return Step(minute, len(latencies_us) - failures, failures, sum(latencies_us), float(max(latencies_us)))
 
 
 async def series_of(client: Client, query: str) -> list[dict[str, Any]]:
@@ -38,7 +33,7 @@ async def series_of(client: Client, query: str) -> list[dict[str, Any]]:
         ("error_rate", [25, None, 0]),
         ("requests_per_second", [4 / 60, 0, 1 / 30]),
         ("latency_avg", [25, None, 7]),
-        ("latency_p50", [20, None, 7]),
+        ("active", [0.1 / 60, 0, 0.007 / 30]),
         ("latency_p99", [40, None, 7]),
     ],
 )
@@ -46,7 +41,7 @@ async def test_a_metric_with_its_gaps(
     client: Client, queries: FakeQueries, metric: str, expected: list[float | None]
 ) -> None:
     """Counts are 0 where nothing was called, and what is undefined is null; the last step is half over."""
-    queries.steps = {ALL: {BEGIN - 1: summary(10, 20, 30, 40, failures=1), BEGIN + 1: summary(7)}}
+    queries.steps = {ALL: [step(BEGIN - 1, 10, 20, 30, 40, failures=1), step(BEGIN + 1, 7)]}
     (found,) = await series_of(client, f"metric={metric}&since=1705314540&until=1705314700")
     assert found["model_id"] is None
     assert [begin for begin, _ in found["points"]] == [(BEGIN + n) * 60 for n in (-1, 0, 1)]
@@ -78,7 +73,7 @@ async def test_without_a_time_it_is_the_last_hour(client: Client) -> None:
 
 async def test_models_one_by_one(client: Client, queries: FakeQueries) -> None:
     """Those that were asked for, with or without invocations; or all that have any."""
-    queries.steps = {"b": {BEGIN: summary(1)}, "a": {BEGIN: summary(1, 2)}}
+    queries.steps = {"b": [step(BEGIN, 1)], "a": [step(BEGIN, 1, 2)]}
     query = "metric=invocations&window=1m&group_by=model_id"
     assert [(one["model_id"], one["points"][0][1]) for one in await series_of(client, query)] == [("a", 2), ("b", 1)]
     named = await series_of(client, f"{query}&model_id=c&model_id=a")
@@ -88,7 +83,7 @@ async def test_models_one_by_one(client: Client, queries: FakeQueries) -> None:
 @pytest.mark.parametrize(
     ("query", "parameter", "allowed"),
     [
-        ("metric=latency", "metric", "error_rate or errors or invocations or"),
+        ("metric=latency", "metric", "active or error_rate or errors or invocations or"),
         ("metric=errors&step=90s", "step", "whole minutes, as a number and m, h, d or w"),
         ("metric=errors&step=0m", "step", "whole minutes"),
         ("metric=errors&group_by=status", "group_by", "model_id"),
@@ -121,7 +116,7 @@ async def test_the_step_that_is_named_is_allowed(client: Client) -> None:
 
 async def test_too_many_models_for_the_step(client: Client, queries: FakeQueries) -> None:
     """Where their number is known only afterwards."""
-    queries.steps = {f"m{number}": {BEGIN: summary(1)} for number in range(200)}
+    queries.steps = {f"m{number}": [step(BEGIN, 1)] for number in range(200)}
     query = "metric=errors&window=59m&group_by=model_id"
     problem = await (await client.get(f"{PATH}?{query}")).json()
     assert problem["allowed"] == "at least 2m for this time and 200 series: an answer has at most 11,000 points"

@@ -206,7 +206,7 @@ def test_rows_that_are_being_removed_are_gone_at_once() -> None:
     with written([Record("a", minute * MINUTE_US, 1) for minute in range(10)]) as found:
         while found.store.tend(20 * MINUTE_US):
             pass
-        found.connection.execute("UPDATE rollup_levels SET kept_from = 5 WHERE level = 1")
+        found.connection.execute("UPDATE rollup_progress SET rows_from = 5")
         assert [row.id for row in found.page(HistoryQuery(order="asc")).rows] == [6, 7, 8, 9, 10]
         assert found.page(HistoryQuery(limit=1)).total_count == 5
         assert [row.id for row in found.page(HistoryQuery(offset=4)).rows] == [6]

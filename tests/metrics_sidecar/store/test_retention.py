@@ -14,7 +14,7 @@ from metrics_sidecar.retention import Retention
 from metrics_sidecar.rollups import DAY, MINUTE_US
 from metrics_sidecar.store import retention as retention_module
 from metrics_sidecar.store import rollup_writer
-from metrics_sidecar.store.reader import SqliteQueries
+from metrics_sidecar.store.queries import SqliteQueries
 from metrics_sidecar.store.sqlite import SqliteStore
 from metrics_sidecar.store.windows import read_series, read_window
 from metrics_sidecar.transaction import Planner, Work
@@ -85,7 +85,7 @@ def count_window(path: Path, window: Window) -> tuple[Window, int]:
     """How many there were in it, and in which window exactly."""
     with contextlib.closing(sqlite3.connect(path)) as connection:
         answer = read_window(connection, window, ())
-    return answer.window, sum(summary.count for summary in answer.summaries.values())
+    return answer.window, sum(stats.count for stats in answer.stats.values())
 
 
 def test_old_rows_go_and_every_total_stays(path: Path) -> None:
@@ -136,7 +136,7 @@ def test_a_series_begins_where_its_steps_are_known(path: Path) -> None:
             )
             since_us[step] = window.since_us
             counted = (window.until_us - window.since_us) // MINUTE_US
-            assert sum(summary.count for summary in series[ALL].values()) == counted
+            assert sum(step.count for step in series[ALL]) == counted
     assert since_us == {1: (END - 2 * DAY) * MINUTE_US, 60: START * MINUTE_US, DAY: START * MINUTE_US}
 
 

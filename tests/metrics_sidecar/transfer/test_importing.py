@@ -8,7 +8,7 @@ import pytest
 from metrics_sidecar.queries import HistoryFilter
 from metrics_sidecar.settings import HISTORY_FILE
 from metrics_sidecar.store.export import opened
-from metrics_sidecar.store.reader import SqliteQueries
+from metrics_sidecar.store.queries import SqliteQueries
 from metrics_sidecar.store.rollups import read_progress
 from metrics_sidecar.store.sqlite import SqliteStore
 from metrics_sidecar.transfer import reading
@@ -169,7 +169,7 @@ def window_of(directory: Path) -> dict[str, object]:
     async def ask() -> dict[str, object]:
         queries = SqliteQueries(directory / HISTORY_FILE)
         try:
-            return {**(await queries.window(Window(0, 10**15), [])).summaries}
+            return {**(await queries.window(Window(0, 10**15), [])).stats}
         finally:
             queries.close()
 

@@ -1,22 +1,26 @@
-"""Reads on threads of their own: bounded in time, ended when nobody waits, and never in the way of commits."""
+"""Reads in a process of their own: bounded in time, ended when nobody waits, and never in the way of commits."""
 
 import asyncio
 import contextlib
+import os
+import signal
 import sqlite3
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 
 import pytest
 
-from metrics_sidecar.queries import HistoryFilter, HistoryQuery, QueryTooLongError
+from metrics_sidecar.queries import HistoryFilter, HistoryPage, HistoryQuery, QueryTooLongError, StoreError
 from metrics_sidecar.store.guard import STEPS_PER_LOOK, Guard, StepsOverError
-from metrics_sidecar.store.reader import LONG_THREADS, QUICK_THREADS, SqliteQueries
+from metrics_sidecar.store.history import read_history
+from metrics_sidecar.store.queries import SqliteQueries
+from metrics_sidecar.store.reading import LONG_THREADS, QUICK_THREADS
 from metrics_sidecar.store.sqlite import SqliteStore
 from metrics_sidecar.totals import aggregate
 from metrics_sidecar.transaction import Commit
 from tests.metrics_sidecar.ledgers import record
+from tests.metrics_sidecar.store.endless import ENDLESS, told
 
-ENDLESS = "WITH RECURSIVE numbers (n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM numbers) SELECT COUNT(*) FROM numbers"
 SLOW = HistoryQuery(filter=HistoryFilter(min_latency_us=1))
 
 OpenQueries = Callable[..., SqliteQueries]
@@ -39,25 +43,28 @@ async def open_queries(tmp_path: Path) -> AsyncIterator[OpenQueries]:
 
 
 class Endless:
-    """A read that only its guard ends; `begun` and `ended` count such reads."""
+    """Reads that only their guard ends, and how many there were so far."""
 
-    def __init__(self) -> None:
-        self.begun = self.ended = 0
+    def __init__(self, path: Path) -> None:
+        self._path = told(path)
 
-    def __call__(self, connection: sqlite3.Connection, _query: object, _guard: Guard) -> None:
-        self.begun += 1
-        try:
-            connection.execute(ENDLESS).fetchone()
-        finally:
-            self.ended += 1
+    @property
+    def begun(self) -> int:
+        return self._count("begun")
+
+    @property
+    def ended(self) -> int:
+        return self._count("ended")
+
+    def _count(self, what: str) -> int:
+        return self._path.read_text().split().count(what) if self._path.exists() else 0
 
 
 @pytest.fixture
-def endless(monkeypatch: pytest.MonkeyPatch) -> Endless:
+def endless(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Endless:
     """Each page that is asked for takes for ever."""
-    reads = Endless()
-    monkeypatch.setattr("metrics_sidecar.store.reader.read_history", reads)
-    return reads
+    monkeypatch.setattr("metrics_sidecar.store.queries.READING", "tests.metrics_sidecar.store.endless")
+    return Endless(tmp_path / "history.db")
 
 
 async def until(condition: Callable[[], bool]) -> None:
@@ -67,9 +74,10 @@ async def until(condition: Callable[[], bool]) -> None:
 
 async def test_a_long_read_is_ended(open_queries: OpenQueries, endless: Endless) -> None:
     """When its time is over its caller is told so, the statement ends, and its thread reads on."""
-    queries = open_queries(0.05)
+    queries = open_queries(0.5)
+    await queries.start()
     for _ in range(QUICK_THREADS + 1):
-        with pytest.raises(QueryTooLongError, match=r"^it took longer than 0\.05 s$"):
+        with pytest.raises(QueryTooLongError, match=r"^it took longer than 0\.5 s$"):
             await queries.history(HistoryQuery())
     await until(lambda: endless.ended == endless.begun)
     row = await queries.invocation(1)
@@ -150,21 +158,58 @@ def test_a_stop_is_no_limit(tmp_path: Path) -> None:
             connection.execute(ENDLESS).fetchone()
 
 
-async def test_a_count_that_would_take_long_is_a_lower_bound(
+def test_a_count_that_would_take_long_is_a_lower_bound(
     open_queries: OpenQueries, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     """By latency or error log rows are counted one by one: some of them, at least those that are shown."""
-    with contextlib.closing(sqlite3.connect(tmp_path / "history.db")) as writer, writer:
-        writer.executemany(
+    with contextlib.closing(sqlite3.connect(tmp_path / "history.db", isolation_level=None)) as connection:
+        connection.executemany(
             "INSERT INTO invocations SELECT ?, model, ?, 3, 4, 5, NULL, NULL, NULL FROM models",
             ((number, number) for number in range(2, 9_001)),
         )
+
+        def read(query: HistoryQuery) -> HistoryPage:
+            guard = Guard()
+            with guard.watching(connection):
+                return read_history(connection, query, guard)
+
+        page = read(SLOW)
+        assert (page.total_count, page.total_count_is_exact) == (9_000, True)
+        monkeypatch.setattr("metrics_sidecar.store.counts.COUNTED_STEPS", 2 * STEPS_PER_LOOK)
+        page = read(SLOW)
+        assert page.total_count_is_exact is False
+        assert 1_000 < page.total_count < 9_000
+        page = read(HistoryQuery(filter=SLOW.filter, offset=8_000))
+        assert (page.total_count, page.total_count_is_exact) == (8_101, False)
+
+
+async def test_a_process_that_dies_is_followed_by_another(open_queries: OpenQueries, endless: Endless) -> None:
+    """Who waits for it is told so, and who asks then is answered."""
     queries = open_queries()
-    page = await queries.history(SLOW)
-    assert (page.total_count, page.total_count_is_exact) == (9_000, True)
-    monkeypatch.setattr("metrics_sidecar.store.counts.COUNTED_STEPS", 2 * STEPS_PER_LOOK)
-    page = await queries.history(SLOW)
-    assert page.total_count_is_exact is False
-    assert 1_000 < page.total_count < 9_000
-    page = await queries.history(HistoryQuery(filter=SLOW.filter, offset=8_000))
-    assert (page.total_count, page.total_count_is_exact) == (8_101, False)
+    waiting = asyncio.create_task(queries.history(HistoryQuery()))
+    await until(lambda: endless.begun == 1)
+    os.kill(reading_process(), signal.SIGKILL)
+    with pytest.raises(StoreError, match="the process that reads the history has ended with -9"):
+        await waiting
+    assert await queries.invocation(1) is not None
+
+
+async def test_the_process_ends_with_the_sidecar_and_not_before(open_queries: OpenQueries) -> None:
+    """Signals that are meant for the whole group are left to the sidecar, which still asks while it stops."""
+    queries = open_queries()
+    await queries.start()
+    assert await queries.invocation(1) is not None
+    pid = reading_process()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        os.kill(pid, number)
+    assert await queries.invocation(1) is not None
+    assert reading_process() == pid
+    queries.close()
+    with pytest.raises(ProcessLookupError):
+        os.kill(pid, 0)
+
+
+def reading_process() -> int:
+    """The process that this one has started to read."""
+    (pid,) = Path(f"/proc/self/task/{os.getpid()}/children").read_text().split()
+    return int(pid)

@@ -1,0 +1,204 @@
+"""The parts of a stretch of time: whole minutes from the rollups, the rest from rows; each record in exactly one."""
+
+import itertools
+import json
+import sqlite3
+from collections import defaultdict
+from collections.abc import Iterator, Mapping, Sequence
+
+from metrics_sidecar.rollups import (
+    ALL_MODELS,
+    COLUMNS,
+    LEVELS,
+    MINUTE_US,
+    Numbers,
+    Row,
+    Segment,
+    Summary,
+    add_up,
+)
+from metrics_sidecar.store.rollups import EXISTING_BUCKETS, SUMMARY, Condition, Progress, summarize, table
+from metrics_sidecar.windows import Window
+from shared.record import MAX_COUNT
+
+COUNTS = "bucket, model, success_count, failure_count, latency_us, 0, 0, 0, 0, 0, NULL, x''"
+SKETCHES = SUMMARY.replace("errors", "NULL")
+"""What series need, without percentiles and with them."""
+
+MAX_LISTED_BUCKETS = 20_000
+
+_EXISTING = f"{EXISTING_BUCKETS} SELECT json_group_array(start) FROM found WHERE start IS NOT NULL"
+_OF_SOME = """
+SELECT {columns} FROM json_each(:buckets) AS buckets CROSS JOIN json_each(:models) AS models
+CROSS JOIN {table} ON bucket = buckets.value AND model = models.value
+"""
+_OF_EACH = "SELECT {columns} FROM {table} WHERE bucket >= :start AND bucket < :end AND model > 0"
+
+_PART = f"SELECT model, {', '.join(COLUMNS[2:-2])} FROM {{table}} WHERE bucket >= ? AND bucket < ? AND model > 0"
+_HALVES = "SUM({0} >> 32), SUM({0} & 0xFFFFFFFF)"  # SQLite's own sum would overflow
+_ADD_UP = f"""
+SELECT model, SUM(success_count), SUM(failure_count), {_HALVES.format("latency_us")}, MIN(min_latency_us),
+    MAX(max_latency_us), MAX(last_timestamp_us), {_HALVES.format("input_size")}, {_HALVES.format("output_size")}
+FROM ({{parts}}) GROUP BY model
+"""
+
+
+class Parts:
+    """Of some models by their numbers (of all together: `ALL_MODELS`), or of each there is (None)."""
+
+    def __init__(
+        self,
+        connection: sqlite3.Connection,
+        progress: Progress,
+        models: Sequence[int] | None,
+        *,
+        sketches: bool | None = None,
+    ) -> None:
+        """`sketches`: no types of errors, and sketches or not; None: all there is."""
+        self._connection = connection
+        self._progress = progress
+        self._models = models
+        self._columns = SUMMARY if sketches is None else SKETCHES if sketches else COUNTS
+
+    def read(self, window: Window, levels: Sequence[int] = LEVELS) -> Iterator[Row]:
+        """All parts of the window."""
+        yield from self.read_rows(window)
+        for segment in self.segments(window, levels):
+            yield from self._read_segment(segment)
+
+    def segments(self, window: Window, levels: Sequence[int] = LEVELS) -> list[Segment]:
+        """The buckets among them."""
+        start, end = self._whole_minutes(window)
+        return [] if start > end else self._progress.segments(start, end, levels)
+
+    def read_rows(self, window: Window) -> Iterator[Row]:
+        """The rows among them, added up."""
+        since_us, until_us = window
+        if since_us >= until_us or self._models == []:
+            return
+        waiting = self._progress.waiting(together=self._is_together)
+        yield from self._summarize(waiting, "+timestamp_us >= ? AND +timestamp_us < ?", window)
+        start, end = self._whole_minutes(window)
+        edges = [(since_us, until_us)] if start > end else [(since_us, start * MINUTE_US), (end * MINUTE_US, until_us)]
+        rolled_up = self._progress.rolled_up(together=self._is_together)
+        for edge in edges:
+            if edge[0] < edge[1]:
+                yield from self._summarize(rolled_up, "timestamp_us >= ? AND timestamp_us < ?", edge)
+
+    @property
+    def _is_together(self) -> bool:
+        return self._models == [ALL_MODELS]
+
+    def _whole_minutes(self, window: Window) -> tuple[int, int]:
+        """The first and the one after the last; that in which the window ends counts, if nothing in it is later."""
+        start, end = -(-window.since_us // MINUTE_US), window.until_us // MINUTE_US
+        if start <= end and end * MINUTE_US < window.until_us and self._last_us(end) < window.until_us:
+            end += 1
+        return start, end
+
+    def _last_us(self, minute: int) -> int:
+        """When the last of what is rolled up of a minute was accepted; 0 for nothing."""
+        models, arguments = self._condition("model")
+        query = f"SELECT COALESCE(MAX(last_timestamp_us), 0) FROM {table(LEVELS[0])} WHERE bucket = ? AND {models}"
+        last_us: int = self._connection.execute(query, (minute, *arguments)).fetchone()[0]
+        return last_us
+
+    def _read_segment(self, segment: Segment) -> Iterator[Row]:
+        bounds = {"start": segment.start, "end": segment.end}
+        name = table(segment.level)
+        if self._models is None:
+            yield from self._connection.execute(_OF_EACH.format(table=name, columns=self._columns), bounds)
+            return
+        buckets = range(*segment[1:], segment.level)
+        if len(buckets) <= MAX_LISTED_BUCKETS:
+            listed = json.dumps([*buckets])
+        else:  # most of them are long ago, and there are none
+            listed = self._connection.execute(_EXISTING.format(table=name), bounds).fetchone()[0]
+        yield from self._connection.execute(
+            _OF_SOME.format(table=name, columns=self._columns), {"buckets": listed, "models": json.dumps(self._models)}
+        )
+
+    def _summarize(self, which: Condition, time: str, bounds: tuple[int, int]) -> Iterator[Row]:
+        where, arguments = f"{which[0]} AND {time}", [*which[1], *bounds]
+        if self._models is not None and not self._is_together:
+            # Rows that wait are few: they are read as they stand in the file, not through an index.
+            models, more = self._condition("+model" if time.startswith("+") else "model")
+            where, arguments = f"{where} AND {models}", [*arguments, *more]
+        model = str(ALL_MODELS) if self._is_together else "model"
+        yield from summarize(self._connection, where, arguments, model)
+
+    def _condition(self, column: str) -> Condition:
+        if self._models is None:
+            return f"{column} > 0", ()
+        return f"{column} IN (SELECT value FROM json_each(?))", (json.dumps(self._models),)
+
+
+class EachModel:
+    """All parts of a window, of each model there is: tens of thousands of buckets, so SQLite adds up what it can."""
+
+    def __init__(self, connection: sqlite3.Connection, progress: Progress) -> None:
+        self._connection = connection
+        self._parts = Parts(connection, progress, None)
+
+    def sums(self, window: Window, names: Mapping[int, str]) -> dict[str, Summary]:
+        """By name, of the models that have one."""
+        numbers: dict[str, list[Numbers]] = defaultdict(list)
+        errors: dict[str, list[bytes]] = defaultdict(list)
+        sketches: dict[str, list[bytes]] = defaultdict(list)
+        segments = self._parts.segments(window)
+        rows = [row for row in self._parts.read_rows(window) if row[1] in names]
+        for row in rows:
+            numbers[names[row[1]]].append(row[2:10])
+        for model, found in self._add_up(segments):
+            if model in names:
+                numbers[names[model]].append(found)
+        for model, encoded, sketch in itertools.chain(
+            ((row[1], *row[10:]) for row in rows), self._read_sketches(segments)
+        ):
+            name = names.get(model)
+            if name is not None:
+                sketches[name].append(sketch)
+                if encoded is not None:
+                    errors[name].append(encoded)
+        return {name: add_up(found, errors.get(name, ()), sketches[name]) for name, found in numbers.items()}
+
+    def _read_sketches(self, segments: Sequence[Segment]) -> Iterator[tuple[int, bytes | None, bytes]]:
+        for level, start, end in segments:
+            query = _OF_EACH.format(table=table(level), columns="model, errors, sketch")
+            yield from self._connection.execute(query, {"start": start, "end": end})
+
+    def _add_up(self, segments: Sequence[Segment]) -> Iterator[tuple[int, Numbers]]:
+        if not segments:
+            return
+        parts = " UNION ALL ".join(_PART.format(table=table(segment.level)) for segment in segments)
+        bounds = [bound for segment in segments for bound in segment[1:]]
+        for (
+            model,
+            success,
+            failure,
+            *latency,
+            minimum,
+            maximum,
+            last,
+            in_high,
+            in_low,
+            out_high,
+            out_low,
+        ) in self._connection.execute(_ADD_UP.format(parts=parts), bounds):
+            yield (
+                model,
+                (
+                    success,
+                    failure,
+                    _whole(*latency),
+                    minimum,
+                    maximum,
+                    last,
+                    _whole(in_high, in_low),
+                    _whole(out_high, out_low),
+                ),
+            )
+
+
+def _whole(high: int, low: int) -> int:
+    return min((high << 32) + low, MAX_COUNT)

@@ -1,0 +1,168 @@
+"""Reads of the SQLite ledger: asked of a process of their own, so that they hold up neither commits nor requests."""
+
+import asyncio
+import contextlib
+import itertools
+import socket
+import subprocess
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TypeVar
+
+import msgspec
+
+from metrics_sidecar.queries import (
+    HistoryPage,
+    HistoryQuery,
+    HistoryRow,
+    NotBuiltError,
+    QueryTooLongError,
+    StoreError,
+)
+from metrics_sidecar.store import questions
+from metrics_sidecar.store.questions import LENGTH, Answered, Asked, Question
+from metrics_sidecar.totals import ModelTotals
+from metrics_sidecar.windows import SeriesAnswer, SeriesQuery, Window, WindowAnswer
+from shared import logs
+
+READING = "metrics_sidecar.store.reading"
+BUFFER_BYTES = 1024 * 1024
+
+log = logs.get("queries")
+
+Result = TypeVar("Result")
+
+_page = msgspec.msgpack.Decoder(HistoryPage)
+_row: msgspec.msgpack.Decoder[HistoryRow | None] = msgspec.msgpack.Decoder(HistoryRow | None)
+_totals: msgspec.msgpack.Decoder[ModelTotals | None] = msgspec.msgpack.Decoder(ModelTotals | None)
+_totals_by_label = msgspec.msgpack.Decoder(dict[str, ModelTotals])
+_window = msgspec.msgpack.Decoder(WindowAnswer)
+_series = msgspec.msgpack.Decoder(SeriesAnswer)
+
+
+class SqliteQueries:
+    """Implements `queries.Queries` on a file that a `SqliteStore` has created. The process is started with the first
+    question, or by `start`, and once more if it has ended."""
+
+    def __init__(self, path: Path, timeout_s: float | None = None) -> None:
+        """`timeout_s`: how long a read may take, its waiting for its turn included; None: as long as it takes."""
+        self._path = path
+        self._timeout_s = timeout_s
+        self._starting = asyncio.Lock()
+        self._reader: _Reader | None = None
+
+    async def history(self, query: HistoryQuery) -> HistoryPage:
+        return await self._ask(questions.History(query), _page)
+
+    async def invocation(self, row_id: int) -> HistoryRow | None:
+        return await self._ask(questions.Invocation(row_id), _row)
+
+    async def totals(self, model_id: str) -> ModelTotals | None:
+        return await self._ask(questions.Totals(model_id), _totals)
+
+    async def totals_by_label(self) -> dict[str, ModelTotals]:
+        return await self._ask(questions.TotalsByLabel(), _totals_by_label)
+
+    async def window(self, window: Window, models: Sequence[str]) -> WindowAnswer:
+        return await self._ask(questions.InWindow(window, tuple(models)), _window)
+
+    async def series(self, query: SeriesQuery) -> SeriesAnswer:
+        return await self._ask(questions.Series(query), _series)
+
+    async def start(self) -> "_Reader":
+        """The process, so that the first question finds it running."""
+        async with self._starting:
+            if self._reader is None or self._reader.has_ended:
+                self._reader = await _Reader.start(self._path)
+            return self._reader
+
+    def close(self) -> None:
+        """Ends what is being read. Idempotent."""
+        if self._reader is not None:
+            self._reader.close()
+
+    async def _ask(self, question: Question, decoder: msgspec.msgpack.Decoder[Result]) -> Result:
+        """What it finds; reading ends when the time is over, or when the caller is cancelled."""
+        try:
+            async with asyncio.timeout(self._timeout_s):
+                reader = await self.start()
+                answered = await reader.ask(question)
+        except TimeoutError:
+            raise QueryTooLongError(f"it took longer than {self._timeout_s:g} s") from None
+        match answered.failure:
+            case "":
+                return decoder.decode(answered.found)
+            case "not built":
+                raise NotBuiltError(answered.reason)
+            case "store":
+                raise StoreError(answered.reason)
+            case "defect":
+                raise RuntimeError(answered.reason)
+
+
+class _Reader:
+    """The process and the connection to it."""
+
+    def __init__(
+        self, process: subprocess.Popen[bytes], receiver: asyncio.StreamReader, sender: asyncio.StreamWriter
+    ) -> None:
+        self._process = process
+        self._receiver = receiver
+        self._sender = sender
+        self._numbers = itertools.count(1)
+        self._waiting: dict[int, asyncio.Future[Answered]] = {}
+        self._receiving = asyncio.create_task(self._receive())
+
+    @classmethod
+    async def start(cls, path: Path) -> "_Reader":
+        ours, its = socket.socketpair()
+        with its:
+            command = [sys.executable, "-m", READING, str(path)]
+            process = subprocess.Popen(command, stdin=its.fileno())  # noqa: ASYNC220 - until it is forked
+        return cls(process, *await asyncio.open_connection(sock=ours, limit=BUFFER_BYTES))
+
+    @property
+    def has_ended(self) -> bool:
+        return self._receiving.done()
+
+    async def ask(self, question: Question) -> Answered:
+        """Its answer; once nobody waits for it any more, nothing more is read for it."""
+        if self.has_ended:
+            raise StoreError("the process that reads the history has ended")
+        number = next(self._numbers)
+        future: asyncio.Future[Answered] = asyncio.get_running_loop().create_future()
+        self._waiting[number] = future
+        self._sender.write(questions.encode(Asked(number, question)))
+        try:
+            return await future
+        finally:
+            if self._waiting.pop(number, None) and not self.has_ended:
+                self._sender.write(questions.encode(Asked(number, None)))
+
+    def close(self) -> None:
+        """It only reads: nothing is lost when it is killed."""
+        self._receiving.cancel()
+        self._process.kill()
+        self._process.wait()
+        self._sender.close()
+
+    async def _receive(self) -> None:
+        with contextlib.suppress(asyncio.IncompleteReadError, OSError):
+            while True:
+                (length,) = LENGTH.unpack(await self._receiver.readexactly(LENGTH.size))
+                answered = questions.decode_answered(await self._receiver.readexactly(length))
+                future = self._waiting.pop(answered.number, None)
+                if future is not None and not future.done():
+                    future.set_result(answered)
+        await self._note_end()
+
+    async def _note_end(self) -> None:
+        self._sender.close()
+        self._process.kill()  # in case it has only left the socket
+        code = await asyncio.to_thread(self._process.wait)
+        log.error("queries.process_ended", code=code, waiting=len(self._waiting))
+        for future in self._waiting.values():
+            if not future.done():
+                future.set_exception(StoreError(f"the process that reads the history has ended with {code}"))
+        self._waiting.clear()

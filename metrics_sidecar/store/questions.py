@@ -1,0 +1,82 @@
+"""What the sidecar and the process that reads the history say to each other: frames of msgpack behind their length."""
+
+import struct
+from typing import Literal
+
+import msgspec
+
+from metrics_sidecar.queries import HistoryPage, HistoryQuery, HistoryRow
+from metrics_sidecar.totals import ModelTotals
+from metrics_sidecar.windows import SeriesAnswer, SeriesQuery, Window, WindowAnswer
+
+LENGTH = struct.Struct(">I")
+
+
+class History(msgspec.Struct, frozen=True, tag=True, array_like=True):
+    query: HistoryQuery
+
+
+class Invocation(msgspec.Struct, frozen=True, tag=True, array_like=True):
+    row_id: int
+
+
+class Totals(msgspec.Struct, frozen=True, tag=True, array_like=True):
+    model_id: str
+
+
+class TotalsByLabel(msgspec.Struct, frozen=True, tag=True, array_like=True):
+    pass
+
+
+class InWindow(msgspec.Struct, frozen=True, tag=True, array_like=True):
+    window: Window
+    models: tuple[str, ...]
+
+
+class Series(msgspec.Struct, frozen=True, tag=True, array_like=True):
+    query: SeriesQuery
+
+
+Question = History | Invocation | Totals | TotalsByLabel | InWindow | Series
+"""Each is a method of `Queries`."""
+
+Found = HistoryPage | HistoryRow | None | ModelTotals | dict[str, ModelTotals] | WindowAnswer | SeriesAnswer
+
+
+class Asked(msgspec.Struct, frozen=True, array_like=True):
+    """A question and its number; without one, that of this number is no longer of interest."""
+
+    number: int
+    question: Question | None
+
+
+class Answered(msgspec.Struct, frozen=True, array_like=True):
+    """To the question of this number: what was found, still encoded, or why nothing could be."""
+
+    number: int
+    failure: Literal["", "store", "not built", "defect"]
+    reason: str
+    found: msgspec.Raw
+
+
+_encoder = msgspec.msgpack.Encoder()
+_asked = msgspec.msgpack.Decoder(Asked)
+_answered = msgspec.msgpack.Decoder(Answered)
+
+
+def encode(message: Asked | Answered) -> bytes:
+    """One frame, with its length."""
+    body = _encoder.encode(message)
+    return LENGTH.pack(len(body)) + body
+
+
+def encode_found(found: Found) -> msgspec.Raw:
+    return msgspec.Raw(_encoder.encode(found))
+
+
+def decode_asked(body: bytes) -> Asked:
+    return _asked.decode(body)
+
+
+def decode_answered(body: bytes) -> Answered:
+    return _answered.decode(body)

@@ -1,0 +1,145 @@
+"""`python -m metrics_sidecar.store.reading FILE`: answers questions about a history, in a process beside the sidecar.
+
+In the sidecar's own process each read would take the interpreter's lock from the commits, and from all requests, some
+thousand times. Here it takes nothing from them but the core, where there is only one. stdin is a socket, on which
+questions come and answers go; it ends when the sidecar does.
+"""
+
+import contextlib
+import gc
+import os
+import signal
+import socket
+import sqlite3
+import sys
+import threading
+import traceback
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Literal
+
+from metrics_sidecar.queries import NotBuiltError, StoreError
+from metrics_sidecar.store import questions
+from metrics_sidecar.store.guard import Guard
+from metrics_sidecar.store.history import read_history, read_invocation
+from metrics_sidecar.store.offsets import DEEP
+from metrics_sidecar.store.questions import Answered, Asked, Found, Question
+from metrics_sidecar.store.state import DAMAGE, read_totals, read_totals_by_label
+from metrics_sidecar.store.windows import read_series, read_window
+
+QUICK_THREADS = 1
+"""For reads of some milliseconds. A second one makes each of them slower: much of their time is Python's."""
+LONG_THREADS = 2
+"""For reads that can take long, which is in SQLite; they may delay each other, but no quick one."""
+SWITCH_INTERVAL_S = 0.0005
+"""How long a quick read waits at most for Python of a long one."""
+
+Read = Callable[[sqlite3.Connection, Guard], Found]
+
+
+def is_long(question: Question) -> bool:
+    """Whether it may take more than some milliseconds."""
+    match question:
+        case questions.History(query):
+            return query.filter.reads_rows or query.offset > DEEP
+        case questions.InWindow(_, models):
+            return not models
+    return isinstance(question, questions.Series | questions.TotalsByLabel)
+
+
+def answer(connection: sqlite3.Connection, guard: Guard, question: Question) -> Found:
+    """As the method of `Queries` that the question is, within the caller's transaction."""
+    match question:
+        case questions.History(query):
+            return read_history(connection, query, guard)
+        case questions.Invocation(row_id):
+            return read_invocation(connection, row_id)
+        case questions.Totals(model_id):
+            return read_totals(connection, model_id)
+        case questions.TotalsByLabel():
+            return read_totals_by_label(connection)
+        case questions.InWindow(window, models):
+            return read_window(connection, window, models)
+        case questions.Series(query):
+            return read_series(connection, query)
+
+
+class Reading:
+    """Answers what is asked on a socket, each question on a thread, with a connection of its own to the history."""
+
+    def __init__(self, path: Path, asking: socket.socket) -> None:
+        self._uri = f"{path.absolute().as_uri()}?mode=ro"
+        self._socket = asking
+        self._sending = threading.Lock()
+        self._local = threading.local()
+        self._guards: dict[int, Guard] = {}
+        self._quick = ThreadPoolExecutor(QUICK_THREADS, thread_name_prefix="quick")
+        self._long = ThreadPoolExecutor(LONG_THREADS, thread_name_prefix="long")
+
+    def run(self) -> None:
+        """Until nobody can ask any more."""
+        with self._socket.makefile("rb") as stream:
+            while len(length := stream.read(questions.LENGTH.size)) == questions.LENGTH.size:
+                self._take(questions.decode_asked(stream.read(*questions.LENGTH.unpack(length))))
+
+    def _take(self, asked: Asked) -> None:
+        if asked.question is None:
+            if guard := self._guards.get(asked.number):
+                guard.stop()
+            return
+        guard = self._guards[asked.number] = Guard()
+        pool = self._long if is_long(asked.question) else self._quick
+        pool.submit(self._answer, asked.number, asked.question, guard)
+
+    def _answer(self, number: int, question: Question, guard: Guard) -> None:
+        try:
+            answered = Answered(number, "", "", questions.encode_found(self._read(question, guard)))
+        except NotBuiltError as error:
+            answered = _failed(number, "not built", str(error))
+        except (StoreError, *DAMAGE) as error:
+            answered = _failed(number, "store", f"history can't be read: {error}")
+        except Exception:  # noqa: BLE001 - a defect must not end unseen: who has asked waits
+            answered = _failed(number, "defect", traceback.format_exc())
+        del self._guards[number]
+        if not guard.stopped:
+            with self._sending, contextlib.suppress(OSError):  # then nobody waits for it
+                self._socket.sendall(questions.encode(answered))
+
+    def _read(self, question: Question, guard: Guard) -> Found:
+        if guard.stopped:
+            return None
+        with self._snapshot() as connection, guard.watching(connection):
+            return answer(connection, guard, question)
+
+    @contextlib.contextmanager
+    def _snapshot(self) -> Iterator[sqlite3.Connection]:
+        connection: sqlite3.Connection | None = getattr(self._local, "connection", None)
+        if connection is None:
+            connection = sqlite3.connect(self._uri, uri=True, isolation_level=None)
+            self._local.connection = connection
+        connection.execute("BEGIN")
+        try:
+            yield connection
+        finally:
+            connection.execute("COMMIT")
+
+
+def _failed(number: int, failure: Literal["store", "not built", "defect"], reason: str) -> Answered:
+    return Answered(number, failure, reason, questions.encode_found(None))
+
+
+def main() -> None:
+    # Signals are meant for the sidecar, which still asks while it stops.
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, signal.SIG_IGN)
+    sys.setswitchinterval(SWITCH_INTERVAL_S)
+    gc.collect()
+    gc.freeze()
+    with socket.socket(fileno=os.dup(sys.stdin.fileno())) as asking:
+        Reading(Path(sys.argv[1]), asking).run()
+    os._exit(0)  # whatever is still being read
+
+
+if __name__ == "__main__":
+    main()
