@@ -96,8 +96,6 @@ def encode(histogram: Histogram) -> bytes:
 
 def merge(sketches: Sequence[bytes]) -> Histogram:
     """All of them together. `ValueError` for what no sketch can be."""
-    if len(sketches) == 1 and not sketches[0]:
-        return NOTHING
     dense = [one for one in sketches if one and one[0]]
     if len(dense) == len(sketches):
         return _add(dense) if dense else NOTHING
@@ -112,6 +110,20 @@ def quantiles_us(histogram: Histogram, percents: Iterable[int]) -> list[float]:
     below = [*accumulate(counts)]
     count = below[-1]
     return [_VALUES_US[first + bisect_left(below, -(-count * percent // 100))] for percent in percents]
+
+
+def quantile_us(encoded: bytes, count: int, percent: int) -> float:
+    """The same of one sketch of so many values: three times as fast, as a series has thousands of these."""
+    above = count - -(-count * percent // 100)  # so many values may be larger
+    if encoded[0] == _LISTED:
+        return _VALUES_US[_unpack("H", encoded[1:])[-1 - above]]
+    number = (encoded[1] | encoded[2] << 8) + (len(encoded) - _HEADER_BYTES) // encoded[0]
+    for larger in reversed(_unpack(_LANES[encoded[0]], encoded[_HEADER_BYTES:])):
+        number -= 1
+        above -= larger
+        if above < 0:
+            break
+    return _VALUES_US[number]
 
 
 def _with_listed(histogram: Histogram, listed: Sequence[int]) -> Histogram:
@@ -132,24 +144,25 @@ def _add(dense: list[bytes]) -> Histogram:
     for one in dense:
         if one[0] not in _LANES or (len(one) - _HEADER_BYTES) % one[0]:
             raise ValueError("no sketch")
-    firsts = [one[1] | one[2] << 8 for one in dense]
     if len(dense) == 1:
-        return Histogram(firsts[0], _unpack(_LANES[dense[0][0]], dense[0][_HEADER_BYTES:]))
+        (one,) = dense
+        return Histogram(one[1] | one[2] << 8, _unpack(_LANES[one[0]], one[_HEADER_BYTES:]))
+    firsts = [one[1] | one[2] << 8 for one in dense]
     low = min(firsts)
-    widest = max(one[0] for one in dense)
-    # No digit may overflow: so many counts of two bytes fit into four.
-    lane = 4 if widest <= 2 and len(dense) <= 0xFFFF else 8
+    widest = max([one[0] for one in dense])
+    # No digit may overflow: 257 counts of one byte fit into two, 65,537 of two into four.
+    lane = next((lane for lane in (2, 4) if widest < lane and len(dense) <= 1 + (1 << 4 * lane)), 8)
     total = 0
     size = 0
     for one, first in zip(dense, firsts, strict=True):
         width = one[0]
-        count = (len(one) - _HEADER_BYTES) // width
-        wide = bytearray(count * lane)
+        start = (first - low) * lane
+        wide = bytearray(start + (len(one) - _HEADER_BYTES) // width * lane)
         for byte in range(width):
-            wide[byte::lane] = one[_HEADER_BYTES + byte :: width]
-        total += int.from_bytes(wide, "little") << (8 * lane * (first - low))
-        size = max(size, first - low + count)
-    return Histogram(low, _unpack(_LANES[lane], total.to_bytes(size * lane, "little")))
+            wide[start + byte :: lane] = one[_HEADER_BYTES + byte :: width]
+        total += int.from_bytes(wide, "little")
+        size = max(size, len(wide))
+    return Histogram(low, _unpack(_LANES[lane], total.to_bytes(size, "little")))
 
 
 def _is_sparse(values: int, bins: int) -> bool:

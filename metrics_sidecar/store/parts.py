@@ -22,7 +22,9 @@ from metrics_sidecar.windows import Window
 from shared.record import MAX_COUNT
 
 COUNTS = "bucket, model, success_count, failure_count, latency_us, 0, 0, 0, 0, 0, NULL, x''"
-SKETCHES = SUMMARY.replace("errors", "NULL")
+SKETCHES = (
+    "bucket, model, success_count, failure_count, latency_us, min_latency_us, max_latency_us, 0, 0, 0, NULL, sketch"
+)
 """What series need, without percentiles and with them."""
 
 MAX_LISTED_BUCKETS = 20_000

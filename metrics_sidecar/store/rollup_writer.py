@@ -24,7 +24,7 @@ MAX_HELD_FAILURES = 4096  # of 2 KiB
 ROWS_READ_AT_ONCE = 8192
 MODELS_AT_ONCE = 64
 """A slice: two to three milliseconds."""
-GRACE_MINUTES = 2
+GRACE_MINUTES = 1
 """How long after its end a bucket is taken for complete; later records are added to it."""
 
 InvocationRow = tuple[Any, ...]

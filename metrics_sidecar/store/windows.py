@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 
 from metrics_sidecar.queries import NotBuiltError
 from metrics_sidecar.rollups import ALL_MODELS, DAY, HOUR, LEVELS, MINUTE_US, Row, Summary, combine
+from metrics_sidecar.sketch import merge, quantile_us, quantiles_us
 from metrics_sidecar.store.parts import EachModel, Parts
 from metrics_sidecar.store.rollups import Progress, read_progress
 from metrics_sidecar.windows import (
@@ -117,9 +118,19 @@ def to_stats(summary: Summary) -> WindowStats:
 
 
 def to_step(minute: int, rows: Sequence[Row], percent: int | None) -> Step:
-    """What the rows of a step come to."""
-    percentile_us = None if percent is None else combine(rows).quantiles_us((percent,))[0]
+    """What the rows of a step come to: in most of thousands of steps there is one."""
     _, _, success, failure, latency_us, *_ = rows[0]
-    if len(rows) > 1:  # of thousands of steps, most are one bucket
+    if len(rows) > 1:
         success, failure, latency_us = map(sum, zip(*(row[2:5] for row in rows), strict=True))
+    percentile_us = None if percent is None else _percentile_us(rows, percent)
     return Step(minute, success, failure, min(latency_us, MAX_COUNT), percentile_us)
+
+
+def _percentile_us(rows: Sequence[Row], percent: int) -> float:
+    _, _, success, failure, _, minimum, maximum, *_, sketch = rows[0]
+    if len(rows) == 1:
+        found = quantile_us(sketch, success + failure, percent)
+    else:
+        (found,) = quantiles_us(merge([row[11] for row in rows]), (percent,))
+        minimum, maximum = min(row[5] for row in rows), max(row[6] for row in rows)
+    return min(max(found, minimum), maximum)

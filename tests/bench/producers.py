@@ -4,7 +4,7 @@ import dataclasses
 import secrets
 import socket
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from random import Random
@@ -29,10 +29,12 @@ TIMEOUT_S = 120.0
 FAILURES = 0.01
 
 
-def make_records(count: int, models: int, seed: int = 1) -> list[Record]:
+def make_records(
+    count: int, models: int, seed: int = 1, name_of: Callable[[int], str] = "model-{:04}".format
+) -> list[Record]:
     """Records as a busy gateway makes them: 10,000 a second, one in a hundred a failure with its text."""
     random = Random(seed)
-    names = [f"model-{number:04}" for number in range(models)]
+    names = [name_of(number) for number in range(1, models + 1)]
     timestamp_us = time.time_ns() // 1000 - count * 100
     records = []
     for number in range(count):

@@ -15,6 +15,7 @@ from metrics_sidecar.sketch import (
     Histogram,
     encode,
     merge,
+    quantile_us,
     quantiles_us,
     sketch,
 )
@@ -60,6 +61,7 @@ def test_any_quantile_is_within_one_percent(values: list[int], percent: int) -> 
     """From 0 to the largest latency that a record may have."""
     (found,) = quantiles_us(merge([sketch(values)]), [percent])
     assert is_near(found, exact(values, percent))
+    assert quantile_us(sketch(values), len(values), percent) == found
 
 
 @given(st.lists(latencies, min_size=1, max_size=8))

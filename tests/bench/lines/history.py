@@ -14,7 +14,7 @@ from urllib.parse import urlencode
 from metrics_sidecar.api.cursor import Cursor, encode_cursor, fingerprint
 from metrics_sidecar.queries import HistoryFilter, Position
 from metrics_sidecar.settings import HISTORY_FILE
-from shared.record import ErrorType
+from shared.record import ErrorType, Record
 from shared.wire import encode_batch, encode_record
 from tests.bench.figures import Budget, Figure, Outcome, figure
 from tests.bench.ground import BenchError, Ground
@@ -129,7 +129,7 @@ class _Stream:
         self._over = threading.Event()
         self._failure: Exception | None = None
         self._thread = threading.Thread(target=self._run)
-        self._encoded = [encode_record(record) for record in make_records(TICK_RECORDS * 100, MODELS)]
+        self._encoded = [encode_record(record) for record in _records()]
         self._thread.start()
 
     def close(self) -> None:
@@ -153,6 +153,11 @@ class _Stream:
                 first, due = last + 1, due + TICK_S
         except (OSError, BenchError) as error:
             self._failure = error
+
+
+def _records() -> list[Record]:
+    """Of the models that the history has."""
+    return make_records(TICK_RECORDS * 100, MODELS, name_of=model_name)
 
 
 @contextlib.contextmanager
