@@ -8,9 +8,8 @@ from aiohttp import web
 
 from metrics_sidecar.api import CLOCK, DISK, EXPORTER, METRICS, QUERIES, READINESS, RECONCILE, SNAPSHOT
 from metrics_sidecar.audit import Auditor
+from metrics_sidecar.backend import Backend
 from metrics_sidecar.data_dir import locked
-from metrics_sidecar.disk import measure_disk
-from metrics_sidecar.exporter import ProcessExporter
 from metrics_sidecar.intake import Intake, listening
 from metrics_sidecar.ledger import Committed, Ledger
 from metrics_sidecar.live import Live
@@ -19,10 +18,7 @@ from metrics_sidecar.process_metrics import SidecarMetrics
 from metrics_sidecar.retention import Retention
 from metrics_sidecar.routes import setup_routes
 from metrics_sidecar.settings import HISTORY_FILE, SidecarSettings
-from metrics_sidecar.store.books import SqliteSnapshot
-from metrics_sidecar.store.identity import identify
-from metrics_sidecar.store.queries import SqliteQueries
-from metrics_sidecar.store.sqlite import SqliteStore
+from metrics_sidecar.store.backend import SqliteBackend
 from metrics_sidecar.windows import parse_duration
 from shared.clock import SystemClock
 from shared.errors import problem_middleware
@@ -47,7 +43,7 @@ def make_app(settings: SidecarSettings) -> web.Application:
 
 
 async def _start(app: web.Application, settings: SidecarSettings, stack: contextlib.AsyncExitStack) -> None:
-    path = settings.data_dir / HISTORY_FILE
+    backend = _backend(settings)
     metrics = SidecarMetrics()
     clock = SystemClock()
 
@@ -58,17 +54,16 @@ async def _start(app: web.Application, settings: SidecarSettings, stack: context
     def on_failed(_reason: str) -> None:
         metrics.commit_failures.inc()
 
-    store = SqliteStore(path, synced=settings.durability == "power", retention=_retention(settings))
-    identify(path)
+    store = backend.open_store()
     ledger = Ledger(store, clock, settings.max_models, on_committed, on_failed)
     live = Live(ledger.state, settings.max_models)
     metrics.records_missing.inc(ledger.state.missing_count)
     ledger.start()
     stack.push_async_callback(ledger.close)
-    queries = SqliteQueries(path, settings.query_timeout_s)
+    queries = backend.open_queries()
     stack.callback(queries.close)
     await queries.start()
-    auditor = Auditor(lambda: SqliteSnapshot(path), live)
+    auditor = Auditor(backend.open_snapshot, live)
     stack.callback(auditor.close)
 
     intake = Intake(ledger, live, settings.max_producers, metrics.count_rejected)
@@ -89,17 +84,22 @@ async def _start(app: web.Application, settings: SidecarSettings, stack: context
     app[INTAKE] = intake
     app[CLOCK] = clock
     app[QUERIES] = queries
-    app[EXPORTER] = ProcessExporter(path)
+    app[EXPORTER] = backend.exporter()
     app[METRICS] = metrics
     app[RECONCILE] = auditor.reconcile
     app[READINESS] = readiness
     app[SNAPSHOT] = live.snapshot
-    app[DISK] = lambda: measure_disk(path)
+    app[DISK] = backend.measure_disk
     stack.callback(LoopLag(clock, metrics.event_loop_lag.observe).stop)
 
 
-def _retention(settings: SidecarSettings) -> Retention:
-    return Retention(parse_duration(settings.retention), settings.max_bytes or None)
+def _backend(settings: SidecarSettings) -> Backend:
+    return SqliteBackend(
+        settings.data_dir / HISTORY_FILE,
+        synced=settings.durability == "power",
+        retention=Retention(parse_duration(settings.retention), settings.max_bytes or None),
+        query_timeout_s=settings.query_timeout_s,
+    )
 
 
 def _count_commit(metrics: SidecarMetrics, committed: Committed) -> None:

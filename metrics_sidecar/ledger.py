@@ -15,6 +15,7 @@ from typing import Protocol
 from metrics_sidecar.exemplars import Buckets, latest
 from metrics_sidecar.queries import StoreError
 from metrics_sidecar.reported import Counters
+from metrics_sidecar.retention import Upkeep
 from metrics_sidecar.totals import ModelTotals, merged
 from metrics_sidecar.transaction import Commit, Gap, Planner, State, Work
 from shared import logs
@@ -56,6 +57,11 @@ class Store(Protocol):
     def tend(self, now_us: int, *, busy: bool) -> bool:
         """One slice of what keeps the store quick, between two commits; False if there is nothing left to do. `busy`:
         what is cheapest comes first. `StoreError` if it can't be done now; what is committed stays as it is."""
+        ...
+
+    @property
+    def upkeep(self) -> Upkeep:
+        """How far the store is with what `tend` does. For any thread."""
         ...
 
     def close(self) -> None:

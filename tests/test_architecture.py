@@ -34,8 +34,9 @@ WEB = {"aiohttp", "yarl", "multidict", "rfc9457"}
 
 CONCRETE = {
     "PooledUpstream": {"invoker/app.py"},
-    "SqliteStore": {"metrics_sidecar/app.py"},
-    "SqliteQueries": {"metrics_sidecar/app.py"},
+    "SqliteBackend": {"metrics_sidecar/app.py"},
+    "SqliteStore": {"metrics_sidecar/store/backend.py"},
+    "SqliteQueries": {"metrics_sidecar/store/backend.py"},
     "SystemClock": {
         "invoker/app.py",
         "invoker/__main__.py",

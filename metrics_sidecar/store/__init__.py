@@ -1,1 +1,1 @@
-"""Where the ledger is kept. Each backend implements `ledger.Store` and `queries.Queries`."""
+"""The history in SQLite: `backend` says what there is, `sqlite` writes, `reading` reads, in a process of its own."""

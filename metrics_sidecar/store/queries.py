@@ -70,23 +70,26 @@ class SqliteQueries:
     async def series(self, query: SeriesQuery) -> SeriesAnswer:
         return await self._ask(questions.Series(query), _series)
 
-    async def start(self) -> "_Reader":
-        """The process, so that the first question finds it running."""
-        async with self._starting:
-            if self._reader is None or self._reader.has_ended:
-                self._reader = await _Reader.start(self._path)
-            return self._reader
+    async def start(self) -> None:
+        """Start the process, so that the first question finds it running."""
+        await self._running()
 
     def close(self) -> None:
         """Ends what is being read. Idempotent."""
         if self._reader is not None:
             self._reader.close()
 
+    async def _running(self) -> "_Reader":
+        async with self._starting:
+            if self._reader is None or self._reader.has_ended:
+                self._reader = await _Reader.start(self._path)
+            return self._reader
+
     async def _ask(self, question: Question, decoder: msgspec.msgpack.Decoder[Result]) -> Result:
         """What it finds; reading ends when the time is over, or when the caller is cancelled."""
         try:
             async with asyncio.timeout(self._timeout_s):
-                reader = await self.start()
+                reader = await self._running()
                 answered = await reader.ask(question)
         except TimeoutError:
             raise QueryTooLongError(f"it took longer than {self._timeout_s:g} s") from None
