@@ -8,26 +8,29 @@ import itertools
 import json
 import sqlite3
 from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 from metrics_sidecar.rollups import ALL_MODELS, COLUMNS, LEVELS, MINUTE_US, Group, Row, combine_rows
 from metrics_sidecar.store.rollups import SUMMARY, Built, Progress, read_progress, summarize_rows, table
 from metrics_sidecar.store.transactions import transaction
 
-MAX_WAITING_ROWS, MIN_WAITING_ROWS = 65_536, 4096
+MAX_WAITING_ROWS, MIN_WAITING_ROWS = 32_768, 4096
 ROWS_PER_GROUP, ROWS_PER_GROUP_BUSY = 16, 64
 """So many rows are rolled up at once: enough of each model to make it cheap, few enough to count those that wait
 when they are asked for."""
 MAX_WAITING_MODELS = 2000
 MAX_HELD_FAILURES = 4096  # of 2 KiB
-ROWS_READ_AT_ONCE = 8192
-MODELS_AT_ONCE = 64
+ROWS_READ_AT_ONCE = 1024
+GROUPS_AT_ONCE = MODELS_AT_ONCE = 64
 """A slice: two to three milliseconds."""
+MAX_SPAN_MINUTES = 120
 GRACE_MINUTES = 1
 """How long after its end a bucket is taken for complete; later records are added to it."""
 
 InvocationRow = tuple[Any, ...]
+
+_INVOCATION = "id, model, timestamp_us, latency_us, input_size, output_size, error_type"
 
 
 class Held:
@@ -55,22 +58,54 @@ class Held:
 
 
 class Job:
-    """Rows up to an id that are being rolled up, a few models at a time, and all models together at the end."""
+    """Rows of a range of ids that are being rolled up, a few models at a time, and all models together at the end.
+    Where they are not at hand they are read first, some at a time."""
 
-    def __init__(self, by_model: Mapping[int, list[InvocationRow]], until_id: int, done_model: int) -> None:
+    def __init__(
+        self,
+        first_id: int,
+        until_id: int,
+        by_model: Mapping[int, list[InvocationRow]] | None = None,
+        *,
+        done_model: int = 0,
+    ) -> None:
+        """`done_model`: up to this model it was done before."""
         self.until_id = until_id
+        self._next_id = first_id if by_model is None else until_id + 1
+        self._by_model = defaultdict(list) if by_model is None else by_model
         self._done_model = done_model
-        self._models = iter(sorted(by_model.items()))
+        self._models: Iterator[tuple[int, list[InvocationRow]]] | None = None
         self._together: dict[int, Row] = {}
+
+    @property
+    def is_read(self) -> bool:
+        return self._next_id > self.until_id
+
+    def read(self, connection: sqlite3.Connection) -> None:
+        """Read some more rows. Those of a long time are as many buckets: then there is no more to read."""
+        last_id = min(self._next_id + ROWS_READ_AT_ONCE - 1, self.until_id)
+        query = f"SELECT {_INVOCATION} FROM invocations WHERE id BETWEEN ? AND ?"
+        rows = connection.execute(query, (self._next_id, last_id)).fetchall()
+        for row in rows:
+            self._by_model[row[1]].append(row)
+        self._next_id = last_id + 1
+        times_us = [row[2] for row in rows] or [0]
+        if not self._done_model and max(times_us) - min(times_us) > MAX_SPAN_MINUTES * MINUTE_US:
+            self.until_id = last_id
 
     def next_models(self) -> tuple[int, list[Row]]:
         """What rows of the next models add up to by minute, and the number of the last one; 0 after the last."""
-        models = [*itertools.islice(self._models, MODELS_AT_ONCE)]
-        found = [summary for _, rows in models for summary in summarize_rows(rows)]
+        if self._models is None:
+            self._models = iter(sorted(self._by_model.items()))
+        model = 0
+        found: list[Row] = []
+        while len(found) < GROUPS_AT_ONCE and (some := next(self._models, None)):
+            model, rows = some
+            found += summarize_rows(rows)
         for (minute, _), parts in _by_group(found, LEVELS[0], together=True).items():
             before = self._together.get(minute)
             self._together[minute] = combine_rows((minute, ALL_MODELS), [before, *parts] if before else parts)
-        return models[-1][0] if models else 0, [row for row in found if row[1] > self._done_model]
+        return model, [row for row in found if row[1] > self._done_model]
 
     def together(self) -> list[Row]:
         """The same of all models, once they are through."""
@@ -106,6 +141,10 @@ class RollupWriter:
         """One slice of what there is to do, as a transaction of its own; False if there was nothing. `last_id`
         is the newest row's."""
         job, self._job = self._job or self._next_job(last_id, busy=busy), None
+        if job is not None and not job.is_read:
+            job.read(self._connection)
+            self._job = job
+            return True
         if job is not None:
             self._job = job if self._roll_up(job) else None  # none either if it failed: then it is read again
             return True
@@ -121,30 +160,18 @@ class RollupWriter:
         progress = self._progress
         if progress.ahead_model:  # a process before this one has died in the middle
             first_id = progress.older_id if self._is_older(progress.ahead_id) else progress.last_id
-            return self._read_job(first_id + 1, progress.ahead_id, progress.ahead_model)
+            return Job(first_id + 1, progress.ahead_id, done_model=progress.ahead_model)
         waiting, models = last_id - progress.last_id, len(self._held.models)
         per_group = ROWS_PER_GROUP_BUSY if busy else ROWS_PER_GROUP
         due = min(max(MIN_WAITING_ROWS, per_group * models), MAX_WAITING_ROWS)
         if waiting >= due or (waiting and models >= MAX_WAITING_MODELS):
-            held = self._held.all_of(waiting)
-            until_id = last_id if held is not None else min(last_id, progress.last_id + ROWS_READ_AT_ONCE)
-            if until_id == last_id:
-                self._held = Held()
-            return self._read_job(progress.last_id + 1, until_id) if held is None else Job(held, until_id, 0)
+            held, self._held = self._held.all_of(waiting), Held()
+            until_id = last_id if held is not None else min(last_id, progress.last_id + MAX_WAITING_ROWS)
+            return Job(progress.last_id + 1, until_id, held)
         if not progress.is_complete:
-            until_id = min(progress.older_end_id, progress.older_id + ROWS_READ_AT_ONCE)
-            return self._read_job(progress.older_id + 1, until_id)
+            until_id = min(progress.older_end_id, progress.older_id + MAX_WAITING_ROWS)
+            return Job(progress.older_id + 1, until_id)
         return None
-
-    def _read_job(self, first_id: int, until_id: int, done_model: int = 0) -> Job:
-        by_model: dict[int, list[InvocationRow]] = defaultdict(list)
-        for row in self._connection.execute(
-            """SELECT id, model, timestamp_us, latency_us, input_size, output_size, error_type
-            FROM invocations WHERE id BETWEEN ? AND ?""",
-            (first_id, until_id),
-        ):
-            by_model[row[1]].append(row)
-        return Job(by_model, until_id, done_model)
 
     def _is_older(self, row_id: int) -> bool:
         """Whether the row was there before there were rollups: all newer ones have greater ids."""

@@ -36,6 +36,7 @@ def small_slices() -> Iterator[None]:
         ROWS_PER_GROUP_BUSY=1,
         MAX_WAITING_ROWS=64,
         ROWS_READ_AT_ONCE=30,
+        GROUPS_AT_ONCE=2,
         MODELS_AT_ONCE=2,
     ):
         yield
@@ -213,7 +214,7 @@ def test_rows_of_an_older_release_are_rolled_up_in_slices(tmp_path: Path) -> Non
     everything = Window(0, (START + DAY) * MINUTE_US)
     with reading(path) as connection, pytest.raises(NotBuiltError, match="0% is done"):
         read_window(connection, everything, ())
-    for _ in range(2):  # the model's, and that of all models together
+    for _ in range(4):  # the rows read, rolled up for their model, and for all models together
         store.tend(START * MINUTE_US)
     with reading(path) as connection, pytest.raises(NotBuiltError, match="30% is done"):
         read_window(connection, everything, ("m",))
