@@ -27,10 +27,10 @@ __all__ = ["Commit", "Committed", "Gap", "Ledger", "State", "Store", "Work"]
 MAX_COMMIT_RECORDS = 8192
 RETRY_FIRST_S, RETRY_LAST_S = 0.05, 1.0
 TEND_EVERY_S = 1.0
-TEND_BUSY_S = 0.03
-"""After a transaction of many records, which takes about twice as long: less would not keep up with them."""
 BUSY_RECORDS = 512
 """A transaction of so many is one of many: records come in as fast as they are committed."""
+BUSY_SHARE = 0.5
+"""What tending may take then, beside what the transaction took: less would not keep up with many models."""
 
 FORGET_PRODUCERS_AFTER_US = 90 * 24 * 3600 * 1_000_000
 """A producer that died without a bye, and whose journal nobody has shipped for so long, is taken for gone.
@@ -168,20 +168,22 @@ class Ledger:
         wait_s = 0.0
         while True:
             group, last = self._next_group(wait_s)
+            started = time.perf_counter()
             if group and not self._commit_group(group):
                 return
             if last:
                 return
-            wait_s = self._tend(busy=sum(len(work.records) for work in group) >= BUSY_RECORDS)
+            busy = sum(len(work.records) for work in group) >= BUSY_RECORDS
+            wait_s = self._tend((time.perf_counter() - started) * BUSY_SHARE if busy else 0)
 
-    def _tend(self, *, busy: bool) -> float:
+    def _tend(self, busy_s: float) -> float:
         """Seconds until there is more to do: half of the time at the most is spent on it while nothing else is to do,
-        and while records wait as well, a few slices after each commit. A failure holds up no commit, and is tried again
-        later."""
+        and so many seconds, not only one slice, if records come in as fast as they can. A failure holds up no commit,
+        and is tried again later."""
         started = time.perf_counter()
         if started < self._tend_again_at:
             return TEND_EVERY_S
-        until = started + (TEND_BUSY_S if busy else 0)
+        until, busy = started + busy_s, busy_s > 0
         try:
             more = self._store.tend(self._clock.now_us(), busy=busy)
             while more and time.perf_counter() < until:

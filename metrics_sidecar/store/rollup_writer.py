@@ -15,7 +15,7 @@ from metrics_sidecar.rollups import ALL_MODELS, COLUMNS, LEVELS, MINUTE_US, Grou
 from metrics_sidecar.store.rollups import SUMMARY, Built, Progress, read_progress, summarize_rows, table
 from metrics_sidecar.store.transactions import transaction
 
-MAX_WAITING_ROWS, MIN_WAITING_ROWS = 32_768, 4096
+MAX_WAITING_ROWS, MIN_WAITING_ROWS = 65_536, 4096
 ROWS_PER_GROUP, ROWS_PER_GROUP_BUSY = 16, 64
 """So many rows are rolled up at once: enough of each model to make it cheap, few enough to count those that wait
 when they are asked for."""
@@ -24,6 +24,7 @@ MAX_HELD_FAILURES = 4096  # of 2 KiB
 ROWS_READ_AT_ONCE = 1024
 GROUPS_AT_ONCE = MODELS_AT_ONCE = 64
 """A slice: two to three milliseconds."""
+GROUPS_AT_ONCE_BUSY = 512
 MAX_SPAN_MINUTES = 120
 GRACE_MINUTES = 1
 """How long after its end a bucket is taken for complete; later records are added to it."""
@@ -34,27 +35,26 @@ _INVOCATION = "id, model, timestamp_us, latency_us, input_size, output_size, err
 
 
 class Held:
-    """Rows that were committed and are not rolled up yet, by model: kept for that, unless they are too many."""
+    """Rows that were committed and are not rolled up yet: kept for that, unless they are too many."""
 
     def __init__(self) -> None:
         self.count = 0
         self.models: set[int] = set()
-        self._by_model: dict[int, list[InvocationRow]] | None = defaultdict(list)
+        self._rows: list[InvocationRow] | None = []
         self._failure_count = 0
 
     def add(self, models: Iterable[int], rows: Sequence[InvocationRow], failure_count: int) -> None:
         self.count += len(rows)
         self.models.update(models)
         self._failure_count += failure_count
-        if self._by_model is None or self._failure_count > MAX_HELD_FAILURES or self.count > 2 * MAX_WAITING_ROWS:
-            self._by_model = None
-            return
-        for row in rows:
-            self._by_model[row[1]].append(row)
+        if self._failure_count > MAX_HELD_FAILURES or self.count > 2 * MAX_WAITING_ROWS:
+            self._rows = None
+        elif self._rows is not None:
+            self._rows += rows
 
-    def all_of(self, count: int) -> Mapping[int, list[InvocationRow]] | None:
+    def all_of(self, count: int) -> Sequence[InvocationRow] | None:
         """All rows, if they are so many: those that wait may have come before this process."""
-        return self._by_model if self.count == count else None
+        return self._rows if self.count == count else None
 
 
 class Job:
@@ -62,17 +62,13 @@ class Job:
     Where they are not at hand they are read first, some at a time."""
 
     def __init__(
-        self,
-        first_id: int,
-        until_id: int,
-        by_model: Mapping[int, list[InvocationRow]] | None = None,
-        *,
-        done_model: int = 0,
+        self, first_id: int, until_id: int, rows: Sequence[InvocationRow] | None = None, *, done_model: int = 0
     ) -> None:
         """`done_model`: up to this model it was done before."""
         self.until_id = until_id
-        self._next_id = first_id if by_model is None else until_id + 1
-        self._by_model = defaultdict(list) if by_model is None else by_model
+        self._next_id = first_id if rows is None else until_id + 1
+        self._by_model: dict[int, list[InvocationRow]] = defaultdict(list)
+        self._add(rows or ())
         self._done_model = done_model
         self._models: Iterator[tuple[int, list[InvocationRow]]] | None = None
         self._together: dict[int, Row] = {}
@@ -86,20 +82,20 @@ class Job:
         last_id = min(self._next_id + ROWS_READ_AT_ONCE - 1, self.until_id)
         query = f"SELECT {_INVOCATION} FROM invocations WHERE id BETWEEN ? AND ?"
         rows = connection.execute(query, (self._next_id, last_id)).fetchall()
-        for row in rows:
-            self._by_model[row[1]].append(row)
+        self._add(rows)
         self._next_id = last_id + 1
         times_us = [row[2] for row in rows] or [0]
         if not self._done_model and max(times_us) - min(times_us) > MAX_SPAN_MINUTES * MINUTE_US:
             self.until_id = last_id
 
-    def next_models(self) -> tuple[int, list[Row]]:
-        """What rows of the next models add up to by minute, and the number of the last one; 0 after the last."""
+    def next_models(self, groups: int) -> tuple[int, list[Row]]:
+        """What rows of the next models add up to by minute, so many groups or more, and the number of the last one; 0
+        after the last."""
         if self._models is None:
             self._models = iter(sorted(self._by_model.items()))
         model = 0
         found: list[Row] = []
-        while len(found) < GROUPS_AT_ONCE and (some := next(self._models, None)):
+        while len(found) < groups and (some := next(self._models, None)):
             model, rows = some
             found += summarize_rows(rows)
         for (minute, _), parts in _by_group(found, LEVELS[0], together=True).items():
@@ -110,6 +106,11 @@ class Job:
     def together(self) -> list[Row]:
         """The same of all models, once they are through."""
         return [*self._together.values()]
+
+    def _add(self, rows: Iterable[InvocationRow]) -> None:
+        by_model = self._by_model
+        for row in rows:
+            by_model[row[1]].append(row)
 
 
 class RollupWriter:
@@ -146,7 +147,9 @@ class RollupWriter:
             self._job = job
             return True
         if job is not None:
-            self._job = job if self._roll_up(job) else None  # none either if it failed: then it is read again
+            self._job = (
+                job if self._roll_up(job, GROUPS_AT_ONCE_BUSY if busy else GROUPS_AT_ONCE) else None
+            )  # none either if it failed: then it is read again
             return True
         now = now_us // MINUTE_US - GRACE_MINUTES
         return any(self._build(level, lower, now) for lower, level in itertools.pairwise(LEVELS))
@@ -177,9 +180,9 @@ class RollupWriter:
         """Whether the row was there before there were rollups: all newer ones have greater ids."""
         return row_id <= self._progress.older_end_id
 
-    def _roll_up(self, job: Job) -> bool:
+    def _roll_up(self, job: Job, groups: int) -> bool:
         """The next models; or all together, and then False: that was the end."""
-        model, rows = job.next_models()
+        model, rows = job.next_models(groups)
         if model:
             then = self._progress._replace(ahead_id=job.until_id, ahead_model=max(model, self._progress.ahead_model))
         else:

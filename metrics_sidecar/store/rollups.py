@@ -7,7 +7,7 @@ there were rollups (`older_…`) are rolled up beside it.
 
 import sqlite3
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from metrics_sidecar.rollups import (
@@ -204,12 +204,16 @@ def summarize(
         )
 
 
-def summarize_rows(rows: Iterable[InvocationRow]) -> list[Row]:
-    """The same for rows that are at hand; one for each minute and model."""
-    groups: dict[Group, list[InvocationRow]] = defaultdict(list)
+def summarize_rows(rows: Sequence[InvocationRow]) -> list[Row]:
+    """The same for rows of one model that are at hand, at least one; one for each minute."""
+    timestamps = [row[2] for row in rows]
+    minute, model = min(timestamps) // MINUTE_US, rows[0][1]
+    if max(timestamps) // MINUTE_US == minute:
+        return [_summary((minute, model), rows)]
+    minutes: dict[int, list[InvocationRow]] = defaultdict(list)
     for row in rows:
-        groups[row[2] // MINUTE_US, row[1]].append(row)
-    return [_summary(group, members) for group, members in groups.items()]
+        minutes[row[2] // MINUTE_US].append(row)
+    return [_summary((minute, model), members) for minute, members in minutes.items()]
 
 
 def _summary(group: Group, rows: Sequence[InvocationRow]) -> Row:

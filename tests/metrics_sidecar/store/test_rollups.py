@@ -92,7 +92,7 @@ def count(records: list[Record], window: Window, *models: str) -> Summary | None
     wanted = [
         (
             0,
-            0,
+            1,
             r.timestamp_us,
             r.latency_us,
             r.input_size,
