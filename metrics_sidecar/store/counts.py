@@ -4,13 +4,13 @@ but not for long."""
 import contextlib
 import json
 import sqlite3
-from collections.abc import Iterable
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import msgspec
 
 from metrics_sidecar.queries import HistoryFilter
-from metrics_sidecar.rollups import ALL_MODELS, LEVELS, MINUTE_US, Segment, cover
+from metrics_sidecar.rollups import ALL_MODELS, LEVELS, MINUTE_US, Segment
 from metrics_sidecar.store.filters import Condition, Selection, where
 from metrics_sidecar.store.guard import Guard, StepsOverError
 from metrics_sidecar.store.rollups import EXISTING_BUCKETS, Progress, read_progress, table
@@ -18,10 +18,18 @@ from shared.record import MAX_TIMESTAMP_US, ErrorType
 
 COUNTED_STEPS = 2_000_000
 """Of SQLite's virtual machine, for counting rows one by one: about 0.1 s."""
-QUICK_STEPS = 30_000
-"""For counting in an index, which is quicker than looking up many buckets as long as rows are few."""
+FEW_ROWS, FEW_ROWS_PER_MODEL = 2000, 20
+"""So many rows are counted in an index at once: it takes no longer than looking up a window's buckets, which each
+model has of its own."""
+MANY_MODELS = 16
+"""Beyond it the failures of a part of a minute are found by their types alone, and their models looked at: they are
+fewer than models and types."""
 
 _SUMS = {None: "success_count + failure_count", "success": "success_count", "failure": "failure_count"}
+_SUM_BUCKETS = f"""{EXISTING_BUCKETS}
+SELECT {{summed}} FROM found CROSS JOIN json_each(:models) AS models
+CROSS JOIN {{table}} AS rollups ON rollups.bucket = found.start AND rollups.model = models.value
+"""
 
 
 class Count(NamedTuple):
@@ -35,11 +43,11 @@ def count(connection: sqlite3.Connection, wanted: HistoryFilter, selection: Sele
     """All that the filter matches."""
     if wanted.reads_rows:
         return _count_each(connection, selection, guard)
-    # Totals count what retention has removed, too.
-    if not selection.time and not read_progress(connection).rows_from:
+    if not selection.time:  # there is one once retention has removed rows, which totals still count
         return Count(_sum_totals(connection, wanted, selection), True)
-    with contextlib.suppress(StepsOverError), guard.limited(QUICK_STEPS):
-        return Count(_count_in_index(connection, selection, selection.time), True)
+    few = _count_few(connection, selection)
+    if few is not None:
+        return Count(few, True)
     return Count(WindowCounter(connection, wanted, selection).count(selection.since_us, selection.until_us), True)
 
 
@@ -53,21 +61,40 @@ def _count_each(connection: sqlite3.Connection, selection: Selection, guard: Gua
     return Count(counted, is_exact)
 
 
+def _count_few(connection: sqlite3.Connection, selection: Selection) -> int | None:
+    """None if there are many: they are not counted to the end."""
+    limit = FEW_ROWS + FEW_ROWS_PER_MODEL * len(selection.models or [])
+    clause, arguments = where(selection.lanes(), selection.time)
+    query = f"SELECT COUNT(*) FROM (SELECT 1 FROM invocations {clause} LIMIT ?)"
+    (counted,) = connection.execute(query, [*arguments, limit + 1]).fetchone()
+    if counted > limit:
+        return None
+    return int(counted) - _count_left_out(connection, selection, selection.time)
+
+
 def _count_in_index(
-    connection: sqlite3.Connection, selection: Selection, bounds: Iterable[Condition], how: str = ""
+    connection: sqlite3.Connection, selection: Selection, bounds: list[Condition], failures_model: str = "model"
 ) -> int:
-    """By lanes and bounds alone, so that no row is looked at: successes are those that are no failures."""
-    clause, arguments = where(selection.lanes(), bounds)
-    (counted,) = connection.execute(f"SELECT COUNT(*) FROM invocations {how} {clause}", arguments).fetchone()
-    if selection.rest:
-        failures = selection._replace(error_types=[*ErrorType], rest=[])
-        counted -= _count_in_index(connection, failures, bounds, how)
-    return int(counted)
+    """By lanes and bounds alone, so that no row is looked at. `failures_model`: as `Selection.lanes`, of failures."""
+    clause, arguments = where(selection.lanes("model" if selection.error_types is None else failures_model), bounds)
+    (counted,) = connection.execute(f"SELECT COUNT(*) FROM invocations {clause}", arguments).fetchone()
+    return int(counted) - _count_left_out(connection, selection, bounds, failures_model)
+
+
+def _count_left_out(
+    connection: sqlite3.Connection, selection: Selection, bounds: list[Condition], failures_model: str = "model"
+) -> int:
+    """Of rows of the lanes: failures, where successes are wanted, which are in no index of their own."""
+    if not selection.rest:
+        return 0
+    failures = selection._replace(error_types=[*ErrorType], rest=[])
+    return _count_in_index(connection, failures, bounds, failures_model)
 
 
 def _sum_totals(connection: sqlite3.Connection, wanted: HistoryFilter, selection: Selection) -> int:
     if wanted.error_types:
-        summed, name, lanes = "count", "error_totals", selection.lanes()
+        # Each model's are looked up: most of the table is of other types.
+        summed, name, lanes = "count", "totals CROSS JOIN error_totals USING (model)", selection.lanes()
     else:
         summed, name, lanes = _SUMS[wanted.status], "totals", selection._replace(error_types=None).lanes()
     clause, arguments = where(lanes)
@@ -86,11 +113,6 @@ class WindowCounter:
         self._progress: Progress = read_progress(connection)
         self._is_together = selection.models is None
         self._models = [ALL_MODELS] if selection.models is None else selection.models
-        # Two questions: SQLite answers both together only by reading all.
-        ends = (f"SELECT {end}(bucket) FROM {table(LEVELS[0])}" for end in ("MIN", "MAX"))
-        first, last = (connection.execute(query).fetchone()[0] for query in ends)
-        self.first_minute: int = max(first or 0, self._progress.rows_from)
-        self.end_minute: int = 0 if last is None else last + 1
 
     @property
     def is_quick(self) -> bool:
@@ -101,40 +123,73 @@ class WindowCounter:
         """Rows not before one moment and before another; None: from the first, to the last."""
         since_us = since_us or 0
         until_us = MAX_TIMESTAMP_US + 1 if until_us is None else until_us
-        start = max(-(-since_us // MINUTE_US), self.first_minute)
-        end = min(until_us // MINUTE_US, self.end_minute)
+        # The nearest whole minutes: what is in them and not in the window is subtracted.
+        start, end = (_nearest(moment_us, MINUTE_US) // MINUTE_US for moment_us in (since_us, until_us))
         if start >= end or not self.is_quick:
-            return _count_in_index(self._connection, self._selection, [_within(since_us, until_us)])
-        waiting = [self._progress.waiting(together=self._is_together), _within(since_us, until_us)]
+            return _count_in_index(self._connection, self._selection, _within(since_us, until_us))
         return (
-            _count_in_index(self._connection, self._selection, waiting, "NOT INDEXED")  # few rows, by their ids
+            sum(sign * self._sum_segment(segment) for sign, segment in cover_nearly(start, end, self._progress))
+            + self._count_waiting(start * MINUTE_US, end * MINUTE_US)
             + self._count_edge(since_us, start * MINUTE_US)
-            + sum(map(self._sum_segment, cover(start, end, self._progress.built_until)))
             + self._count_edge(end * MINUTE_US, until_us)
         )
 
+    def _count_waiting(self, since_us: int, until_us: int) -> int:
+        """Rows that are in no bucket yet: few, so they are read as they stand in the file, not through an index."""
+        first: list[Condition] = [self._progress.waiting(together=self._is_together), ("timestamp_us < ?", (until_us,))]
+        then: list[Condition] = [("timestamp_us >= ?", (since_us,))]  # nearly always so
+        clause, arguments = where(first, self._selection.lanes(), self._selection.rest, then)
+        query = f"SELECT COUNT(*) FROM invocations NOT INDEXED {clause}"
+        return int(self._connection.execute(query, arguments).fetchone()[0])
+
     def _count_edge(self, since_us: int, until_us: int) -> int:
-        """Part of a minute, from the rows that are rolled up."""
-        rolled_up = self._progress.rolled_up(together=self._is_together)
-        return _count_in_index(self._connection, self._selection, [_within(since_us, until_us), rolled_up])
+        """Part of a minute; if it ends before it begins, less than none."""
+        if since_us > until_us:
+            return -self._count_edge(until_us, since_us)
+        failures_model = "+model" if len(self._models) > MANY_MODELS else "model"
+        return _count_in_index(self._connection, self._selection, _within(since_us, until_us), failures_model)
 
     def _sum_segment(self, segment: Segment) -> int:
         summed = "errors" if self._wanted.error_types else f"COALESCE(SUM({_SUMS[self._wanted.status]}), 0)"
-        found = self._connection.execute(
-            f"""{EXISTING_BUCKETS.format(table=table(segment.level))}
-            SELECT {summed} FROM found CROSS JOIN json_each(:models) AS models
-            CROSS JOIN {table(segment.level)} AS rollups
-            ON rollups.bucket = found.start AND rollups.model = models.value""",
-            {"start": segment.start, "end": segment.end, "models": json.dumps(self._models)},
-        )
+        query = _SUM_BUCKETS.format(summed=summed, table=table(segment.level))
+        arguments = {"start": segment.start, "end": segment.end, "models": json.dumps(self._models)}
+        found = self._connection.execute(query, arguments)
         if not self._wanted.error_types:
             return int(found.fetchone()[0])
         errors = (_errors.decode(encoded) for (encoded,) in found if encoded is not None)
         return sum(one.get(kind, 0) for one in errors for kind in self._wanted.error_types)
 
 
-def _within(since_us: int, until_us: int) -> Condition:
-    return "timestamp_us >= ? AND timestamp_us < ?", (since_us, until_us)
+def cover_nearly(start: int, end: int, progress: Progress, levels: Sequence[int] = LEVELS) -> list[tuple[int, Segment]]:
+    """What adds up to these minutes, each with its sign: the larger buckets between what is nearest to both ends, and
+    the smaller ones that these are short of or beyond. About half of what `cover` takes. `start`, which is before
+    `end`, is still kept: nothing before what is kept is taken."""
+    level, *larger = levels
+    if larger:
+        near_start, near_end = (
+            _nearest(start, larger[0]),
+            min(_nearest(end, larger[0]), progress.built_until[larger[0]]),
+        )
+        if near_start < progress.kept_from[LEVELS[0]]:
+            near_start += larger[0]
+        if near_start < near_end:
+            ends = [*_signed(level, start, near_start), *_signed(level, near_end, end)]
+            return [*ends, *cover_nearly(near_start, near_end, progress, larger)]
+    return [(1, Segment(level, start, end))]
+
+
+def _signed(level: int, start: int, end: int) -> list[tuple[int, Segment]]:
+    if start == end:
+        return []
+    return [(1, Segment(level, start, end)) if start < end else (-1, Segment(level, end, start))]
+
+
+def _nearest(value: int, step: int) -> int:
+    return (value + step // 2) // step * step
+
+
+def _within(since_us: int, until_us: int) -> list[Condition]:
+    return [("timestamp_us >= ?", (since_us,)), ("timestamp_us < ?", (until_us,))]
 
 
 _errors = msgspec.msgpack.Decoder(dict[str, int])

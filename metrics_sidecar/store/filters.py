@@ -51,9 +51,9 @@ class Selection(NamedTuple):
         columns = (("model", model, self.models), ("error_type", error_type, self.error_types))
         return [(f"{column} = {value}", ()) for column, value, values in columns if values is not None]
 
-    def lanes(self) -> list[Condition]:
-        """What makes all lanes together, in no order."""
-        columns = (("model", self.models), ("error_type", self.error_types))
+    def lanes(self, model: str = "model") -> list[Condition]:
+        """What makes all lanes together, in no order. By `+model`, models are not looked up in an index."""
+        columns = ((model, self.models), ("error_type", self.error_types))
         return [
             (f"{column} IN (SELECT value FROM json_each(?))", (json.dumps(values),))
             for column, values in columns

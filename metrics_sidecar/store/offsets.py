@@ -4,9 +4,10 @@ import sqlite3
 from bisect import bisect_left, bisect_right
 
 from metrics_sidecar.queries import HistoryQuery
-from metrics_sidecar.rollups import MINUTE_US
+from metrics_sidecar.rollups import LEVELS, MINUTE_US
 from metrics_sidecar.store.counts import WindowCounter
 from metrics_sidecar.store.filters import Condition, Selection
+from metrics_sidecar.store.rollups import table
 
 DEEP = 5000
 """Up to here rows are skipped one by one."""
@@ -22,7 +23,7 @@ def come_nearer(
     counter = WindowCounter(connection, wanted, selection)
     if not counter.is_quick:
         return [], offset
-    minutes = range(max(counter.first_minute, -(-(selection.since_us or 0) // MINUTE_US)), counter.end_minute + 1)
+    minutes = _minutes(connection, selection)
     if query.order == "desc":
 
         def later(minute: int) -> int:
@@ -40,3 +41,11 @@ def come_nearer(
     if index < 0:
         return [], offset
     return [("timestamp_us >= ?", (minutes[index] * MINUTE_US,))], offset - earlier(minutes[index])
+
+
+def _minutes(connection: sqlite3.Connection, selection: Selection) -> range:
+    """From the first that a page may begin in, to the one after the last that is rolled up."""
+    # Two questions: SQLite answers both together only by reading all.
+    ends = (f"SELECT {end}(bucket) FROM {table(LEVELS[0])}" for end in ("MIN", "MAX"))
+    first, last = (connection.execute(query).fetchone()[0] for query in ends)
+    return range(max(first or 0, -(-(selection.since_us or 0) // MINUTE_US)), 0 if last is None else last + 2)

@@ -6,6 +6,7 @@ import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
+from unittest import mock
 
 import pytest
 from hypothesis import given, settings
@@ -13,7 +14,7 @@ from hypothesis import strategies as st
 
 from metrics_sidecar.queries import HistoryFilter, HistoryPage, HistoryQuery, HistoryRow, Order, Position
 from metrics_sidecar.rollups import MINUTE_US
-from metrics_sidecar.store import history, offsets, rollup_writer
+from metrics_sidecar.store import counts, history, offsets, rollup_writer
 from metrics_sidecar.store.counts import WindowCounter
 from metrics_sidecar.store.filters import select
 from metrics_sidecar.store.guard import Guard
@@ -25,8 +26,8 @@ from shared.record import ErrorType, Record
 
 MODELS = ("a", "ab", "b", "\ud7ff", "\U0010ffff", "\U0010ffffa")
 LOGS = ("", "No answer", "no answer 100%")
-MOMENTS = tuple(minute * MINUTE_US + offset for minute in range(0, 12, 3) for offset in (0, MINUTE_US - 1))
-"""Few, so that many rows have the same; they are a minute's first and last."""
+MOMENTS = tuple(minute * MINUTE_US + offset for minute in range(0, 12, 3) for offset in (0, 1, MINUTE_US - 1))
+"""Few, so that many rows have the same; they are a minute's first two and its last."""
 YEAR_9999_US = 253_402_300_799_999_999
 
 moments = st.sampled_from(MOMENTS)
@@ -133,6 +134,9 @@ def small(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(history, "MANY_LANES", 4)
     monkeypatch.setattr(history, "SCANNED_ROWS", 5)
     monkeypatch.setattr(offsets, "DEEP", 3)
+    monkeypatch.setattr(counts, "FEW_ROWS", 2)
+    monkeypatch.setattr(counts, "FEW_ROWS_PER_MODEL", 1)
+    monkeypatch.setattr(counts, "MANY_MODELS", 1)
 
 
 @given(batches, filters(ALL), orders, st.integers(1, 5))
@@ -177,10 +181,13 @@ def test_pages_by_offset_are_what_a_search_finds(
         assert (page.next is None) == (offset + limit >= len(expected))
 
 
-@given(batches, filters(INDEXED))
+@given(batches, filters(INDEXED), st.sampled_from([0, 1000]))
 @settings(deadline=None, max_examples=200)
-def test_windows_are_counted_as_a_search_counts(arriving: list[list[Record]], wanted: HistoryFilter) -> None:
-    """Whole minutes from the rollups, the rest from rows; those included that are not rolled up yet."""
+def test_windows_are_counted_as_a_search_counts(
+    arriving: list[list[Record]], wanted: HistoryFilter, few_rows: int
+) -> None:
+    """Whole minutes from the rollups, the rest from rows; those included that are not rolled up yet. And few rows in
+    an index."""
     *earlier, last = arriving
     with written([record for batch in earlier for record in batch]) as found:
         while found.store.tend(MOMENTS[-1] + 10 * MINUTE_US):
@@ -189,7 +196,10 @@ def test_windows_are_counted_as_a_search_counts(arriving: list[list[Record]], wa
         selection = select(found.connection, wanted)
         if selection.lane_count:
             counter = WindowCounter(found.connection, wanted, selection)
-            assert counter.count(selection.since_us, selection.until_us) == len(found.plain.found(wanted, "asc"))
+            expected = len(found.plain.found(wanted, "asc"))
+            assert counter.count(selection.since_us, selection.until_us) == expected
+            with mock.patch.object(counts, "FEW_ROWS", few_rows):
+                assert counts.count(found.connection, wanted, selection, Guard()) == (expected, True)
 
 
 def test_a_row_is_found_by_its_id() -> None:

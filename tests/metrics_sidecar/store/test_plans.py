@@ -1,11 +1,14 @@
 """How SQLite goes about a page of the history."""
 
+import re
 import sqlite3
 from collections.abc import Callable, Iterator
 
 import pytest
 
-from metrics_sidecar.queries import HistoryFilter, HistoryQuery, Order, Position
+from metrics_sidecar.queries import HistoryFilter, HistoryQuery, Order, Position, Status
+from metrics_sidecar.rollups import MINUTE_US
+from metrics_sidecar.store import counts
 from metrics_sidecar.store.counts import WindowCounter
 from metrics_sidecar.store.filters import select
 from metrics_sidecar.store.guard import Guard
@@ -66,6 +69,21 @@ def plans_of(connection: sqlite3.Connection, read: Callable[[], object]) -> dict
     return {sql: [row[3] for row in connection.execute(f"EXPLAIN QUERY PLAN {sql}")] for sql in statements}
 
 
+def steps_of(connection: sqlite3.Connection, read: Callable[[], object]) -> int:
+    """Of SQLite's virtual machine, all statements together, in tens."""
+    looks = 0
+
+    def look() -> int:
+        nonlocal looks
+        looks += 1
+        return 0
+
+    connection.set_progress_handler(look, 10)
+    read()
+    connection.set_progress_handler(None, 0)
+    return looks * 10
+
+
 def wrong_steps(plans: dict[str, list[str]]) -> dict[str, str]:
     """Statements that sort, or read a table from end to end."""
     return {
@@ -118,3 +136,65 @@ def test_failures_are_found_by_their_type(connection: sqlite3.Connection, name: 
     by_index = [step for step in found if "PRIMARY KEY" not in step]
     assert by_index
     assert [step for step in by_index if searched not in step or "COVERING" not in step] == []
+
+
+def page_plans(connection: sqlite3.Connection, wanted: HistoryFilter) -> dict[str, list[str]]:
+    return plans_of(connection, lambda: read_history(connection, HistoryQuery(filter=wanted, limit=5), Guard()))
+
+
+def test_few_rows_are_counted_where_they_are(connection: sqlite3.Connection) -> None:
+    """Without the rollups, and so without reading all rows that wait for them."""
+    wanted = HistoryFilter(models=ONE, since_us=MIDDLE_US, until_us=MIDDLE_US + 10**10)
+    assert [sql for sql in page_plans(connection, wanted) if "found" in sql or "NOT INDEXED" in sql] == []
+
+
+@pytest.mark.parametrize("status", [None, "success", "failure"])
+def test_a_window_is_counted_in_few_steps_however_many_rows_it_has(
+    connection: sqlite3.Connection, status: Status | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Not more than a few rows are counted before the rollups are asked: that would be for nothing."""
+    monkeypatch.setattr(counts, "FEW_ROWS", 10)
+    wanted = HistoryFilter(status=status, since_us=NOW_US - 10**11 + 1, until_us=NOW_US + 1)
+    selection = select(connection, wanted)
+    assert steps_of(connection, lambda: counts.count(connection, wanted, selection, Guard())) < 3000
+    query = "SELECT COUNT(*) FROM invocations WHERE timestamp_us >= ? AND timestamp_us < ?"
+    assert steps_of(connection, lambda: connection.execute(query, (wanted.since_us, wanted.until_us)).fetchone()) > 9000
+
+
+@pytest.mark.parametrize("status", [None, "success", "failure"])
+def test_no_more_than_half_a_minute_is_counted_at_an_end_of_a_window(
+    connection: sqlite3.Connection, status: Status | None
+) -> None:
+    """Of more, it is the rest of the minute, to be subtracted; and rows that wait are read once."""
+    wanted = HistoryFilter(status=status)
+    counter = WindowCounter(connection, wanted, select(connection, wanted))
+    statements: list[str] = []
+    connection.set_trace_callback(statements.append)
+    counter.count(MIDDLE_US + 20 * 10**6, MIDDLE_US + 10**10 + 59 * 10**6)
+    connection.set_trace_callback(None)
+    rows = [sql for sql in statements if "FROM invocations" in sql]
+    waiting = [sql for sql in rows if "NOT INDEXED" in sql]
+    assert len(waiting) == 1
+    for sql in set(rows) - set(waiting):
+        since_us, until_us = (int(re.search(rf"timestamp_us {sign} (\d+)", sql)[1]) for sign in (">=", "<"))  # type: ignore[index] # each has both
+        assert 0 <= until_us - since_us <= MINUTE_US // 2
+
+
+@pytest.mark.parametrize("status", ["success", "failure"])
+def test_failures_of_many_models_at_an_end_of_a_window_are_found_by_type(
+    connection: sqlite3.Connection, status: Status, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Not in the index of each model and type: nearly all would be looked into for nothing."""
+    monkeypatch.setattr(counts, "MANY_MODELS", 2)
+    wanted = HistoryFilter(models=SOME, status=status)
+    counter = WindowCounter(connection, wanted, select(connection, wanted))
+    plans = plans_of(connection, lambda: counter.count(MIDDLE_US - 10**10 + 1, MIDDLE_US + 10**10 + 1))
+    steps = [step for some in plans.values() for step in some]
+    assert [step for step in steps if "failures_by_model" in step] == []
+    assert [step for step in steps if "failures_by_type (error_type=? AND timestamp_us>" in step]
+
+
+def test_failures_of_a_type_are_added_up_without_those_of_others(connection: sqlite3.Connection) -> None:
+    """Each model's sum is looked up."""
+    steps = [step for some in page_plans(connection, SERVED["type"]).values() for step in some]
+    assert "SEARCH error_totals USING PRIMARY KEY (model=? AND error_type=?)" in steps

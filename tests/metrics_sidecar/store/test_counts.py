@@ -1,0 +1,54 @@
+"""What is read to count a window."""
+
+from collections import Counter
+from itertools import pairwise
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from metrics_sidecar.rollups import DAY, HOUR, LEVELS
+from metrics_sidecar.store.counts import cover_nearly
+from metrics_sidecar.store.rollups import Progress
+
+DAYS = 3
+
+
+def progress(built: dict[int, int], kept_from: int = 0) -> Progress:
+    groups = {level: (minute, -1) for level, minute in built.items()}
+    return Progress(1, 0, 0, groups, {LEVELS[0]: kept_from, HOUR: kept_from})
+
+
+@st.composite
+def progresses(draw: st.DrawFn) -> Progress:
+    """Each level is built as far as the smaller one at the most; rows are kept from an hour on."""
+    built: dict[int, int] = {}
+    end = DAYS * DAY
+    for level in LEVELS[1:]:
+        end = built[level] = draw(st.just(end) | st.integers(0, end)) // level * level
+    return progress(built, draw(st.integers(0, 30)) * HOUR)
+
+
+@given(progresses(), st.integers(0, 2 * HOUR), st.integers(1, DAY) | st.just(10 * DAY))
+def test_each_minute_of_a_window_is_counted_once_and_no_other(progress: Progress, later: int, length: int) -> None:
+    """What is added less what is subtracted; of buckets that are built, and of none before what is kept."""
+    kept_from = progress.kept_from[LEVELS[0]]
+    start = kept_from + later
+    end = start + length
+    counted: Counter[int] = Counter()
+    for sign, (level, first, last) in cover_nearly(start, end, progress):
+        assert kept_from <= first < last
+        assert first % level == last % level == 0
+        assert level == LEVELS[0] or last <= progress.built_until[level]
+        counted.update(dict.fromkeys(range(first, last), sign))
+    assert {minute: count for minute, count in counted.items() if count} == dict.fromkeys(range(start, end), 1)
+
+
+@given(st.integers(0, DAYS * DAY), st.integers(0, DAYS * DAY))
+def test_few_buckets_are_read_for_any_window(one: int, other: int) -> None:
+    """Of each level, at each end, no more than make half a bucket of the next."""
+    start, end = sorted((one, other))
+    found: Counter[int] = Counter()
+    for _, (level, first, last) in cover_nearly(start, end, progress(dict.fromkeys(LEVELS[1:], (DAYS + 1) * DAY))):
+        found[level] += (last - first) // level
+    for level, larger in pairwise(LEVELS):
+        assert found[level] <= 2 * (larger // level // 2)
