@@ -1,10 +1,9 @@
 """A page of the history: the keys of its rows, merged from the lanes of its filter, and then the rows."""
 
-import contextlib
 import heapq
 import json
 import sqlite3
-from collections.abc import Generator, Iterator
+from collections.abc import Iterator
 from itertools import islice
 from typing import NamedTuple
 
@@ -18,12 +17,15 @@ from shared.record import ErrorType
 MANY_LANES = 16
 SCANNED_ROWS = 2000
 """With many models, a page is first looked for among so many rows: if it is there, they need no merging."""
+KEYS_AT_ONCE = 8
+"""Of a lane, more than its even share of a page. One statement that is run again for each lane: Python would prepare
+a second one for each that is read beside others."""
 
 Key = tuple[int, int]
 """Timestamp and id; both negative where the newest come first: keys always ascend."""
 
 LEAST = -(2**63)
-_Due = tuple[int, int, Lane, sqlite3.Cursor | None]
+_Due = tuple[int, int, Lane, list[Key]]
 
 _COLUMNS = """invocations.id, (SELECT model_id FROM models WHERE models.model = invocations.model), timestamp_us,
     latency_us, error_type, error_log, input_size, output_size, trace_id"""
@@ -71,68 +73,73 @@ def read_keys(connection: sqlite3.Connection, selection: Selection, query: Histo
     """Those of the page, and of one row more if there is one: it tells whether there is a next page."""
     direction = DIRECTIONS[query.order]
     nearer, offset = come_nearer(connection, selection, query)
-    time = [*selection.time, *nearer]
-    if query.after is not None:
-        time.append((direction.after, (query.after.timestamp_us, query.after.id)))
     wanted = query.limit + 1
-    lanes = _Lanes(connection, selection, time, direction)
+    lanes = _Lanes(connection, selection, [*selection.time, *nearer], direction, query.after)
     if selection.lane_count == 1:
-        return lanes.open(selection.only_lane, wanted, offset).fetchall()
+        return lanes.read(selection.only_lane, wanted, offset=offset)
     if selection.lane_count > MANY_LANES and selection.error_types is None:
         found = lanes.scan(wanted, offset)
         if len(found) == wanted:
             return found
-    with contextlib.closing(lanes.merge(offset + wanted)) as merged:
-        return list(islice(merged, offset, offset + wanted))
+    return list(islice(lanes.merge(offset + wanted), offset, offset + wanted))
 
 
 class _Lanes:
-    """Keys of the lanes of a selection, in one direction."""
+    """Keys of the lanes of a selection, in one direction, all of them after a position."""
 
     def __init__(
-        self, connection: sqlite3.Connection, selection: Selection, time: list[Condition], direction: Direction
+        self,
+        connection: sqlite3.Connection,
+        selection: Selection,
+        time: list[Condition],
+        direction: Direction,
+        after: Position | None,
     ) -> None:
         self._connection = connection
         self._selection = selection
         self._time = time
         self._direction = direction
+        self._after = [] if after is None else [self._beyond(after.timestamp_us, after.id)]
 
-    def open(self, lane: Lane, limit: int, offset: int = 0) -> sqlite3.Cursor:
-        """One lane: its index is read in its order."""
-        clause, arguments = where(self._selection.lane("?", "?"), self._time, self._selection.rest)
+    def read(self, lane: Lane, limit: int, *, offset: int = 0, after: Key | None = None) -> list[Key]:
+        """One lane, or what of it is after a key: its index is read in its order."""
+        sign = self._direction.sign
+        beyond = self._after if after is None else [self._beyond(sign * after[0], sign * after[1])]
+        clause, arguments = where(self._selection.lane("?", "?"), self._time, beyond, self._selection.rest)
         sql = f"SELECT {self._direction.key} FROM invocations {clause} {self._direction.order} LIMIT ? OFFSET ?"
-        return self._connection.execute(sql, [*filter(None, lane), *arguments, limit, offset])
+        return self._connection.execute(sql, [*filter(None, lane), *arguments, limit, offset]).fetchall()
 
     def scan(self, limit: int, offset: int) -> list[Key]:
         """What of the lanes is among the first rows of all."""
-        inner, arguments = where(self._time)
+        inner, arguments = where(self._time, self._after)
         outer, more = where(self._selection.lanes(), self._selection.rest)
         sql = f"""SELECT {self._direction.key} FROM (
             SELECT * FROM invocations {inner} {self._direction.order} LIMIT {SCANNED_ROWS}
         ) {outer} LIMIT ? OFFSET ?"""
         return self._connection.execute(sql, [*arguments, *more, limit, offset]).fetchall()
 
-    def merge(self, limit: int) -> Generator[Key, None, None]:
-        """All lanes in order. A lane is opened when its first row is due: of many, most never are."""
-        # Until then its first id is not known: it counts as the least, so that the lane is opened soon enough.
-        heap: list[_Due] = [(first, LEAST, lane, None) for first, lane in self._first_timestamps()]
+    def merge(self, limit: int) -> Iterator[Key]:
+        """All lanes in order. A lane is read when its first row is due: of many, most never are."""
+        at_once = limit // self._selection.lane_count + KEYS_AT_ONCE
+        # Until then its first id is not known: it counts as the least, so that the lane is read soon enough.
+        heap: list[_Due] = [(first, LEAST, lane, []) for first, lane in self._first_timestamps()]
         heapq.heapify(heap)
         while heap:
-            timestamp, row_id, lane, cursor = heap[0]
-            if cursor is None:
-                cursor = self.open(lane, limit)
-            else:
+            timestamp, row_id, lane, following = heap[0]
+            if row_id != LEAST:
                 yield timestamp, row_id
-            key = cursor.fetchone()
-            if key is None:
-                heapq.heappop(heap)
+            if not following:
+                after = None if row_id == LEAST else (timestamp, row_id)
+                following = self.read(lane, at_once, after=after)[::-1]
+            if following:
+                heapq.heapreplace(heap, (*following.pop(), lane, following))
             else:
-                heapq.heapreplace(heap, (*key, lane, cursor))
+                heapq.heappop(heap)
 
     def _first_timestamps(self) -> Iterator[tuple[int, Lane]]:
         """Of each lane that has any row, its first timestamp as in keys; one statement for all lanes."""
         lane = self._selection.lane("models.value", "error_types.value")
-        clause, arguments = where(lane, self._time, self._selection.rest)
+        clause, arguments = where(lane, self._time, self._after, self._selection.rest)
         sql = f"""SELECT models.value, error_types.value, (
             SELECT timestamp_us FROM invocations {clause} {self._direction.order.partition(",")[0]} LIMIT 1
         ) FROM json_each(?) AS models CROSS JOIN json_each(?) AS error_types"""
@@ -140,6 +147,9 @@ class _Lanes:
         for model, error_type, first in self._connection.execute(sql, [*arguments, *values]):
             if first is not None:
                 yield self._direction.sign * first, (model or 0, error_type or "")
+
+    def _beyond(self, timestamp_us: int, row_id: int) -> Condition:
+        return self._direction.after, (timestamp_us, row_id)
 
 
 def _read_rows(connection: sqlite3.Connection, ids: list[int]) -> list[HistoryRow]:

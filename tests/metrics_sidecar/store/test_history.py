@@ -133,6 +133,7 @@ def small(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(rollup_writer, "ROWS_PER_GROUP", 1)
     monkeypatch.setattr(history, "MANY_LANES", 4)
     monkeypatch.setattr(history, "SCANNED_ROWS", 5)
+    monkeypatch.setattr(history, "KEYS_AT_ONCE", 1)
     monkeypatch.setattr(offsets, "DEEP", 3)
     monkeypatch.setattr(counts, "FEW_ROWS", 2)
     monkeypatch.setattr(counts, "FEW_ROWS_PER_MODEL", 1)

@@ -198,3 +198,10 @@ def test_failures_of_a_type_are_added_up_without_those_of_others(connection: sql
     """Each model's sum is looked up."""
     steps = [step for some in page_plans(connection, SERVED["type"]).values() for step in some]
     assert "SEARCH error_totals USING PRIMARY KEY (model=? AND error_type=?)" in steps
+
+
+def test_a_lane_is_read_when_it_is_due(connection: sqlite3.Connection) -> None:
+    """Of ten models, those of the two rows that tell a page of one, and no others."""
+    query = HistoryQuery(filter=HistoryFilter(models=tuple(map(model_name, range(1, 11)))), limit=1)
+    plans = plans_of(connection, lambda: read_history(connection, query, Guard()))
+    assert 1 <= len([sql for sql in plans if re.search(r"WHERE model = \d+ .* OFFSET 0", sql)]) <= 3
