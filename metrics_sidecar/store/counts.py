@@ -160,6 +160,14 @@ class WindowCounter:
         return sum(one.get(kind, 0) for one in errors for kind in self._wanted.error_types)
 
 
+def rolled_up_minutes(connection: sqlite3.Connection) -> range:
+    """From the first that has a row to the last, of those rows that do not wait."""
+    # Two questions: SQLite answers both together only by reading all.
+    ends = (f"SELECT {end}(bucket) FROM {table(LEVELS[0])}" for end in ("MIN", "MAX"))
+    first, last = (connection.execute(query).fetchone()[0] for query in ends)
+    return range(0) if last is None else range(first, last + 1)
+
+
 def cover_nearly(start: int, end: int, progress: Progress, levels: Sequence[int] = LEVELS) -> list[tuple[int, Segment]]:
     """What adds up to these minutes, each with its sign: the larger buckets between what is nearest to both ends, and
     the smaller ones that these are short of or beyond. About half of what `cover` takes. `start`, which is before

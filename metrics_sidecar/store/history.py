@@ -7,11 +7,14 @@ from collections.abc import Iterator
 from itertools import islice
 from typing import NamedTuple
 
+from msgspec.structs import replace
+
 from metrics_sidecar.queries import HistoryPage, HistoryQuery, HistoryRow, Position
 from metrics_sidecar.store.counts import Count, count
 from metrics_sidecar.store.filters import Condition, Lane, Selection, first_kept_us, select, where
 from metrics_sidecar.store.guard import Guard
 from metrics_sidecar.store.offsets import come_nearer
+from metrics_sidecar.store.outages import skip_failures
 from shared.record import ErrorType
 
 MANY_LANES = 16
@@ -72,9 +75,11 @@ def read_invocation(connection: sqlite3.Connection, row_id: int) -> HistoryRow |
 def read_keys(connection: sqlite3.Connection, selection: Selection, query: HistoryQuery) -> list[Key]:
     """Those of the page, and of one row more if there is one: it tells whether there is a next page."""
     direction = DIRECTIONS[query.order]
-    nearer, offset = come_nearer(connection, selection, query)
-    wanted = query.limit + 1
-    lanes = _Lanes(connection, selection, [*selection.time, *nearer], direction, query.after)
+    for narrow in (come_nearer, skip_failures):
+        selection, query = narrow(connection, selection, query)
+    selection, query = _drop_bound(selection, query)
+    wanted, offset = query.limit + 1, query.offset
+    lanes = _Lanes(connection, selection, direction, query.after)
     if selection.lane_count == 1:
         return lanes.read(selection.only_lane, wanted, offset=offset)
     if selection.lane_count > MANY_LANES and selection.error_types is None:
@@ -84,20 +89,30 @@ def read_keys(connection: sqlite3.Connection, selection: Selection, query: Histo
     return list(islice(lanes.merge(offset + wanted), offset, offset + wanted))
 
 
+def _drop_bound(selection: Selection, query: HistoryQuery) -> tuple[Selection, HistoryQuery]:
+    """The same rows: without the page's position or without the bound that is before it. With both SQLite would begin
+    at either, and read on to the other."""
+    if query.after is None:
+        return selection, query
+    at_us = query.after.timestamp_us
+    if query.order == "asc":
+        if at_us < (selection.since_us or 0):
+            return selection, replace(query, after=None)
+        return selection._replace(since_us=None), query
+    if selection.until_us is not None and at_us >= selection.until_us:
+        return selection, replace(query, after=None)
+    return selection._replace(until_us=None), query
+
+
 class _Lanes:
     """Keys of the lanes of a selection, in one direction, all of them after a position."""
 
     def __init__(
-        self,
-        connection: sqlite3.Connection,
-        selection: Selection,
-        time: list[Condition],
-        direction: Direction,
-        after: Position | None,
+        self, connection: sqlite3.Connection, selection: Selection, direction: Direction, after: Position | None
     ) -> None:
         self._connection = connection
         self._selection = selection
-        self._time = time
+        self._time = selection.time
         self._direction = direction
         self._after = [] if after is None else [self._beyond(after.timestamp_us, after.id)]
 

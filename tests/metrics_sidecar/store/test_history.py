@@ -140,14 +140,16 @@ def small(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(counts, "MANY_MODELS", 1)
 
 
-@given(batches, filters(ALL), orders, st.integers(1, 5))
+@given(batches, filters(ALL), orders, st.integers(1, 5), st.booleans())
 @settings(deadline=None, max_examples=200)
 def test_pages_by_cursor_are_what_a_search_finds(
-    arriving: list[list[Record]], wanted: HistoryFilter, order: Order, limit: int
+    arriving: list[list[Record]], wanted: HistoryFilter, order: Order, limit: int, rolled_up: bool
 ) -> None:
     """Each page goes on where the last one ended, whatever arrived between them; its count is that of all."""
     first, *later = arriving
     with written(first) as found:
+        while rolled_up and found.store.tend(MOMENTS[-1] + 10 * MINUTE_US):
+            pass
         after: Position | None = None
         while True:
             page = found.page(HistoryQuery(filter=wanted, order=order, limit=limit, after=after))

@@ -12,7 +12,7 @@ from metrics_sidecar.store import counts
 from metrics_sidecar.store.counts import WindowCounter
 from metrics_sidecar.store.filters import select
 from metrics_sidecar.store.guard import Guard
-from metrics_sidecar.store.history import read_history
+from metrics_sidecar.store.history import read_history, read_keys
 from metrics_sidecar.store.schema import migrate
 from shared.record import ErrorType
 from tests.bench.history_store import make_history, model_name
@@ -205,3 +205,12 @@ def test_a_lane_is_read_when_it_is_due(connection: sqlite3.Connection) -> None:
     query = HistoryQuery(filter=HistoryFilter(models=tuple(map(model_name, range(1, 11)))), limit=1)
     plans = plans_of(connection, lambda: read_history(connection, query, Guard()))
     assert 1 <= len([sql for sql in plans if re.search(r"WHERE model = \d+ .* OFFSET 0", sql)]) <= 3
+
+
+@pytest.mark.parametrize("order", ["asc", "desc"])
+def test_a_cursor_deep_in_a_window_takes_no_longer(connection: sqlite3.Connection, order: Order) -> None:
+    """The rows before it in the window are not passed over one by one: they would take 15,000 steps."""
+    wanted = HistoryFilter(since_us=1, until_us=NOW_US + 10**9)
+    selection = select(connection, wanted)
+    query = HistoryQuery(filter=wanted, order=order, limit=5, after=Position(MIDDLE_US, 5))
+    assert steps_of(connection, lambda: read_keys(connection, selection, query)) < 1000
