@@ -121,6 +121,7 @@ class RollupWriter:
         self._progress = read_progress(connection)
         self._held = Held()
         self._job: Job | None = None
+        self._due_id = 0
 
     def added(self, models: Iterable[int], rows: Sequence[InvocationRow], failure_count: int) -> None:
         """Rows of these models were committed."""
@@ -167,7 +168,8 @@ class RollupWriter:
         waiting, models = last_id - progress.last_id, len(self._held.models)
         per_group = ROWS_PER_GROUP_BUSY if busy else ROWS_PER_GROUP
         due = min(max(MIN_WAITING_ROWS, per_group * models), MAX_WAITING_ROWS)
-        if waiting >= due or (waiting and models >= MAX_WAITING_MODELS):
+        if waiting >= due or (waiting and models >= MAX_WAITING_MODELS) or progress.last_id < self._due_id:
+            self._due_id = last_id  # which may take several jobs
             held, self._held = self._held.all_of(waiting), Held()
             until_id = last_id if held is not None else min(last_id, progress.last_id + MAX_WAITING_ROWS)
             return Job(progress.last_id + 1, until_id, held)

@@ -8,23 +8,23 @@ from hypothesis import strategies as st
 
 from metrics_sidecar.rollups import DAY, HOUR, LEVELS
 from metrics_sidecar.store.counts import cover_nearly
-from metrics_sidecar.store.rollups import Progress
+from metrics_sidecar.store.rollups import Built, Progress
 
 DAYS = 3
 
 
 def progress(built: dict[int, int], kept_from: int = 0) -> Progress:
-    groups = {level: (minute, -1) for level, minute in built.items()}
-    return Progress(1, 0, 0, groups, {LEVELS[0]: kept_from, HOUR: kept_from})
+    how_far = {level: Built(minute) for level, minute in built.items()}
+    return Progress(1, 0, 0, 0, 0, kept_from, how_far, {LEVELS[0]: kept_from, HOUR: kept_from})
 
 
 @st.composite
 def progresses(draw: st.DrawFn) -> Progress:
-    """Each level is built as far as the smaller one at the most; rows are kept from an hour on."""
+    """Each level is built in buckets of the smaller one, as far as that at the most; rows are kept from an hour on."""
     built: dict[int, int] = {}
     end = DAYS * DAY
-    for level in LEVELS[1:]:
-        end = built[level] = draw(st.just(end) | st.integers(0, end)) // level * level
+    for smaller, level in pairwise(LEVELS):
+        end = built[level] = draw(st.just(end) | st.integers(0, end)) // smaller * smaller
     return progress(built, draw(st.integers(0, 30)) * HOUR)
 
 
@@ -37,7 +37,9 @@ def test_each_minute_of_a_window_is_counted_once_and_no_other(progress: Progress
     counted: Counter[int] = Counter()
     for sign, (level, first, last) in cover_nearly(start, end, progress):
         assert kept_from <= first < last
-        assert first % level == last % level == 0
+        assert first % level == 0
+        # The last bucket that there is has all up to where it is built.
+        assert last % level == 0 or last == progress.built_until[level]
         assert level == LEVELS[0] or last <= progress.built_until[level]
         counted.update(dict.fromkeys(range(first, last), sign))
     assert {minute: count for minute, count in counted.items() if count} == dict.fromkeys(range(start, end), 1)
