@@ -12,7 +12,7 @@ from metrics_sidecar.store.rollup_writer import RollupWriter
 from metrics_sidecar.store.rollups import table
 from metrics_sidecar.store.transactions import transaction
 
-ROWS_AT_ONCE = 200
+ROWS_AT_ONCE = 100
 PAGES_AT_ONCE = 64
 FREE_PAGES_KEPT = 1024
 """Some room for what comes in: giving back a page that is needed again right away costs twice."""

@@ -8,6 +8,7 @@ from typing import Any
 
 from metrics_sidecar.queries import StoreError
 from metrics_sidecar.retention import KEEP_ALL, Retention, Upkeep
+from metrics_sidecar.store.checkpoints import Checkpointer
 from metrics_sidecar.store.inspection import inspect
 from metrics_sidecar.store.retention import Remover
 from metrics_sidecar.store.rollup_writer import RollupWriter
@@ -22,9 +23,6 @@ MODEL_CACHE_SIZE = 50_000
 CACHE_BYTES = 32 * 1024 * 1024
 """Of pages: with some thousand models a transaction changes as many, and with SQLite's own 2 MB they would be
 written and read again and again meanwhile."""
-LOG_PAGES = 8000
-"""How long the log may get until it is copied into the file (32 MB): a page that many transactions change is
-copied once."""
 
 _INSERT_INVOCATION = "INSERT INTO invocations VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)"
 _ADD_TOTALS = f"""
@@ -71,14 +69,16 @@ class SqliteStore:
             # Of a new file only: what is removed later can be given back to the disk, a few pages at a time.
             self._connection.execute("PRAGMA auto_vacuum = INCREMENTAL")
             self._connection.execute("PRAGMA journal_mode = WAL")
-            self._connection.execute(f"PRAGMA synchronous = {'FULL' if synced else 'NORMAL'}")
+            synchronous = "FULL" if synced else "NORMAL"
+            self._connection.execute(f"PRAGMA synchronous = {synchronous}")
             self._connection.execute(f"PRAGMA cache_size = -{CACHE_BYTES // 1024}")
-            self._connection.execute(f"PRAGMA wal_autocheckpoint = {LOG_PAGES}")
             migrate(self._connection, str(path))
+            self._connection.execute("PRAGMA wal_autocheckpoint = 0")
             self._last_id = self._find_last_id()
             self._rollups = RollupWriter(self._connection)
             self._remover = Remover(self._connection, retention, self._rollups)
-        except sqlite3.Error as error:
+            self._checkpoints = Checkpointer(path, synchronous=synchronous)
+        except (sqlite3.Error, OSError) as error:
             raise StartupError(f"{path} can't be used as history: {error}") from None
 
     def _find_last_id(self) -> int:
@@ -96,6 +96,7 @@ class SqliteStore:
 
     def commit(self, commit: Commit) -> list[str]:
         connection = self._connection
+        self._checkpoints.give_way(len(commit.records))
         try:
             connection.execute("BEGIN IMMEDIATE")
             try:
@@ -112,6 +113,7 @@ class SqliteStore:
         failure_count = sum(totals.failure_count for totals in commit.totals.values())
         self._rollups.added((self._models[model_id] for model_id in commit.totals), self._rows, failure_count)
         self._rows = []
+        self._checkpoints.committed()
         return granted
 
     @property
@@ -122,10 +124,18 @@ class SqliteStore:
         return Upkeep(self._remover.removed_count, self._remover.oldest_us, waiting_rows)
 
     def tend(self, now_us: int, *, busy: bool = False) -> bool:
+        self._checkpoints.give_way()
         try:
-            return self._rollups.step(self._last_id, now_us, busy=busy) or self._remover.step(now_us)
+            more = self._rollups.step(self._last_id, now_us, busy=busy)
+            if not more:
+                if not self._checkpoints.is_idle():
+                    return True
+                more = self._remover.step(now_us)
         except sqlite3.Error as error:
             raise StoreError(f"{self._path}: {error}") from error
+        if more:
+            self._checkpoints.committed()
+        return more
 
     def _write(self, commit: Commit) -> list[str]:
         executemany = self._connection.executemany
@@ -182,7 +192,8 @@ class SqliteStore:
         return granted
 
     def close(self) -> None:
-        self._connection.close()
+        self._checkpoints.close()
+        self._connection.close()  # the last one: SQLite copies the rest of the log, and removes it
 
 
 def _invocation_rows(records: list[Record], models: dict[str, int], first_id: int) -> Iterable[tuple[Any, ...]]:
