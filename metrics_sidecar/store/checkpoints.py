@@ -20,7 +20,7 @@ LOG_PAGES = 8000
 """How long the log may get until it is copied (32 MB): a page that many transactions change is copied once."""
 MAX_LOG_PAGES = 4 * LOG_PAGES
 """How long until transactions wait for the copy, and the copy for readers. If in vain: until it is twice as long."""
-GIVE_WAY_S, GIVE_WAY_PER_RECORD_S = 0.005, 8e-6
+GIVE_WAY_S, GIVE_WAY_PER_RECORD_S = 0.005, 12e-6
 """A transaction waits no longer than this or, with many records, than it takes itself."""
 PASS_PER_PAGE_S = 16e-6
 """About what a pass takes, syncs included: none is waited for that will take longer than a transaction waits."""
