@@ -17,9 +17,8 @@ from metrics_sidecar.loop_lag import LoopLag
 from metrics_sidecar.process_metrics import SidecarMetrics
 from metrics_sidecar.retention import Retention
 from metrics_sidecar.routes import setup_routes
-from metrics_sidecar.settings import HISTORY_FILE, SidecarSettings
+from metrics_sidecar.settings import HISTORY_FILE, SidecarSettings, age_us
 from metrics_sidecar.store.backend import SqliteBackend
-from metrics_sidecar.windows import parse_duration
 from shared.clock import SystemClock
 from shared.errors import problem_middleware
 from shared.record import OVERFLOW_MODEL_ID
@@ -97,7 +96,13 @@ def _backend(settings: SidecarSettings) -> Backend:
     return SqliteBackend(
         settings.data_dir / HISTORY_FILE,
         synced=settings.durability == "power",
-        retention=Retention(parse_duration(settings.retention), settings.max_bytes or None),
+        retention=Retention(
+            rows_us=age_us(settings.retention),
+            minutes_us=age_us(settings.retention_minutes),
+            hours_us=age_us(settings.retention_hours),
+            days_us=age_us(settings.retention_days),
+            max_bytes=settings.max_bytes or None,
+        ),
         query_timeout_s=settings.query_timeout_s,
     )
 

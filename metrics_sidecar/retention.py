@@ -1,35 +1,47 @@
-"""What is kept for how long: rows and minutes for a while, hours for longer, days and totals for ever."""
+"""What is kept for how long: rows, and sums by the minute, by the hour and by the day, each for a time of its own."""
 
 from typing import NamedTuple
 
-from metrics_sidecar.rollups import DAY, HOUR, MINUTE_US
+from metrics_sidecar.rollups import DAY, HOUR, LEVELS, MINUTE_US
 
-HOURS_KEPT = 400 * DAY
-"""Sums by the hour are kept for so many minutes, a year and what one asks for after it, or as long as rows."""
+
+class Kept(NamedTuple):
+    """The minutes from which all is kept: rows, and sums in buckets of minutes, hours and days. None is kept shorter
+    than what is finer, and each begins with a whole bucket of what is coarser."""
+
+    rows: int = 0
+    minutes: int = 0
+    hours: int = 0
+    days: int = 0
+
+    @property
+    def levels(self) -> dict[int, int]:
+        """Level of rollups → the minute from which it is kept."""
+        return {level: self.minutes if level < HOUR else self.hours if level < DAY else self.days for level in LEVELS}
 
 
 class Retention(NamedTuple):
-    """Rows older than `age_us` are removed, and the oldest ones while the history takes more than `max_bytes`; None:
-    are not."""
+    """How old rows and sums may get; None: any age. Beyond `max_bytes` the oldest rows and minutes go, too."""
 
-    age_us: int | None = None
+    rows_us: int | None = None
+    minutes_us: int | None = None
+    hours_us: int | None = None
+    days_us: int | None = None
     max_bytes: int | None = None
 
-    def rows_from(self, now_us: int) -> int:
-        """The minute from which rows, and the sums of minutes, are kept: a full hour."""
-        if self.age_us is None:
-            return 0
-        return max(now_us - self.age_us, 0) // MINUTE_US // HOUR * HOUR
-
-    def hours_from(self, now_us: int) -> int:
-        """The minute from which the sums of hours are kept: the begin of a day."""
-        if self.age_us is None:
-            return 0
-        age_us = max(self.age_us, HOURS_KEPT * MINUTE_US)
-        return max(now_us - age_us, 0) // MINUTE_US // DAY * DAY
+    def kept(self, now_us: int) -> Kept:
+        """By age alone."""
+        rows = _from(now_us, self.rows_us, HOUR)
+        minutes = min(_from(now_us, self.minutes_us, HOUR), rows)
+        hours = min(_from(now_us, self.hours_us, DAY), minutes) // DAY * DAY
+        return Kept(rows, minutes, hours, min(_from(now_us, self.days_us, DAY), hours))
 
     def is_exceeded(self, used_bytes: int) -> bool:
         return self.max_bytes is not None and used_bytes > self.max_bytes
+
+
+def _from(now_us: int, age_us: int | None, grain: int) -> int:
+    return 0 if age_us is None else max(now_us - age_us, 0) // MINUTE_US // grain * grain
 
 
 KEEP_ALL = Retention()

@@ -13,18 +13,27 @@ HISTORY_FILE = "history.db"
 SHORTEST_RETENTION_US = UNITS_US["h"]
 
 
-class Duration(click.ParamType[str]):
-    """A number and its unit, of an hour at the least; left as it is."""
+FOREVER = "forever"
 
-    name = "duration"
+
+def age_us(text: str) -> int | None:
+    """µs of a duration; None for ever. `ValueError` for neither."""
+    return None if text == FOREVER else parse_duration(text)
+
+
+class Age(click.ParamType[str]):
+    """A duration of an hour at the least, or for ever; left as it is."""
+
+    name = "age"
 
     def convert(self, value: str, param: click.Parameter | None, ctx: click.Context | None) -> str:
         try:
-            if parse_duration(value) >= SHORTEST_RETENTION_US:
-                return value
+            parsed_us = age_us(value)
         except ValueError:
-            pass
-        return self.fail(f"{value!r} is not a number and m, h, d or w, from 1h to ten years.", param, ctx)
+            parsed_us = 0
+        if parsed_us is None or parsed_us >= SHORTEST_RETENTION_US:
+            return value
+        return self.fail(f"{value!r} is not {FOREVER}, or a number and m, h, d or w, from 1h to ten years.", param, ctx)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -58,8 +67,26 @@ class SidecarSettings:
     retention: str = setting(
         "SIDECAR_RETENTION",
         "30d",
-        Duration(),
-        "How long single invocations are kept; sums by the hour, by the day and in all are kept for longer.",
+        Age(),
+        "How long single invocations are kept: 12h, 30d, 8w or forever.",
+    )
+    retention_minutes: str = setting(
+        "SIDECAR_RETENTION_MINUTES",
+        "30d",
+        Age(),
+        "How long sums by the minute and by 10 minutes are kept, if not longer as invocations.",
+    )
+    retention_hours: str = setting(
+        "SIDECAR_RETENTION_HOURS",
+        "400d",
+        Age(),
+        "How long sums by the hour and by 6 hours are kept, if not longer as what is finer.",
+    )
+    retention_days: str = setting(
+        "SIDECAR_RETENTION_DAYS",
+        FOREVER,
+        Age(),
+        "How long sums by the day are kept, if not longer as what is finer; totals are kept forever.",
     )
     max_bytes: int = setting(
         "SIDECAR_MAX_BYTES",

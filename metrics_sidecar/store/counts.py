@@ -178,7 +178,7 @@ def cover_nearly(start: int, end: int, progress: Progress, levels: Sequence[int]
             _nearest(start, larger[0]),
             min(_nearest(end, larger[0]), progress.built_until[larger[0]]),
         )
-        if near_start < progress.kept_from[LEVELS[0]]:
+        if near_start < progress.kept.minutes:
             near_start += larger[0]
         if near_start < near_end:
             ends = [*_signed(level, start, near_start), *_signed(level, near_end, end)]

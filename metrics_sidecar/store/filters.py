@@ -81,7 +81,7 @@ def select(connection: sqlite3.Connection, wanted: HistoryFilter) -> Selection:
 
 def first_kept_us(connection: sqlite3.Connection) -> int:
     """Rows before it are about to be removed: they are gone for all readers at once."""
-    return read_progress(connection).rows_from * MINUTE_US
+    return read_progress(connection).kept.rows * MINUTE_US
 
 
 def _find_models(connection: sqlite3.Connection, wanted: HistoryFilter) -> list[int] | None:

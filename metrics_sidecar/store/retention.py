@@ -6,8 +6,8 @@ in larger buckets is removed, so that sums of all time stay what they are.
 
 import sqlite3
 
-from metrics_sidecar.retention import Retention
-from metrics_sidecar.rollups import HOUR, LEVELS, MINUTE_US
+from metrics_sidecar.retention import Kept, Retention
+from metrics_sidecar.rollups import DAY, HOUR, LEVELS, MINUTE_US
 from metrics_sidecar.store.rollup_writer import RollupWriter
 from metrics_sidecar.store.rollups import table
 from metrics_sidecar.store.transactions import transaction
@@ -42,26 +42,44 @@ class Remover:
         return False
 
     def _note_what_is_kept(self, now_us: int) -> bool:
+        """Whether less is kept from now on."""
         progress = self._rollups.progress
-        rows_from, hours_from = progress.rows_from, progress.kept_from[HOUR]
         (self.oldest_us,) = self._connection.execute("SELECT MIN(timestamp_us) FROM invocations").fetchone()
-        oldest = None if self.oldest_us is None else self.oldest_us // MINUTE_US
         if not progress.is_complete:
             return False
-        wanted = self._retention.rows_from(now_us)
-        if oldest is not None and oldest >= rows_from and self._retention.is_exceeded(self._used_bytes()):
-            wanted = max(wanted, (oldest // HOUR + 1) * HOUR)
-        if oldest is not None and oldest < wanted:
-            # What is not in larger buckets yet is kept until it is.
-            rows_from = max(rows_from, min(wanted, progress.built_until[HOUR]) // HOUR * HOUR)
-            day = LEVELS[-1]
-            hours_from = max(hours_from, min(self._retention.hours_from(now_us), rows_from, progress.built_until[day]))
-            hours_from = hours_from // day * day
-        if (rows_from, hours_from) == (progress.rows_from, progress.kept_from[HOUR]):
+        before = progress.kept
+        wanted = self._retention.kept(now_us)
+        if self._retention.is_exceeded(self._used_bytes()):
+            hour = self._oldest_hour() + HOUR
+            wanted = wanted._replace(rows=max(wanted.rows, hour), minutes=max(wanted.minutes, hour))
+        # What is not in larger buckets yet is kept until it is.
+        minutes = min(wanted.minutes, progress.built_until[HOUR] // HOUR * HOUR)
+        hours = min(wanted.hours, minutes, progress.built_until[DAY]) // DAY * DAY
+        kept = Kept(
+            max(before.rows, wanted.rows),
+            max(before.minutes, minutes),
+            max(before.hours, hours),
+            max(before.days, min(wanted.days, hours)),
+        )
+        if kept == before or not self._is_there(kept):
             return False
-        kept_from = {level: rows_from if level < HOUR else hours_from for level in LEVELS if level < LEVELS[-1]}
-        self._rollups.keep_from(rows_from, {**progress.kept_from, **kept_from})
+        self._rollups.keep(kept)
         return True
+
+    def _oldest_hour(self) -> int:
+        """Of the rows, or of the sums by the minute, of which there may be older ones."""
+        (bucket,) = self._connection.execute(f"SELECT MIN(bucket) FROM {table(LEVELS[0])}").fetchone()
+        times = [minute for minute in (bucket, self.oldest_us and self.oldest_us // MINUTE_US) if minute is not None]
+        return min(times, default=0) // HOUR * HOUR
+
+    def _is_there(self, kept: Kept) -> bool:
+        """Whether there is anything that is not to be kept: only then it is noted, for it can't be undone."""
+        if self.oldest_us is not None and self.oldest_us < kept.rows * MINUTE_US:
+            return True
+        return any(
+            self._connection.execute(f"SELECT 1 FROM {table(level)} WHERE bucket < ? LIMIT 1", (kept_from,)).fetchone()
+            for level, kept_from in kept.levels.items()
+        )
 
     def _remove_rows(self) -> bool:
         progress = self._rollups.progress
@@ -69,7 +87,7 @@ class Remover:
         found = execute(
             """SELECT id, model FROM invocations WHERE timestamp_us < ? AND +id <= ?
             ORDER BY timestamp_us LIMIT ?""",
-            (progress.rows_from * MINUTE_US, progress.last_id, ROWS_AT_ONCE),
+            (progress.kept.rows * MINUTE_US, progress.last_id, ROWS_AT_ONCE),
         ).fetchall()
         if not found:
             return False
@@ -82,7 +100,7 @@ class Remover:
         return True
 
     def _remove_buckets(self) -> bool:
-        for level, kept_from in self._rollups.progress.kept_from.items():
+        for level, kept_from in self._rollups.progress.kept.levels.items():
             name = table(level)
             last = self._connection.execute(
                 f"""SELECT bucket, model FROM (SELECT bucket, model FROM {name} WHERE bucket < ?

@@ -3,7 +3,7 @@
 import sqlite3
 from collections.abc import Iterator
 
-from metrics_sidecar.rollups import DAY, HOUR, LEVELS, MINUTE_US, Segment
+from metrics_sidecar.rollups import DAY, LEVELS, MINUTE_US, Segment
 from metrics_sidecar.store.rollups import read_progress, table
 from metrics_sidecar.totals import ModelTotals, merged
 from shared.record import MAX_COUNT, MAX_TIMESTAMP_US
@@ -33,9 +33,10 @@ _OF_ROWS = _SUMS.format(
 
 def count_rolled_up(connection: sqlite3.Connection, after: int, last: int) -> dict[int, dict[int, ModelTotals]] | None:
     """Level → number → totals without buckets and errors, of the models of a range, from buckets of this length and
-    smaller ones where there are any. None while rows of an older release are being rolled up."""
+    smaller ones where there are any. None while rows of an older release are being rolled up, and once sums by the day
+    have been removed."""
     progress = read_progress(connection)
-    if not progress.is_complete:
+    if not progress.is_complete or progress.kept.days:
         return None
     waiting: dict[int, ModelTotals] = {}
     beyond, arguments = progress.waiting(together=False)
@@ -46,7 +47,7 @@ def count_rolled_up(connection: sqlite3.Connection, after: int, last: int) -> di
     sums: dict[int, dict[int, ModelTotals]] = {}
     for number, level in enumerate(LEVELS, 1):
         totals = sums[level] = dict(waiting)
-        since = progress.kept_from[max(one for one in (LEVELS[0], HOUR, DAY) if one <= level)]
+        since = progress.kept.levels[level]
         for segment in [*progress.segments(0, since), *progress.segments(since, END, LEVELS[:number])]:
             for model, found in _add_up(connection, segment, after, last):
                 totals[model] = merged(totals.get(model), found)

@@ -11,6 +11,7 @@ from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
+from metrics_sidecar.retention import Kept
 from metrics_sidecar.rollups import ALL_MODELS, COLUMNS, LEVELS, MINUTE_US, Group, Row, combine_rows
 from metrics_sidecar.store.rollups import SUMMARY, Built, Progress, read_progress, summarize_rows, table
 from metrics_sidecar.store.transactions import transaction
@@ -26,6 +27,7 @@ GROUPS_AT_ONCE = MODELS_AT_ONCE = 64
 """A slice: two to three milliseconds."""
 GROUPS_AT_ONCE_BUSY = 512
 MAX_SPAN_MINUTES = 120
+MAX_WAIT_US = MINUTE_US
 GRACE_MINUTES = 1
 """How long after its end a bucket is taken for complete; later records are added to it."""
 
@@ -122,6 +124,7 @@ class RollupWriter:
         self._held = Held()
         self._job: Job | None = None
         self._due_id = 0
+        self._waiting_since_us: int | None = None
 
     def added(self, models: Iterable[int], rows: Sequence[InvocationRow], failure_count: int) -> None:
         """Rows of these models were committed."""
@@ -131,10 +134,9 @@ class RollupWriter:
     def progress(self) -> Progress:
         return self._progress
 
-    def keep_from(self, rows_from: int, kept_from: Mapping[int, int]) -> None:
-        """From now on rows are kept from this minute on, and the buckets of a level from another, which is no later
-        than that of a smaller level."""
-        then = self._progress._replace(rows_from=rows_from, kept_from=kept_from)
+    def keep(self, kept: Kept) -> None:
+        """No more than this, from now on."""
+        then = self._progress._replace(kept=kept)
         with transaction(self._connection):
             self._note(then)
         self._progress = then
@@ -142,7 +144,7 @@ class RollupWriter:
     def step(self, last_id: int, now_us: int, *, busy: bool = False) -> bool:
         """One slice of what there is to do, as a transaction of its own; False if there was nothing. `last_id`
         is the newest row's."""
-        job, self._job = self._job or self._next_job(last_id, busy=busy), None
+        job, self._job = self._job or self._next_job(last_id, now_us, busy=busy), None
         if job is not None and not job.is_read:
             job.read(self._connection)
             self._job = job
@@ -160,7 +162,7 @@ class RollupWriter:
         while self._progress.ahead_model:
             self.step(self._progress.ahead_id, 0)
 
-    def _next_job(self, last_id: int, *, busy: bool) -> Job | None:
+    def _next_job(self, last_id: int, now_us: int, *, busy: bool) -> Job | None:
         progress = self._progress
         if progress.ahead_model:  # a process before this one has died in the middle
             first_id = progress.older_id if self._is_older(progress.ahead_id) else progress.last_id
@@ -168,8 +170,14 @@ class RollupWriter:
         waiting, models = last_id - progress.last_id, len(self._held.models)
         per_group = ROWS_PER_GROUP_BUSY if busy else ROWS_PER_GROUP
         due = min(max(MIN_WAITING_ROWS, per_group * models), MAX_WAITING_ROWS)
-        if waiting >= due or (waiting and models >= MAX_WAITING_MODELS) or progress.last_id < self._due_id:
+        if (
+            waiting >= due
+            or self._is_late(waiting, now_us)
+            or (waiting and models >= MAX_WAITING_MODELS)
+            or progress.last_id < self._due_id
+        ):
             self._due_id = last_id  # which may take several jobs
+            self._waiting_since_us = None
             held, self._held = self._held.all_of(waiting), Held()
             until_id = last_id if held is not None else min(last_id, progress.last_id + MAX_WAITING_ROWS)
             return Job(progress.last_id + 1, until_id, held)
@@ -177,6 +185,14 @@ class RollupWriter:
             until_id = min(progress.older_end_id, progress.older_id + MAX_WAITING_ROWS)
             return Job(progress.older_id + 1, until_id)
         return None
+
+    def _is_late(self, waiting: int, now_us: int) -> bool:
+        """Whether any row has waited for long, however few there are."""
+        if not waiting:
+            self._waiting_since_us = None
+        elif self._waiting_since_us is None:
+            self._waiting_since_us = now_us
+        return waiting > 0 and now_us - (self._waiting_since_us or now_us) > MAX_WAIT_US
 
     def _is_older(self, row_id: int) -> bool:
         """Whether the row was there before there were rollups: all newer ones have greater ids."""
@@ -269,16 +285,15 @@ class RollupWriter:
     def _note(self, progress: Progress) -> None:
         self._connection.execute(
             "UPDATE rollup_progress SET last_id = ?, older_id = ?, ahead_id = ?, ahead_model = ?, rows_from = ?",
-            (progress.last_id, progress.older_id, progress.ahead_id, progress.ahead_model, progress.rows_from),
+            (progress.last_id, progress.older_id, progress.ahead_id, progress.ahead_model, progress.kept.rows),
         )
         first = Built(0)
         self._connection.executemany(
             "UPDATE rollup_levels SET bucket = ?, model = ?, until = ?, kept_from = ? WHERE level = ?",
             (
                 (*progress.built.get(level, first), kept_from, level)
-                for level, kept_from in progress.kept_from.items()
-                if progress.built.get(level) != self._progress.built.get(level)
-                or kept_from != self._progress.kept_from[level]
+                for level, kept_from in progress.kept.levels.items()
+                if progress.built.get(level) != self._progress.built.get(level) or progress.kept != self._progress.kept
             ),
         )
 

@@ -10,6 +10,7 @@ from collections import Counter, defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
+from metrics_sidecar.retention import Kept
 from metrics_sidecar.rollups import (
     ALL_MODELS,
     COLUMNS,
@@ -67,17 +68,15 @@ class Built(NamedTuple):
 class Progress(NamedTuple):
     """Which rows are rolled up: those beyond `older_end_id` up to `last_id`, and those up to `older_id`. While more are
     being rolled up, those up to `ahead_id` are, too, of models up to `ahead_model`, which is 0 otherwise.
-    `built`: how far the levels above the first are. `rows_from`: the minute from which rows are kept; `kept_from`:
-    from which a level has its buckets, no later than the smaller ones."""
+    `built`: how far the levels above the first are. `kept`: from when on there are rows and buckets."""
 
     last_id: int
     older_id: int
     older_end_id: int
     ahead_id: int
     ahead_model: int
-    rows_from: int
     built: Mapping[int, Built]
-    kept_from: Mapping[int, int]
+    kept: Kept
 
     @property
     def is_complete(self) -> bool:
@@ -115,21 +114,20 @@ class Progress(NamedTuple):
     def segments(self, start: int, end: int, levels: Sequence[int] = LEVELS) -> list[Segment]:
         """The fewest buckets that make up these minutes. What is no longer kept by minutes, and then by hours, must
         begin and end with what is."""
-        minutes_from, hours_from = self.kept_from[LEVELS[0]], self.kept_from[HOUR]
         found: list[Segment] = []
         for finest, begin, finish in (
-            (DAY, start, min(end, hours_from)),
-            (HOUR, max(start, hours_from), min(end, minutes_from)),
-            (LEVELS[0], max(start, minutes_from), end),
+            (DAY, start, min(end, self.kept.hours)),
+            (HOUR, max(start, self.kept.hours), min(end, self.kept.minutes)),
+            (LEVELS[0], max(start, self.kept.minutes), end),
         ):
             found += cover(begin, finish, self.built_until, [level for level in levels if level >= finest])
         return found
 
     def _grain_us(self, moment_us: int) -> int:
-        if moment_us >= self.rows_from * MINUTE_US:
+        if moment_us >= self.kept.rows * MINUTE_US:
             return 1
-        grains = (level for level in (LEVELS[0], HOUR) if moment_us >= self.kept_from[level] * MINUTE_US)
-        return next(grains, DAY) * MINUTE_US
+        grains = ((self.kept.minutes, LEVELS[0]), (self.kept.hours, HOUR), (0, DAY))
+        return next(grain for kept_from, grain in grains if moment_us >= kept_from * MINUTE_US) * MINUTE_US
 
 
 def table(level: int) -> str:
@@ -176,7 +174,8 @@ def read_progress(connection: sqlite3.Connection) -> Progress:
     levels = connection.execute("SELECT level, bucket, model, until, kept_from FROM rollup_levels").fetchall()
     built = {level: Built(*how_far) for level, *how_far, _ in levels if level > LEVELS[0]}
     kept_from = {level: kept_from for level, *_, kept_from in levels}
-    return Progress(last_id, older_id, older_end_id, ahead_id, ahead_model, rows_from, built, kept_from)
+    kept = Kept(rows_from, kept_from[LEVELS[0]], kept_from[HOUR], kept_from[DAY])
+    return Progress(last_id, older_id, older_end_id, ahead_id, ahead_model, built, kept)
 
 
 def summarize(

@@ -5,7 +5,7 @@ from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 
 from metrics_sidecar.queries import NotBuiltError
-from metrics_sidecar.rollups import ALL_MODELS, DAY, HOUR, LEVELS, MINUTE_US, Row, Summary, combine
+from metrics_sidecar.rollups import ALL_MODELS, LEVELS, MINUTE_US, Row, Summary, combine
 from metrics_sidecar.sketch import merge, quantile_us, quantiles_us
 from metrics_sidecar.store.parts import EachModel, Parts
 from metrics_sidecar.store.rollups import Progress, read_progress
@@ -74,7 +74,7 @@ def _series(connection: sqlite3.Connection, query: SeriesQuery) -> Iterator[tupl
 
 def _known_part(window: Window, progress: Progress, step: int, levels: Sequence[int]) -> Window:
     """From when on there are such steps."""
-    kept_from = progress.kept_from[max(level for level in (LEVELS[0], HOUR, DAY) if level in levels)]
+    kept_from = progress.kept.levels[levels[-1]]
     earliest_us = -(-kept_from // step) * step * MINUTE_US
     return Window(min(max(window.since_us, earliest_us), window.until_us), window.until_us)
 

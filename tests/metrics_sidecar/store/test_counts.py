@@ -6,6 +6,7 @@ from itertools import pairwise
 from hypothesis import given
 from hypothesis import strategies as st
 
+from metrics_sidecar.retention import Kept
 from metrics_sidecar.rollups import DAY, HOUR, LEVELS
 from metrics_sidecar.store.counts import cover_nearly
 from metrics_sidecar.store.rollups import Built, Progress
@@ -15,7 +16,7 @@ DAYS = 3
 
 def progress(built: dict[int, int], kept_from: int = 0) -> Progress:
     how_far = {level: Built(minute) for level, minute in built.items()}
-    return Progress(1, 0, 0, 0, 0, kept_from, how_far, {LEVELS[0]: kept_from, HOUR: kept_from})
+    return Progress(1, 0, 0, 0, 0, how_far, Kept(kept_from, kept_from, 0, 0))
 
 
 @st.composite
@@ -31,7 +32,7 @@ def progresses(draw: st.DrawFn) -> Progress:
 @given(progresses(), st.integers(0, 2 * HOUR), st.integers(1, DAY) | st.just(10 * DAY))
 def test_each_minute_of_a_window_is_counted_once_and_no_other(progress: Progress, later: int, length: int) -> None:
     """What is added less what is subtracted; of buckets that are built, and of none before what is kept."""
-    kept_from = progress.kept_from[LEVELS[0]]
+    kept_from = progress.kept.minutes
     start = kept_from + later
     end = start + length
     counted: Counter[int] = Counter()

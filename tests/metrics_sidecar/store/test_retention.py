@@ -76,6 +76,11 @@ def remove(path: Path, retention: Retention) -> int:
     return slices
 
 
+def aged(age_us: int) -> Retention:
+    """Rows and sums by the minute may get so old."""
+    return Retention(rows_us=age_us, minutes_us=age_us)
+
+
 def ask(path: Path, sql: str) -> int:
     with contextlib.closing(sqlite3.connect(path)) as connection:
         return int(connection.execute(sql).fetchone()[0])
@@ -91,7 +96,7 @@ def count_window(path: Path, window: Window) -> tuple[Window, int]:
 def test_old_rows_go_and_every_total_stays(path: Path) -> None:
     """In many slices; each is counted as removed, and the books agree."""
     before = count_window(path, EVERYTHING)
-    slices = remove(path, Retention(age_us=2 * DAY_US))
+    slices = remove(path, aged(2 * DAY_US))
     assert slices > 4 * DAY // retention_module.ROWS_AT_ONCE
     assert ask(path, "SELECT MIN(timestamp_us) FROM invocations") == (END - 2 * DAY) * MINUTE_US + 7
     assert ask(path, "SELECT SUM(removed_count) FROM totals") == 4 * DAY
@@ -107,8 +112,7 @@ def test_old_rows_go_and_every_total_stays(path: Path) -> None:
 
 def test_what_is_gone_is_known_by_the_hour_and_later_by_the_day(path: Path) -> None:
     """A window that begins there is told from the hour, or day, on that it begins in."""
-    with patch("metrics_sidecar.retention.HOURS_KEPT", 4 * DAY):
-        remove(path, Retention(age_us=2 * DAY_US))
+    remove(path, aged(2 * DAY_US)._replace(hours_us=4 * DAY_US))
     odd_us = 90 * MINUTE_US + 5
     until_us = END * MINUTE_US
     assert count_window(path, Window((END - DAY) * MINUTE_US + odd_us, until_us)) == (
@@ -127,7 +131,7 @@ def test_what_is_gone_is_known_by_the_hour_and_later_by_the_day(path: Path) -> N
 
 def test_a_series_begins_where_its_steps_are_known(path: Path) -> None:
     """Minutes only as long as rows; hours and days before that, too."""
-    remove(path, Retention(age_us=2 * DAY_US))
+    remove(path, aged(2 * DAY_US))
     since_us = {}
     with contextlib.closing(sqlite3.connect(path)) as connection:
         for step in (1, 60, DAY):
@@ -154,9 +158,28 @@ def test_too_large_a_history_loses_its_oldest_hours(path: Path) -> None:
     assert findings.books.differences == []
 
 
+def test_minutes_may_be_kept_longer_than_rows_and_days_may_go(path: Path) -> None:
+    """Windows are told to the minute for as long, series begin there, and what is older than days is gone for them."""
+    remove(path, Retention(rows_us=DAY_US, minutes_us=2 * DAY_US, hours_us=3 * DAY_US, days_us=4 * DAY_US))
+    odd_us = (END - 2 * DAY + 90) * MINUTE_US + 5
+    assert count_window(path, Window(odd_us, END * MINUTE_US)) == (
+        Window(odd_us // MINUTE_US * MINUTE_US, END * MINUTE_US),
+        2 * DAY - 90,
+    )
+    assert count_window(path, EVERYTHING) == (EVERYTHING, 4 * DAY)
+    assert ask(path, "SELECT SUM(success_count + failure_count) FROM totals") == DAYS * DAY
+    with contextlib.closing(sqlite3.connect(path)) as connection:
+        query = SeriesQuery(window=Window(START * MINUTE_US, END * MINUTE_US), step_minutes=10)
+        window, _ = read_series(connection, query)
+    assert window.since_us == (END - 2 * DAY) * MINUTE_US
+    findings = examine(path)
+    assert findings.books is not None
+    assert findings.books.differences == []
+
+
 async def test_the_history_counts_what_is_left(path: Path) -> None:
     """With a time range and without, in all and of a model: as many as there are rows."""
-    remove(path, Retention(age_us=2 * DAY_US))
+    remove(path, aged(2 * DAY_US))
     queries = SqliteQueries(path)
     for wanted in (
         HistoryFilter(),
@@ -172,7 +195,7 @@ async def test_the_history_counts_what_is_left(path: Path) -> None:
 
 def test_late_records_of_removed_times_are_counted(path: Path) -> None:
     """In the hours and days that are kept, and in all totals; their rows go with the others."""
-    store = SqliteStore(path, retention=Retention(age_us=2 * DAY_US))
+    store = SqliteStore(path, retention=aged(2 * DAY_US))
     tend(store)
     planner = Planner(store.load())
     late = [Record("a", (START + 10) * MINUTE_US, 5, None, "", 5, 5)] * 150
@@ -188,8 +211,8 @@ def test_late_records_of_removed_times_are_counted(path: Path) -> None:
 
 def test_ids_are_not_used_again(path: Path) -> None:
     """Not even if all rows are gone: whoever has seen an id never finds another invocation under it."""
-    remove(path, Retention(age_us=60 * MINUTE_US))
-    store = SqliteStore(path, retention=Retention(age_us=60 * MINUTE_US))
+    remove(path, aged(60 * MINUTE_US))
+    store = SqliteStore(path, retention=aged(60 * MINUTE_US))
     planner = Planner(store.load())
     store.commit(planner.plan([Work("1" * 32, 1, [Record("a", NOW_US, 5)])], 0))
     store.close()
