@@ -84,7 +84,8 @@ class _Search:
         for segment in segments if self._order == "asc" else reversed(segments):
             bucket = self.find_in(segment)
             if bucket is not None and segment.level > LEVELS[0]:
-                return self.find(bucket, bucket + segment.level, levels[: levels.index(segment.level)])
+                # The last bucket that there is may begin before the end and not be full.
+                return self.find(bucket, min(bucket + segment.level, end), levels[: levels.index(segment.level)])
             if bucket is not None:
                 return bucket
         return None

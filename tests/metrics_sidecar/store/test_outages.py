@@ -1,5 +1,6 @@
 """Pages of successes where there are few."""
 
+import contextlib
 import sqlite3
 from collections.abc import Iterator
 from pathlib import Path
@@ -81,3 +82,24 @@ def test_a_success_that_is_not_rolled_up_yet_is_not_left_out(connection: sqlite3
     query = HistoryQuery(filter=wanted, order=order, after=after, limit=1)
     keys = read_keys(connection, select(connection, wanted), query)
     assert abs(keys[0][0]) == at_us
+
+
+def test_successes_after_the_end_are_none(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The last larger bucket is not full: what comes after the window may be in the same one, and is not found."""
+    monkeypatch.setattr(rollup_writer, "MIN_WAITING_ROWS", 1)
+    monkeypatch.setattr(rollup_writer, "ROWS_PER_GROUP", 1)
+    start = FIRST // 10 * 10
+    failed = {2, 3, 4, 5, 6}
+    batch = [
+        Record("a", (start + minute) * MINUTE_US, 1, ErrorType.TIMEOUT if minute in failed else None, "why")
+        for minute in range(8)
+    ]
+    store = SqliteStore(tmp_path / "history.db")
+    store.commit(Commit(number=1, now_us=1, records=batch, totals=aggregate(batch), label_room=9))
+    while store.tend((start + 4) * MINUTE_US):
+        pass
+    with contextlib.closing(sqlite3.connect(tmp_path / "history.db", isolation_level=None)) as connection:
+        wanted = HistoryFilter(status="success", until_us=(start + 6) * MINUTE_US)
+        keys = read_keys(connection, select(connection, wanted), HistoryQuery(filter=wanted, limit=1))
+    assert abs(keys[0][0]) == (start + 1) * MINUTE_US
+    store.close()
