@@ -95,10 +95,11 @@ def test_an_export_ends_with_its_caller(started: System) -> None:
     now_us = time.time_ns() // 1000  # retention would remove old ones
     fill(started.data, [Record("model", now_us, n) for n in range(40_000)])
     sidecar = started.start_sidecar()
+    before = running(sidecar.pid)
     with urllib.request.urlopen(f"{started.sidecar_url}/metrics/export") as response:
         assert response.read(1000).startswith(b'{"id":1,')
-        assert running(sidecar.pid)
-    eventually(lambda: running(sidecar.pid), lambda pids: not pids)
+        assert len(running(sidecar.pid)) == len(before) + 1
+    eventually(lambda: running(sidecar.pid), lambda pids: pids == before)
     assert sum(1 for _ in fetch(f"{started.sidecar_url}/metrics/export").splitlines()) == 40_000
 
 
