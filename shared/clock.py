@@ -1,8 +1,20 @@
 """The only reader of the clock; everyone else is given a `Clock`."""
 
+import re
 import time
 from datetime import UTC, datetime
 from typing import Protocol
+
+from shared.record import MAX_TIMESTAMP_US
+
+TIMESTAMPS = "RFC 3339 with a time zone, or epoch seconds from 0 on"
+"""What `parse_timestamp` takes, in words."""
+
+# RFC 3339 has no basic format and no weeks, which Python reads as well. A time without seconds is taken, too.
+_RFC_3339 = re.compile(
+    r"\d{4}-\d\d-\d\d[Tt ]\d\d:\d\d(:\d\d(\.\d+)?)?([Zz]|[+-]\d\d:\d\d)",
+    re.ASCII,
+)
 
 
 class Clock(Protocol):
@@ -40,18 +52,21 @@ def parse_timestamp(text: str) -> int:
     # A `+` that was not escaped in a query string arrives as a space.
     if len(text) > 6 and text[-6] == " ":
         text = f"{text[:-6]}+{text[-5:]}"
-    moment = datetime.fromisoformat(text.upper())  # RFC 3339 allows `t` and `z` as well
-    if moment.tzinfo is None:
-        raise ValueError("a time zone is missing")
-    delta = moment - datetime(1970, 1, 1, tzinfo=UTC)
-    return (delta.days * 86_400 + delta.seconds) * 1_000_000 + delta.microseconds
+    if _RFC_3339.fullmatch(text) is None:
+        raise ValueError("not RFC 3339")
+    delta = datetime.fromisoformat(text.upper()) - datetime(1970, 1, 1, tzinfo=UTC)
+    return _before_year_10000((delta.days * 86_400 + delta.seconds) * 1_000_000 + delta.microseconds)
 
 
 def _epoch_us(text: str) -> int:
     if not text.isascii() or not text.replace(".", "", 1).isdigit() or len(text) > 20:
         raise ValueError("not a number of seconds")
     seconds, _, fraction = text.partition(".")
-    epoch_us = int(seconds or "0") * 1_000_000 + int(fraction[:6].ljust(6, "0"))
-    if epoch_us > 253_402_300_799_999_999:  # the end of the year 9999
+    return _before_year_10000(int(seconds or "0") * 1_000_000 + int(fraction[:6].ljust(6, "0")))
+
+
+def _before_year_10000(timestamp_us: int) -> int:
+    """A time zone west of Greenwich can lead beyond it, too."""
+    if timestamp_us > MAX_TIMESTAMP_US:
         raise ValueError("after the year 9999")
-    return epoch_us
+    return timestamp_us

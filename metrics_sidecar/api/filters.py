@@ -7,7 +7,7 @@ from msgspec import UNSET, Meta, UnsetType
 
 from metrics_sidecar.api.parameters import allowed_values
 from metrics_sidecar.queries import HistoryFilter, Status
-from shared.clock import parse_timestamp
+from shared.clock import TIMESTAMPS, parse_timestamp
 from shared.errors import invalid_parameter
 from shared.record import ErrorType, ModelId
 
@@ -52,7 +52,7 @@ class FilterParameters(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown
         Annotated[
             str,
             Meta(
-                description="Not before this moment: RFC 3339 with a time zone, or epoch seconds.",
+                description=f"Not before this moment: {TIMESTAMPS}.",
                 examples=["2024-01-15T10:30:00Z"],
                 extra_json_schema=TIMESTAMP_SCHEMA,
             ),
@@ -63,7 +63,7 @@ class FilterParameters(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown
         Annotated[
             str,
             Meta(
-                description="Before this moment: RFC 3339 with a time zone, or epoch seconds.",
+                description=f"Before this moment: {TIMESTAMPS}.",
                 examples=["2024-01-16T00:00:00Z"],
                 extra_json_schema=TIMESTAMP_SCHEMA,
             ),

@@ -34,8 +34,8 @@ class HistoryParameters(FilterParameters, frozen=True, kw_only=True, forbid_unkn
             Meta(
                 max_length=64,
                 pattern="^[A-Za-z0-9_-]+\\Z",
-                description="Go on after an earlier page of the same filters and order, without an offset: its "
-                "next_cursor.",
+                description="Where to go on, with the same filters and order and without an offset: the next_cursor "
+                "of an earlier page.",
             ),
         ]
         | UnsetType

@@ -12,9 +12,20 @@ from metrics_sidecar.api.answers import large_json_answer, store_problems
 from metrics_sidecar.api.parameters import allowed_values, decode_query
 from metrics_sidecar.api.window import DURATION_PATTERN, WindowParameters, to_window
 from metrics_sidecar.rollups import HOUR, MINUTE_US
-from metrics_sidecar.windows import ALL, Series, SeriesQuery, Step, Window, align, parse_duration, window_before
+from metrics_sidecar.windows import (
+    ALL,
+    MAX_WINDOW_US,
+    Series,
+    SeriesQuery,
+    Step,
+    Window,
+    align,
+    parse_duration,
+    window_before,
+)
 from shared.clock import format_timestamp
 from shared.errors import invalid_parameter
+from shared.record import MAX_TIMESTAMP_US
 
 DEFAULT_US = HOUR * MINUTE_US
 MAX_POINTS = 11_000
@@ -51,8 +62,8 @@ class TimeseriesParameters(WindowParameters, frozen=True, kw_only=True, forbid_u
         str,
         Meta(
             pattern=DURATION_PATTERN,
-            description="Length of a step, which begins at a multiple of it since 1970: whole minutes, "
-            "as a number and m, h, d or w.",
+            description="Length of a step, which begins at a multiple of it since 1970: a number and s, m, h, d or w, "
+            "whole minutes and at most ten years.",
             examples=["5m"],
         ),
     ] = "1m"
@@ -110,11 +121,10 @@ async def timeseries(request: web.Request) -> web.Response:
 
 
 def to_query(parameters: TimeseriesParameters, now_us: int) -> SeriesQuery:
-    """What the store is asked: whole steps, none of which lies wholly in the future."""
+    """What the store is asked: whole steps."""
     step_us = _step_us(parameters.step)
-    since_us, until_us = to_window(parameters, now_us, DEFAULT_US) or window_before(now_us, DEFAULT_US)
     return SeriesQuery(
-        window=align(Window(since_us, max(since_us, min(until_us, now_us))), step_us),
+        window=align(to_window(parameters, now_us, DEFAULT_US) or window_before(now_us, DEFAULT_US), step_us),
         step_minutes=step_us // MINUTE_US,
         models=tuple(dict.fromkeys(parameters.model_id or ())),
         by_model=parameters.group_by is not UNSET,
@@ -134,11 +144,17 @@ def to_timeseries(metric: Metric, query: SeriesQuery, now_us: int, labels: list[
         points: list[Point] = []
         for begin_us in range(since_us, until_us, step_us):
             step = steps.get(begin_us // MINUTE_US)
-            seconds = (min(begin_us + step_us, max(now_us, begin_us + 1)) - begin_us) / 1_000_000
-            value = gap if step is None else figure(step, seconds)
+            value = gap if step is None else figure(step, _seconds(begin_us, begin_us + step_us, now_us))
             points.append((begin_us // 1_000_000, value))
         series.append(OneSeries(None if label == ALL else label, points))
-    return Timeseries(metric, query.step_minutes * 60, format_timestamp(since_us), format_timestamp(until_us), series)
+    # The last step may go beyond the last year.
+    since, until = (format_timestamp(min(moment_us, MAX_TIMESTAMP_US)) for moment_us in query.window)
+    return Timeseries(metric, query.step_minutes * 60, since, until, series)
+
+
+def _seconds(begin_us: int, end_us: int, now_us: int) -> float:
+    """Of a step, the part that is past; all of it where none is: other clocks may be ahead."""
+    return ((min(end_us, now_us) if now_us > begin_us else end_us) - begin_us) / 1_000_000
 
 
 def _labels(query: SeriesQuery, found: Series) -> list[str]:
@@ -171,15 +187,23 @@ def _check_points(parameters: TimeseriesParameters, query: SeriesQuery, series_c
         return
     if series_count > MAX_POINTS // 2:  # any time may touch two steps, however long they are
         raise invalid_parameter("group_by", "model_id", f"at most {MAX_POINTS // 2:,} models")
-    length_us = query.window.until_us - query.window.since_us
-    minutes = max(length_us * series_count // (MAX_POINTS * MINUTE_US), 1)
-    while _count_steps(query.window, minutes * MINUTE_US) * series_count > MAX_POINTS:
-        minutes += 1
+    minutes = _smallest_step(query.window, MAX_POINTS // series_count)
+    allowed = f"at least {minutes}m" if minutes * MINUTE_US <= MAX_WINDOW_US else "none"
     raise invalid_parameter(
         "step",
         parameters.step,
-        f"at least {minutes}m for this time and {series_count:,} series: an answer has at most {MAX_POINTS:,} points",
+        f"{allowed} for this time and {series_count:,} series: an answer has at most {MAX_POINTS:,} points",
     )
+
+
+def _smallest_step(window: Window, most: int) -> int:
+    """In minutes, so that the window touches no more steps than these."""
+    since, until = window.since_us // MINUTE_US, -(-window.until_us // MINUTE_US)
+    minutes = -(-(until - since) // most)
+    while _count_steps(window, minutes * MINUTE_US) > most:
+        # The end must come near enough to the beginning, whose number gets no larger with longer steps.
+        minutes = max(minutes + 1, -(-until // (since // minutes + most)))
+    return minutes
 
 
 def _count_steps(window: Window, step_us: int) -> int:

@@ -8,7 +8,7 @@ from msgspec import UNSET, Meta, UnsetType
 from metrics_sidecar.api.filters import MAX_MODELS, TIMESTAMP_SCHEMA
 from metrics_sidecar.api.parameters import allowed_values
 from metrics_sidecar.windows import Window, parse_duration, window_before
-from shared.clock import parse_timestamp
+from shared.clock import TIMESTAMPS, parse_timestamp
 from shared.errors import invalid_parameter
 from shared.record import ModelId
 
@@ -46,7 +46,7 @@ class WindowParameters(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown
         Annotated[
             str,
             Meta(
-                description="Not before this moment, instead of a window: RFC 3339 with a time zone, or epoch seconds.",
+                description=f"Not before this moment, instead of a window: {TIMESTAMPS}.",
                 examples=["2024-01-15T10:30:00Z"],
                 extra_json_schema=TIMESTAMP_SCHEMA,
             ),
@@ -57,7 +57,7 @@ class WindowParameters(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown
         Annotated[
             str,
             Meta(
-                description="Before this moment, now without it: RFC 3339 with a time zone, or epoch seconds.",
+                description=f"Before this moment, now without it: {TIMESTAMPS}.",
                 examples=["2024-01-16T00:00:00Z"],
                 extra_json_schema=TIMESTAMP_SCHEMA,
             ),

@@ -14,7 +14,8 @@ from metrics_sidecar.queries import (
     Position,
     QueryTooLongError,
 )
-from shared.record import ErrorType
+from shared.clock import TIMESTAMPS
+from shared.record import MAX_TIMESTAMP_US, ErrorType
 from tests.metrics_sidecar.api.conftest import FAILED_ROW, ROW, TIMESTAMP_US, Client, FakeQueries
 
 PATH = "/metrics/history"
@@ -87,6 +88,10 @@ FAILURES_ONLY = "failure or nothing beside error_type and error_contains"
         ({"since": "1705314600"}, filtered(since_us=TIMESTAMP_US)),
         ({"since": "0", "until": "0"}, filtered(since_us=0, until_us=0)),
         (
+            {"since": "0001-01-01T00:00:00+23:59", "until": "9999-12-31T23:59:59.999999Z"},
+            filtered(since_us=-62_135_683_140_000_000, until_us=MAX_TIMESTAMP_US),
+        ),
+        (
             {"since": "2024-01-15T12:30:00+02:00", "until": "2024-01-15T10:30:01Z"},
             filtered(since_us=TIMESTAMP_US, until_us=TIMESTAMP_US + 1_000_000),
         ),
@@ -147,11 +152,14 @@ async def test_parameters_are_what_the_store_is_asked(
         ("model_id=", "model_id", "", "1 to 256 characters, no control characters"),
         ("model_id=a%0A", "model_id", "a\n", "1 to 256 characters, no control characters"),
         (f"model_id={'x' * 257}", "model_id", "x" * 127 + "…", "1 to 256 characters, no control characters"),
-        ("since=today", "since", "today", "RFC 3339 with a time zone, or epoch seconds"),
-        ("until=2024-01-15T10:30:00", "until", "2024-01-15T10:30:00", "RFC 3339 with a time zone, or epoch seconds"),
+        ("since=today", "since", "today", TIMESTAMPS),
+        ("until=2024-01-15T10:30:00", "until", "2024-01-15T10:30:00", TIMESTAMPS),
+        ("since=-1", "since", "-1", TIMESTAMPS),
+        ("since=20240115T103000Z", "since", "20240115T103000Z", TIMESTAMPS),
+        ("until=9999-12-31T23:59:59-01:00", "until", "9999-12-31T23:59:59-01:00", TIMESTAMPS),
         ("since=2&until=1", "since", "2", "a moment not after until, 1"),
-        ("cursor=!", "cursor", "!", "its next_cursor"),
-        ("cursor=AAAA", "cursor", "AAAA", "its next_cursor"),
+        ("cursor=!", "cursor", "!", "the next_cursor of an earlier page"),
+        ("cursor=AAAA", "cursor", "AAAA", "the next_cursor of an earlier page"),
         (f"cursor={CURSOR}&offset=1", "offset", "1", "0 or nothing beside a cursor"),
         (f"cursor={CURSOR}&order=asc", "order", "asc", "desc, as the cursor's page was"),
         (f"cursor={CURSOR}&status=failure", "cursor", CURSOR, "a next_cursor of a page with the same filters"),

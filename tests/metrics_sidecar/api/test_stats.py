@@ -9,7 +9,8 @@ from hypothesis import strategies as st
 from metrics_sidecar.api.stats import to_stats
 from metrics_sidecar.totals import ModelTotals
 from metrics_sidecar.windows import Window, WindowStats
-from shared.record import OVERFLOW_MODEL_ID
+from shared.clock import TIMESTAMPS
+from shared.record import MAX_TIMESTAMP_US, OVERFLOW_MODEL_ID
 from tests.metrics_sidecar.api.conftest import NOW_US, TIMESTAMP_US, Client, FakeQueries, totals_of
 
 PATH = "/metrics/stats"
@@ -119,6 +120,8 @@ async def test_a_window_has_percentiles_rate_errors_and_sizes(client: Client, qu
         ("since=2024-01-15T10:30:00Z&until=1705314601.5", Window(TIMESTAMP_US, TIMESTAMP_US + 1_500_000)),
         ("until=1705314600", Window(0, TIMESTAMP_US)),
         ("until=1066-10-14T09:00:00Z", Window(0, 0)),
+        ("until=9999-12-31T23:59:59.999999Z", Window(0, MAX_TIMESTAMP_US)),
+        ("since=253402300799.999999", Window(MAX_TIMESTAMP_US, MAX_TIMESTAMP_US)),
         ("since=9999999999", Window(9_999_999_999_000_000, 9_999_999_999_000_000)),
         ("since=1705314600&until=1805314600", Window(TIMESTAMP_US, 1_805_314_600_000_000)),
     ],
@@ -145,7 +148,7 @@ async def test_several_models_can_be_asked_for(client: Client, queries: FakeQuer
         ("window=99999d", "window", "a number and s, m, h, d or w, at most ten years"),
         ("window=5m&since=1", "since", "nothing beside a window"),
         ("window=5m&until=1", "until", "nothing beside a window"),
-        ("since=yesterday", "since", "RFC 3339 with a time zone, or epoch seconds"),
+        ("since=yesterday", "since", TIMESTAMPS),
         ("since=2&until=1", "since", "a moment not after until, 1"),
     ],
 )

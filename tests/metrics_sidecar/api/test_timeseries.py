@@ -10,6 +10,8 @@ from tests.metrics_sidecar.api.conftest import TIMESTAMP_US, Client, FakeQueries
 
 PATH = "/metrics/timeseries"
 BEGIN = TIMESTAMP_US // MINUTE_US
+STEPS = "a number and s, m, h, d or w, whole minutes and at most ten years"
+MANY = "".join(f"&model_id={number}" for number in range(100))
 
 
 def step(minute: int, *latencies_ms: int, failures: int = 0) -> Step:
@@ -64,6 +66,37 @@ async def test_steps_are_whole(client: Client, queries: FakeQueries) -> None:
     assert queries.asked == [SeriesQuery(window=Window(begin_us, begin_us + 3 * hour_us), step_minutes=60)]
 
 
+async def test_a_step_may_be_given_in_seconds(client: Client, queries: FakeQueries) -> None:
+    """As Prometheus' are; they come to whole minutes."""
+    await series_of(client, "step=300s")
+    assert [asked.step_minutes for asked in queries.asked if isinstance(asked, SeriesQuery)] == [5]
+
+
+async def test_a_range_that_is_named_is_given_whole(client: Client, queries: FakeQueries) -> None:
+    """Also what is not past: a gateway's clock may be ahead. Rates of such steps are over their whole length."""
+    queries.steps = {ALL: [step(BEGIN + 3, 7, 8)]}
+    (found,) = await series_of(client, "metric=requests_per_second&since=1705314660&until=1705314800")
+    assert found["points"] == [[(BEGIN + 1) * 60, 0], [(BEGIN + 2) * 60, 0], [(BEGIN + 3) * 60, 2 / 60]]
+
+
+@pytest.mark.parametrize(
+    ("query", "since", "until"),
+    [
+        ("since=9999-12-31T23:59:59Z", "9999-12-31T23:59:00Z", "9999-12-31T23:59:59.999999Z"),
+        ("until=9999-12-31T23:59:59Z", "9999-12-31T22:59:00Z", "9999-12-31T23:59:59.999999Z"),
+        ("step=1w&until=9999-12-31T23:59:59Z", "9999-12-30T00:00:00Z", "9999-12-31T23:59:59.999999Z"),
+        ("step=521w&since=0&until=9999-12-31T23:59:59Z", "1970-01-01T00:00:00Z", "9999-12-31T23:59:59.999999Z"),
+        ("since=0001-01-01T00:00:00Z&until=0001-01-02T00:00:00Z", "1970-01-01T00:00:00Z", "1970-01-01T00:00:00Z"),
+        ("until=0", "1970-01-01T00:00:00Z", "1970-01-01T00:00:00Z"),
+    ],
+)
+async def test_the_first_and_the_last_year(client: Client, query: str, since: str, until: str) -> None:
+    """Steps begin in 1970, and the last may go beyond what can be shown."""
+    response = await client.get(f"{PATH}?{query}")
+    body = await response.json()
+    assert (response.status, body["since"], body["until"]) == (200, since, until)
+
+
 async def test_without_a_time_it_is_the_last_hour(client: Client) -> None:
     """In steps of a minute."""
     (found,) = await series_of(client, "metric=invocations")
@@ -84,8 +117,11 @@ async def test_models_one_by_one(client: Client, queries: FakeQueries) -> None:
     ("query", "parameter", "allowed"),
     [
         ("metric=latency", "metric", "active or error_rate or errors or invocations or"),
-        ("metric=errors&step=90s", "step", "whole minutes, as a number and m, h, d or w"),
-        ("metric=errors&step=0m", "step", "whole minutes"),
+        ("metric=errors&step=90s", "step", STEPS),
+        ("metric=errors&step=0m", "step", STEPS),
+        ("metric=errors&step=999999999w", "step", STEPS),
+        ("metric=errors&since=0&until=9999-12-31T23:59:59Z", "step", "at least 383943m for this time and 1 series"),
+        ("until=9999-12-31T23:59:59Z&since=0&group_by=model_id" + MANY, "step", "none for this time and 100 series"),
         ("metric=errors&group_by=status", "group_by", "model_id"),
         ("metric=errors&window=8d", "step", "at least 2m for this time and 1 series"),
         (
