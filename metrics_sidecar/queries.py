@@ -77,7 +77,8 @@ class HistoryPage(msgspec.Struct, frozen=True):
 
 class Queries(Protocol):
     """Reads of committed state, each one snapshot; they never delay a commit. One whose caller is cancelled ends.
-    Raises `StoreError` when the store can't be read, `QueryTooLongError` when a read was ended for its length."""
+    Raises `StoreError` when the store can't be read, `BusyError` when it waited too long for its turn, and
+    `QueryTooLongError` when it was ended for its length."""
 
     async def history(self, query: HistoryQuery) -> HistoryPage:
         """One page, ordered by timestamp and id."""
@@ -111,6 +112,10 @@ class StoreError(Exception):
 
 class NotBuiltError(StoreError):
     """Sums over windows are still being made of rows that an older release has left."""
+
+
+class BusyError(StoreError):
+    """A read was ended because others came before it."""
 
 
 class QueryTooLongError(StoreError):

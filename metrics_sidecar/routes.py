@@ -42,12 +42,12 @@ BAD_PARAMETER = problem(
 NO_STORE = problem(503, "The history can't be read just now.")
 TOO_LONG = problem(
     503,
-    "The history can't be read just now, or the query took too long.",
+    "The history can't be read just now, the sidecar is busy, or the query took too long.",
     ProblemDetails(
         QUERY_TOO_LONG,
         "Query too long",
         503,
-        "The query was ended: it took longer than 5 s. Add a time range: since and until.",
+        "The query was ended: it took longer than 5 s. Add since and until.",
     ),
 )
 

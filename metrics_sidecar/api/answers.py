@@ -40,8 +40,8 @@ def milliseconds(microseconds: int) -> float:
 
 @contextlib.contextmanager
 def store_problems(remedy: str = "Ask for less.") -> Iterator[None]:
-    """A store that can't be read just now is a 503, to be asked again; a read that was ended for its length is one,
-    too, and says what would make it shorter."""
+    """A store that can't be read just now, or is busy, is a 503, to be asked again; a read that was ended for its
+    length is one, too, and says what would make it shorter."""
     try:
         yield
     except QueryTooLongError as error:

@@ -117,9 +117,10 @@ def remedy_for(query: HistoryQuery) -> str:
     if query.offset:
         return "Go on with the cursor of the last page instead of an offset."
     wanted = query.filter
-    if wanted.since_us is None or wanted.until_us is None:
-        return "Add a time range: since and until."
-    if not wanted.models:
+    missing = [name for name, bound in (("since", wanted.since_us), ("until", wanted.until_us)) if bound is None]
+    if missing:
+        return f"Add {' and '.join(missing)}."
+    if not (wanted.models or wanted.prefixes):
         return "Add a model_id, or choose a shorter time range."
     return "Choose a shorter time range."
 

@@ -10,7 +10,7 @@ from msgspec import UNSET, Meta, UnsetType
 from metrics_sidecar.api import CLOCK, QUERIES
 from metrics_sidecar.api.answers import large_json_answer, milliseconds, store_problems
 from metrics_sidecar.api.parameters import decode_query
-from metrics_sidecar.api.window import WindowParameters, to_window
+from metrics_sidecar.api.window import WindowParameters, remedy_for, to_window
 from metrics_sidecar.queries import Queries
 from metrics_sidecar.totals import ModelTotals
 from metrics_sidecar.windows import Window, WindowStats
@@ -108,12 +108,12 @@ async def stats(request: web.Request) -> web.Response:
     window = to_window(parameters, now_us)
     queries = request.app[QUERIES]
     if window is None:
-        with store_problems():
+        with store_problems(remedy_for(parameters)):
             totals = await _totals(queries, models)
         return await large_json_answer(
             lambda: Stats({model: to_stats(model, sums) for model, sums in totals.items() if sums.count})
         )
-    with store_problems("Ask for fewer models, or for whole minutes."):
+    with store_problems(remedy_for(parameters)):
         answer = await queries.window(window, models)
     return await large_json_answer(lambda: to_window_stats(answer.window, now_us, answer.stats))
 

@@ -10,7 +10,7 @@ from msgspec import UNSET, Meta, UnsetType
 from metrics_sidecar.api import CLOCK, QUERIES
 from metrics_sidecar.api.answers import large_json_answer, store_problems
 from metrics_sidecar.api.parameters import allowed_values, decode_query
-from metrics_sidecar.api.window import DURATION_PATTERN, WindowParameters, to_window
+from metrics_sidecar.api.window import DURATION_PATTERN, WindowParameters, remedy_for, to_window
 from metrics_sidecar.rollups import HOUR, MINUTE_US
 from metrics_sidecar.windows import (
     ALL,
@@ -112,7 +112,7 @@ async def timeseries(request: web.Request) -> web.Response:
     now_us = request.app[CLOCK].now_us()
     query = to_query(parameters, now_us)
     _check_points(parameters, query, len(query.models) or 1)
-    with store_problems("Choose a longer step, or a shorter time range."):
+    with store_problems(remedy_for(parameters, "choose a longer step")):
         window, found = await request.app[QUERIES].series(query)
     query = msgspec.structs.replace(query, window=window)
     labels = _labels(query, found)

@@ -88,6 +88,19 @@ def to_window(parameters: WindowParameters, now_us: int, length_us: int | None =
     return Window(since_us, until_us)
 
 
+def remedy_for(parameters: WindowParameters, *more: str) -> str:
+    """What to change about statistics that take too long, of what is given or can be added."""
+    models = parameters.model_id or ()
+    remedies = [*more]
+    if not models:
+        remedies.append("add a model_id")
+    elif len(models) > 1 or models[0].endswith("*"):
+        remedies.append("ask for fewer models")
+    if any(given is not UNSET for given in (parameters.window, parameters.since, parameters.until)):
+        remedies.append("choose a shorter time range")
+    return f"{' or '.join(remedies).capitalize()}." if remedies else "Ask again later."
+
+
 def _duration_us(text: str) -> int:
     try:
         return parse_duration(text)

@@ -2,6 +2,7 @@
 
 import contextlib
 import sqlite3
+import sys
 from collections.abc import Iterator
 
 STEPS_PER_LOOK = 10_000
@@ -33,8 +34,10 @@ class Guard:
 
     @contextlib.contextmanager
     def limited(self, steps: int) -> Iterator[None]:
-        """Within it, what is executed may take so many steps, too: `StepsOverError` beyond them."""
-        self._looks_left = steps // STEPS_PER_LOOK
+        """Within it, what is executed may take so many steps, too: `StepsOverError` beyond them. A limit within
+        another can't be wider, and takes of its steps."""
+        before = self._looks_left
+        granted = self._looks_left = min(steps // STEPS_PER_LOOK, sys.maxsize if before is None else before)
         try:
             yield
         except sqlite3.OperationalError as error:
@@ -42,7 +45,7 @@ class Guard:
                 raise
             raise StepsOverError from error
         finally:
-            self._looks_left = None
+            self._looks_left = None if before is None else before - granted + self._looks_left
 
     def _look(self) -> bool:
         if self._looks_left is not None:

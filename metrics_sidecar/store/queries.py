@@ -13,6 +13,7 @@ from typing import TypeVar
 import msgspec
 
 from metrics_sidecar.queries import (
+    BusyError,
     HistoryPage,
     HistoryQuery,
     HistoryRow,
@@ -87,21 +88,43 @@ class SqliteQueries:
 
     async def _ask(self, question: Question, decoder: msgspec.msgpack.Decoder[Result]) -> Result:
         """What it finds; reading ends when the time is over, or when the caller is cancelled."""
+        waiting = _Waiting()
         try:
             async with asyncio.timeout(self._timeout_s):
                 reader = await self._running()
-                answered = await reader.ask(question)
+                answered = await reader.ask(question, waiting)
         except TimeoutError:
-            raise QueryTooLongError(f"it took longer than {self._timeout_s:g} s") from None
-        match answered.failure:
-            case "":
-                return decoder.decode(answered.found)
+            assert self._timeout_s is not None
+            raise waiting.error_after(self._timeout_s) from None
+        match answered.outcome:
             case "not built":
                 raise NotBuiltError(answered.reason)
             case "store":
                 raise StoreError(answered.reason)
             case "defect":
                 raise RuntimeError(answered.reason)
+        return decoder.decode(answered.found)
+
+
+class _Waiting:
+    """For an answer."""
+
+    def __init__(self) -> None:
+        self._loop = asyncio.get_running_loop()
+        self._begun_at: float | None = None
+        self.answer: asyncio.Future[Answered] = self._loop.create_future()
+
+    def take(self, answered: Answered) -> None:
+        if answered.outcome == "begun":
+            self._begun_at = self._loop.time()
+        elif not self.answer.done():
+            self.answer.set_result(answered)
+
+    def error_after(self, timeout_s: float) -> StoreError:
+        """Why there was none in this time. Only a search takes as long; and it must have had most of the time."""
+        if self._begun_at is not None and self._loop.time() - self._begun_at > timeout_s / 2:
+            return QueryTooLongError(f"it took longer than {timeout_s:g} s")
+        return BusyError(f"other queries were read for {timeout_s:g} s")
 
 
 class _Reader:
@@ -114,7 +137,7 @@ class _Reader:
         self._receiver = receiver
         self._sender = sender
         self._numbers = itertools.count(1)
-        self._waiting: dict[int, asyncio.Future[Answered]] = {}
+        self._waiting: dict[int, _Waiting] = {}
         self._receiving = asyncio.create_task(self._receive())
 
     @classmethod
@@ -129,18 +152,18 @@ class _Reader:
     def has_ended(self) -> bool:
         return self._receiving.done()
 
-    async def ask(self, question: Question) -> Answered:
+    async def ask(self, question: Question, waiting: _Waiting) -> Answered:
         """Its answer; once nobody waits for it any more, nothing more is read for it."""
         if self.has_ended:
             raise StoreError("the process that reads the history has ended")
         number = next(self._numbers)
-        future: asyncio.Future[Answered] = asyncio.get_running_loop().create_future()
-        self._waiting[number] = future
+        self._waiting[number] = waiting
         self._sender.write(questions.encode(Asked(number, question)))
         try:
-            return await future
+            return await waiting.answer
         finally:
-            if self._waiting.pop(number, None) and not self.has_ended:
+            del self._waiting[number]
+            if waiting.answer.cancelled() and not self.has_ended:
                 self._sender.write(questions.encode(Asked(number, None)))
 
     def close(self) -> None:
@@ -155,9 +178,8 @@ class _Reader:
             while True:
                 (length,) = LENGTH.unpack(await self._receiver.readexactly(LENGTH.size))
                 answered = questions.decode_answered(await self._receiver.readexactly(length))
-                future = self._waiting.pop(answered.number, None)
-                if future is not None and not future.done():
-                    future.set_result(answered)
+                if waiting := self._waiting.get(answered.number):
+                    waiting.take(answered)
         await self._note_end()
 
     async def _note_end(self) -> None:
@@ -165,7 +187,6 @@ class _Reader:
         self._process.kill()  # in case it has only left the socket
         code = await asyncio.to_thread(self._process.wait)
         log.error("queries.process_ended", code=code, waiting=len(self._waiting))
-        for future in self._waiting.values():
-            if not future.done():
-                future.set_exception(StoreError(f"the process that reads the history has ended with {code}"))
-        self._waiting.clear()
+        for waiting in self._waiting.values():
+            if not waiting.answer.done():
+                waiting.answer.set_exception(StoreError(f"the process that reads the history has ended with {code}"))

@@ -51,10 +51,11 @@ class Asked(msgspec.Struct, frozen=True, array_like=True):
 
 
 class Answered(msgspec.Struct, frozen=True, array_like=True):
-    """To the question of this number: what was found, still encoded, or why nothing could be."""
+    """To the question of this number: what was found, still encoded, or why nothing could be. Before it, that a search
+    has begun."""
 
     number: int
-    failure: Literal["", "store", "not built", "defect"]
+    outcome: Literal["begun", "found", "store", "not built", "defect"]
     reason: str
     found: msgspec.Raw
 

@@ -17,35 +17,58 @@ import traceback
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Literal
+from typing import Literal, NamedTuple
 
 from metrics_sidecar.queries import NotBuiltError, StoreError
 from metrics_sidecar.store import questions
-from metrics_sidecar.store.guard import Guard
+from metrics_sidecar.store.guard import Guard, StepsOverError
 from metrics_sidecar.store.history import read_history, read_invocation
 from metrics_sidecar.store.offsets import DEEP
 from metrics_sidecar.store.questions import Answered, Asked, Found, Question
 from metrics_sidecar.store.state import DAMAGE, read_totals, read_totals_by_label
 from metrics_sidecar.store.windows import read_series, read_window
 
-QUICK_THREADS = 1
-"""For reads of some milliseconds. A second one makes each of them slower: much of their time is Python's."""
-LONG_THREADS = 2
-"""For reads that can take long, which is in SQLite; they may delay each other, but no quick one."""
+
+class Kind(NamedTuple):
+    """Reads that take about as long have threads of their own, so that they wait for none that takes longer. One that
+    turns out to need more steps of SQLite's than these is begun anew as one of the next kind."""
+
+    name: str
+    threads: int
+    steps: int
+
+
+KINDS = (
+    # Milliseconds. A second thread makes each of them slower: much of their time is Python's.
+    Kind("quick", 1, 500_000),
+    # Tens of milliseconds.
+    Kind("sums", 2, 10_000_000),
+    # Seconds, most of them SQLite's.
+    Kind("search", 2, sys.maxsize),
+)
+QUICK, SUMS, SEARCH = range(len(KINDS))
+
+FEW_MODELS = 16
 SWITCH_INTERVAL_S = 0.0005
 """How long a quick read waits at most for Python of a long one."""
 
 Read = Callable[[sqlite3.Connection, Guard], Found]
 
 
-def is_long(question: Question) -> bool:
-    """Whether it may take more than some milliseconds."""
+def kind_of(question: Question) -> int:
+    """As far as it tells."""
     match question:
-        case questions.History(query):
-            return query.filter.reads_rows or query.offset > DEEP
-        case questions.InWindow(_, models):
-            return not models
-    return isinstance(question, questions.Series | questions.TotalsByLabel)
+        case questions.History(query) if query.filter.reads_rows:
+            return SEARCH
+        case questions.History(query) if query.offset > DEEP:
+            return SUMS
+        case questions.InWindow(_, models) if not 0 < len(models) <= FEW_MODELS:
+            return SUMS
+        case questions.Series(query):
+            return SEARCH if query.by_model and not query.models else SUMS
+        case questions.TotalsByLabel():
+            return SUMS
+    return QUICK
 
 
 def answer(connection: sqlite3.Connection, guard: Guard, question: Question) -> Found:
@@ -74,8 +97,7 @@ class Reading:
         self._sending = threading.Lock()
         self._local = threading.local()
         self._guards: dict[int, Guard] = {}
-        self._quick = ThreadPoolExecutor(QUICK_THREADS, thread_name_prefix="quick")
-        self._long = ThreadPoolExecutor(LONG_THREADS, thread_name_prefix="long")
+        self._pools = [ThreadPoolExecutor(kind.threads, thread_name_prefix=kind.name) for kind in KINDS]
 
     def run(self) -> None:
         """Until nobody can ask any more."""
@@ -89,27 +111,38 @@ class Reading:
                 guard.stop()
             return
         guard = self._guards[asked.number] = Guard()
-        pool = self._long if is_long(asked.question) else self._quick
-        pool.submit(self._answer, asked.number, asked.question, guard)
+        self._submit(asked.number, asked.question, guard, kind_of(asked.question))
 
-    def _answer(self, number: int, question: Question, guard: Guard) -> None:
+    def _submit(self, number: int, question: Question, guard: Guard, kind: int) -> None:
+        self._pools[kind].submit(self._answer, number, question, guard, kind)
+
+    def _answer(self, number: int, question: Question, guard: Guard, kind: int) -> None:
         try:
-            answered = Answered(number, "", "", questions.encode_found(self._read(question, guard)))
+            if kind == SEARCH:
+                self._send(_without_found(number, "begun"), guard)
+            found = self._read(question, guard, KINDS[kind].steps)
+            answered = Answered(number, "found", "", questions.encode_found(found))
+        except StepsOverError:
+            self._submit(number, question, guard, kind + 1)
+            return
         except NotBuiltError as error:
-            answered = _failed(number, "not built", str(error))
+            answered = _without_found(number, "not built", str(error))
         except (StoreError, *DAMAGE) as error:
-            answered = _failed(number, "store", f"history can't be read: {error}")
+            answered = _without_found(number, "store", f"history can't be read: {error}")
         except Exception:  # noqa: BLE001 - a defect must not end unseen: who has asked waits
-            answered = _failed(number, "defect", traceback.format_exc())
+            answered = _without_found(number, "defect", traceback.format_exc())
         del self._guards[number]
+        self._send(answered, guard)
+
+    def _send(self, answered: Answered, guard: Guard) -> None:
         if not guard.stopped:
             with self._sending, contextlib.suppress(OSError):  # then nobody waits for it
                 self._socket.sendall(questions.encode(answered))
 
-    def _read(self, question: Question, guard: Guard) -> Found:
+    def _read(self, question: Question, guard: Guard, steps: int) -> Found:
         if guard.stopped:
             return None
-        with self._snapshot() as connection, guard.watching(connection):
+        with self._snapshot() as connection, guard.watching(connection), guard.limited(steps):
             return answer(connection, guard, question)
 
     @contextlib.contextmanager
@@ -125,8 +158,10 @@ class Reading:
             connection.execute("COMMIT")
 
 
-def _failed(number: int, failure: Literal["store", "not built", "defect"], reason: str) -> Answered:
-    return Answered(number, failure, reason, questions.encode_found(None))
+def _without_found(
+    number: int, outcome: Literal["begun", "store", "not built", "defect"], reason: str = ""
+) -> Answered:
+    return Answered(number, outcome, reason, questions.encode_found(None))
 
 
 def main() -> None:

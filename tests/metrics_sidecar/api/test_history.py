@@ -7,6 +7,7 @@ import pytest
 from metrics_sidecar.api.cursor import Cursor, encode_cursor, fingerprint
 from metrics_sidecar.api.filters import split_models
 from metrics_sidecar.queries import (
+    BusyError,
     HistoryFilter,
     HistoryPage,
     HistoryQuery,
@@ -262,9 +263,12 @@ async def test_a_wrong_id_is_named(client: Client, path: str, parameter: str, va
     ("query", "remedy"),
     [
         ("offset=1&since=1", "Go on with the cursor of the last page instead of an offset."),
-        ("min_latency_ms=1&since=1", "Add a time range: since and until."),
+        ("min_latency_ms=1", "Add since and until."),
+        ("min_latency_ms=1&since=1", "Add until."),
+        ("min_latency_ms=1&until=1&model_id=m", "Add since."),
         ("min_latency_ms=1&since=1&until=2", "Add a model_id, or choose a shorter time range."),
         ("min_latency_ms=1&since=1&until=2&model_id=m", "Choose a shorter time range."),
+        ("min_latency_ms=1&since=1&until=2&model_id=m*", "Choose a shorter time range."),
     ],
 )
 async def test_a_query_that_took_too_long_is_a_503(
@@ -277,6 +281,14 @@ async def test_a_query_that_took_too_long_is_a_503(
     assert (response.status, response.headers.get("Retry-After")) == (503, None)
     assert problem["type"] == "urn:problem:query-too-long"
     assert problem["detail"] == f"The query was ended: it took longer than 5 s. {remedy}"
+
+
+async def test_a_query_whose_turn_did_not_come_is_a_503(client: Client, queries: FakeQueries) -> None:
+    """To be asked again, as it is."""
+    queries.failure = BusyError("other queries were read for 5 s")
+    response = await client.get(f"{PATH}?min_latency_ms=1")
+    assert (response.status, response.headers["Retry-After"]) == (503, "1")
+    assert (await response.json())["detail"] == "The history can't be read just now: other queries were read for 5 s"
 
 
 async def test_every_type_of_error_can_be_shown(client: Client, queries: FakeQueries) -> None:

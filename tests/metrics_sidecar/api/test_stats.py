@@ -7,6 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from metrics_sidecar.api.stats import to_stats
+from metrics_sidecar.queries import QueryTooLongError
 from metrics_sidecar.totals import ModelTotals
 from metrics_sidecar.windows import Window, WindowStats
 from shared.clock import TIMESTAMPS
@@ -72,6 +73,29 @@ async def test_a_store_that_fails_is_a_503(client: Client, queries: FakeQueries)
     """It is a problem to be asked again, not a defect."""
     queries.break_down()
     assert (await client.get(PATH)).status == 503
+
+
+@pytest.mark.parametrize(
+    ("query", "remedy"),
+    [
+        ("stats", "Add a model_id."),
+        ("stats?window=1h", "Add a model_id or choose a shorter time range."),
+        ("stats?since=1&model_id=a&model_id=b", "Ask for fewer models or choose a shorter time range."),
+        ("stats?until=1&model_id=a", "Choose a shorter time range."),
+        ("stats?model_id=a*", "Ask for fewer models."),
+        ("stats?model_id=a", "Ask again later."),
+        ("timeseries", "Choose a longer step or add a model_id."),
+        ("timeseries?since=1705314600&model_id=a", "Choose a longer step or choose a shorter time range."),
+    ],
+)
+async def test_a_query_that_took_too_long_is_a_503(
+    client: Client, queries: FakeQueries, query: str, remedy: str
+) -> None:
+    """And what would make it shorter is something that is not done yet."""
+    queries.failure = QueryTooLongError("it took longer than 5 s")
+    response = await client.get(f"/metrics/{query}")
+    assert response.status == 503
+    assert (await response.json())["detail"] == f"The query was ended: it took longer than 5 s. {remedy}"
 
 
 @given(st.integers(0, 2**40), st.integers(1, 2**40), st.integers(0, 2**62))

@@ -10,18 +10,25 @@ from pathlib import Path
 
 import pytest
 
-from metrics_sidecar.queries import HistoryFilter, HistoryPage, HistoryQuery, QueryTooLongError, StoreError
+from metrics_sidecar.queries import BusyError, HistoryFilter, HistoryPage, HistoryQuery, QueryTooLongError, StoreError
 from metrics_sidecar.store.guard import STEPS_PER_LOOK, Guard, StepsOverError
 from metrics_sidecar.store.history import read_history
 from metrics_sidecar.store.queries import SqliteQueries
-from metrics_sidecar.store.reading import LONG_THREADS, QUICK_THREADS
+from metrics_sidecar.store.questions import History, Invocation, InWindow, Question, Series
+from metrics_sidecar.store.reading import KINDS, QUICK, SEARCH, SUMS, kind_of
 from metrics_sidecar.store.sqlite import SqliteStore
 from metrics_sidecar.totals import aggregate
 from metrics_sidecar.transaction import Commit
+from metrics_sidecar.windows import SeriesQuery, Window
 from tests.metrics_sidecar.ledgers import record
 from tests.metrics_sidecar.store.endless import ENDLESS, told
 
 SLOW = HistoryQuery(filter=HistoryFilter(min_latency_us=1))
+SEARCHES = KINDS[SEARCH].threads
+HOUR = Window(0, 3_600_000_000)
+
+TEN_THOUSAND = f"{ENDLESS[:-29]} SELECT COUNT(*) FROM (SELECT n FROM numbers LIMIT 9999)"
+"""So many rows are some looks."""
 
 OpenQueries = Callable[..., SqliteQueries]
 
@@ -72,13 +79,22 @@ async def until(condition: Callable[[], bool]) -> None:
         await asyncio.sleep(0.005)
 
 
+async def started(queries: SqliteQueries) -> None:
+    """Its process is there and answers."""
+    async with asyncio.timeout(20):
+        while True:
+            with contextlib.suppress(BusyError):
+                await queries.invocation(1)
+                return
+
+
 async def test_a_long_read_is_ended(open_queries: OpenQueries, endless: Endless) -> None:
     """When its time is over its caller is told so, the statement ends, and its thread reads on."""
     queries = open_queries(0.5)
-    await queries.start()
-    for _ in range(QUICK_THREADS + 1):
+    await started(queries)
+    for _ in range(SEARCHES + 1):
         with pytest.raises(QueryTooLongError, match=r"^it took longer than 0\.5 s$"):
-            await queries.history(HistoryQuery())
+            await queries.history(SLOW)
     await until(lambda: endless.ended == endless.begun)
     row = await queries.invocation(1)
     assert row is not None
@@ -87,7 +103,7 @@ async def test_a_long_read_is_ended(open_queries: OpenQueries, endless: Endless)
 async def test_a_read_ends_when_its_caller_goes(open_queries: OpenQueries, endless: Endless) -> None:
     """It takes no more of the machine then."""
     queries = open_queries()
-    waiting = asyncio.create_task(queries.history(HistoryQuery()))
+    waiting = asyncio.create_task(queries.history(SLOW))
     await until(lambda: endless.begun == 1)
     waiting.cancel()
     with pytest.raises(asyncio.CancelledError):
@@ -100,26 +116,73 @@ async def test_a_read_whose_caller_went_before_its_turn_is_not_begun(
 ) -> None:
     """Nor does it keep its place."""
     queries = open_queries()
-    waiting = [asyncio.create_task(queries.history(SLOW)) for _ in range(LONG_THREADS + 5)]
-    await until(lambda: endless.begun == LONG_THREADS)
+    waiting = [asyncio.create_task(queries.history(SLOW)) for _ in range(SEARCHES + 5)]
+    await until(lambda: endless.begun == SEARCHES)
     for task in reversed(waiting):
         task.cancel()
     await asyncio.wait(waiting)
-    await until(lambda: endless.ended == LONG_THREADS)
-    assert endless.begun == LONG_THREADS
+    await until(lambda: endless.ended == SEARCHES)
+    assert endless.begun == SEARCHES
 
 
 async def test_reads_that_may_be_long_leave_threads_to_the_others(open_queries: OpenQueries, endless: Endless) -> None:
-    """However many of them there are, a quick one is answered."""
+    """However many of them there are, a quick one is answered, and what dashboards ask for is, too."""
     queries = open_queries()
-    waiting = [asyncio.create_task(queries.history(SLOW)) for _ in range(LONG_THREADS * 2)]
-    await until(lambda: endless.begun == LONG_THREADS)
-    totals = await queries.totals("m")
-    assert totals is not None
+    waiting = [asyncio.create_task(queries.history(SLOW)) for _ in range(SEARCHES * 2)]
+    await until(lambda: endless.begun == SEARCHES)
+    assert await queries.totals("m") is not None
+    assert (await queries.series(SeriesQuery(window=HOUR, step_minutes=1))).window == HOUR
+    assert [*(await queries.window(HOUR, ())).stats] == ["m"]
     assert [task.done() for task in waiting] == [False] * len(waiting)
     for task in waiting:
         task.cancel()
     await asyncio.wait(waiting)
+
+
+async def test_a_read_that_turns_out_to_be_long_leaves_its_thread(open_queries: OpenQueries, endless: Endless) -> None:
+    """A page that is looked for by an index may be far: the reads of its kind don't wait until it is found."""
+    queries = open_queries()
+    waiting = [asyncio.create_task(queries.history(HistoryQuery())) for _ in range(SEARCHES)]
+    await until(lambda: endless.begun - endless.ended == SEARCHES and endless.ended == SEARCHES * SEARCH)
+    assert await queries.totals("m") is not None
+    assert [*(await queries.window(HOUR, ())).stats] == ["m"]
+    for task in waiting:
+        task.cancel()
+    await asyncio.wait(waiting)
+    await until(lambda: endless.ended == endless.begun)
+
+
+async def test_a_read_whose_turn_does_not_come_is_no_long_one(open_queries: OpenQueries, endless: Endless) -> None:
+    """What its caller is told to change would change nothing."""
+    queries = open_queries(0.5)
+    await started(queries)
+    waiting = [asyncio.create_task(queries.history(SLOW)) for _ in range(SEARCHES)]
+    await until(lambda: endless.begun == SEARCHES)
+    others = asyncio.create_task(queries.history(SLOW))
+    await asyncio.wait([*waiting, others])
+    assert [type(task.exception()) for task in waiting] == [QueryTooLongError] * SEARCHES
+    assert repr(others.exception()) == repr(BusyError("other queries were read for 0.5 s"))
+
+
+@pytest.mark.parametrize(
+    ("question", "kind"),
+    [
+        (History(HistoryQuery(offset=5000)), QUICK),
+        (History(HistoryQuery(offset=5001)), SUMS),
+        (History(SLOW), SEARCH),
+        (History(HistoryQuery(filter=HistoryFilter(error_contains="x"))), SEARCH),
+        (Invocation(1), QUICK),
+        (InWindow(HOUR, ("m",)), QUICK),
+        (InWindow(HOUR, tuple(map(str, range(100)))), SUMS),
+        (InWindow(HOUR, ()), SUMS),
+        (Series(SeriesQuery(window=HOUR, step_minutes=1)), SUMS),
+        (Series(SeriesQuery(window=HOUR, step_minutes=1, models=("m",), by_model=True)), SUMS),
+        (Series(SeriesQuery(window=HOUR, step_minutes=1, by_model=True)), SEARCH),
+    ],
+)
+def test_kinds_of_reads(question: Question, kind: int) -> None:
+    """By how long they take on millions of rows of a thousand models."""
+    assert kind_of(question) == kind
 
 
 async def test_commits_go_on_beside_a_long_read(open_queries: OpenQueries, endless: Endless, tmp_path: Path) -> None:
@@ -146,7 +209,26 @@ def test_a_limit_of_steps_ends_a_statement_and_no_later_one(tmp_path: Path) -> N
             connection.execute(ENDLESS).fetchone()
         with guard.limited(STEPS_PER_LOOK):
             assert connection.execute("SELECT 1").fetchone() == (1,)
-        assert connection.execute(f"{ENDLESS[:-29]} SELECT COUNT(*) FROM (SELECT n FROM numbers LIMIT 9999)").fetchone()
+        assert connection.execute(TEN_THOUSAND).fetchone() == (9999,)
+
+
+def test_a_limit_within_another_takes_of_its_steps(tmp_path: Path) -> None:
+    """What it doesn't take is left, and nothing is beyond."""
+    guard = Guard()
+    with contextlib.closing(sqlite3.connect(tmp_path / "x.db")) as connection, guard.watching(connection):
+
+        def count(looks: int) -> None:
+            with guard.limited(looks * STEPS_PER_LOOK):
+                for _ in range(2):
+                    with contextlib.suppress(StepsOverError), guard.limited(10 * STEPS_PER_LOOK):
+                        connection.execute(ENDLESS).fetchone()
+                connection.execute(TEN_THOUSAND).fetchone()
+
+        count(60)
+        with pytest.raises(StepsOverError):
+            count(23)
+        with pytest.raises(StepsOverError):
+            count(5)
 
 
 def test_a_stop_is_no_limit(tmp_path: Path) -> None:
@@ -163,10 +245,12 @@ def test_a_count_that_would_take_long_is_a_lower_bound(
 ) -> None:
     """By latency or error log rows are counted one by one: some of them, at least those that are shown."""
     with contextlib.closing(sqlite3.connect(tmp_path / "history.db", isolation_level=None)) as connection:
+        connection.execute("BEGIN")
         connection.executemany(
             "INSERT INTO invocations SELECT ?, model, ?, 3, 4, 5, NULL, NULL, NULL FROM models",
             ((number, number) for number in range(2, 9_001)),
         )
+        connection.execute("COMMIT")
 
         def read(query: HistoryQuery) -> HistoryPage:
             guard = Guard()
