@@ -10,6 +10,7 @@ from aiohttp import web
 from invoker.answering import Answering
 from invoker.caller import CallerConnection
 from shared import logs
+from shared.serving import RequestHandler
 
 IDLE_S = 75
 """An idle connection is closed after so long: longer than the 60 s after which most load balancers do it."""
@@ -71,12 +72,7 @@ class Connections:
 
     def other_server(self) -> asyncio.Protocol:
         """aiohttp's protocol, for a connection that is not for our own. The server's own keep idle ones for an hour."""
-        return web.RequestHandler(
-            self._server,
-            loop=asyncio.get_running_loop(),
-            keepalive_timeout=IDLE_S,
-            access_log=None,  # type: ignore[arg-type]  # none is written, and AppRunner's is typed so
-        )
+        return RequestHandler(self._server, keepalive_timeout=IDLE_S)
 
     async def close(self, grace_s: float) -> None:
         """While draining, close all connections that are not aiohttp's: their answers may go out until the grace

@@ -5,14 +5,13 @@ import resource
 import sys
 
 import uvloop
-from aiohttp import web
 
 from metrics_sidecar.app import INTAKE, make_app
 from metrics_sidecar.settings import SidecarSettings, VerifySettings
 from metrics_sidecar.transfer.cli import COMMANDS
 from metrics_sidecar.verify import verify
 from shared import logs
-from shared.serving import bind, listen, running, stop_signal, url_of
+from shared.serving import bind, listen, running, serving, stop_signal, url_of
 from shared.settings import command, command_group, run_command
 
 HTTP_GRACE_S = 5.0
@@ -30,8 +29,7 @@ async def serve(settings: SidecarSettings) -> None:
     app = make_app(settings)
     with bind(settings.host, settings.port, "SIDECAR_PORT") as bound:
         listen(bound, "SIDECAR_PORT")
-        async with running(app, HTTP_GRACE_S) as runner:
-            await web.SockSite(runner, bound).start()
+        async with running(app, HTTP_GRACE_S) as runner, serving(runner, bound):
             log.info("sidecar.listening", url=url_of(bound), socket=str(settings.socket))
             await stop.wait()
             log.info("sidecar.stopping", producers=len(app[INTAKE].producers))

@@ -7,12 +7,41 @@ import os
 import signal
 import socket
 from collections.abc import AsyncIterator, Callable
+from typing import Any
 
 from aiohttp import web
 
+from shared.errors import clip, problem_response, status_problem
 from shared.settings import StartupError
 
 BACKLOG = 1024
+MAX_REQUEST_LINE_BYTES = 320 * 1024
+"""Room for 100 model ids of 256 characters of 4 bytes, percent-encoded, and for what is asked beside."""
+
+
+class RequestHandler(web.RequestHandler):
+    """A connection to an application, as aiohttp makes it; but what can't be read as a request is answered with a
+    problem, as all other errors are."""
+
+    __slots__ = ()
+
+    def __init__(self, server: web.Server, **options: Any) -> None:
+        loop = asyncio.get_running_loop()
+        super().__init__(
+            server,
+            loop=loop,
+            access_log=None,  # type: ignore[arg-type]  # none is written, and AppRunner's is typed so
+            max_line_size=MAX_REQUEST_LINE_BYTES,
+            **options,
+        )
+
+    def handle_error(
+        self, request: web.BaseRequest, status: int = 500, exc: BaseException | None = None, message: str | None = None
+    ) -> web.StreamResponse:
+        super().handle_error(request, status, exc, message)  # logs it; raises if the answer has begun
+        answer = problem_response(status_problem(status, clip(message or "")))
+        answer.force_close()
+        return answer
 
 
 def bind(host: str, port: int, setting: str, *, reuse_port: bool = False) -> socket.socket:
@@ -73,6 +102,19 @@ async def running(app: web.Application, grace_s: float) -> AsyncIterator[web.App
         yield runner
     finally:
         await runner.cleanup()
+
+
+@contextlib.asynccontextmanager
+async def serving(runner: web.AppRunner, bound: socket.socket) -> AsyncIterator[None]:
+    """Connections to this socket are the application's; at the end no more are accepted."""
+    server = runner.server
+    assert server is not None
+    loop = asyncio.get_running_loop()
+    listener = await loop.create_server(lambda: RequestHandler(server), sock=bound, backlog=BACKLOG)
+    try:
+        yield
+    finally:
+        listener.close()
 
 
 def stop_signal() -> asyncio.Event:

@@ -8,6 +8,7 @@ import logging
 import pytest
 
 from shared.record import ErrorType
+from shared.serving import MAX_REQUEST_LINE_BYTES
 from tests.invoker.conftest import BODY_LIMIT, Gateway, until
 from tests.invoker.fakes import Gate
 
@@ -132,7 +133,7 @@ async def test_a_compressed_body_is_bounded_by_its_content(gateway: Gateway) -> 
         b"POST /invoke HTTP/1.1\r\nHost: x\r\nContent-Length: x\r\n\r\n",
         b"POST /invoke HTTP/1.1\r\nHost: x\r\nContent-Length: 1\r\nTransfer-Encoding: chunked\r\n\r\n",
         b"garbage\r\n\r\n",
-        b"GET /" + b"x" * 100_000 + b" HTTP/1.1\r\nHost: x\r\n\r\n",
+        b"GET /" + b"x" * MAX_REQUEST_LINE_BYTES + b" HTTP/1.1\r\nHost: x\r\n\r\n",
     ],
 )
 async def test_a_broken_request_is_400(gateway: Gateway, request_: bytes, caplog: pytest.LogCaptureFixture) -> None:

@@ -1,6 +1,7 @@
 """How a process gets its address, and what stops it."""
 
 import asyncio
+import json
 import os
 import signal
 import socket
@@ -11,7 +12,8 @@ import aiohttp
 import pytest
 from aiohttp import web
 
-from shared.serving import bind, listen, running, stop_signal, url_of
+from shared.errors import problem_middleware
+from shared.serving import MAX_REQUEST_LINE_BYTES, bind, listen, running, serving, stop_signal, url_of
 from shared.settings import StartupError
 
 STOPS = [signal.SIGTERM, signal.SIGINT, signal.SIGHUP]
@@ -102,3 +104,41 @@ async def test_open_requests_get_the_grace_time(grace_s: float, finished: bool) 
         assert isinstance(answer, aiohttp.ClientResponse) is finished
         if isinstance(answer, aiohttp.ClientResponse):
             assert await answer.text() == "done"
+
+
+@pytest.mark.parametrize(
+    ("request_line", "status", "detail"),
+    [
+        (f"GET /{'x' * (MAX_REQUEST_LINE_BYTES - 100)} HTTP/1.1", 404, "There is nothing at /xxx"),
+        (f"GET /{'x' * MAX_REQUEST_LINE_BYTES} HTTP/1.1", 400, "Got more than 327680 bytes when reading"),
+        ("BREW /pot HTTP/1.1", 400, "Invalid method"),
+        ("GET / HTTP/7.7", 400, "Invalid HTTP version"),
+    ],
+)
+async def test_what_is_no_request_is_told_by_a_problem(request_line: str, status: int, detail: str) -> None:
+    """As what is a wrong one; and the connection ends."""
+    app = web.Application(middlewares=[problem_middleware])
+    with bind("127.0.0.1", 0, "X_PORT") as bound:
+        async with running(app, 1.0) as runner, serving(runner, bound):
+            reader, writer = await asyncio.open_connection(*bound.getsockname())
+            writer.write(f"{request_line}\r\nHost: x\r\nConnection: close\r\n\r\n".encode())
+            answer = (await reader.read()).decode()
+            writer.close()
+    head, _, body = answer.partition("\r\n\r\n")
+    assert head.split()[1] == str(status)
+    assert "\r\nContent-Type: application/problem+json\r\n" in head
+    problem = json.loads(body)
+    assert problem["status"] == status
+    assert detail in problem["detail"]
+    assert len(problem["detail"]) < 200
+
+
+async def test_nothing_is_accepted_after_the_end() -> None:
+    """The socket that was served on is closed."""
+    with bind("127.0.0.1", 0, "X_PORT") as bound:
+        address = bound.getsockname()
+        async with running(web.Application(), 1.0) as runner:
+            async with serving(runner, bound):
+                socket.create_connection(address).close()
+            with pytest.raises(ConnectionRefusedError):
+                socket.create_connection(address)

@@ -1,11 +1,17 @@
 """What holds for all routes, and health."""
 
 from typing import Any
+from urllib.parse import urlencode
 
+import aiohttp
 import pytest
+from yarl import URL
 
+from metrics_sidecar.api.filters import MAX_MODELS
+from metrics_sidecar.queries import HistoryQuery
 from metrics_sidecar.routes import OPERATIONS
-from tests.metrics_sidecar.api.conftest import Client
+from shared.serving import bind, running, serving, url_of
+from tests.metrics_sidecar.api.conftest import Client, FakeQueries, make_app
 
 PATHS = [operation.path.replace("{id}", "1") for operation in OPERATIONS] + [
     "/docs",
@@ -65,3 +71,20 @@ async def test_all_operations_are_documented(client: Client) -> None:
     document = await (await client.get("/openapi.json")).json()
     assert document["info"]["title"] == "Metrics sidecar"
     assert [*document["paths"]] == [operation.path for operation in OPERATIONS]
+
+
+async def test_the_longest_request_that_is_documented(queries: FakeQueries) -> None:
+    """As many models as may be named, with the longest names."""
+    models = {f"{number:03}{'😀' * 253}" for number in range(MAX_MODELS)}
+    query = urlencode([*(("model_id", model) for model in models), ("error_contains", "😀" * 256)])
+    with bind("127.0.0.1", 0, "PORT") as bound:
+        async with (
+            running(make_app(queries, []), 1.0) as runner,
+            serving(runner, bound),
+            aiohttp.ClientSession() as session,
+            session.get(URL(f"{url_of(bound)}/metrics/history?{query}", encoded=True)) as response,
+        ):
+            assert response.status == 200
+    (asked,) = queries.asked
+    assert isinstance(asked, HistoryQuery)
+    assert {*asked.filter.models} == models
