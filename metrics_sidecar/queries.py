@@ -13,6 +13,10 @@ Order = Literal["desc", "asc"]
 Status = Literal["success", "failure"]
 
 
+MAX_MATCHED_MODELS = 10_000
+"""Whose ids may begin with the prefixes of an answer that has something for each."""
+
+
 class Position(msgspec.Struct, frozen=True, array_like=True):
     """Where a page ended: the row's timestamp (µs) and id. Rows are ordered by these two."""
 
@@ -88,21 +92,18 @@ class Queries(Protocol):
         """The row of this id; None if there is none, or none any more."""
         ...
 
-    async def totals(self, model_id: str) -> ModelTotals | None:
-        """Since the beginning, for a true model id (with or without a label of its own)."""
+    async def totals(self, models: Sequence[str] = (), prefixes: Sequence[str] = ()) -> dict[str, ModelTotals]:
+        """Since the beginning, of these true models (or the `__overflow__` of all without a label) and those whose id
+        begins so, or by label without any; those that are known. `TooManyModelsError`."""
         ...
 
-    async def totals_by_label(self) -> dict[str, ModelTotals]:
-        """All labels of the metrics; `__overflow__` holds the models beyond the cap together."""
-        ...
-
-    async def window(self, window: Window, models: Sequence[str]) -> WindowAnswer:
-        """Exactly the records of a window, of these true models (or the `__overflow__` of all without a label), or
-        by label without any; those that have any. `NotBuiltError` while older rows are not summed up yet."""
+    async def window(self, window: Window, models: Sequence[str], prefixes: Sequence[str] = ()) -> WindowAnswer:
+        """Exactly the records of a window, of models as in `totals`; those that have any. `NotBuiltError` while older
+        rows are not summed up yet; `TooManyModelsError`."""
         ...
 
     async def series(self, query: SeriesQuery) -> SeriesAnswer:
-        """The same for each step of a window. `NotBuiltError`."""
+        """The same for each step of a window. `NotBuiltError`, `TooManyModelsError`."""
         ...
 
 
@@ -112,6 +113,10 @@ class StoreError(Exception):
 
 class NotBuiltError(StoreError):
     """Sums over windows are still being made of rows that an older release has left."""
+
+
+class TooManyModelsError(StoreError):
+    """More than `MAX_MATCHED_MODELS` begin with the prefix that the message is."""
 
 
 class BusyError(StoreError):

@@ -22,14 +22,16 @@ class Window(NamedTuple):
 
 
 class SeriesQuery(msgspec.Struct, frozen=True, kw_only=True):
-    """Sums per step of a window that begins and ends with one. Those of `models` (true ids), or of all without any:
-    together, or `by_model` each (by label, without any). `percent`: which percentile of the latency, too."""
+    """Sums per step of a window that begins and ends with one. Those of `models` (true ids) and of those that begin
+    with one of `prefixes`, or of all without any: together, or `by_model` each (by label, without any). `percent`:
+    which percentile of the latency, too."""
 
     window: Window
     step_minutes: int
     models: tuple[str, ...] = ()
     by_model: bool = False
     percent: int | None = None
+    prefixes: tuple[str, ...] = ()
 
 
 PERCENTS = (50, 90, 95, 99)

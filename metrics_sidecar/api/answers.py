@@ -9,8 +9,8 @@ import msgspec
 from aiohttp import web
 from rfc9457 import Problem
 
-from metrics_sidecar.queries import QueryTooLongError, StoreError
-from shared.errors import status_problem
+from metrics_sidecar.queries import MAX_MATCHED_MODELS, QueryTooLongError, StoreError, TooManyModelsError
+from shared.errors import invalid_parameter, status_problem
 
 RETRY_AFTER_S = 1
 QUERY_TOO_LONG = "urn:problem:query-too-long"
@@ -44,6 +44,9 @@ def store_problems(remedy: str = "Ask for less.") -> Iterator[None]:
     length is one, too, and says what would make it shorter."""
     try:
         yield
+    except TooManyModelsError as error:
+        allowed = f"what no more than {MAX_MATCHED_MODELS:,} models match"
+        raise invalid_parameter("model_id", f"{error}*", allowed) from error
     except QueryTooLongError as error:
         raise Problem(
             "Query too long", QUERY_TOO_LONG, f"The query was ended: {error}. {remedy}", HTTPStatus.SERVICE_UNAVAILABLE

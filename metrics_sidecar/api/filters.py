@@ -1,5 +1,6 @@
 """Filters of single invocations, as parameters: of the history and of all that has the same."""
 
+from collections.abc import Sequence
 from typing import Annotated
 
 import msgspec
@@ -19,22 +20,22 @@ TIMESTAMP_SCHEMA = {"anyOf": [{"format": "date-time"}, {"pattern": r"^[0-9]{1,11
 Latency = Annotated[float, Meta(ge=0, le=MAX_LATENCY_MS)]
 
 
+ModelPatterns = Annotated[
+    list[ModelId],
+    Meta(
+        min_length=1,
+        max_length=MAX_MODELS,
+        description="Only these models; may be repeated. A `*` at the end stands for all that begins so, "
+        r"`\*` there for a `*` itself: 1 to 256 characters, no control characters.",
+        examples=[["gpt-3.5"]],
+    ),
+]
+
+
 class FilterParameters(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Which invocations are wanted: those that match all of it."""
 
-    model_id: (
-        Annotated[
-            list[ModelId],
-            Meta(
-                min_length=1,
-                max_length=MAX_MODELS,
-                description="Only these models; may be repeated. A `*` at the end stands for all that begins so, "
-                r"`\*` there for a `*` itself: 1 to 256 characters, no control characters.",
-                examples=[["gpt-3.5"]],
-            ),
-        ]
-        | UnsetType
-    ) = UNSET
+    model_id: ModelPatterns | UnsetType = UNSET
     status: Annotated[Status, Meta(description="Only successes or only failures.")] | UnsetType = UNSET
     error_type: (
         Annotated[
@@ -101,8 +102,8 @@ def to_filter(parameters: FilterParameters) -> HistoryFilter:
         raise invalid_parameter("min_latency_ms", f"{parameters.min_latency_ms:g}", allowed)
     models, prefixes = split_models(parameters.model_id or [])
     return HistoryFilter(
-        models=models,
-        prefixes=prefixes,
+        models=tuple(sorted(models)),
+        prefixes=tuple(sorted(prefixes)),
         status=parameters.status or None,
         error_types=tuple(sorted(set(parameters.error_type or ()))),
         since_us=since_us,
@@ -113,18 +114,18 @@ def to_filter(parameters: FilterParameters) -> HistoryFilter:
     )
 
 
-def split_models(patterns: list[str]) -> tuple[tuple[str, ...], tuple[str, ...]]:
+def split_models(patterns: Sequence[str]) -> tuple[tuple[str, ...], tuple[str, ...]]:
     """Model ids and prefixes of ids, each once; none of either where all models are meant."""
-    models: set[str] = set()
-    prefixes: set[str] = set()
+    models: dict[str, None] = {}
+    prefixes: dict[str, None] = {}
     for pattern in patterns:
         if pattern.endswith("\\*"):
-            models.add(f"{pattern[:-2]}*")
+            models[f"{pattern[:-2]}*"] = None
         elif pattern.endswith("*"):
-            prefixes.add(pattern[:-1])
+            prefixes[pattern[:-1]] = None
         else:
-            models.add(pattern)
-    return ((), ()) if "" in prefixes else (tuple(sorted(models)), tuple(sorted(prefixes)))
+            models[pattern] = None
+    return ((), ()) if "" in prefixes else ((*models,), (*prefixes,))
 
 
 def _timestamp(name: str, text: str | UnsetType) -> int | None:

@@ -1,6 +1,5 @@
 """`GET /metrics/stats`: exact totals per model, since the beginning or in a stretch of time."""
 
-from collections.abc import Sequence
 from typing import Annotated
 
 import msgspec
@@ -9,13 +8,13 @@ from msgspec import UNSET, Meta, UnsetType
 
 from metrics_sidecar.api import CLOCK, QUERIES
 from metrics_sidecar.api.answers import large_json_answer, milliseconds, store_problems
+from metrics_sidecar.api.filters import split_models
 from metrics_sidecar.api.parameters import decode_query
 from metrics_sidecar.api.window import WindowParameters, remedy_for, to_window
-from metrics_sidecar.queries import Queries
 from metrics_sidecar.totals import ModelTotals
 from metrics_sidecar.windows import Window, WindowStats
 from shared.clock import format_timestamp
-from shared.record import OVERFLOW_MODEL_ID, ErrorType
+from shared.record import ErrorType
 
 Count = Annotated[int, Meta(ge=0)]
 Percent = Annotated[float, Meta(ge=0, le=100)]
@@ -103,33 +102,19 @@ EXAMPLE = Stats(
 
 async def stats(request: web.Request) -> web.Response:
     parameters = decode_query(request.query, StatsParameters)
-    models = tuple(dict.fromkeys(parameters.model_id or ()))
+    models, prefixes = split_models(parameters.model_id or ())
     now_us = request.app[CLOCK].now_us()
     window = to_window(parameters, now_us)
     queries = request.app[QUERIES]
     if window is None:
         with store_problems(remedy_for(parameters)):
-            totals = await _totals(queries, models)
+            totals = await queries.totals(models, prefixes)
         return await large_json_answer(
             lambda: Stats({model: to_stats(model, sums) for model, sums in totals.items() if sums.count})
         )
     with store_problems(remedy_for(parameters)):
-        answer = await queries.window(window, models)
+        answer = await queries.window(window, models, prefixes)
     return await large_json_answer(lambda: to_window_stats(answer.window, now_us, answer.stats))
-
-
-async def _totals(queries: Queries, models: Sequence[str]) -> dict[str, ModelTotals]:
-    if not models:
-        return await queries.totals_by_label()
-    totals: dict[str, ModelTotals] = {}
-    for model_id in models:
-        if model_id == OVERFLOW_MODEL_ID:  # no true model: only its label has totals
-            found = (await queries.totals_by_label()).get(model_id)
-        else:
-            found = await queries.totals(model_id)
-        if found is not None:
-            totals[model_id] = found
-    return totals
 
 
 def to_window_stats(window: Window, now_us: int, stats: dict[str, WindowStats]) -> Stats:

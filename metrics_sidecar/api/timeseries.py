@@ -9,6 +9,7 @@ from msgspec import UNSET, Meta, UnsetType
 
 from metrics_sidecar.api import CLOCK, QUERIES
 from metrics_sidecar.api.answers import large_json_answer, store_problems
+from metrics_sidecar.api.filters import split_models
 from metrics_sidecar.api.parameters import allowed_values, decode_query
 from metrics_sidecar.api.window import DURATION_PATTERN, WindowParameters, remedy_for, to_window
 from metrics_sidecar.rollups import HOUR, MINUTE_US
@@ -123,10 +124,12 @@ async def timeseries(request: web.Request) -> web.Response:
 def to_query(parameters: TimeseriesParameters, now_us: int) -> SeriesQuery:
     """What the store is asked: whole steps."""
     step_us = _step_us(parameters.step)
+    models, prefixes = split_models(parameters.model_id or ())
     return SeriesQuery(
         window=align(to_window(parameters, now_us, DEFAULT_US) or window_before(now_us, DEFAULT_US), step_us),
         step_minutes=step_us // MINUTE_US,
-        models=tuple(dict.fromkeys(parameters.model_id or ())),
+        models=models,
+        prefixes=prefixes,
         by_model=parameters.group_by is not UNSET,
         percent=_PERCENT.get(parameters.metric),
     )
@@ -158,10 +161,10 @@ def _seconds(begin_us: int, end_us: int, now_us: int) -> float:
 
 
 def _labels(query: SeriesQuery, found: Series) -> list[str]:
-    """Of the series: those that were asked for, else all that have records."""
+    """Of the series: those that were asked for by their id, and others that have records."""
     if not query.by_model:
         return [ALL]
-    return [*query.models] or sorted(found)
+    return [*query.models, *sorted(found.keys() - {*query.models})]
 
 
 def _figure(metric: Metric) -> Callable[[Step, float], float | None]:

@@ -5,12 +5,11 @@ from typing import Annotated
 import msgspec
 from msgspec import UNSET, Meta, UnsetType
 
-from metrics_sidecar.api.filters import MAX_MODELS, TIMESTAMP_SCHEMA
+from metrics_sidecar.api.filters import TIMESTAMP_SCHEMA, ModelPatterns, split_models
 from metrics_sidecar.api.parameters import allowed_values
 from metrics_sidecar.windows import Window, parse_duration, window_before
 from shared.clock import TIMESTAMPS, parse_timestamp
 from shared.errors import invalid_parameter
-from shared.record import ModelId
 
 DURATION_PATTERN = "^[1-9][0-9]{0,8}[smhdw]\\Z"
 
@@ -18,18 +17,7 @@ DURATION_PATTERN = "^[1-9][0-9]{0,8}[smhdw]\\Z"
 class WindowParameters(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Of which models, and of which time."""
 
-    model_id: (
-        Annotated[
-            list[ModelId],
-            Meta(
-                min_length=1,
-                max_length=MAX_MODELS,
-                description="Only these models; may be repeated: 1 to 256 characters, no control characters.",
-                examples=[["gpt-3.5"]],
-            ),
-        ]
-        | UnsetType
-    ) = UNSET
+    model_id: ModelPatterns | UnsetType = UNSET
     window: (
         Annotated[
             str,
@@ -90,11 +78,11 @@ def to_window(parameters: WindowParameters, now_us: int, length_us: int | None =
 
 def remedy_for(parameters: WindowParameters, *more: str) -> str:
     """What to change about statistics that take too long, of what is given or can be added."""
-    models = parameters.model_id or ()
+    models, prefixes = split_models(parameters.model_id or ())
     remedies = [*more]
-    if not models:
+    if not (models or prefixes):
         remedies.append("add a model_id")
-    elif len(models) > 1 or models[0].endswith("*"):
+    elif len(models) > 1 or prefixes:
         remedies.append("ask for fewer models")
     if any(given is not UNSET for given in (parameters.window, parameters.since, parameters.until)):
         remedies.append("choose a shorter time range")

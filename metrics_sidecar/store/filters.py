@@ -2,12 +2,13 @@
 
 import json
 import sqlite3
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
-from metrics_sidecar.queries import HistoryFilter
+from metrics_sidecar.queries import MAX_MATCHED_MODELS, HistoryFilter, TooManyModelsError
 from metrics_sidecar.rollups import MINUTE_US
 from metrics_sidecar.store.rollups import read_progress
+from metrics_sidecar.windows import ALL
 from shared.record import ErrorType
 
 LAST_CHARACTER = "\U0010ffff"
@@ -96,6 +97,17 @@ def _find_models(connection: sqlite3.Connection, wanted: HistoryFilter) -> list[
     models = sorted({model for (model,) in found})
     (all_models,) = execute("SELECT COUNT(*) FROM models").fetchone()
     return None if len(models) == all_models else models
+
+
+def find_ids(connection: sqlite3.Connection, models: Sequence[str], prefixes: Sequence[str]) -> tuple[str, ...]:
+    """These, and those of all models that begin so; where there are none, one that no model has."""
+    found = dict.fromkeys(models)
+    query = f"SELECT model_id FROM models WHERE model_id >= ? AND model_id < ? LIMIT {MAX_MATCHED_MODELS + 1}"
+    for prefix in prefixes:
+        found.update((model_id, None) for (model_id,) in connection.execute(query, (prefix, _end_of(prefix))))
+        if len(found) > MAX_MATCHED_MODELS:
+            raise TooManyModelsError(prefix)
+    return (*found,) or ((ALL,) if prefixes else ())
 
 
 def _end_of(prefix: str) -> str | bytes:

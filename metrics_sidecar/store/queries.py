@@ -20,6 +20,7 @@ from metrics_sidecar.queries import (
     NotBuiltError,
     QueryTooLongError,
     StoreError,
+    TooManyModelsError,
 )
 from metrics_sidecar.store import questions
 from metrics_sidecar.store.questions import LENGTH, Answered, Asked, Question
@@ -36,8 +37,7 @@ Result = TypeVar("Result")
 
 _page = msgspec.msgpack.Decoder(HistoryPage)
 _row: msgspec.msgpack.Decoder[HistoryRow | None] = msgspec.msgpack.Decoder(HistoryRow | None)
-_totals: msgspec.msgpack.Decoder[ModelTotals | None] = msgspec.msgpack.Decoder(ModelTotals | None)
-_totals_by_label = msgspec.msgpack.Decoder(dict[str, ModelTotals])
+_totals = msgspec.msgpack.Decoder(dict[str, ModelTotals])
 _window = msgspec.msgpack.Decoder(WindowAnswer)
 _series = msgspec.msgpack.Decoder(SeriesAnswer)
 
@@ -59,14 +59,11 @@ class SqliteQueries:
     async def invocation(self, row_id: int) -> HistoryRow | None:
         return await self._ask(questions.Invocation(row_id), _row)
 
-    async def totals(self, model_id: str) -> ModelTotals | None:
-        return await self._ask(questions.Totals(model_id), _totals)
+    async def totals(self, models: Sequence[str] = (), prefixes: Sequence[str] = ()) -> dict[str, ModelTotals]:
+        return await self._ask(questions.Totals((*models,), (*prefixes,)), _totals)
 
-    async def totals_by_label(self) -> dict[str, ModelTotals]:
-        return await self._ask(questions.TotalsByLabel(), _totals_by_label)
-
-    async def window(self, window: Window, models: Sequence[str]) -> WindowAnswer:
-        return await self._ask(questions.InWindow(window, tuple(models)), _window)
+    async def window(self, window: Window, models: Sequence[str], prefixes: Sequence[str] = ()) -> WindowAnswer:
+        return await self._ask(questions.InWindow(window, (*models,), (*prefixes,)), _window)
 
     async def series(self, query: SeriesQuery) -> SeriesAnswer:
         return await self._ask(questions.Series(query), _series)
@@ -99,6 +96,8 @@ class SqliteQueries:
         match answered.outcome:
             case "not built":
                 raise NotBuiltError(answered.reason)
+            case "too many models":
+                raise TooManyModelsError(answered.reason)
             case "store":
                 raise StoreError(answered.reason)
             case "defect":

@@ -21,26 +21,24 @@ class Invocation(msgspec.Struct, frozen=True, tag=True, array_like=True):
 
 
 class Totals(msgspec.Struct, frozen=True, tag=True, array_like=True):
-    model_id: str
-
-
-class TotalsByLabel(msgspec.Struct, frozen=True, tag=True, array_like=True):
-    pass
+    models: tuple[str, ...]
+    prefixes: tuple[str, ...]
 
 
 class InWindow(msgspec.Struct, frozen=True, tag=True, array_like=True):
     window: Window
     models: tuple[str, ...]
+    prefixes: tuple[str, ...] = ()
 
 
 class Series(msgspec.Struct, frozen=True, tag=True, array_like=True):
     query: SeriesQuery
 
 
-Question = History | Invocation | Totals | TotalsByLabel | InWindow | Series
+Question = History | Invocation | Totals | InWindow | Series
 """Each is a method of `Queries`."""
 
-Found = HistoryPage | HistoryRow | None | ModelTotals | dict[str, ModelTotals] | WindowAnswer | SeriesAnswer
+Found = HistoryPage | HistoryRow | None | dict[str, ModelTotals] | WindowAnswer | SeriesAnswer
 
 
 class Asked(msgspec.Struct, frozen=True, array_like=True):
@@ -55,7 +53,7 @@ class Answered(msgspec.Struct, frozen=True, array_like=True):
     has begun."""
 
     number: int
-    outcome: Literal["begun", "found", "store", "not built", "defect"]
+    outcome: Literal["begun", "found", "store", "not built", "too many models", "defect"]
     reason: str
     found: msgspec.Raw
 

@@ -14,19 +14,24 @@ import sqlite3
 import sys
 import threading
 import traceback
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Literal, NamedTuple
 
-from metrics_sidecar.queries import NotBuiltError, StoreError
+import msgspec
+
+from metrics_sidecar.queries import NotBuiltError, StoreError, TooManyModelsError
 from metrics_sidecar.store import questions
+from metrics_sidecar.store.filters import find_ids
 from metrics_sidecar.store.guard import Guard, StepsOverError
 from metrics_sidecar.store.history import read_history, read_invocation
 from metrics_sidecar.store.offsets import DEEP
 from metrics_sidecar.store.questions import Answered, Asked, Found, Question
 from metrics_sidecar.store.state import DAMAGE, read_totals, read_totals_by_label
 from metrics_sidecar.store.windows import read_series, read_window
+from metrics_sidecar.totals import ModelTotals
+from shared.record import OVERFLOW_MODEL_ID
 
 
 class Kind(NamedTuple):
@@ -62,12 +67,10 @@ def kind_of(question: Question) -> int:
             return SEARCH
         case questions.History(query) if query.offset > DEEP:
             return SUMS
-        case questions.InWindow(_, models) if not 0 < len(models) <= FEW_MODELS:
-            return SUMS
+        case questions.InWindow(models=models, prefixes=prefixes) | questions.Totals(models=models, prefixes=prefixes):
+            return QUICK if 0 < len(models) <= FEW_MODELS and not prefixes else SUMS
         case questions.Series(query):
-            return SEARCH if query.by_model and not query.models else SUMS
-        case questions.TotalsByLabel():
-            return SUMS
+            return SEARCH if query.by_model and (query.prefixes or not query.models) else SUMS
     return QUICK
 
 
@@ -78,14 +81,22 @@ def answer(connection: sqlite3.Connection, guard: Guard, question: Question) -> 
             return read_history(connection, query, guard)
         case questions.Invocation(row_id):
             return read_invocation(connection, row_id)
-        case questions.Totals(model_id):
-            return read_totals(connection, model_id)
-        case questions.TotalsByLabel():
-            return read_totals_by_label(connection)
-        case questions.InWindow(window, models):
-            return read_window(connection, window, models)
+        case questions.Totals(models, prefixes):
+            return _read_totals(connection, find_ids(connection, models, prefixes))
+        case questions.InWindow(window, models, prefixes):
+            return read_window(connection, window, find_ids(connection, models, prefixes))
         case questions.Series(query):
-            return read_series(connection, query)
+            models = find_ids(connection, query.models, query.prefixes)
+            return read_series(connection, msgspec.structs.replace(query, models=models))
+
+
+def _read_totals(connection: sqlite3.Connection, models: Sequence[str]) -> dict[str, ModelTotals]:
+    if not models:
+        return read_totals_by_label(connection)
+    found = {model: read_totals(connection, model) for model in models}
+    if OVERFLOW_MODEL_ID in found:  # no true model: only its label has totals
+        found[OVERFLOW_MODEL_ID] = read_totals_by_label(connection).get(OVERFLOW_MODEL_ID)
+    return {model: totals for model, totals in found.items() if totals is not None}
 
 
 class Reading:
@@ -127,6 +138,8 @@ class Reading:
             return
         except NotBuiltError as error:
             answered = _without_found(number, "not built", str(error))
+        except TooManyModelsError as error:
+            answered = _without_found(number, "too many models", str(error))
         except (StoreError, *DAMAGE) as error:
             answered = _without_found(number, "store", f"history can't be read: {error}")
         except Exception:  # noqa: BLE001 - a defect must not end unseen: who has asked waits
@@ -159,7 +172,7 @@ class Reading:
 
 
 def _without_found(
-    number: int, outcome: Literal["begun", "store", "not built", "defect"], reason: str = ""
+    number: int, outcome: Literal["begun", "store", "not built", "too many models", "defect"], reason: str = ""
 ) -> Answered:
     return Answered(number, outcome, reason, questions.encode_found(None))
 

@@ -1,6 +1,7 @@
 """An application with all routes, whose ledger is a fake."""
 
 from collections.abc import Awaitable, Callable, Sequence
+from typing import TypeVar
 
 import pytest
 from aiohttp import web
@@ -27,7 +28,8 @@ ROW = HistoryRow(1, "gpt-3.5", TIMESTAMP_US, 150_000, None, "", 5, 5, "4bf92f357
 FAILED_ROW = HistoryRow(2, "gpt-3.5", TIMESTAMP_US + 1, 1_500, ErrorType.TIMEOUT, "No answer in 30 s", 5, 0, None)
 
 
-Question = HistoryQuery | Window | SeriesQuery | int | str
+Question = HistoryQuery | Window | SeriesQuery | int | str | tuple[tuple[str, ...], tuple[str, ...]]
+Found = TypeVar("Found")
 
 NOW_US = TIMESTAMP_US + 90_000_000
 
@@ -62,22 +64,18 @@ class FakeQueries:
         self._ask(row_id)
         return next((row for row in self.page.rows if row.id == row_id), None)
 
-    async def totals(self, model_id: str) -> ModelTotals | None:
-        self._ask(model_id)
-        return self.by_label.get(model_id)
+    async def totals(self, models: Sequence[str] = (), prefixes: Sequence[str] = ()) -> dict[str, ModelTotals]:
+        self._ask((tuple(models), tuple(prefixes)))
+        return _of(models, prefixes, self.by_label)
 
-    async def totals_by_label(self) -> dict[str, ModelTotals]:
-        self._ask("")
-        return self.by_label
-
-    async def window(self, window: Window, models: Sequence[str]) -> WindowAnswer:
+    async def window(self, window: Window, models: Sequence[str], prefixes: Sequence[str] = ()) -> WindowAnswer:
         self._ask(window)
-        found = {label: one for label, one in self.stats.items() if label in models or not models}
-        return WindowAnswer(window, found)
+        return WindowAnswer(window, _of(models, prefixes, self.stats))
 
     async def series(self, query: SeriesQuery) -> SeriesAnswer:
         self._ask(query)
-        return SeriesAnswer(query.window, self.steps)
+        steps = _of(query.models, query.prefixes, self.steps) if query.by_model else self.steps
+        return SeriesAnswer(query.window, steps)
 
     async def reconcile(self) -> Reconciliation:
         self._ask("")
@@ -90,6 +88,14 @@ class FakeQueries:
         self.asked.append(question)
         if self.failure is not None:
             raise self.failure
+
+
+def _of(models: Sequence[str], prefixes: Sequence[str], by_model: dict[str, Found]) -> dict[str, Found]:
+    return {
+        model: one
+        for model, one in by_model.items()
+        if not (models or prefixes) or model in models or model.startswith(tuple(prefixes))
+    }
 
 
 def totals_of(*latencies_us: int, failures: int = 0) -> ModelTotals:

@@ -39,7 +39,7 @@ async def test_a_model_has_the_eleven_fields(client: Client, queries: FakeQuerie
             }
         }
     }
-    assert queries.asked == ["gpt-3.5"]
+    assert queries.asked == [(("gpt-3.5",), ())]
 
 
 async def test_without_a_model_all_labels_are_shown(client: Client, queries: FakeQueries) -> None:

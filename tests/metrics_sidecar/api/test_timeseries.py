@@ -111,6 +111,9 @@ async def test_models_one_by_one(client: Client, queries: FakeQueries) -> None:
     assert [(one["model_id"], one["points"][0][1]) for one in await series_of(client, query)] == [("a", 2), ("b", 1)]
     named = await series_of(client, f"{query}&model_id=c&model_id=a")
     assert [(one["model_id"], one["points"][0][1]) for one in named] == [("c", 0), ("a", 2)]
+    mixed = await series_of(client, f"{query}&model_id=c*&model_id=b&model_id=a*")
+    assert [(one["model_id"], one["points"][0][1]) for one in mixed] == [("b", 1), ("a", 2)]
+    assert await series_of(client, f"{query}&model_id=c*") == []
 
 
 @pytest.mark.parametrize(

@@ -14,7 +14,7 @@ from metrics_sidecar.queries import BusyError, HistoryFilter, HistoryPage, Histo
 from metrics_sidecar.store.guard import STEPS_PER_LOOK, Guard, StepsOverError
 from metrics_sidecar.store.history import read_history
 from metrics_sidecar.store.queries import SqliteQueries
-from metrics_sidecar.store.questions import History, Invocation, InWindow, Question, Series
+from metrics_sidecar.store.questions import History, Invocation, InWindow, Question, Series, Totals
 from metrics_sidecar.store.reading import KINDS, QUICK, SEARCH, SUMS, kind_of
 from metrics_sidecar.store.sqlite import SqliteStore
 from metrics_sidecar.totals import aggregate
@@ -130,7 +130,7 @@ async def test_reads_that_may_be_long_leave_threads_to_the_others(open_queries: 
     queries = open_queries()
     waiting = [asyncio.create_task(queries.history(SLOW)) for _ in range(SEARCHES * 2)]
     await until(lambda: endless.begun == SEARCHES)
-    assert await queries.totals("m") is not None
+    assert [*await queries.totals(["m"])] == ["m"]
     assert (await queries.series(SeriesQuery(window=HOUR, step_minutes=1))).window == HOUR
     assert [*(await queries.window(HOUR, ())).stats] == ["m"]
     assert [task.done() for task in waiting] == [False] * len(waiting)
@@ -144,7 +144,7 @@ async def test_a_read_that_turns_out_to_be_long_leaves_its_thread(open_queries: 
     queries = open_queries()
     waiting = [asyncio.create_task(queries.history(HistoryQuery())) for _ in range(SEARCHES)]
     await until(lambda: endless.begun - endless.ended == SEARCHES and endless.ended == SEARCHES * SEARCH)
-    assert await queries.totals("m") is not None
+    assert [*await queries.totals(["m"])] == ["m"]
     assert [*(await queries.window(HOUR, ())).stats] == ["m"]
     for task in waiting:
         task.cancel()
@@ -175,6 +175,9 @@ async def test_a_read_whose_turn_does_not_come_is_no_long_one(open_queries: Open
         (InWindow(HOUR, ("m",)), QUICK),
         (InWindow(HOUR, tuple(map(str, range(100)))), SUMS),
         (InWindow(HOUR, ()), SUMS),
+        (InWindow(HOUR, ("m",), ("n",)), SUMS),
+        (Totals(("m",), ()), QUICK),
+        (Totals((), ()), SUMS),
         (Series(SeriesQuery(window=HOUR, step_minutes=1)), SUMS),
         (Series(SeriesQuery(window=HOUR, step_minutes=1, models=("m",), by_model=True)), SUMS),
         (Series(SeriesQuery(window=HOUR, step_minutes=1, by_model=True)), SEARCH),
