@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import gzip
 from collections.abc import Callable, Iterator
 from http import HTTPStatus
 
@@ -9,27 +10,46 @@ import msgspec
 from aiohttp import web
 from rfc9457 import Problem
 
+from metrics_sidecar.api.negotiation import accepts_gzip
 from metrics_sidecar.queries import MAX_MATCHED_MODELS, QueryTooLongError, StoreError, TooManyModelsError
 from shared.errors import invalid_parameter, status_problem
 
 RETRY_AFTER_S = 1
+COMPRESSED_FROM_BYTES = 8 * 1024
+GZIP_LEVEL = 1  # ten times faster than 9, a fifth larger
+NEVER_KEPT = {"Cache-Control": "no-store"}
+"""By a cache, because the next record changes it."""
 QUERY_TOO_LONG = "urn:problem:query-too-long"
 
 
 def json_answer(body: msgspec.Struct, status: int = 200) -> web.Response:
-    """The struct as JSON; never kept by a cache, because the next record changes it."""
-    return _json_response(msgspec.json.encode(body), status)
+    """The struct as JSON."""
+    return _json_response(msgspec.json.encode(body), status, NEVER_KEPT)
 
 
-async def large_json_answer(make: Callable[[], msgspec.Struct]) -> web.Response:
-    """The same for a struct of many rows: made and encoded on a thread, beside the event loop."""
-    return _json_response(await asyncio.to_thread(lambda: msgspec.json.encode(make())), 200)
+async def large_json_answer(request: web.Request, make: Callable[[], msgspec.Struct]) -> web.Response:
+    """The same for a struct of many rows: made, encoded, and compressed where that is accepted and worth it, on a
+    thread beside the event loop."""
+    may_compress = takes_gzip(request)
+
+    def encode() -> web.Response:
+        body = msgspec.json.encode(make())
+        headers = {**NEVER_KEPT, "Vary": "Accept-Encoding"}
+        if may_compress and len(body) >= COMPRESSED_FROM_BYTES:
+            body = gzip.compress(body, GZIP_LEVEL, mtime=0)
+            headers["Content-Encoding"] = "gzip"
+        return _json_response(body, 200, headers)
+
+    return await asyncio.to_thread(encode)
 
 
-def _json_response(body: bytes, status: int) -> web.Response:
-    return web.Response(
-        body=body, status=status, content_type="application/json", headers={"Cache-Control": "no-store"}
-    )
+def takes_gzip(request: web.Request) -> bool:
+    """Whether its answer may be compressed."""
+    return accepts_gzip(",".join(request.headers.getall("Accept-Encoding", ())))
+
+
+def _json_response(body: bytes, status: int, headers: dict[str, str]) -> web.Response:
+    return web.Response(body=body, status=status, content_type="application/json", headers=headers)
 
 
 def milliseconds(microseconds: int) -> float:

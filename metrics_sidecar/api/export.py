@@ -9,9 +9,8 @@ from aiohttp import hdrs, web
 from msgspec import Meta
 
 from metrics_sidecar.api import EXPORTER
-from metrics_sidecar.api.answers import store_problems
+from metrics_sidecar.api.answers import store_problems, takes_gzip
 from metrics_sidecar.api.filters import FilterParameters, to_filter
-from metrics_sidecar.api.negotiation import accepts_gzip
 from metrics_sidecar.api.parameters import decode_query
 from metrics_sidecar.exporter import ExportsBusyError
 from metrics_sidecar.queries import StoreError
@@ -55,8 +54,7 @@ async def export(request: web.Request) -> web.StreamResponse:
     if parameters.format == "parquet" and not has_parquet():
         raise status_problem(HTTPStatus.NOT_IMPLEMENTED, PARQUET_MISSING)
     may_compress = parameters.format not in COMPRESSED_ITSELF
-    accept_encoding = ",".join(request.headers.getall(hdrs.ACCEPT_ENCODING, ()))
-    wanted = Export(parameters.format, to_filter(parameters), may_compress and accepts_gzip(accept_encoding))
+    wanted = Export(parameters.format, to_filter(parameters), may_compress and takes_gzip(request))
     response = _response(wanted)
     if request.method == hdrs.METH_HEAD:
         await response.prepare(request)

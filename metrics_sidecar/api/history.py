@@ -87,7 +87,7 @@ async def history(request: web.Request) -> web.Response:
     query = to_query(decode_query(request.query, HistoryParameters))
     with store_problems(remedy_for(query)):
         page = await request.app[QUERIES].history(query)
-    return await large_json_answer(lambda: to_history(query, page))
+    return await large_json_answer(request, lambda: to_history(query, page))
 
 
 async def invocation(request: web.Request) -> web.Response:

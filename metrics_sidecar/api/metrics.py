@@ -7,14 +7,14 @@ from collections.abc import AsyncIterator, Iterable
 from aiohttp import web
 
 from metrics_sidecar.api import DISK, EXPOSITION, METRICS, SNAPSHOT
-from metrics_sidecar.api.negotiation import accepts_gzip, wants_openmetrics
+from metrics_sidecar.api.answers import GZIP_LEVEL, takes_gzip
+from metrics_sidecar.api.negotiation import wants_openmetrics
 
 # Prometheus 3 refuses a scrape whose Content-Type it doesn't know.
 CONTENT_TYPES = {
     False: "text/plain; version=0.0.4; charset=utf-8",
     True: "application/openmetrics-text; version=1.0.0; charset=utf-8",
 }
-GZIP_LEVEL = 1  # ten times faster than 9, a fifth larger
 CHUNK_BYTES = 256 * 1024
 
 EXAMPLES = {
@@ -36,13 +36,13 @@ model_invocations_total{model_id="gpt-3.5",status="failure"} 5
 
 async def metrics(request: web.Request) -> web.Response:
     """With thousands of models these are megabytes: no step holds the event loop for all of them."""
-    openmetrics = wants_openmetrics(_header(request, "Accept"))
+    openmetrics = wants_openmetrics(",".join(request.headers.getall("Accept", ())))
     own = request.app[METRICS]
     own.disk = await asyncio.to_thread(request.app[DISK])
     parts = await request.app[EXPOSITION].render(request.app[SNAPSHOT](), openmetrics)
     parts.append(own.render(openmetrics))
     headers = {"Content-Type": CONTENT_TYPES[openmetrics], "Vary": "Accept, Accept-Encoding"}
-    if accepts_gzip(_header(request, "Accept-Encoding")):
+    if takes_gzip(request):
         headers["Content-Encoding"] = "gzip"
         return web.Response(body=await compress(_chunks(parts)), headers=headers)
     headers["Content-Length"] = str(sum(map(len, parts)))
@@ -69,8 +69,3 @@ async def _chunks(parts: Iterable[bytes]) -> AsyncIterator[bytes]:
             held, size = [], 0
             await asyncio.sleep(0)
     yield b"".join(held)
-
-
-def _header(request: web.Request, name: str) -> str:
-    """A header that may be sent in several lines."""
-    return ",".join(request.headers.getall(name, ()))

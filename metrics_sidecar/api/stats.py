@@ -110,11 +110,11 @@ async def stats(request: web.Request) -> web.Response:
         with store_problems(remedy_for(parameters)):
             totals = await queries.totals(models, prefixes)
         return await large_json_answer(
-            lambda: Stats({model: to_stats(model, sums) for model, sums in totals.items() if sums.count})
+            request, lambda: Stats({model: to_stats(model, sums) for model, sums in totals.items() if sums.count})
         )
     with store_problems(remedy_for(parameters)):
         answer = await queries.window(window, models, prefixes)
-    return await large_json_answer(lambda: to_window_stats(answer.window, now_us, answer.stats))
+    return await large_json_answer(request, lambda: to_window_stats(answer.window, now_us, answer.stats))
 
 
 def to_window_stats(window: Window, now_us: int, stats: dict[str, WindowStats]) -> Stats:

@@ -118,7 +118,7 @@ async def timeseries(request: web.Request) -> web.Response:
     query = msgspec.structs.replace(query, window=window)
     labels = _labels(query, found)
     _check_points(parameters, query, len(labels))
-    return await large_json_answer(lambda: to_timeseries(parameters.metric, query, now_us, labels, found))
+    return await large_json_answer(request, lambda: to_timeseries(parameters.metric, query, now_us, labels, found))
 
 
 def to_query(parameters: TimeseriesParameters, now_us: int) -> SeriesQuery:

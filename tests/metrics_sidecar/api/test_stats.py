@@ -181,3 +181,23 @@ async def test_a_wrong_time_is_named(client: Client, query: str, parameter: str,
     response = await client.get(f"{PATH}?{query}")
     problem = await response.json()
     assert (response.status, problem["parameter"], problem["allowed"]) == (400, parameter, allowed)
+
+
+@pytest.mark.parametrize("query", ["", "window=1h"])
+@pytest.mark.parametrize(
+    ("models", "accepted", "coding"),
+    [(1000, "gzip", "gzip"), (1000, "br, *", "gzip"), (1000, "gzip;q=0", None), (1000, "", None), (1, "gzip", None)],
+)
+async def test_a_large_answer_is_compressed(
+    client: Client, queries: FakeQueries, query: str, models: int, accepted: str, coding: str | None
+) -> None:
+    """Where its caller takes that; a small one isn't, and all say that they depend on it."""
+    queries.by_label = {f"model-{number}": totals_of(1000 * number + 1) for number in range(models)}
+    queries.stats = dict.fromkeys(queries.by_label, STATS)
+    response = await client.get(f"{PATH}?{query}", headers={"Accept-Encoding": accepted})
+    assert response.headers.get("Content-Encoding") == coding
+    assert response.headers["Vary"] == "Accept-Encoding"
+    assert len((await response.json())["stats"]) == models
+    head = await client.head(f"{PATH}?{query}", headers={"Accept-Encoding": accepted})
+    assert head.headers["Content-Length"] == response.headers["Content-Length"]
+    assert (int(head.headers["Content-Length"]) < 100_000) == (coding is not None or models == 1)
