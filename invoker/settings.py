@@ -6,7 +6,7 @@ from typing import Literal
 
 import click
 
-from shared.settings import BYTES, PATH, PORT, SECONDS, HttpUrl, Number, log_format, log_level, setting
+from shared.settings import BYTES, PATH, PORT, SECONDS, Bytes, HttpUrl, Number, log_format, log_level, setting
 
 
 @dataclasses.dataclass(frozen=True)
@@ -56,7 +56,7 @@ class InvokerSettings:
     journal_max_bytes: int = setting(
         "INVOKER_JOURNAL_MAX_BYTES",
         1024 * 1024 * 1024,
-        Number(1024 * 1024, 2**50),
+        Bytes(1024 * 1024, 2**50),
         "Space for all workers' journals together; beyond it records are dropped and counted.",
     )
     durability: Literal["process", "power"] = setting(
@@ -89,7 +89,7 @@ class ShipSettings:
     journal_max_bytes: int = setting(
         "INVOKER_JOURNAL_MAX_BYTES",
         1024 * 1024 * 1024,
-        Number(1024 * 1024, 2**50),
+        Bytes(1024 * 1024, 2**50),
         "Space for all workers' journals together; beyond it records are dropped and counted.",
     )
     sidecar_socket: Path = setting("SIDECAR_SOCKET", Path("data/sidecar.sock"), PATH, "Unix socket of the sidecar.")

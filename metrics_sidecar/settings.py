@@ -7,7 +7,7 @@ from typing import Literal
 import click
 
 from metrics_sidecar.windows import UNITS_US, parse_duration
-from shared.settings import PATH, PORT, SECONDS, Number, log_format, log_level, setting
+from shared.settings import PATH, PORT, SECONDS, Bytes, Number, log_format, log_level, setting
 
 HISTORY_FILE = "history.db"
 SHORTEST_RETENTION_US = UNITS_US["h"]
@@ -91,14 +91,14 @@ class SidecarSettings:
     max_bytes: int = setting(
         "SIDECAR_MAX_BYTES",
         0,
-        Number(0, 2**50),
+        Bytes(0, 2**50),
         "Size of the history beyond which the oldest invocations are removed before their time; 0: any size.",
     )
     query_timeout_s: float = setting(
         "SIDECAR_QUERY_TIMEOUT_S",
         5.0,
-        SECONDS,
-        "Seconds that one query of the history may take; a longer one is ended and answered 503.",
+        Number(0.01, 86_400.0),
+        "Seconds, 0.01 at the least, that one query of the history may take; a longer one is ended and answered 503.",
     )
     shutdown_grace_s: float = setting(
         "SIDECAR_SHUTDOWN_GRACE_S",

@@ -7,6 +7,7 @@ nowhere else. A wrong value ends the process with one line that names it and exi
 
 import dataclasses
 import os
+import re
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -41,7 +42,31 @@ class Number(click.ParamType[float]):
         return number
 
 
-BYTES = Number(1, 2**40)
+class Bytes(click.ParamType[int]):
+    """A whole number of bytes from `low` to `high`, with a unit or without: K, M, G and T are powers of 1000, and Ki,
+    Mi, Gi and Ti of 1024 (IEC 80000-13); a B may follow."""
+
+    name = "bytes"
+
+    def __init__(self, low: int, high: int) -> None:
+        self._low = low
+        self._high = high
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int:
+        match = _BYTES.fullmatch(str(value))
+        size: int | None = None
+        if match is not None:
+            number, prefix, binary = match.groups("")
+            size = int(number) * (1024 if binary else 1000) ** ["", *"KMGT"].index(prefix.upper())
+        if size is None or not self._low <= size <= self._high:
+            allowed = f"a whole number of bytes from {self._low:,} to {self._high:,}, such as 500MB or 10GiB"
+            self.fail(f"{value!r} is not {allowed}.", param, ctx)
+        return size
+
+
+_BYTES = re.compile(r"([0-9]{1,18}) ?(?:([KMGT])(i)?)?B?", re.IGNORECASE)
+
+BYTES = Bytes(1, 2**40)
 SECONDS = Number(0.0, 86_400.0)
 PORT = Number(0, 65_535)
 MAX_SOCKET_PATH_BYTES = 107  # what a Unix socket's address holds

@@ -23,6 +23,8 @@ from shared.settings import (
     setting,
 )
 
+SIZES = "not a whole number of bytes from 1 to 1,099,511,627,776, such as 500MB or 10GiB."
+
 
 @dataclasses.dataclass(frozen=True)
 class Example:
@@ -65,6 +67,27 @@ def test_flags_and_variables(monkeypatch: pytest.MonkeyPatch) -> None:
     assert parse("--port", "9090", "--size=5") == Example(9090, 2.0, 5, directory=Path("/var/x y"))
 
 
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("1", 1),
+        ("512B", 512),
+        ("10K", 10_000),
+        ("10kB", 10_000),
+        ("10KiB", 10_240),
+        ("10 MB", 10_000_000),
+        ("10Mi", 10 * 2**20),
+        ("10GB", 10**10),
+        ("10gib", 10 * 2**30),
+        ("1T", 10**12),
+        ("1TiB", 2**40),
+    ],
+)
+def test_bytes_may_have_a_unit(text: str, expected: int) -> None:
+    """Of 1000, or with an `i` of 1024."""
+    assert parse("--size", text).max_bytes == expected
+
+
 @pytest.mark.parametrize("name", ["EXAMPLE_PORT", "EXAMPLE_WAIT_S", "EXAMPLE_DIRECTORY"])
 def test_an_empty_variable_counts_as_unset(monkeypatch: pytest.MonkeyPatch, name: str) -> None:
     """As compose files and shells leave them behind."""
@@ -90,7 +113,13 @@ def test_an_empty_url_means_none_where_that_has_a_meaning(monkeypatch: pytest.Mo
         ("--wait-s", "EXAMPLE_WAIT_S", "nan", "is not a number from 0.0 to 86,400.0"),
         ("--wait-s", "EXAMPLE_WAIT_S", "inf", "is not a number from 0.0 to 86,400.0"),
         ("--wait-s", "EXAMPLE_WAIT_S", "1s", "is not a number from 0.0 to 86,400.0"),
-        ("--size", "EXAMPLE_MAX_BYTES", "0", "is not a whole number from 1 to 1,099,511,627,776"),
+        ("--size", "EXAMPLE_MAX_BYTES", "0", f"is {SIZES}"),
+        ("--size", "EXAMPLE_MAX_BYTES", "10XB", f"is {SIZES}"),
+        ("--size", "EXAMPLE_MAX_BYTES", "-1K", f"is {SIZES}"),
+        ("--size", "EXAMPLE_MAX_BYTES", "1.5G", f"is {SIZES}"),
+        ("--size", "EXAMPLE_MAX_BYTES", "1iB", f"is {SIZES}"),
+        ("--size", "EXAMPLE_MAX_BYTES", "2TiB", f"is {SIZES}"),
+        ("--size", "EXAMPLE_MAX_BYTES", "9" * 5000, f"is {SIZES}"),
         ("--url", "EXAMPLE_URL", "", "is not an absolute http:// or https:// URL."),
         ("--url", "EXAMPLE_URL", "host:80", "is not an absolute http:// or https:// URL."),
         ("--upstream", "EXAMPLE_UPSTREAM", "ftp://x", "is not an absolute http:// or https:// URL or nothing."),
@@ -251,3 +280,22 @@ def test_every_setting_is_complete(settings_class: type[Any]) -> None:
         if option.default is not None and not isinstance(option.default, Path):
             assert option.type.convert(str(option.default), option, None) == option.default
         assert isinstance(option, click.Option)
+
+
+@pytest.mark.parametrize(
+    ("variable", "value", "allowed"),
+    [
+        ("SIDECAR_QUERY_TIMEOUT_S", "0", "is not a number from 0.01 to 86,400.0."),
+        ("SIDECAR_MAX_BYTES", "10XB", "is not a whole number of bytes from 0 to 1,125,899,906,842,624"),
+    ],
+)
+def test_what_a_sidecar_is_not_started_with(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, variable: str, value: str, allowed: str
+) -> None:
+    """A time in which no query can be answered is a mistake."""
+    monkeypatch.setenv(variable, value)
+    monkeypatch.setattr("sys.argv", ["metrics-sidecar"])
+    with pytest.raises(SystemExit) as ended:
+        run_command(command("metrics-sidecar", "The sidecar.", SidecarSettings, lambda _settings: 0))
+    assert ended.value.code == 2
+    assert f"{value!r} {allowed}" in capsys.readouterr().err
