@@ -8,7 +8,7 @@ from typing import Annotated
 from aiohttp import hdrs, web
 from msgspec import Meta
 
-from metrics_sidecar.api import EXPORTER
+from metrics_sidecar.api import CLOCK, EXPORTER
 from metrics_sidecar.api.answers import store_problems, takes_gzip
 from metrics_sidecar.api.filters import FilterParameters, to_filter
 from metrics_sidecar.api.parameters import decode_query
@@ -17,6 +17,7 @@ from metrics_sidecar.queries import StoreError
 from metrics_sidecar.transfer.exporting import Export
 from metrics_sidecar.transfer.formats import COMPRESSED_ITSELF, MEDIA_TYPES, PARQUET_MISSING, Format, has_parquet
 from shared import logs
+from shared.clock import format_timestamp
 from shared.errors import status_problem
 
 STALL_TIMEOUT_S = 60.0
@@ -55,7 +56,7 @@ async def export(request: web.Request) -> web.StreamResponse:
         raise status_problem(HTTPStatus.NOT_IMPLEMENTED, PARQUET_MISSING)
     may_compress = parameters.format not in COMPRESSED_ITSELF
     wanted = Export(parameters.format, to_filter(parameters), may_compress and takes_gzip(request))
-    response = _response(wanted)
+    response = _response(wanted, request.app[CLOCK].now_us())
     if request.method == hdrs.METH_HEAD:
         await response.prepare(request)
         return response
@@ -67,10 +68,11 @@ async def export(request: web.Request) -> web.StreamResponse:
     return response
 
 
-def _response(wanted: Export) -> web.StreamResponse:
+def _response(wanted: Export, now_us: int) -> web.StreamResponse:
+    time = format_timestamp(now_us - now_us % 1_000_000).replace("-", "").replace(":", "")
     headers = {
         hdrs.CONTENT_TYPE: CONTENT_TYPES[wanted.format],
-        hdrs.CONTENT_DISPOSITION: f'attachment; filename="invocations.{wanted.format}"',
+        hdrs.CONTENT_DISPOSITION: f'attachment; filename="invocations-{time}.{wanted.format}"',
         hdrs.CACHE_CONTROL: "no-store",
         hdrs.VARY: hdrs.ACCEPT_ENCODING,
     }

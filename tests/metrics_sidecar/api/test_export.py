@@ -30,7 +30,7 @@ async def test_an_export_is_a_file_to_be_saved(
     response = await client.get("/metrics/export", params={"format": format_}, headers=IDENTITY)
     assert (response.status, await response.read()) == (200, b"one\ntwo\n")
     assert response.headers["Content-Type"] == content_type
-    assert response.headers["Content-Disposition"] == f'attachment; filename="invocations.{format_}"'
+    assert response.headers["Content-Disposition"] == f'attachment; filename="invocations-20240115T103130Z.{format_}"'
     assert (response.headers["Cache-Control"], response.headers["Vary"]) == ("no-store", "Accept-Encoding")
     assert queries.exporter.asked == [Export(format_)]
 
