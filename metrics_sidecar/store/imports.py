@@ -9,6 +9,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import NamedTuple
 
+from metrics_sidecar.store.filters import first_kept_us
 from metrics_sidecar.store.sqlite import SqliteStore
 from metrics_sidecar.transaction import Commit
 
@@ -64,6 +65,10 @@ class ImportStore(SqliteStore):
     def last_id(self) -> int:
         """The newest id of this store's own."""
         return self._last_id
+
+    def kept_from_us(self) -> int:
+        """Rows of earlier times are not shown any longer, and removed."""
+        return first_kept_us(self._reader)
 
     def read_marks(self, chunk: Chunk) -> bytearray:
         """The bits of a chunk, as they are committed."""

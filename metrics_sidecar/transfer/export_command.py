@@ -98,7 +98,7 @@ def _write(file: IO[bytes], data: Iterable[Piece]) -> int:
         for piece in data:
             file.write(piece.data)
             rows += piece.rows
-            advance(piece.done, rows)
+            advance(piece.done, f"{rows:,} rows")
     file.flush()
     return rows
 

@@ -7,10 +7,21 @@ import msgspec
 from msgspec import Meta
 
 from metrics_sidecar.store.export import Slice
-from shared.record import MAX_COUNT, MAX_ERROR_LOG_BYTES, Count, ErrorType, Record, TraceId, check_model_id
+from shared.clock import format_timestamp
+from shared.record import (
+    MAX_COUNT,
+    MAX_ERROR_LOG_BYTES,
+    MAX_TIMESTAMP_US,
+    Count,
+    ErrorType,
+    Record,
+    TraceId,
+    check_model_id,
+)
 
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 MAX_KNOWN_MODELS = 10_000
+MAX_LATENCY_MS = MAX_COUNT // 1000
 
 
 class Line(msgspec.Struct, frozen=True, gc=False):
@@ -71,16 +82,19 @@ class Records:
             self._check_model(model_id)
         if line.success != (line.error_type is None):
             raise LineError("success and error_type contradict each other")
+        if line.error_log:
+            _check_error_log(line)
         passed = line.timestamp - EPOCH
-        if passed.days < 0:
-            raise LineError(f"timestamp is {line.timestamp.isoformat()}; allowed: from 1970 on")
-        latency_us = round(line.latency_ms * 1000)
-        if latency_us > MAX_COUNT:
-            raise LineError(f"latency_ms is {line.latency_ms}; allowed: up to {MAX_COUNT // 1000}")
+        timestamp_us = (passed.days * 86_400 + passed.seconds) * 1_000_000 + passed.microseconds
+        if not 0 <= timestamp_us <= MAX_TIMESTAMP_US:
+            last = format_timestamp(MAX_TIMESTAMP_US)
+            raise LineError(f"timestamp is {line.timestamp.isoformat()}; allowed: from 1970 on, to {last}")
+        if line.latency_ms > MAX_LATENCY_MS:
+            raise LineError(f"latency_ms is too large; allowed: up to {MAX_LATENCY_MS}")
         return Record(
             model_id,
-            (passed.days * 86_400 + passed.seconds) * 1_000_000 + passed.microseconds,
-            latency_us,
+            timestamp_us,
+            round(line.latency_ms * 1000),
             line.error_type,
             line.error_log,
             line.input_size,
@@ -94,3 +108,10 @@ class Records:
         if len(self._models) >= MAX_KNOWN_MODELS:
             self._models.clear()
         self._models.add(model_id)
+
+
+def _check_error_log(line: Line) -> None:
+    if line.success:
+        raise LineError("a success has an error_log")
+    if (size := len(line.error_log.encode())) > MAX_ERROR_LOG_BYTES:
+        raise LineError(f"error_log has {size:,} bytes; allowed are {MAX_ERROR_LOG_BYTES:,}")

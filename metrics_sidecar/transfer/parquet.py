@@ -136,7 +136,7 @@ def _check(file: pq.ParquetFile) -> None:
 def _rows(table: pa.Table) -> list[tuple[object, ...]]:
     # From integers: pyarrow's own datetimes would cost ten times as much, and it has no way to say the year 10000.
     micros = table.column("timestamp").cast(pa.int64()).to_pylist()
-    columns = [column.to_pylist() for name, column in zip(COLUMNS, table.columns, strict=True) if name != "timestamp"]
+    columns = [_values(column) for name, column in zip(COLUMNS, table.columns, strict=True) if name != "timestamp"]
     columns.insert(COLUMNS.index("timestamp"), [_moment(value) for value in micros])
     return list(zip(*columns, strict=True))
 
@@ -146,3 +146,18 @@ def _moment(timestamp_us: int | None) -> datetime | None:
     if timestamp_us is None or not 0 <= timestamp_us <= MAX_TIMESTAMP_US:
         return None
     return EPOCH + timedelta(0, 0, timestamp_us)
+
+
+def _values(column: pa.ChunkedArray) -> list[object]:
+    """Texts that are none are left as bytes, which make no line."""
+    try:
+        return [*column.to_pylist()]
+    except UnicodeDecodeError:
+        return [_text(value) for value in column.cast(pa.binary()).to_pylist()]
+
+
+def _text(value: bytes | None) -> str | bytes | None:
+    try:
+        return value and value.decode()
+    except UnicodeDecodeError:
+        return value

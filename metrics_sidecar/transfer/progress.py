@@ -6,19 +6,25 @@ from collections.abc import Callable, Iterator
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeElapsedColumn
 
-Advance = Callable[[float, int], None]
-"""Told how much is done by now, from 0 to 1, and how many rows these are."""
+Advance = Callable[[float | None, str], None]
+"""Told how much is done by now, from 0 to 1, None where that isn't known, and of what."""
 
 
 @contextlib.contextmanager
 def shown(what: str) -> Iterator[Advance]:
-    """A bar on stderr while this is done."""
+    """A bar on stderr while this is done; it moves without a measure until there is one."""
     console = Console(stderr=True)
-    columns = (TextColumn(what), BarColumn(), TaskProgressColumn(), TextColumn("{task.fields[rows]:,} rows"))
-    with Progress(*columns, TimeElapsedColumn(), console=console, disable=not console.is_terminal) as progress:
-        task = progress.add_task(what, total=1.0, rows=0)
+    columns = (
+        TextColumn("{task.description}", markup=False),  # a file's name
+        BarColumn(),
+        TaskProgressColumn(),
+        TextColumn("{task.fields[told]}", markup=False),
+        TimeElapsedColumn(),
+    )
+    with Progress(*columns, console=console, disable=not console.is_terminal) as progress:
+        task = progress.add_task(what, total=None, told="")
 
-        def advance(done: float, rows: int) -> None:
-            progress.update(task, completed=done, rows=rows)
+        def advance(done: float | None, told: str) -> None:
+            progress.update(task, total=None if done is None else 1.0, completed=done or 0, told=told)
 
         yield advance

@@ -1,12 +1,14 @@
 """Files of an export, read as lines again: NDJSON, plain or compressed with gzip, and Parquet.
 
 A line that can't be read is told by its number, and the others are read on. What can't be read on at all ends with
-an `UnreadableError`: no NDJSON, cut off in the middle of its compression, no Parquet.
+an `UnreadableError`, after all that could be: a damaged or cut off file, CSV, no Parquet.
 """
 
-import gzip
+import codecs
 import itertools
-import zlib
+import os
+import re
+import stat
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import IO, Any, NamedTuple
@@ -15,27 +17,23 @@ import msgspec
 
 from metrics_sidecar.transfer.formats import PARQUET_MISSING, has_parquet
 from metrics_sidecar.transfer.line import Line
+from metrics_sidecar.transfer.unpacking import UnreadableError, blocks, gathered, unpacked
 
 GZIP_MAGIC, PARQUET_MAGIC = b"\x1f\x8b", b"PAR1"
-CHUNK_BYTES = 8 * 1024 * 1024
-"""Of text at once, which is some 30,000 lines and one commit: that many touch most pages of the indexes, which are
-then written once for all of them."""
+CSV = re.compile(rb'"?id"?,|\d+,".*","\d{4}-\d\d-\d\dT')
+"""How it begins, with and without its header."""
 MAX_LINE_BYTES = 1024 * 1024
 
 OnBad = Callable[[int, str], None]
 """Told of a line that is none: its number, from 1 on, and why."""
 
 
-class UnreadableError(Exception):
-    """The rest of the file can't be read; the message says why."""
-
-
 class Lines(NamedTuple):
-    """Lines with their numbers, and how much of the file is read by now, from 0 to 1."""
+    """Lines with their numbers, and how much of the file is read by now, from 0 to 1; None where that isn't known."""
 
     lines: list[Line]
     numbers: list[int] | range
-    done: float
+    done: float | None
 
 
 class _ParquetLine(Line, array_like=True, frozen=True, gc=False):
@@ -43,64 +41,70 @@ class _ParquetLine(Line, array_like=True, frozen=True, gc=False):
 
 
 _decoder = msgspec.json.Decoder(Line)
+NO_LINE = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
+"""What the decoder raises."""
 
 
 def read_file(path: Path, on_bad: OnBad) -> Iterator[Lines]:
-    """All lines of a file, whose format is told by how it begins. `OSError` if it can't be opened."""
+    """All lines of a file or a pipe, whose format is told by how it begins. `OSError` if it can't be opened."""
     with path.open("rb") as file:
-        magic = file.read(len(PARQUET_MAGIC))
-        if magic == PARQUET_MAGIC:
-            yield from _read_parquet(path, on_bad)
-            return
-        size = path.stat().st_size
-        file.seek(0)
-
-        def done() -> float:
-            return file.tell() / size if size else 1.0
-
-        if magic.startswith(GZIP_MAGIC):
-            with gzip.GzipFile(fileobj=file) as text:
-                yield from _read_text(text, on_bad, done)
-        else:
-            yield from _read_text(file, on_bad, done)
+        yield from _read(file, path, on_bad)
 
 
 def read_stream(stream: IO[bytes], on_bad: OnBad) -> Iterator[Lines]:
-    """The same for NDJSON of unknown length, not compressed."""
-    yield from _read_text(stream, on_bad, lambda: 0.0)
+    """The same of what has no name, which can't be Parquet."""
+    yield from _read(stream, None, on_bad)
 
 
-def _read_text(file: IO[bytes] | gzip.GzipFile, on_bad: OnBad, done: Callable[[], float]) -> Iterator[Lines]:
-    rest, first = b"", 1
-    while True:
-        try:
-            chunk = file.read(CHUNK_BYTES)
-        except (EOFError, OSError, zlib.error) as error:
-            raise UnreadableError(f"after line {first - 1}: {error}") from None
-        text, newline, rest = (rest + chunk).rpartition(b"\n") if chunk else (rest, b"", b"")
-        if text:
-            yield _decode(text, first, on_bad, done())
-        first += text.count(b"\n") + len(newline)
-        if not chunk:
-            return
-        if len(rest) > MAX_LINE_BYTES:
-            raise UnreadableError(f"line {first} is longer than {MAX_LINE_BYTES:,} bytes")
+def _read(file: IO[bytes], path: Path | None, on_bad: OnBad) -> Iterator[Lines]:
+    head = file.read(len(PARQUET_MAGIC))
+    status = os.fstat(file.fileno())
+    size = status.st_size if stat.S_ISREG(status.st_mode) else 0
+    if head == PARQUET_MAGIC:
+        if not (path and size):
+            raise UnreadableError("Parquet can't be imported from a pipe: give the name of its file")
+        yield from _read_parquet(path, on_bad)
+        return
+    pieces = blocks(head, file)
+    if head.startswith(GZIP_MAGIC):
+        pieces = unpacked(pieces)
+    yield from _read_text(gathered(pieces), on_bad, lambda: file.tell() / size if size else None)
 
 
-def _decode(text: bytes, first: int, on_bad: OnBad, done: float) -> Lines:
+def _read_text(chunks: Iterator[bytes], on_bad: OnBad, done: Callable[[], float | None]) -> Iterator[Lines]:
+    rest, first = next(chunks, b"").removeprefix(codecs.BOM_UTF8), 1
+    if CSV.match(rest):
+        raise UnreadableError("CSV can't be imported, use NDJSON or Parquet")
+    try:
+        for chunk in itertools.chain([b""], chunks):
+            text, newline, rest = (rest + chunk).rpartition(b"\n")
+            if newline:
+                yield _decode(text, first, on_bad, done())
+                first += text.count(b"\n") + 1
+            if len(rest) > MAX_LINE_BYTES:
+                raise UnreadableError(f"the next one is longer than {MAX_LINE_BYTES:,} bytes")
+    except UnreadableError as error:
+        last = _decode(rest, first, lambda _number, _reason: None, done())  # which may be whole but for its end
+        yield last
+        raise UnreadableError(f"after line {first - 1 + len(last.lines)}: {error}") from None
+    if rest:
+        yield _decode(rest, first, on_bad, done())
+
+
+def _decode(text: bytes, first: int, on_bad: OnBad, done: float | None) -> Lines:
     """All at once; one by one where that shows that some line is none."""
     try:
         lines = _decoder.decode_lines(text)
         if len(lines) == text.count(b"\n") + 1:  # no empty ones among them
             return Lines(lines, range(first, first + len(lines)), done)
-    except (msgspec.DecodeError, RecursionError):
+    except NO_LINE:
         pass
     found: list[tuple[int, Line]] = []
     for number, line in enumerate(text.split(b"\n"), first):
         try:
             if line.strip():
                 found.append((number, _decoder.decode(line)))
-        except (msgspec.DecodeError, RecursionError) as error:
+        except NO_LINE as error:
             on_bad(number, str(error))
     return Lines([line for _, line in found], [number for number, _ in found], done)
 
@@ -119,7 +123,7 @@ def _read_parquet(path: Path, on_bad: OnBad) -> Iterator[Lines]:
         raise UnreadableError(f"after row {first - 1}: {error}") from None
 
 
-def _convert(rows: list[tuple[Any, ...]], first: int, on_bad: OnBad, done: float) -> Lines:
+def _convert(rows: list[tuple[Any, ...]], first: int, on_bad: OnBad, done: float | None) -> Lines:
     try:
         lines: list[Line] = [*msgspec.convert(rows, list[_ParquetLine])]
         return Lines(lines, range(first, first + len(lines)), done)

@@ -1,7 +1,9 @@
 """Exports and imports as they are called: over HTTP and as commands."""
 
+import contextlib
 import gzip
 import json
+import os
 import signal
 import subprocess
 import sys
@@ -9,6 +11,7 @@ import time
 import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -104,5 +107,81 @@ def test_an_export_ends_with_its_caller(started: System) -> None:
 
 
 def running(pid: int) -> list[str]:
-    """Processes that a process has started."""
-    return [child for path in Path(f"/proc/{pid}/task").glob("*/children") for child in path.read_text().split()]
+    """Exports that a process has started."""
+    found = []
+    for path in Path(f"/proc/{pid}/task").glob("*/children"):
+        for child in path.read_text().split():
+            with contextlib.suppress(FileNotFoundError):
+                if b"transfer.worker" in Path(f"/proc/{child}/cmdline").read_bytes():
+                    found.append(child)
+    return found
+
+
+@pytest.fixture
+def filled(tmp_path: Path) -> Path:
+    """A data directory with more rows than an import reads at once."""
+    fill(tmp_path / "filled", [Record(f"m{n % 7}", 1_700_000_000_000_000 + n, n) for n in range(60_000)])
+    return tmp_path / "filled"
+
+
+def test_what_comes_through_a_pipe(tmp_path: Path) -> None:
+    """From stdin or one with a name: it is told by how it begins, as a file is; Parquet can't be read so."""
+    fill(tmp_path / "few", [Record("model", n, n) for n in range(50)])
+    _, exported, _ = run("export", "--data-dir", tmp_path / "few", "--format", "ndjson")
+    _, parquet, _ = run("export", "--data-dir", tmp_path / "few", "--format", "parquet")
+    new = tmp_path / "new"
+    assert run("import", "--data-dir", new, "-", stdin=parquet) == (
+        1,
+        b"",
+        "-: Parquet can't be imported from a pipe: give the name of its file\n0 rows added, 0 known before, 1 bad\n",
+    )
+    assert not (new / "history.db").exists()
+    code, _, told = run("import", "--data-dir", new, "-", stdin=gzip.compress(exported))
+    assert (code, told) == (0, "50 rows added, 0 known before, 0 bad\n")
+    fifo = tmp_path / "fifo"
+    os.mkfifo(fifo)
+    with subprocess.Popen(["sh", "-c", f"cat > {fifo}"], stdin=subprocess.PIPE) as writer:
+        assert writer.stdin
+        writer.stdin.write(exported)
+        writer.stdin.close()
+        code, _, told = run("import", "--data-dir", new, fifo)
+    assert (code, told) == (0, "0 rows added, 50 known before, 0 bad\n")
+
+
+def test_ctrl_c_ends_an_import(filled: Path, tmp_path: Path) -> None:
+    """Also while it waits for a pipe. What is told to be added is what is there, and the rest can be added later."""
+    _, exported, _ = run("export", "--data-dir", filled, "--format", "ndjson")
+    new = tmp_path / "new"
+    with started_command("import", "--data-dir", new, "-", stdin=subprocess.PIPE) as importing:
+        assert importing.stdin
+        importing.stdin.write(exported[:-1000])
+        importing.stdin.flush()
+        eventually(lambda: count_rows(new), lambda count: count > 0)
+        importing.send_signal(signal.SIGINT)
+        assert importing.wait(10) == 130
+        assert importing.stderr
+        told = importing.stderr.read().decode().split("\n")
+    rows = count_rows(new)
+    assert told[:2] == [
+        "interrupted; what is added stays, and the same command goes on behind it",
+        f"{rows:,} rows added, 0 known before, 0 bad",
+    ]
+    code, _, said = run("import", "--data-dir", new, "-", stdin=exported)
+    assert (code, said) == (0, f"{60_000 - rows:,} rows added, {rows:,} known before, 0 bad\n")
+
+
+def count_rows(directory: Path) -> int:
+    """Those that are committed."""
+    code, found, _ = run("info", "--data-dir", directory, "--json")
+    return 0 if code else int(json.loads(found)["rows"])
+
+
+@contextlib.contextmanager
+def started_command(*arguments: object, **options: Any) -> Iterator[subprocess.Popen[bytes]]:
+    """`metrics-sidecar` with these arguments, while it runs."""
+    command = [sys.executable, "-W", "error", "-m", "metrics_sidecar", *map(str, arguments)]
+    with subprocess.Popen(command, cwd=ROOT, stderr=subprocess.PIPE, **options) as process:
+        try:
+            yield process
+        finally:
+            process.kill()

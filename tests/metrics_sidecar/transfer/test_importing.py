@@ -1,22 +1,34 @@
 """Each row is added once, whatever is imported, how often, and in what order; what can't be read is told."""
 
 import asyncio
+import gzip
+import math
+import tempfile
+import zlib
 from pathlib import Path
 
+import msgspec
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from metrics_sidecar.queries import HistoryFilter
+from metrics_sidecar.retention import Retention
 from metrics_sidecar.settings import HISTORY_FILE
 from metrics_sidecar.store.export import opened
 from metrics_sidecar.store.queries import SqliteQueries
 from metrics_sidecar.store.rollups import read_progress
 from metrics_sidecar.store.sqlite import SqliteStore
-from metrics_sidecar.transfer import reading
-from metrics_sidecar.transfer.importing import importing
-from metrics_sidecar.transfer.reading import read_file
+from metrics_sidecar.transfer import reading, unpacking
+from metrics_sidecar.transfer.importing import History, Importer
+from metrics_sidecar.transfer.line import COLUMNS, LineError, Records
+from metrics_sidecar.transfer.reading import read_file, read_stream
 from metrics_sidecar.windows import Window
 from shared.clock import SystemClock
-from shared.record import ErrorType, Record
+from shared.record import MAX_ERROR_LOG_BYTES, MAX_TIMESTAMP_US, ErrorType, Record, check_model_id
+from shared.wire import Batch, decode_to_sidecar, encode_batch, encode_record
 from tests.metrics_sidecar.transfer.stores import add, export, fill, is_consistent, lines
 
 ROWS = [Record(f"m{n % 7}", 1_000_000 + n, n, ErrorType.CONNECT if n % 5 == 0 else None) for n in range(20_000)]
@@ -28,6 +40,10 @@ def source(tmp_path_factory: pytest.TempPathFactory) -> Path:
     directory = tmp_path_factory.mktemp("source")
     fill(directory, ROWS)
     return directory
+
+
+def fail(number: int, reason: str) -> None:
+    pytest.fail(f"line {number}: {reason}")
 
 
 def summary(capsys: pytest.CaptureFixture[str]) -> str:
@@ -89,6 +105,10 @@ def test_a_store_takes_none_of_its_own_rows(source: Path, capsys: pytest.Capture
     assert "line 1: it is row 20001 of this very store, which has none of this id" in capsys.readouterr().err
 
 
+SUCCESS = b'"success":true,"latency_ms":0.002,"error_log":"","input_size":0,"output_size":0,"error_type":null'
+FAILURE = SUCCESS.replace(b"true", b"false").replace(b'""', b'"%s"').replace(b"null", b'"timeout"')
+
+
 @pytest.mark.parametrize(
     ("before", "after", "reason"),
     [
@@ -97,11 +117,23 @@ def test_a_store_takes_none_of_its_own_rows(source: Path, capsys: pytest.Capture
         (b'"model_id":"m2"', b'"model_id":""', "model_id: '' is no model id"),
         (b'"error_type":null', b'"error_type":"other"', "Invalid enum value 'other'"),
         (b'"latency_ms":0.002', b'"latency_ms":-1', "Expected `int` >= 0"),
-        (b'"latency_ms":0.002', b'"latency_ms":1e300', "latency_ms is 1e+300; allowed: up to 9223372036854775"),
+        (b'"latency_ms":0.002', b'"latency_ms":1e300', "latency_ms is too large; allowed: up to 9223372036854775"),
         (b'"input_size":0', b'"input_size":-1', "Expected `int` >= 0"),
         (b'"store":"', b'"store":"x', "allowed: 32 hex digits"),
         (b'"timestamp":"1970-01-01T00:00:01.000002Z"', b'"timestamp":"1969-12-31T00:00:00Z"', "allowed: from 1970 on"),
         (b'"timestamp":"1970-01-01T00:00:01.000002Z"', b'"timestamp":"1970-01-01"', "timestamp"),
+        (b"1970-01-01T00:00:01.000002Z", b"9999-12-31T23:59:59-10:00", "from 1970 on, to 9999-12-31T23:59:59.999999Z"),
+        (b'"latency_ms":0.002', b'"latency_ms":1e307', "latency_ms is too large"),
+        (b'"error_log":""', b'"error_log":"x"', "a success has an error_log"),
+        (SUCCESS, FAILURE % (b"\xc3\xa9" * 1025), "error_log has 2,050 bytes; allowed are 2,048"),
+        (SUCCESS, FAILURE % (b"x" * 2049), "Expected `str` of length <= 2048"),
+        (b'"model_id":"m2"', b'"model_id":"\xff"', "can't decode byte 0xff"),
+        (b'"model_id":"m2"', b'"model_id":"\xed\xa0\x80"', "can't decode byte 0xed"),
+        (b'"model_id":"m2"', b'"model_id":"\\ud800"', "utf-16"),
+        (b'"model_id":"m2"', b'"model_id":"a\\u0000"', "is no model id"),
+        (b'"model_id":"m2"', b'"model_id":"%s"' % (b"x" * 257), "is no model id"),
+        (b'"trace_id":null', b'"trace_id":"%s"' % (b"A" * 32), "trace_id"),
+        (b'"input_size":0', b'"input_size":9223372036854775808', "input_size"),
         (b'"output_size":0,', b"", "missing required field `output_size`"),
         (b"}", b"", "Input data was truncated"),
     ],
@@ -122,6 +154,147 @@ def test_a_bad_line_is_told_and_the_others_are_added(
     assert summary(capsys) == "1 rows added, 4 known before, 0 bad"
 
 
+def test_a_bad_row_of_parquet_is_told(source: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """As one of NDJSON, whatever its columns can say that JSON can't."""
+    path = tmp_path / "export.parquet"
+    path.write_bytes(export(source, "parquet", HistoryFilter(until_us=1_000_005)))
+    table = pq.read_table(path)
+    for name, column in {
+        "timestamp": pa.array([-1, 2, 3, 4, MAX_TIMESTAMP_US + 1], pa.timestamp("us", "UTC")),
+        "latency_ms": pa.array([1, 2, math.inf, math.nan, 5]),
+        "model_id": pa.array([b"a", b"\xff", b"c", b"d", b"e"]).view(pa.string()),
+    }.items():
+        changed = table.set_column(table.column_names.index(name), name, column)
+        pq.write_table(changed, path)
+        assert add(tmp_path, path.read_bytes()) == 1
+        told = [line.partition(": ")[2][:8] for line in capsys.readouterr().err.splitlines()[:-1]]
+        expected = {"timestamp": [1, 5], "latency_ms": [4, 3], "model_id": [2]}[name]
+        assert told == [f"line {number}: " for number in expected]
+    assert is_consistent(tmp_path)
+
+
+values = st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=40) | st.datetimes()
+texts = ["a", "a" * 257, "é" * 1024, "é" * 1025, "0" * 32, "F" * 32, "timeout", "__overflow__"]
+times = ["9999-12-31T23:59:59.999999Z", "9999-12-31T23:59:59-00:01", "1970-01-01T00:00:00+00:01"]
+near = st.sampled_from([0, 1, 2**63 - 1, 2**63, 9.3e15, 1e307, *texts, *times])
+
+
+@settings(max_examples=500, deadline=None)
+@given(changes=st.dictionaries(st.sampled_from(COLUMNS), values | near, max_size=4), cut=st.binary(max_size=3))
+def test_nothing_is_taken_that_no_gateway_could_send(changes: dict[str, object], cut: bytes) -> None:
+    """Whatever a line says, it is told, or makes a record that the sidecar would read from its socket."""
+    whole = {**GOOD, **changes}
+    text = msgspec.json.encode(whole).replace(b"m2", b"m" + cut)
+    bad: list[int] = []
+    with tempfile.TemporaryFile() as file:
+        file.write(text)
+        file.seek(0)
+        found = [line for read in read_stream(file, lambda number, _: bad.append(number)) for line in read.lines]
+    for line in found:
+        try:
+            record = Records().record(line)
+        except LineError:
+            bad.append(1)
+            continue
+        frame = encode_batch(1, [encode_record(record)])
+        batch = decode_to_sidecar(frame[4:])
+        assert isinstance(batch, Batch)
+        assert batch.records == [record]
+        assert check_model_id(record.model_id) is None
+        assert len(record.error_log.encode()) <= (0 if record.success else MAX_ERROR_LOG_BYTES)
+    assert len(found) + len(bad) >= 1
+
+
+GOOD = {
+    "id": 3,
+    "model_id": "m2",
+    "timestamp": "2026-01-01T00:00:00Z",
+    "success": False,
+    "latency_ms": 1.5,
+    "error_log": "x",
+    "input_size": 5,
+    "output_size": 5,
+    "error_type": "timeout",
+    "trace_id": None,
+    "store": "0" * 32,
+}
+
+
+@pytest.mark.parametrize("blocks", [2000, 30])
+def test_what_was_read_before_a_gzip_file_is_cut_off_is_added(
+    source: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], blocks: int
+) -> None:
+    """Up to its last whole line, whose number is told."""
+    text = export(source, "ndjson")
+    whole = gzip.compress(text)
+    cut = whole[: -len(whole) // blocks]
+    readable = zlib.decompressobj(zlib.MAX_WBITS + 16).decompress(cut).count(b"\n")
+    assert 15_000 < readable < 20_000
+    assert add(tmp_path, cut) == 1
+    told, last = capsys.readouterr().err.splitlines()
+    assert told.endswith(f"after line {readable}: it is cut off in the middle of its compression")
+    assert last == f"{readable:,} rows added, 0 known before, 1 bad"
+
+
+def test_several_gzip_files_in_one(source: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """And zeros behind them. What else is behind them is told, when they are read; a line needs no end."""
+    lines_ = export(source, "ndjson").splitlines(True)
+    two = gzip.compress(b"".join(lines_[:9000])) + gzip.compress(b"".join(lines_[9000:])[:-1])
+    assert add(tmp_path / "zeros", two + bytes(1000)) == 0
+    assert summary(capsys) == "20,000 rows added, 0 known before, 0 bad"
+    assert add(tmp_path / "junk", two + b"junk") == 1
+    told, last = capsys.readouterr().err.splitlines()
+    assert "after line 20000: its compression is damaged" in told
+    assert last == "20,000 rows added, 0 known before, 1 bad"
+
+
+def test_a_bom_is_no_part_of_a_line(source: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Some editors and tools on Windows write one."""
+    assert add(tmp_path, b"\xef\xbb\xbf" + export(source, "ndjson")) == 0
+    assert summary(capsys) == "20,000 rows added, 0 known before, 0 bad"
+
+
+@pytest.mark.parametrize("packed", [False, True])
+@pytest.mark.parametrize("header", [False, True])
+def test_csv_is_refused_in_one_line(
+    source: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], packed: bool, header: bool
+) -> None:
+    """And no history is made for it."""
+    exported = export(source, "csv", gzip=packed)
+    if not header:
+        text = gzip.decompress(exported) if packed else exported
+        exported = text.partition(b"\n")[2]
+    assert add(tmp_path, exported) == 1
+    assert capsys.readouterr().err.splitlines() == [
+        f"{tmp_path / 'import-0'}: CSV can't be imported, use NDJSON or Parquet",
+        "0 rows added, 0 known before, 1 bad",
+    ]
+    assert not (tmp_path / HISTORY_FILE).exists()
+
+
+def test_no_history_is_made_for_bad_lines(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Of whatever kind."""
+    bad = msgspec.json.encode({**GOOD, "store": "x"})
+    assert add(tmp_path, b"", b"nonsense", bad) == 1
+    assert summary(capsys) == "0 rows added, 0 known before, 2 bad"
+    assert not (tmp_path / HISTORY_FILE).exists()
+
+
+def test_rows_that_are_too_old_are_told(source: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Retention has removed what was as old before; they are added, counted, and removed like that."""
+    fill(tmp_path, ROWS[:1])
+    store = SqliteStore(tmp_path / HISTORY_FILE, retention=Retention(rows_us=3_600_000_000))
+    while store.tend(10**14):
+        pass
+    store.close()
+    assert add(tmp_path, export(source, "ndjson", HistoryFilter(models=("m1",)))) == 0
+    assert capsys.readouterr().err.splitlines() == [
+        "2,857 rows added, 0 known before, 0 bad",
+        "2,857 of these are older than what this history keeps (from 1973-03-03T08:00:00Z) and will be removed",
+    ]
+    assert is_consistent(tmp_path)
+
+
 @pytest.mark.parametrize("format_", ["ndjson.gz", "parquet"])
 def test_a_file_that_is_cut_off(source: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], format_: str) -> None:
     """It is told, and the whole file then adds what is missing."""
@@ -135,32 +308,51 @@ def test_a_file_that_is_cut_off(source: Path, tmp_path: Path, capsys: pytest.Cap
 def test_an_endless_line_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """It isn't held in memory."""
     assert add(tmp_path, b"x" * (reading.MAX_LINE_BYTES + 1)) == 1
-    assert "line 1 is longer than 1,048,576 bytes" in capsys.readouterr().err
+    assert "after line 0: the next one is longer than 1,048,576 bytes" in capsys.readouterr().err
 
 
 def test_an_import_that_dies_goes_on_where_it_was(
     source: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """What was committed is known, although its producer has not retired."""
-    monkeypatch.setattr(reading, "CHUNK_BYTES", 1024 * 1024)
+    monkeypatch.setattr(unpacking, "CHUNK_BYTES", 1024 * 1024)
     path = tmp_path / "export"
     path.write_bytes(export(source, "ndjson"))
 
-    def fail(number: int, reason: str) -> None:
-        pytest.fail(f"line {number}: {reason}")
-
     async def die() -> None:
-        async with importing(tmp_path / HISTORY_FILE, SystemClock(), 2000) as importer:
-            await importer.add(next(iter(read_file(path, fail))), fail)
-            raise InterruptedError
+        importer = Importer(lambda: History(tmp_path / HISTORY_FILE, SystemClock(), 2000))
+        await importer.add(next(iter(read_file(path, fail))), fail)
+        await importer.close()
 
-    with pytest.raises(InterruptedError):
+    async def dont_retire(_history: History) -> None:
+        """As if it had been killed before."""
+
+    with monkeypatch.context() as patched:
+        patched.setattr(History, "retire", dont_retire)
         asyncio.run(die())
     assert 0 < len(lines(export(tmp_path, "ndjson"))) < 20_000
     assert is_consistent(tmp_path)
     assert add(tmp_path, path.read_bytes()) == 0
     assert lines(export(tmp_path, "ndjson")) == lines(export(source, "ndjson"))
     assert is_consistent(tmp_path)
+
+
+def test_what_is_committed_after_an_interrupt_is_counted(source: Path, tmp_path: Path) -> None:
+    """What was given to the ledger before is committed, although nobody waits for it any more."""
+    path = tmp_path / "export"
+    path.write_bytes(export(source, "ndjson"))
+
+    async def interrupt() -> int:
+        importer = Importer(lambda: History(tmp_path / HISTORY_FILE, SystemClock(), 2000))
+        task = asyncio.create_task(importer.add(next(read_file(path, fail)), fail))
+        await asyncio.sleep(0)
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+        await importer.close()
+        return importer.added
+
+    assert asyncio.run(interrupt()) == len(lines(export(tmp_path, "ndjson"))) == 20_000
 
 
 def window_of(directory: Path) -> dict[str, object]:
