@@ -38,15 +38,17 @@ def inspect(path: Path) -> None:
 
 
 @contextlib.contextmanager
-def opened_to_read(path: Path) -> Iterator[sqlite3.Connection]:
-    """A connection that never writes, in one transaction; damage found meanwhile is a `StartupError`.
-    Without a log beside it, the file is read as it stands: SQLite would else make a log."""
-    mode = "mode=ro" if has_log(path) else "mode=ro&immutable=1"
+def opened_to_read(path: Path, *, snapshot: bool = True) -> Iterator[sqlite3.Connection]:
+    """A connection that never writes, in one transaction, or in none: then each statement reads what is newest, and
+    keeps nothing back. Damage found meanwhile is a `StartupError`.
+    A file that nobody has open is read as it stands: SQLite would else make a log."""
+    mode = "mode=ro" if is_open(path) else "mode=ro&immutable=1"
     try:
         with contextlib.closing(
             sqlite3.connect(f"{path.absolute().as_uri()}?{mode}", uri=True, isolation_level=None)
         ) as connection:
-            connection.execute("BEGIN")
+            if snapshot:
+                connection.execute("BEGIN")
             yield connection
     except DAMAGE as error:
         raise StartupError(f"{path} can't be read as history: {error}; {LEFT}") from None
@@ -100,3 +102,8 @@ def has_log(path: Path) -> bool:
     with contextlib.suppress(FileNotFoundError):
         return _log(path).stat().st_size > 0
     return False
+
+
+def is_open(path: Path) -> bool:
+    """Whether a process has the file open, or was killed when it had: its log and the index of it are there."""
+    return has_log(path) or path.with_name(f"{path.name}-shm").exists()

@@ -80,9 +80,10 @@ class Importer:
             except LineError as error:
                 on_bad(number, str(error))
                 continue
-            rows.ids.append(line.id)
-            rows.records.append(record)
-            rows.numbers.append(number)
+            ids, records, numbers = rows
+            ids.append(line.id)
+            records.append(record)
+            numbers.append(number)
         return by_source
 
     def _check_own(self, rows: Rows, last_id: int, on_bad: OnBad) -> None:

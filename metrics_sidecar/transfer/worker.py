@@ -16,6 +16,7 @@ from metrics_sidecar.queries import StoreError
 from metrics_sidecar.store.export import opened
 from metrics_sidecar.store.state import DAMAGE
 from metrics_sidecar.transfer.exporting import Export, pieces
+from metrics_sidecar.transfer.output import write_all
 
 NICENESS = 10
 
@@ -34,19 +35,13 @@ def main() -> int:
     try:
         with opened(Path(order.path)) as connection:
             for piece in pieces(connection, order.export):
-                _write(piece.data)
+                write_all(sys.stdout.fileno(), piece.data)
     except BrokenPipeError:  # nobody wants the rest
         return 1
     except (StoreError, *DAMAGE) as error:
         print(error, file=sys.stderr)
         return 1
     return 0
-
-
-def _write(data: bytes) -> None:
-    left = memoryview(data)
-    while left:
-        left = left[os.write(sys.stdout.fileno(), left) :]
 
 
 if __name__ == "__main__":

@@ -5,6 +5,7 @@ import gzip
 import json
 import os
 import signal
+import sqlite3
 import subprocess
 import sys
 import time
@@ -168,6 +169,48 @@ def test_ctrl_c_ends_an_import(filled: Path, tmp_path: Path) -> None:
     ]
     code, _, said = run("import", "--data-dir", new, "-", stdin=exported)
     assert (code, said) == (0, f"{60_000 - rows:,} rows added, {rows:,} known before, 0 bad\n")
+
+
+def test_a_reader_that_goes_ends_an_export(filled: Path) -> None:
+    """As other tools end: without a word, and with what a shell says of a broken pipe."""
+    with started_command("export", "--data-dir", filled, "--format", "ndjson", stdout=subprocess.PIPE) as exporting:
+        assert exporting.stdout
+        assert exporting.stdout.read(1) == b"{"
+        exporting.stdout.close()
+        assert exporting.wait(20) == 128 + signal.SIGPIPE
+        assert exporting.stderr
+        assert exporting.stderr.read() == b""
+
+
+def test_a_disk_that_is_full_is_told(filled: Path) -> None:
+    """In one line."""
+    with (
+        Path("/dev/full").open("wb") as full,
+        started_command("export", "--data-dir", filled, "--format", "ndjson", stdout=full) as exporting,
+    ):
+        assert exporting.wait(20) == 2
+        assert exporting.stderr
+        told = exporting.stderr.read()
+    assert told == b"metrics-sidecar: error: - can't be written: No space left on device\n"
+
+
+def test_an_export_keeps_no_log_from_shrinking(filled: Path) -> None:
+    """Beside a process that writes to the history, however long it waits for its reader."""
+    with contextlib.closing(sqlite3.connect(filled / "history.db", isolation_level=None)) as writer:
+        writer.execute("SELECT * FROM meta").fetchall()  # only now it has the file open
+        for begun in (False, True):  # without anything in the log when it begins, and with
+            if begun:
+                writer.execute("UPDATE meta SET value = value")
+            with started_command(
+                "export", "--data-dir", filled, "--format", "ndjson", stdout=subprocess.PIPE
+            ) as exporting:
+                assert exporting.stdout
+                exported = exporting.stdout.read(1000)
+                writer.execute("DELETE FROM invocations WHERE id > 59000")
+                assert writer.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone() == (0, 0, 0)
+                exported += exporting.stdout.read()
+                assert exporting.wait(20) == 0
+            assert exported.count(b"\n") == 59_000
 
 
 def count_rows(directory: Path) -> int:

@@ -49,14 +49,14 @@ def test_an_export_to_stdout(run: Command) -> None:
     assert run("export", "--format", "ndjson") == (0, exported, "3 rows exported\n")
 
 
-@pytest.mark.parametrize("name", ["x.ndjson", "x.jsonl", "x.csv", "x.ndjson.gz", "x.csv.gz"])
+@pytest.mark.parametrize("name", ["x.ndjson", "x.jsonl", "x.csv", "x.ndjson.gz", "x.csv.gz", "X.CSV", "x.NDJSON.GZ"])
 def test_the_name_tells_the_format(run: Command, tmp_path: Path, name: str) -> None:
     """And whether it is compressed; nothing else is left beside the file."""
     assert run("export", "-o", tmp_path / name) == (0, b"", "3 rows exported\n")
     content = (tmp_path / name).read_bytes()
-    text = gzip.decompress(content) if name.endswith(".gz") else content
-    assert text == export(run.directory, "csv" if "csv" in name else "ndjson")
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["data", name]
+    text = gzip.decompress(content) if name.lower().endswith(".gz") else content
+    assert text == export(run.directory, "csv" if "csv" in name.lower() else "ndjson")
+    assert {path.name for path in tmp_path.iterdir()} == {"data", name}
 
 
 def test_a_filter_is_one_of_the_history(run: Command) -> None:
@@ -68,6 +68,14 @@ def test_a_filter_is_one_of_the_history(run: Command) -> None:
         b"",
         "metrics-sidecar: error: --filter: status is 'maybe'; allowed: failure or success.\n",
     )
+
+
+def test_what_only_reads_changes_nothing(run: Command) -> None:
+    """Neither the file nor what is beside it."""
+    before = {path.name: path.read_bytes() for path in run.directory.iterdir()}
+    for arguments in (("export", "--format", "csv"), ("info",), ("verify",)):
+        assert run(*arguments)[0] == 0
+        assert {path.name: path.read_bytes() for path in run.directory.iterdir()} == before
 
 
 def test_info(run: Command) -> None:
@@ -110,6 +118,8 @@ def with_holes(path: Path) -> None:
         (("export",), "--format is needed: '-' doesn't end in .csv, .ndjson, .jsonl, .parquet."),
         (("export", "-o", "x.parquet.gz"), "'x.parquet.gz': Parquet is compressed itself."),
         (("export", "-o", "/nowhere/x.csv"), "/nowhere/x.csv can't be written: No such file or directory"),
+        (("export", "-o", "x.csv.gz", "--format", "ndjson"), "--format ndjson contradicts 'x.csv.gz'."),
+        (("import", "/"), "/ can't be imported: it is no file"),
         (("import", "/nowhere/x"), "/nowhere/x can't be imported: it is no file"),
     ],
 )
