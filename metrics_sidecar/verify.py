@@ -3,6 +3,8 @@
 Writes nothing. Exit code 0 if the file is sound and the books agree, 1 if not, 2 if it can't be read.
 """
 
+import sqlite3
+from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
 
@@ -12,6 +14,8 @@ from metrics_sidecar.store.books import SqliteBooks, damage
 from metrics_sidecar.store.inspection import check_file, has_log, opened_to_read
 from metrics_sidecar.store.schema import MIGRATIONS, check_bounds, check_version
 from metrics_sidecar.store.state import DAMAGE
+from metrics_sidecar.store.upkeep import count_rows
+from metrics_sidecar.transfer.progress import Advance, shown
 from shared.settings import StartupError
 
 MAX_DAMAGE = 20
@@ -28,17 +32,18 @@ class Findings(NamedTuple):
 def verify(settings: VerifySettings) -> int:
     """Check and print; the exit code. `StartupError` if there is nothing that can be read."""
     path = settings.data_dir / HISTORY_FILE
-    findings = examine(path)
+    with shown("verify") as advance:
+        findings = examine(path, advance)
     print("\n".join(describe(path, findings)))
     return 0 if findings.books is not None and findings.books.consistent and not findings.damage else 1
 
 
-def examine(path: Path) -> Findings:
+def examine(path: Path, advance: Advance = lambda done, told: None) -> Findings:
     """Check a history file, as it is at one moment."""
     for _ in range(ATTEMPTS):
         before = _stamp(path)
         try:
-            findings = _examine(path)
+            findings = _examine(path, advance)
         except StartupError:
             if _stamp(path) == before:
                 raise
@@ -70,7 +75,7 @@ def describe(path: Path, findings: Findings) -> list[str]:
     ]
 
 
-def _examine(path: Path) -> Findings:
+def _examine(path: Path, advance: Advance) -> Findings:
     check_file(path, writable=False)
     with opened_to_read(path) as connection:
         version = check_version(connection, str(path))
@@ -79,13 +84,28 @@ def _examine(path: Path) -> Findings:
                 f"{path} has schema version {version}; start a sidecar on it once to bring it up to date"
             )
         check_bounds(connection, str(path))
+        advance(None, "pages and indexes")  # one statement, which doesn't say how far it is
         messages = [*damage(connection, MAX_DAMAGE)]
         try:
-            return Findings(messages, reconcile(SqliteBooks(connection), None))
+            return Findings(messages, reconcile(SqliteBooks(connection, _told(connection, advance)), None))
         except DAMAGE:
             if not messages:
                 raise
             return Findings(messages, None)
+
+
+def _told(connection: sqlite3.Connection, advance: Advance) -> Callable[[int], None]:
+    """To be told of rows that are counted, of how many."""
+    total, _ = count_rows(connection)
+    counted = 0
+
+    def tell(count: int) -> None:
+        nonlocal counted
+        counted += count
+        # A history that isn't sound may have more rows than it should.
+        advance(min(counted / total, 1.0) if total > 0 else None, f"{counted:,} of {total:,} rows")
+
+    return tell
 
 
 def _stamp(path: Path) -> tuple[bool, int, int]:

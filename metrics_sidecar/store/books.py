@@ -2,7 +2,7 @@
 
 import contextlib
 import sqlite3
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import cast
 
@@ -39,8 +39,10 @@ FROM invocations WHERE id BETWEEN ? AND ? AND +model > ? AND +model <= ? GROUP B
 class SqliteBooks:
     """Implements `reconcile.Books` on a connection that is in a transaction. One thread at a time."""
 
-    def __init__(self, connection: sqlite3.Connection) -> None:
+    def __init__(self, connection: sqlite3.Connection, on_rows: Callable[[int], None] = lambda count: None) -> None:
+        """`on_rows` is told how many more rows have been counted, each once."""
         self._connection = connection
+        self._on_rows = on_rows
 
     def commits(self) -> int:
         return int(self._connection.execute("SELECT commits FROM books").fetchone()[0])
@@ -107,8 +109,12 @@ class SqliteBooks:
         next_id = 0
         while (start := execute("SELECT MIN(id) FROM invocations WHERE id >= ?", (next_id,)).fetchone()[0]) is not None:
             next_id = min(start + ROWS_AT_ONCE, LAST)
+            count = 0
             for model, *group in execute(_COUNT_ROWS, (start, next_id - 1, after, last)):
-                totals[model] = merged(totals.get(model), _group_totals(*group))
+                more = _group_totals(*group)
+                totals[model] = merged(totals.get(model), more)
+                count += more.count
+            self._on_rows(count)
         return totals
 
 

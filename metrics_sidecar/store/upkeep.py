@@ -40,16 +40,14 @@ def summarize(path: Path, connection: sqlite3.Connection) -> Summary:
     def one(sql: str) -> Any:
         return connection.execute(sql).fetchone()[0]
 
-    counted, removed = connection.execute(
-        "SELECT COALESCE(SUM(success_count + failure_count), 0), COALESCE(SUM(removed_count), 0) FROM totals"
-    ).fetchone()
+    rows, removed = count_rows(connection)
     return Summary(
         path=str(path),
         store_id=read_store_id(connection),
         schema_version=check_version(connection, str(path)),
         bytes=size_of(path),
         free_bytes=one("PRAGMA freelist_count") * one("PRAGMA page_size"),
-        rows=counted - removed,
+        rows=rows,
         removed=removed,
         models=one("SELECT COUNT(*) FROM models"),
         producers=one("SELECT COUNT(*) FROM producers"),
@@ -59,6 +57,22 @@ def summarize(path: Path, connection: sqlite3.Connection) -> Summary:
         newest_us=one("SELECT MAX(timestamp_us) FROM invocations"),
         imported_from=read_sources(connection),
     )
+
+
+def count_rows(connection: sqlite3.Connection) -> tuple[int, int]:
+    """How many rows there are by the totals, and how many retention has removed."""
+    counted, removed = connection.execute(
+        "SELECT COALESCE(SUM(success_count + failure_count), 0), COALESCE(SUM(removed_count), 0) FROM totals"
+    ).fetchone()
+    return counted - removed, removed
+
+
+def used_bytes(connection: sqlite3.Connection) -> int:
+    """Of the file, what is not free."""
+    pages, free, size = (
+        connection.execute(f"PRAGMA {name}").fetchone()[0] for name in ("page_count", "freelist_count", "page_size")
+    )
+    return int((pages - free) * size)
 
 
 def compact(connection: sqlite3.Connection) -> None:

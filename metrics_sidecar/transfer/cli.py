@@ -38,13 +38,13 @@ COMMANDS = (
         "export",
         "Writes the invocations of a data directory to a file, whether a sidecar runs on it or not. Changes nothing.",
         export,
-        _option("--output", "-o", type=PATH, default="-", help="File; - is stdout. Ends in .gz: compressed."),
+        _option("--output", "-o", type=PATH, default="-", help="File or pipe; - is stdout. Ends in .gz: compressed."),
         _option("--format", "format_", type=FORMATS, help="Format, where the file's name doesn't tell it."),
         _option("--filter", "filters", default="", help="Which ones, as of /metrics/history: 'status=failure&since=…'"),
     ),
     _command(
         "import",
-        "Adds the rows of exports, NDJSON or Parquet, to a data directory that no sidecar runs on; - is NDJSON from "
+        "Adds the rows of exports, NDJSON (gzip, too) or Parquet, to a data directory that no sidecar runs on; - is "
         "stdin. What is there already is not added again. Exit code 1 if a line can't be read.",
         _import,
         click.Argument(["files"], type=PATH, nargs=-1, required=True, metavar="FILE..."),

@@ -32,8 +32,12 @@ class Rows(NamedTuple):
     numbers: list[int]
 
 
-OnAdded = Callable[[Rows, list[Record]], None]
-"""Told of rows that are in the history by now, and which of them are new there."""
+class Added(NamedTuple):
+    """How many rows are in the history by now: new ones, of which so many are older than what it keeps, and others."""
+
+    added: int
+    outlived: int
+    known: int
 
 
 class Importer:
@@ -93,11 +97,10 @@ class Importer:
             else:
                 self.known += 1
 
-    def _count(self, rows: Rows, added: list[Record]) -> None:
-        self.added += len(added)
-        self.known += len(rows.ids) - len(added)
-        if self.kept_from_us:
-            self.outlived += sum(record.timestamp_us < self.kept_from_us for record in added)
+    def _count(self, done: Added) -> None:
+        self.added += done.added
+        self.outlived += done.outlived
+        self.known += done.known
 
 
 def _begin(source: str) -> Rows:
@@ -121,17 +124,19 @@ class History:
         self._ledger = Ledger(self._store, clock, max_models, _tell_no_view, self._fail)
         self._ledger.start()
 
-    async def add(self, source: str, rows: Rows, on_added: OnAdded) -> None:
+    async def add(self, source: str, rows: Rows, on_added: Callable[[Added], None]) -> None:
         """Commit what is new. Cancelled, it may be committed nevertheless; told it is in any case."""
         new, chunks = self._imported.add(source, rows.ids)
         added = [record for record, is_new in zip(rows.records, new, strict=True) if is_new]
+        outlived = sum(record.timestamp_us < self.kept_from_us for record in added) if self.kept_from_us else 0
+        done = Added(len(added), outlived, len(new) - len(added))
         if not added:
-            on_added(rows, added)
+            on_added(done)
             return
         self._sources.add(source)
         last = self._ledger.committed(source)
         self._store.expect(Marks(source, last + len(added), chunks))
-        await self._submit(Work(source, last + 1, added), lambda: on_added(rows, added))
+        await self._submit(Work(source, last + 1, added), lambda: on_added(done))
 
     async def retire(self) -> None:
         """The producers do: nothing is known of them that the marks don't say."""

@@ -17,9 +17,9 @@ import msgspec
 
 from metrics_sidecar.transfer.formats import PARQUET_MISSING, has_parquet
 from metrics_sidecar.transfer.line import Line
-from metrics_sidecar.transfer.unpacking import UnreadableError, blocks, gathered, unpacked
+from metrics_sidecar.transfer.unpacking import UnreadableError, read_chunks
 
-GZIP_MAGIC, PARQUET_MAGIC = b"\x1f\x8b", b"PAR1"
+PARQUET_MAGIC = b"PAR1"
 CSV = re.compile(rb'"?id"?,|\d+,".*","\d{4}-\d\d-\d\dT')
 """How it begins, with and without its header."""
 MAX_LINE_BYTES = 1024 * 1024
@@ -65,10 +65,7 @@ def _read(file: IO[bytes], path: Path | None, on_bad: OnBad) -> Iterator[Lines]:
             raise UnreadableError("Parquet can't be imported from a pipe: give the name of its file")
         yield from _read_parquet(path, on_bad)
         return
-    pieces = blocks(head, file)
-    if head.startswith(GZIP_MAGIC):
-        pieces = unpacked(pieces)
-    yield from _read_text(gathered(pieces), on_bad, lambda: file.tell() / size if size else None)
+    yield from _read_text(read_chunks(head, file), on_bad, lambda: file.tell() / size if size else None)
 
 
 def _read_text(chunks: Iterator[bytes], on_bad: OnBad, done: Callable[[], float | None]) -> Iterator[Lines]:

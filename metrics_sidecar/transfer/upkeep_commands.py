@@ -2,19 +2,22 @@
 
 import contextlib
 import sqlite3
-import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import msgspec
-from rich.console import Console
 
 from metrics_sidecar.data_dir import locked
 from metrics_sidecar.settings import HISTORY_FILE
 from metrics_sidecar.store.inspection import check_file, inspect, opened_to_read
 from metrics_sidecar.store.schema import MIGRATIONS, check_version
-from metrics_sidecar.store.upkeep import Summary, compact, size_of, summarize
+from metrics_sidecar.store.upkeep import Summary, compact, size_of, summarize, used_bytes
+from metrics_sidecar.transfer.progress import watched
 from shared.clock import format_timestamp
 from shared.settings import StartupError
+
+WRITTEN_TIMES = 3
+"""What is left of a history is written to a file of its own, then to the log, and from there to the file."""
 
 
 def info(data_dir: Path, *, as_json: bool) -> int:
@@ -38,7 +41,7 @@ def compact_history(data_dir: Path) -> int:
         try:
             with contextlib.closing(sqlite3.connect(path, isolation_level=None)) as connection:
                 check_current(connection, path)
-                with _status(f"{path}: {before:,} bytes …"):
+                with watched("compact", _look_at_writing(WRITTEN_TIMES * used_bytes(connection))):
                     compact(connection)
         except sqlite3.Error as error:
             raise StartupError(f"{path} can't be compacted, and is as it was: {error}") from None
@@ -68,6 +71,23 @@ def _describe(found: Summary) -> list[str]:
     ]
 
 
-def _status(what: str) -> contextlib.AbstractContextManager[object]:
-    console = Console(stderr=True)
-    return console.status(what) if sys.stderr.isatty() else contextlib.nullcontext()
+def _look_at_writing(expected: int) -> Callable[[], tuple[float | None, str]]:
+    """How much of what this process will write it has written by now, where the system tells."""
+    before = _written_bytes()
+
+    def look() -> tuple[float | None, str]:
+        now = _written_bytes()
+        if before is None or now is None:
+            return None, ""
+        return min((now - before) / expected, 1.0), f"{now - before:,} of about {expected:,} bytes written"
+
+    return look
+
+
+def _written_bytes() -> int | None:
+    with contextlib.suppress(OSError):
+        for line in Path("/proc/self/io").read_text().splitlines():
+            name, _, value = line.partition(": ")
+            if name == "wchar":
+                return int(value)
+    return None

@@ -1,13 +1,17 @@
 """Exports and imports as they are called: over HTTP and as commands."""
 
 import contextlib
+import fcntl
 import gzip
 import json
 import os
+import re
 import signal
 import sqlite3
+import struct
 import subprocess
 import sys
+import termios
 import time
 import urllib.request
 from collections.abc import Iterator
@@ -211,6 +215,47 @@ def test_an_export_keeps_no_log_from_shrinking(filled: Path) -> None:
                 exported += exporting.stdout.read()
                 assert exporting.wait(20) == 0
             assert exported.count(b"\n") == 59_000
+
+
+def test_bars_on_a_terminal(filled: Path, tmp_path: Path) -> None:
+    """Each says of what there is how much; where it isn't known how much there is, how much was done."""
+    file = tmp_path / "[b]{x}.ndjson"
+    for arguments, told in (
+        (("verify", "--data-dir", filled), "60,000 of 60,000 rows"),
+        (("export", "--data-dir", filled, "-o", file), "100% 60,000 rows"),
+        (("import", "--data-dir", tmp_path / "new", file), "import [b]{x}.ndjson"),
+        (("import", "--data-dir", tmp_path / "new", file), "100% 60,000 rows"),
+        (("compact", "--data-dir", filled), "bytes written"),
+    ):
+        assert told in on_terminal(*arguments)
+    shown = on_terminal("import", "--data-dir", tmp_path / "new", "-", stdin=file)
+    assert "% 60,000 rows" in shown  # a file, although it has no name
+    with subprocess.Popen(["cat", file], stdout=subprocess.PIPE) as pipe:
+        shown = on_terminal("import", "--data-dir", tmp_path / "new", "-", stdin=pipe.stdout)
+    assert "60,000 rows" in shown
+    assert "%" not in shown
+
+
+def on_terminal(*arguments: object, stdin: Any = None) -> str:
+    """What `metrics-sidecar` with these arguments shows on one."""
+    mine, theirs = os.openpty()
+    fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", 24, 150, 0, 0))
+    command = [sys.executable, "-W", "error", "-m", "metrics_sidecar", *map(str, arguments)]
+    environment = {**os.environ, "TERM": "xterm", "NO_COLOR": "1"}
+    shown = b""
+    with contextlib.ExitStack() as stack:
+        if isinstance(stdin, Path):
+            stdin = stack.enter_context(stdin.open("rb"))
+        with subprocess.Popen(
+            command, cwd=ROOT, stdin=stdin, stdout=subprocess.DEVNULL, stderr=theirs, env=environment
+        ) as process:
+            os.close(theirs)
+            with contextlib.suppress(OSError):  # the terminal is gone with its last user
+                while part := os.read(mine, 65536):
+                    shown += part
+            assert process.wait(20) == 0
+    os.close(mine)
+    return re.sub(r"\x1b\[[0-9;?]*[a-zA-Z]", "", shown.decode())
 
 
 def count_rows(directory: Path) -> int:
