@@ -45,7 +45,7 @@ class Kind(NamedTuple):
 
 KINDS = (
     # Milliseconds. A second thread makes each of them slower: much of their time is Python's.
-    Kind("quick", 1, 500_000),
+    Kind("quick", 1, 250_000),
     # Tens of milliseconds.
     Kind("sums", 2, 10_000_000),
     # Seconds, most of them SQLite's.
