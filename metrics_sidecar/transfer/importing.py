@@ -6,6 +6,7 @@ producer, whose sequence counts the rows that were added; which ids these had is
 
 import asyncio
 import dataclasses
+import itertools
 import re
 from collections.abc import Callable
 from pathlib import Path
@@ -127,7 +128,7 @@ class History:
     async def add(self, source: str, rows: Rows, on_added: Callable[[Added], None]) -> None:
         """Commit what is new. Cancelled, it may be committed nevertheless; told it is in any case."""
         new, chunks = self._imported.add(source, rows.ids)
-        added = [record for record, is_new in zip(rows.records, new, strict=True) if is_new]
+        added = rows.records if all(new) else [*itertools.compress(rows.records, new)]
         outlived = sum(record.timestamp_us < self.kept_from_us for record in added) if self.kept_from_us else 0
         done = Added(len(added), outlived, len(new) - len(added))
         if not added:

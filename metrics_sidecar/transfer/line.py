@@ -21,7 +21,8 @@ from shared.record import (
 
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 MAX_KNOWN_MODELS = 10_000
-MAX_LATENCY_MS = MAX_COUNT // 1000
+MAX_LATENCY_MS = 9_223_372_036_854_774.0
+"""The last float whose µs `MAX_COUNT` holds; with integers of that size floats are compared slowly."""
 
 
 class Line(msgspec.Struct, frozen=True, gc=False):
@@ -90,7 +91,7 @@ class Records:
             last = format_timestamp(MAX_TIMESTAMP_US)
             raise LineError(f"timestamp is {line.timestamp.isoformat()}; allowed: from 1970 on, to {last}")
         if line.latency_ms > MAX_LATENCY_MS:
-            raise LineError(f"latency_ms is too large; allowed: up to {MAX_LATENCY_MS}")
+            raise LineError(f"latency_ms is too large; allowed: up to {MAX_LATENCY_MS:.0f}")
         return Record(
             model_id,
             timestamp_us,
