@@ -142,7 +142,7 @@ def _group_totals(
 
 
 class SqliteSnapshot:
-    """Implements `audit.Snapshot` on a file that a `SqliteStore` has open; it stays as it was at this moment."""
+    """Implements `audit.Snapshot` on a file that a `SqliteStore` has open; it stays as it was when first looked at."""
 
     def __init__(self, path: Path) -> None:
         with _store_errors():
@@ -151,13 +151,11 @@ class SqliteSnapshot:
         self._books = SqliteBooks(self._connection)
 
     def commits(self) -> int:
-        with _store_errors():
-            if not self._connection.in_transaction:
-                self._connection.execute("BEGIN")
+        with self._one_state():
             return self._books.commits()
 
     def reconcile(self, live: LiveCopy | None) -> Reconciliation:
-        with _store_errors():
+        with self._one_state():
             return reconcile(self._books, live)
 
     def interrupt(self) -> None:
@@ -165,6 +163,13 @@ class SqliteSnapshot:
 
     def close(self) -> None:
         self._connection.close()
+
+    @contextlib.contextmanager
+    def _one_state(self) -> Iterator[None]:
+        with _store_errors():
+            if not self._connection.in_transaction:
+                self._connection.execute("BEGIN")
+            yield
 
 
 @contextlib.contextmanager
