@@ -1,6 +1,6 @@
 """Where a history is kept: all that the sidecar asks of the place, behind one Protocol.
 
-`tests/metrics_sidecar/store/test_contract.py` holds every backend to what is promised here, in `ledger.Store`,
+`tests/metrics_sidecar/store/contract` holds every backend to what is promised here, in `ledger.Store`,
 `queries.Queries`, `audit.Snapshot` and `api.Exporter`.
 """
 

@@ -1,0 +1,1 @@
+"""What every backend must do: one suite, which knows nothing of any of them but what `backends.py` says."""
