@@ -9,12 +9,10 @@ from unittest.mock import patch
 
 import pytest
 
-from metrics_sidecar.queries import HistoryFilter, HistoryQuery
 from metrics_sidecar.retention import Retention
 from metrics_sidecar.rollups import DAY, MINUTE_US
 from metrics_sidecar.store import retention as retention_module
 from metrics_sidecar.store import rollup_writer
-from metrics_sidecar.store.queries import SqliteQueries
 from metrics_sidecar.store.sqlite import SqliteStore
 from metrics_sidecar.store.windows import read_series, read_window
 from metrics_sidecar.transaction import Planner, Work
@@ -177,22 +175,6 @@ def test_minutes_may_be_kept_longer_than_rows_and_days_may_go(path: Path) -> Non
     assert findings.books.differences == []
 
 
-async def test_the_history_counts_what_is_left(path: Path) -> None:
-    """With a time range and without, in all and of a model: as many as there are rows."""
-    remove(path, aged(2 * DAY_US))
-    queries = SqliteQueries(path)
-    for wanted in (
-        HistoryFilter(),
-        HistoryFilter(since_us=0),
-        HistoryFilter(models=("a",)),
-        HistoryFilter(status="success", since_us=(END - 3 * DAY) * MINUTE_US + 5),
-    ):
-        page = await queries.history(HistoryQuery(filter=wanted))
-        clause = "model = (SELECT model FROM models WHERE model_id = 'a')" if wanted.models else "1"
-        assert page.total_count == ask(path, f"SELECT COUNT(*) FROM invocations WHERE {clause}")
-    queries.close()
-
-
 def test_late_records_of_removed_times_are_counted(path: Path) -> None:
     """In the hours and days that are kept, and in all totals; their rows go with the others."""
     store = SqliteStore(path, retention=aged(2 * DAY_US))
@@ -207,13 +189,3 @@ def test_late_records_of_removed_times_are_counted(path: Path) -> None:
     findings = examine(path)
     assert findings.books is not None
     assert findings.books.differences == []
-
-
-def test_ids_are_not_used_again(path: Path) -> None:
-    """Not even if all rows are gone: whoever has seen an id never finds another invocation under it."""
-    remove(path, aged(60 * MINUTE_US))
-    store = SqliteStore(path, retention=aged(60 * MINUTE_US))
-    planner = Planner(store.load())
-    store.commit(planner.plan([Work("1" * 32, 1, [Record("a", NOW_US, 5)])], 0))
-    store.close()
-    assert ask(path, "SELECT MAX(id) FROM invocations") == DAYS * DAY + 1

@@ -1,4 +1,4 @@
-"""Windows of the SQLite ledger: exactly the rows, whatever is rolled up, built or still waiting."""
+"""How SQLite's rollups are built, and what is read while they are. What windows and series come to is in `contract`."""
 
 import contextlib
 import sqlite3
@@ -10,20 +10,19 @@ from unittest.mock import patch
 import pytest
 
 from metrics_sidecar.queries import NotBuiltError, StoreError
-from metrics_sidecar.rollups import DAY, LEVELS, MINUTE_US, Summary, combine, to_row
+from metrics_sidecar.rollups import DAY, LEVELS, MINUTE_US, Summary, combine
 from metrics_sidecar.store import rollup_writer
 from metrics_sidecar.store.rollups import summarize_rows, table
 from metrics_sidecar.store.sqlite import SqliteStore
-from metrics_sidecar.store.windows import read_series, read_window, to_stats, to_step
+from metrics_sidecar.store.windows import read_window, to_stats
 from metrics_sidecar.transaction import Planner, Work
-from metrics_sidecar.windows import ALL, SeriesQuery, Step, Window, WindowStats
-from shared.record import OVERFLOW_MODEL_ID, ErrorType, Record
+from metrics_sidecar.windows import Window, WindowStats
+from shared.record import ErrorType, Record
 from tests.metrics_sidecar.test_schema import write_version_1
 
 START = 20_000 * DAY
 """In minutes: the begin of a day."""
 MODELS = ("a", "b", "c", "d")
-LABELLED = 3
 
 
 @pytest.fixture(autouse=True)
@@ -48,19 +47,12 @@ class History:
     def __init__(self, path: Path) -> None:
         self.path = path
         self.records: list[Record] = []
-        self.open()
-
-    def open(self) -> None:
         self.store = SqliteStore(self.path)
         self.planner = Planner(self.store.load())
 
-    def reopen(self) -> None:
-        self.store.close()
-        self.open()
-
     def commit(self, records: list[Record]) -> None:
         commit = self.planner.plan([Work("0" * 32, len(self.records) + 1, records)], 0)
-        commit.label_room = LABELLED - len({record.model_id for record in self.records})
+        commit.label_room = len(MODELS)
         self.store.commit(commit)
         self.planner.applied(commit)
         self.records += records
@@ -68,10 +60,6 @@ class History:
     def window(self, window: Window, *models: str) -> dict[str, WindowStats]:
         with reading(self.path) as connection:
             return read_window(connection, window, models).stats
-
-    def series(self, query: SeriesQuery) -> dict[str, list[Step]]:
-        with reading(self.path) as connection:
-            return read_series(connection, query).series
 
     def expected(self, window: Window, *models: str) -> dict[str, WindowStats]:
         """The same, counted from the records."""
@@ -116,71 +104,6 @@ def make_record(random: Random, minute: float) -> Record:
         random.randrange(9),
         random.randrange(9),
     )
-
-
-def live(history: History, random: Random) -> None:
-    """Three days of records as they come, some late, with a restart now and then."""
-    minute = float(START)
-    while minute < START + 3 * DAY:
-        batch = [make_record(random, minute - (random.random() * 2 * DAY if random.random() < 0.05 else 0))
-                 for _ in range(random.randrange(1, 30))]  # fmt: skip
-        minute += random.expovariate(1 / 90)
-        history.commit(batch)
-        for _ in range(random.randrange(6)):
-            history.store.tend(int(minute * MINUTE_US))
-        if random.random() < 0.02:
-            history.reopen()
-
-
-def windows(random: Random) -> Iterator[Window]:
-    """Whole minutes, parts of one, long ones, and those in which there is nothing."""
-    yield Window(0, (START + 10 * DAY) * MINUTE_US)
-    yield Window(START * MINUTE_US, (START + 2 * DAY) * MINUTE_US)
-    yield Window((START - 9) * MINUTE_US, START * MINUTE_US)
-    for _ in range(40):
-        since, until = sorted(random.uniform(START - DAY, START + 4 * DAY) for _ in range(2))
-        yield Window(int(since) * MINUTE_US, int(until) * MINUTE_US)
-        yield Window(int(since * MINUTE_US), int(until * MINUTE_US))
-        yield Window(int(since * MINUTE_US), int(since * MINUTE_US) + random.randrange(2 * MINUTE_US))
-
-
-@pytest.mark.parametrize("seed", range(4))
-def test_a_window_is_exactly_its_rows(tmp_path: Path, seed: int) -> None:
-    """Of one model, of some and of each, percentiles included."""
-    random = Random(seed)
-    history = History(tmp_path / "history.db")
-    live(history, random)
-    label = {"a": "a", "b": "b", "c": "c", "d": "d"}
-    with reading(history.path) as connection:
-        unlabelled = connection.execute("SELECT model_id FROM models WHERE NOT labelled").fetchone()[0]
-    label[unlabelled] = OVERFLOW_MODEL_ID
-    for window in windows(random):
-        expected = history.expected(window)
-        assert history.window(window) == {label[model_id]: one for model_id, one in expected.items()}
-        assert history.window(window, "b") == history.expected(window, "b")
-        assert history.window(window, "a", "unknown", unlabelled) == history.expected(window, "a", unlabelled)
-        of_overflow = expected.get(unlabelled)
-        assert history.window(window, OVERFLOW_MODEL_ID) == ({OVERFLOW_MODEL_ID: of_overflow} if of_overflow else {})
-    history.store.close()
-
-
-@pytest.mark.parametrize("step", [1, 5, 10, 60, 90, DAY])
-def test_a_series_adds_up_to_its_window(tmp_path: Path, step: int) -> None:
-    """Each step is the window of its own, of all models together, of some, and of each."""
-    random = Random(step)
-    history = History(tmp_path / "history.db")
-    live(history, random)
-    start = (START + DAY // 2) // step * step
-    window = Window(start * MINUTE_US, (start + 40 * step) * MINUTE_US)
-    for models, by_model in (((), False), (("a", "b"), False), (("a", "b"), True)):
-        query = SeriesQuery(window=window, step_minutes=step, models=models, by_model=by_model, percent=95)
-        found = {label: {one.minute: one for one in steps} for label, steps in history.series(query).items()}
-        for labels, mine in ((("a",), "a"), (("b",), "b")) if by_model else ((models or MODELS, ALL),):
-            for minute in range(start, start + 40 * step, step):
-                expected = count(history.records, Window(minute * MINUTE_US, (minute + step) * MINUTE_US), *labels)
-                got = found.get(mine, {}).get(minute)
-                assert got == (expected and to_step(minute, [to_row((minute, 1), expected)], 95))
-    history.store.close()
 
 
 def test_levels_are_built_when_the_time_of_smaller_buckets_is_over(tmp_path: Path) -> None:
