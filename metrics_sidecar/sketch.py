@@ -94,14 +94,15 @@ def encode(histogram: Histogram) -> bytes:
     return bytes((width, first & 0xFF, first >> 8)) + _pack(_LANES[width], counts)
 
 
-def merge(sketches: Sequence[bytes]) -> Histogram:
+def merge(sketches: Iterable[bytes]) -> Histogram:
     """All of them together. `ValueError` for what no sketch can be."""
-    dense = [one for one in sketches if one and one[0]]
-    if len(dense) == len(sketches):
-        return _add(dense) if dense else NOTHING
-    listed = _unpack("H", b"".join([one[1:] for one in sketches if one and not one[0]]))
+    dense: list[bytes] = []
+    listed: list[bytes] = []
+    for one in sketches:
+        if one:
+            (dense if one[0] else listed).append(one)
     histogram = _add(dense) if dense else NOTHING
-    return _with_listed(histogram, listed) if listed else histogram
+    return _with_listed(histogram, _unpack("H", b"".join([one[1:] for one in listed]))) if listed else histogram
 
 
 def quantiles_us(histogram: Histogram, percents: Iterable[int]) -> list[float]:
@@ -141,25 +142,28 @@ def _with_listed(histogram: Histogram, listed: Sequence[int]) -> Histogram:
 
 def _add(dense: list[bytes]) -> Histogram:
     """Each sketch as one long integer whose digits are its counts, so that adding them is one addition."""
+    low, widest = MAX_COUNT, 0
     for one in dense:
-        if one[0] not in _LANES or (len(one) - _HEADER_BYTES) % one[0]:
+        width = one[0]
+        if width not in _LANES or (len(one) - _HEADER_BYTES) % width:
             raise ValueError("no sketch")
+        low = min(low, one[1] | one[2] << 8)
+        widest = max(widest, width)
     if len(dense) == 1:
-        (one,) = dense
-        return Histogram(one[1] | one[2] << 8, _unpack(_LANES[one[0]], one[_HEADER_BYTES:]))
-    firsts = [one[1] | one[2] << 8 for one in dense]
-    low = min(firsts)
-    widest = max([one[0] for one in dense])
+        return Histogram(low, _unpack(_LANES[widest], dense[0][_HEADER_BYTES:]))
     # No digit may overflow: 257 counts of one byte fit into two, 65,537 of two into four.
-    lane = next((lane for lane in (2, 4) if widest < lane and len(dense) <= 1 + (1 << 4 * lane)), 8)
+    lane = 2 if widest == 1 and len(dense) <= 257 else 4 if widest <= 2 and len(dense) <= 65_537 else 8
     total = 0
     size = 0
-    for one, first in zip(dense, firsts, strict=True):
+    for one in dense:
         width = one[0]
-        start = (first - low) * lane
+        start = ((one[1] | one[2] << 8) - low) * lane
         wide = bytearray(start + (len(one) - _HEADER_BYTES) // width * lane)
-        for byte in range(width):
-            wide[start + byte :: lane] = one[_HEADER_BYTES + byte :: width]
+        if width == 1:  # most are
+            wide[start::lane] = one[_HEADER_BYTES:]
+        else:
+            for byte in range(width):
+                wide[start + byte :: lane] = one[_HEADER_BYTES + byte :: width]
         total += int.from_bytes(wide, "little")
         size = max(size, len(wide))
     return Histogram(low, _unpack(_LANES[lane], total.to_bytes(size, "little")))

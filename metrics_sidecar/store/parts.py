@@ -55,9 +55,12 @@ class Parts:
         models: Sequence[int] | None,
         *,
         sketches: bool | None = None,
+        by_minute: bool = True,
     ) -> None:
-        """`sketches`: no types of errors, and sketches or not; None: all there is."""
+        """`sketches`: no types of errors, and sketches or not; None: all there is. Not `by_minute`: of rows it doesn't
+        matter from which minute they are."""
         self._connection = connection
+        self._by_minute = by_minute
         self._progress = progress
         self._models = models
         self._columns = SUMMARY if sketches is None else SKETCHES if sketches else COUNTS
@@ -127,7 +130,10 @@ class Parts:
             models, more = self._condition("+model" if time.startswith("+") else "model")
             where, arguments = f"{where} AND {models}", [*arguments, *more]
         model = str(ALL_MODELS) if self._is_together else "model"
-        yield from summarize(self._connection, where, arguments, model)
+        if self._by_minute:
+            yield from summarize(self._connection, where, arguments, model)
+        else:
+            yield from summarize(self._connection, where, arguments, model, "0")
 
     def _condition(self, column: str) -> Condition:
         if self._models is None:
@@ -140,7 +146,7 @@ class EachModel:
 
     def __init__(self, connection: sqlite3.Connection, progress: Progress) -> None:
         self._connection = connection
-        self._parts = Parts(connection, progress, None)
+        self._parts = Parts(connection, progress, None, by_minute=False)
 
     def sums(self, window: Window, names: Mapping[int, str]) -> dict[str, Summary]:
         """By name, of the models that have one."""

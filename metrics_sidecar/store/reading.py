@@ -57,6 +57,8 @@ FEW_MODELS = 16
 SWITCH_INTERVAL_S = 0.0005
 """How long a quick read waits at most for Python of a long one."""
 
+GARBAGE_AFTER_OBJECTS = 200_000
+
 Read = Callable[[sqlite3.Connection, Guard], Found]
 
 
@@ -182,6 +184,8 @@ def main() -> None:
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, signal.SIG_IGN)
     sys.setswitchinterval(SWITCH_INTERVAL_S)
+    # An answer is made of some ten thousand objects, none of which refers to itself.
+    gc.set_threshold(GARBAGE_AFTER_OBJECTS)
     gc.collect()
     gc.freeze()
     with socket.socket(fileno=os.dup(sys.stdin.fileno())) as asking:

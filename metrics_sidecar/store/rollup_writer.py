@@ -17,9 +17,9 @@ from metrics_sidecar.store.rollups import SUMMARY, Built, Progress, read_progres
 from metrics_sidecar.store.transactions import transaction
 
 MAX_WAITING_ROWS, MIN_WAITING_ROWS = 65_536, 4096
-ROWS_PER_GROUP, ROWS_PER_GROUP_BUSY = 16, 64
-"""So many rows are rolled up at once: enough of each model to make it cheap, few enough to count those that wait
-when they are asked for."""
+ROWS_PER_GROUP, ROWS_PER_GROUP_BUSY = 4, 64
+"""So many rows are rolled up at once: few enough to add up those that wait whenever they are asked for; and, while
+records come in as fast as they can, enough of each model to make it cheap."""
 MAX_WAITING_MODELS = 2000
 MAX_HELD_FAILURES = 4096  # of 2 KiB
 ROWS_READ_AT_ONCE = 1024

@@ -46,7 +46,7 @@ WITH RECURSIVE found (start) AS (
 
 _HALVES = "SUM({0} >> 32), SUM({0} & 0xFFFFFFFF)"  # SQLite's own sum would overflow
 _SUMMARIZE = f"""
-SELECT timestamp_us / {MINUTE_US}, {{model}}, error_type, COUNT(*), MIN(latency_us), MAX(latency_us), MAX(timestamp_us),
+SELECT {{minute}}, {{model}}, error_type, COUNT(*), MIN(latency_us), MAX(latency_us), MAX(timestamp_us),
     {_HALVES.format("input_size")}, {_HALVES.format("output_size")}, GROUP_CONCAT(latency_us)
 FROM invocations WHERE {{where}} GROUP BY 1, 2, 3
 """
@@ -179,16 +179,20 @@ def read_progress(connection: sqlite3.Connection) -> Progress:
 
 
 def summarize(
-    connection: sqlite3.Connection, where: str, arguments: Sequence[int | str], model: str = "model"
+    connection: sqlite3.Connection,
+    where: str,
+    arguments: Sequence[int | str],
+    model: str = "model",
+    minute: str = f"timestamp_us / {MINUTE_US}",
 ) -> Iterator[Row]:
-    """What these rows add up to, by minute and model; one for each way to end."""
-    for minute, number, error_type, count, minimum, maximum, last, *sizes, latencies in connection.execute(
-        _SUMMARIZE.format(model=model, where=where), arguments
+    """What these rows add up to, by minute and model, or what stands for one; one for each way to end."""
+    for begin, number, error_type, count, minimum, maximum, last, *sizes, latencies in connection.execute(
+        _SUMMARIZE.format(model=model, minute=minute, where=where), arguments
     ):
         values = [*map(int, latencies.split(","))]
         input_high, input_low, output_high, output_low = sizes
         yield (
-            minute,
+            begin,
             number,
             count if error_type is None else 0,
             0 if error_type is None else count,

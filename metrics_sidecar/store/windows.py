@@ -62,13 +62,17 @@ def read_series(connection: sqlite3.Connection, query: SeriesQuery) -> SeriesAns
 
 
 def _series(connection: sqlite3.Connection, query: SeriesQuery) -> Iterator[tuple[Names, list[int] | None]]:
-    """What to read: models of these numbers, or all (None), of which only those that have a name are wanted."""
+    """What to read: models of these numbers, or all (None), of which only those that have a name are wanted. Of all
+    together none is read twice."""
     if not query.models and not query.by_model:
         yield {ALL_MODELS: ALL}, [ALL_MODELS]
         return
+    overflow: Names = {}
     if not query.models or OVERFLOW_MODEL_ID in query.models:
-        yield _labels(connection, only_overflow=bool(query.models)), None
-    names = _find(connection, query.models)
+        overflow = _labels(connection, only_overflow=bool(query.models))
+        yield overflow, None
+    found = _find(connection, query.models)
+    names = {model: name for model, name in found.items() if query.by_model or model not in overflow}
     yield names, [*names]
 
 

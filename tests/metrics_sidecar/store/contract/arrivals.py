@@ -131,8 +131,6 @@ class Arrivals:
         step = random.choice(STEPS)
         first, last = sorted(self.moment_us() // MINUTE_US // step for _ in range(2))
         (models, prefixes), by_model = self._models(), random.random() < 0.5
-        if not by_model and OVERFLOW_MODEL_ID in models:  # with others beside it: see test_windows.py
-            models, prefixes = (OVERFLOW_MODEL_ID,), ()
         return SeriesQuery(
             window=Window(first * step * MINUTE_US, min(last + 1, first + 500) * step * MINUTE_US),
             step_minutes=step,

@@ -61,7 +61,6 @@ async def test_a_series_adds_up_to_its_window(open_history: OpenHistory) -> None
         }
 
 
-@pytest.mark.xfail(strict=True, reason="SQLite's series of `__overflow__` and a model in it count that model twice")
 async def test_a_record_is_once_in_a_series_of_several(open_history: OpenHistory) -> None:
     """Where a model without a label is asked for beside the `__overflow__` that it is in."""
     history = open_history()
