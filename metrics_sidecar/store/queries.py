@@ -69,8 +69,9 @@ class SqliteQueries:
         return await self._ask(questions.Series(query), _series)
 
     async def start(self) -> None:
-        """Start the process, so that the first question finds it running."""
-        await self._running()
+        """Start the process, and wait until it answers, so that the first question doesn't wait for it."""
+        with contextlib.suppress(StoreError):  # who asks is told
+            await self.invocation(0)
 
     def close(self) -> None:
         """Ends what is being read. Idempotent."""
