@@ -14,7 +14,7 @@ import sqlite3
 import sys
 import threading
 import traceback
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Literal, NamedTuple
@@ -58,8 +58,6 @@ SWITCH_INTERVAL_S = 0.0005
 """How long a quick read waits at most for Python of a long one."""
 
 GARBAGE_AFTER_OBJECTS = 200_000
-
-Read = Callable[[sqlite3.Connection, Guard], Found]
 
 
 def kind_of(question: Question) -> int:
