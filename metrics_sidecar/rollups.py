@@ -94,12 +94,12 @@ def cover(start: int, end: int, built: Mapping[int, int], levels: Sequence[int] 
     return [*cover(start, low, built, smaller), Segment(level, low, high), *cover(high, end, built, smaller)]
 
 
-def add_up(numbers: Sequence[Numbers], errors: Iterable[bytes], sketches: Sequence[bytes]) -> Summary:
-    """What parts come to: at least one. Sketches and errors are those of them that have any."""
-    if len(numbers) == 1:  # a series has thousands of these
-        return Summary(*numbers[0], _add_errors(errors), merge(sketches))
+def add_up(numbers: Sequence[Numbers]) -> Numbers:
+    """All of them together: at least one."""
+    if len(numbers) == 1:  # of thousands of models most have one
+        return numbers[0]
     success, failure, latency, minimum, maximum, last, input_size, output_size = zip(*numbers, strict=True)
-    return Summary(
+    return (
         sum(success),
         sum(failure),
         min(sum(latency), MAX_COUNT),
@@ -108,14 +108,28 @@ def add_up(numbers: Sequence[Numbers], errors: Iterable[bytes], sketches: Sequen
         max(last),
         min(sum(input_size), MAX_COUNT),
         min(sum(output_size), MAX_COUNT),
-        _add_errors(errors),
-        merge(sketches),
     )
+
+
+def add_errors(encoded: Iterable[bytes], without: Iterable[bytes] = ()) -> dict[str, int]:
+    """All of them together, less some that are in them."""
+    errors: dict[str, int] = {}
+    for one in encoded:
+        for error_type, count in _errors.decode(one).items():
+            errors[error_type] = errors.get(error_type, 0) + count
+    for one in without:
+        for error_type, count in _errors.decode(one).items():
+            errors[error_type] -= count
+    return {error_type: count for error_type, count in errors.items() if count}
 
 
 def combine(rows: Sequence[Row]) -> Summary:
     """All of them together: at least one."""
-    return add_up([row[2:10] for row in rows], [row[10] for row in rows if row[10]], [row[11] for row in rows])
+    return Summary(
+        *add_up([row[2:10] for row in rows]),
+        add_errors(row[10] for row in rows if row[10]),
+        merge(row[11] for row in rows),
+    )
 
 
 def to_row(group: Group, summary: Summary) -> Row:
@@ -142,14 +156,6 @@ def combine_rows(group: Group, rows: Sequence[Row]) -> Row:
 
 def encode_errors(errors: Mapping[str, int]) -> bytes | None:
     return msgspec.msgpack.encode(dict(sorted(errors.items()))) if errors else None
-
-
-def _add_errors(encoded: Iterable[bytes]) -> dict[str, int]:
-    errors: dict[str, int] = {}
-    for one in encoded:
-        for error_type, count in _errors.decode(one).items():
-            errors[error_type] = errors.get(error_type, 0) + count
-    return errors
 
 
 _errors = msgspec.msgpack.Decoder(dict[str, int])

@@ -2,7 +2,7 @@
 
 import re
 import time
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Protocol
 
 from shared.record import MAX_TIMESTAMP_US
@@ -15,6 +15,8 @@ _RFC_3339 = re.compile(
     r"\d{4}-\d\d-\d\d[Tt ]\d\d:\d\d(:\d\d(\.\d+)?)?([Zz]|[+-]\d\d:\d\d)",
     re.ASCII,
 )
+
+_EPOCH = datetime(1970, 1, 1)  # noqa: DTZ001 - in UTC; with a time zone all about it takes three times as long
 
 
 class Clock(Protocol):
@@ -37,10 +39,7 @@ class SystemClock:
 
 def format_timestamp(timestamp_us: int) -> str:
     """RFC 3339 in UTC with a `Z`, and with microseconds only where there are any."""
-    moment = datetime.fromtimestamp(timestamp_us // 1_000_000, UTC)
-    text = moment.strftime("%Y-%m-%dT%H:%M:%S")
-    fraction = timestamp_us % 1_000_000
-    return f"{text}.{fraction:06d}Z" if fraction else f"{text}Z"
+    return f"{(_EPOCH + timedelta(microseconds=timestamp_us)).isoformat()}Z"
 
 
 def parse_timestamp(text: str) -> int:

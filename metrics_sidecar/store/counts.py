@@ -4,7 +4,6 @@ but not for long."""
 import contextlib
 import json
 import sqlite3
-from collections.abc import Sequence
 from typing import NamedTuple
 
 import msgspec
@@ -13,7 +12,7 @@ from metrics_sidecar.queries import HistoryFilter
 from metrics_sidecar.rollups import ALL_MODELS, LEVELS, MINUTE_US, Segment
 from metrics_sidecar.store.filters import Condition, Selection, where
 from metrics_sidecar.store.guard import Guard, StepsOverError
-from metrics_sidecar.store.rollups import EXISTING_BUCKETS, Progress, read_progress, table
+from metrics_sidecar.store.rollups import EXISTING_BUCKETS, Progress, nearest, read_progress, table
 from shared.record import MAX_TIMESTAMP_US, ErrorType
 
 COUNTED_STEPS = 2_000_000
@@ -124,11 +123,11 @@ class WindowCounter:
         since_us = since_us or 0
         until_us = MAX_TIMESTAMP_US + 1 if until_us is None else until_us
         # The nearest whole minutes: what is in them and not in the window is subtracted.
-        start, end = (_nearest(moment_us, MINUTE_US) // MINUTE_US for moment_us in (since_us, until_us))
+        start, end = (nearest(moment_us, MINUTE_US) // MINUTE_US for moment_us in (since_us, until_us))
         if start >= end or not self.is_quick:
             return _count_in_index(self._connection, self._selection, _within(since_us, until_us))
         return (
-            sum(sign * self._sum_segment(segment) for sign, segment in cover_nearly(start, end, self._progress))
+            sum(sign * self._sum_segment(segment) for sign, segment in self._progress.signed_segments(start, end))
             + self._count_waiting(start * MINUTE_US, end * MINUTE_US)
             + self._count_edge(since_us, start * MINUTE_US)
             + self._count_edge(end * MINUTE_US, until_us)
@@ -166,34 +165,6 @@ def rolled_up_minutes(connection: sqlite3.Connection) -> range:
     ends = (f"SELECT {end}(bucket) FROM {table(LEVELS[0])}" for end in ("MIN", "MAX"))
     first, last = (connection.execute(query).fetchone()[0] for query in ends)
     return range(0) if last is None else range(first, last + 1)
-
-
-def cover_nearly(start: int, end: int, progress: Progress, levels: Sequence[int] = LEVELS) -> list[tuple[int, Segment]]:
-    """What adds up to these minutes, each with its sign: the larger buckets between what is nearest to both ends, and
-    the smaller ones that these are short of or beyond. About half of what `cover` takes. `start`, which is before
-    `end`, is still kept: nothing before what is kept is taken."""
-    level, *larger = levels
-    if larger:
-        near_start, near_end = (
-            _nearest(start, larger[0]),
-            min(_nearest(end, larger[0]), progress.built_until[larger[0]]),
-        )
-        if near_start < progress.kept.minutes:
-            near_start += larger[0]
-        if near_start < near_end:
-            ends = [*_signed(level, start, near_start), *_signed(level, near_end, end)]
-            return [*ends, *cover_nearly(near_start, near_end, progress, larger)]
-    return [(1, Segment(level, start, end))]
-
-
-def _signed(level: int, start: int, end: int) -> list[tuple[int, Segment]]:
-    if start == end:
-        return []
-    return [(1, Segment(level, start, end)) if start < end else (-1, Segment(level, end, start))]
-
-
-def _nearest(value: int, step: int) -> int:
-    return (value + step // 2) // step * step
 
 
 def _within(since_us: int, until_us: int) -> list[Condition]:

@@ -4,7 +4,7 @@ import itertools
 import json
 import sqlite3
 from collections import defaultdict
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 from metrics_sidecar.rollups import (
     ALL_MODELS,
@@ -15,17 +15,17 @@ from metrics_sidecar.rollups import (
     Row,
     Segment,
     Summary,
+    add_errors,
     add_up,
 )
+from metrics_sidecar.sketch import merge
 from metrics_sidecar.store.rollups import EXISTING_BUCKETS, SUMMARY, Condition, Progress, summarize, table
 from metrics_sidecar.windows import Window
 from shared.record import MAX_COUNT
 
-COUNTS = "bucket, model, success_count, failure_count, latency_us, 0, 0, 0, 0, 0, NULL, x''"
-SKETCHES = (
-    "bucket, model, success_count, failure_count, latency_us, min_latency_us, max_latency_us, 0, 0, 0, NULL, sketch"
-)
-"""What series need, without percentiles and with them."""
+COUNTS = "bucket, model, success_count, failure_count, latency_us"
+SKETCHES = f"{COUNTS}, min_latency_us, max_latency_us, 0, 0, 0, NULL, sketch"
+"""What series need, without percentiles and with them; rows without are so much shorter."""
 
 MAX_LISTED_BUCKETS = 20_000
 
@@ -75,6 +75,11 @@ class Parts:
         """The buckets among them."""
         start, end = self._whole_minutes(window)
         return [] if start > end else self._progress.segments(start, end, levels)
+
+    def signed_segments(self, window: Window) -> list[tuple[int, Segment]]:
+        """The same minutes in fewer buckets, of which some are to be subtracted."""
+        start, end = self._whole_minutes(window)
+        return [] if start >= end else self._progress.signed_segments(start, end)
 
     def read_rows(self, window: Window) -> Iterator[Row]:
         """The rows among them, added up."""
@@ -141,6 +146,10 @@ class Parts:
         return f"{column} IN (SELECT value FROM json_each(?))", (json.dumps(self._models),)
 
 
+_Distributions = tuple[int, bytes | None, bytes]
+"""Of a model: errors and latencies, as in a `Row`."""
+
+
 class EachModel:
     """All parts of a window, of each model there is: tens of thousands of buckets, so SQLite adds up what it can."""
 
@@ -151,29 +160,35 @@ class EachModel:
     def sums(self, window: Window, names: Mapping[int, str]) -> dict[str, Summary]:
         """By name, of the models that have one."""
         numbers: dict[str, list[Numbers]] = defaultdict(list)
-        errors: dict[str, list[bytes]] = defaultdict(list)
-        sketches: dict[str, list[bytes]] = defaultdict(list)
-        segments = self._parts.segments(window)
-        rows = [row for row in self._parts.read_rows(window) if row[1] in names]
-        for row in rows:
-            numbers[names[row[1]]].append(row[2:10])
-        for model, found in self._add_up(segments):
+        rows = [*self._parts.read_rows(window)]
+        found = itertools.chain(
+            ((row[1], row[2:10]) for row in rows),
+            self._add_up(self._parts.segments(window)),
+        )
+        for model, some in found:
             if model in names:
-                numbers[names[model]].append(found)
-        for model, encoded, sketch in itertools.chain(
-            ((row[1], *row[10:]) for row in rows), self._read_sketches(segments)
-        ):
-            name = names.get(model)
-            if name is not None:
-                sketches[name].append(sketch)
-                if encoded is not None:
-                    errors[name].append(encoded)
-        return {name: add_up(found, errors.get(name, ()), sketches[name]) for name, found in numbers.items()}
+                numbers[names[model]].append(some)
+        segments = self._parts.signed_segments(window)
+        errors, sketches = _collect(
+            names,
+            ((row[1], *row[10:]) for row in rows),
+            *(self._read_distributions(segment) for sign, segment in segments if sign > 0),
+        )
+        less_errors, less_sketches = _collect(
+            names, *(self._read_distributions(segment) for sign, segment in segments if sign < 0)
+        )
+        return {
+            name: Summary(
+                *add_up(some),
+                add_errors(errors[name], less_errors[name]),
+                merge(sketches[name], less_sketches[name]),
+            )
+            for name, some in numbers.items()
+        }
 
-    def _read_sketches(self, segments: Sequence[Segment]) -> Iterator[tuple[int, bytes | None, bytes]]:
-        for level, start, end in segments:
-            query = _OF_EACH.format(table=table(level), columns="model, errors, sketch")
-            yield from self._connection.execute(query, {"start": start, "end": end})
+    def _read_distributions(self, segment: Segment) -> Iterator[_Distributions]:
+        query = _OF_EACH.format(table=table(segment.level), columns="model, errors, sketch")
+        return self._connection.execute(query, {"start": segment.start, "end": segment.end})
 
     def _add_up(self, segments: Sequence[Segment]) -> Iterator[tuple[int, Numbers]]:
         if not segments:
@@ -206,6 +221,21 @@ class EachModel:
                     _whole(out_high, out_low),
                 ),
             )
+
+
+def _collect(
+    names: Mapping[int, str], *found: Iterable[_Distributions]
+) -> tuple[dict[str, list[bytes]], dict[str, list[bytes]]]:
+    """Errors and sketches by name."""
+    errors: dict[str, list[bytes]] = defaultdict(list)
+    sketches: dict[str, list[bytes]] = defaultdict(list)
+    for model, encoded, sketch in itertools.chain.from_iterable(found):
+        name = names.get(model)
+        if name is not None:
+            sketches[name].append(sketch)
+            if encoded is not None:
+                errors[name].append(encoded)
+    return errors, sketches
 
 
 def _whole(high: int, low: int) -> int:

@@ -123,11 +123,43 @@ class Progress(NamedTuple):
             found += cover(begin, finish, self.built_until, [level for level in levels if level >= finest])
         return found
 
+    def signed_segments(self, start: int, end: int) -> list[tuple[int, Segment]]:
+        """What adds up to these minutes, `start` before `end`, each with its sign: the larger buckets between what is
+        nearest to both ends, and the smaller ones that these are short of or beyond. About half as many."""
+        if start < self.kept.minutes:
+            return [(1, segment) for segment in self.segments(start, end)]
+        return _cover_nearly(start, end, self, LEVELS)
+
     def _grain_us(self, moment_us: int) -> int:
         if moment_us >= self.kept.rows * MINUTE_US:
             return 1
         grains = ((self.kept.minutes, LEVELS[0]), (self.kept.hours, HOUR), (0, DAY))
         return next(grain for kept_from, grain in grains if moment_us >= kept_from * MINUTE_US) * MINUTE_US
+
+
+def nearest(value: int, step: int) -> int:
+    """The multiple of a step that is nearest to a value."""
+    return (value + step // 2) // step * step
+
+
+def _cover_nearly(start: int, end: int, progress: Progress, levels: Sequence[int]) -> list[tuple[int, Segment]]:
+    """Nothing before what is kept by minutes is taken."""
+    level, *larger = levels
+    if larger:
+        near_start = nearest(start, larger[0])
+        near_end = min(nearest(end, larger[0]), progress.built_until[larger[0]])
+        if near_start < progress.kept.minutes:
+            near_start += larger[0]
+        if near_start < near_end:
+            ends = [*_signed(level, start, near_start), *_signed(level, near_end, end)]
+            return [*ends, *_cover_nearly(near_start, near_end, progress, larger)]
+    return [(1, Segment(level, start, end))]
+
+
+def _signed(level: int, start: int, end: int) -> list[tuple[int, Segment]]:
+    if start == end:
+        return []
+    return [(1, Segment(level, start, end)) if start < end else (-1, Segment(level, end, start))]
 
 
 def table(level: int) -> str:

@@ -1,14 +1,13 @@
-"""What is read to count a window."""
+"""Which buckets are read for a stretch of time."""
 
 from collections import Counter
 from itertools import pairwise
 
-from hypothesis import given
+from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from metrics_sidecar.retention import Kept
 from metrics_sidecar.rollups import DAY, HOUR, LEVELS
-from metrics_sidecar.store.counts import cover_nearly
 from metrics_sidecar.store.rollups import Built, Progress
 
 DAYS = 3
@@ -36,7 +35,7 @@ def test_each_minute_of_a_window_is_counted_once_and_no_other(progress: Progress
     start = kept_from + later
     end = start + length
     counted: Counter[int] = Counter()
-    for sign, (level, first, last) in cover_nearly(start, end, progress):
+    for sign, (level, first, last) in progress.signed_segments(start, end):
         assert kept_from <= first < last
         assert first % level == 0
         # The last bucket that there is has all up to where it is built.
@@ -50,8 +49,17 @@ def test_each_minute_of_a_window_is_counted_once_and_no_other(progress: Progress
 def test_few_buckets_are_read_for_any_window(one: int, other: int) -> None:
     """Of each level, at each end, no more than make half a bucket of the next."""
     start, end = sorted((one, other))
+    assume(start < end)
     found: Counter[int] = Counter()
-    for _, (level, first, last) in cover_nearly(start, end, progress(dict.fromkeys(LEVELS[1:], (DAYS + 1) * DAY))):
+    for _, (level, first, last) in progress(dict.fromkeys(LEVELS[1:], (DAYS + 1) * DAY)).signed_segments(start, end):
         found[level] += (last - first) // level
     for level, larger in pairwise(LEVELS):
         assert found[level] <= 2 * (larger // level // 2)
+
+
+def test_what_is_no_longer_kept_by_minutes_is_only_added() -> None:
+    """Its hours and days have no smaller buckets that could be subtracted."""
+    built = progress(dict.fromkeys(LEVELS[1:], DAYS * DAY), DAY)
+    segments = built.signed_segments(HOUR, 2 * DAY + 7)
+    assert segments == [(1, segment) for segment in built.segments(HOUR, 2 * DAY + 7)]
+    assert min(level for _, (level, start, _) in segments if start < DAY) == HOUR
