@@ -1,17 +1,13 @@
 """Statistics of stretches of time out of ten million rows, beside ten thousand, while records come in."""
 
 import time
-from statistics import median, quantiles
 
-from metrics_sidecar.settings import HISTORY_FILE
-from tests.bench.figures import Budget, Figure, Outcome, figure
-from tests.bench.ground import Ground, Server
-from tests.bench.history_store import make_history, model_name
-from tests.bench.http import Client
-from tests.bench.lines.history import FEW_ROWS, MODELS, ROWS, ingesting
-from tests.processes import System
+from tests.bench.asked import FEW_ROWS, ROWS, comparing, start
+from tests.bench.figures import Budget, Outcome, figure
+from tests.bench.ground import Ground
+from tests.bench.history_store import model_name
 
-REPEATS = 100
+REPEATS = 200
 MIB = 2**20
 MODEL = f"model_id={model_name(1)}"
 
@@ -29,10 +25,13 @@ QUESTIONS = {
 
 def measure(on: Ground) -> Outcome:
     now_us = time.time_ns() // 1000
-    few, _, _ = _start(on, FEW_ROWS, now_us)
-    many, server, start_s = _start(on, FEW_ROWS if on.effort.quick else ROWS, now_us)
-    with ingesting(many), ingesting(few):
-        figures = [_compare(on, name, path, budget_ms, many, few) for name, (path, budget_ms) in QUESTIONS.items()]
+    few, _, _ = start(on, FEW_ROWS, now_us)
+    many, server, start_s = start(on, FEW_ROWS if on.effort.quick else ROWS, now_us)
+    repeats = max(on.effort.count(REPEATS), 4)
+    with comparing(on, many, few) as compare:
+        figures = [
+            compare(name, [f"/metrics/{path}"] * repeats, budget_ms) for name, (path, budget_ms) in QUESTIONS.items()
+        ]
         rss_mib = server.rss_bytes(peak=True) / MIB
     measurable = not on.effort.quick
     return Outcome(
@@ -43,34 +42,4 @@ def measure(on: Ground) -> Outcome:
                 "memory, at its highest", "MiB RSS", rss_mib, budget=Budget("ours", at_most=150), measurable=measurable
             ),
         ]
-    )
-
-
-def _start(on: Ground, rows: int, now_us: int) -> tuple[System, Server, float]:
-    """A sidecar with so many rows, and how long it took until it was ready."""
-    directory = on.new_directory()
-    make_history(directory / HISTORY_FILE, rows, MODELS, now_us)
-    started = time.perf_counter()
-    system, server = on.sidecar(SIDECAR_DATA_DIR=str(directory))
-    return system, server, time.perf_counter() - started
-
-
-def _compare(on: Ground, name: str, path: str, budget_ms: float, many: System, few: System) -> Figure:
-    """Both in turns."""
-    taken: dict[str, list[float]] = {many.sidecar_url: [], few.sidecar_url: []}
-    with Client(many.sidecar_url) as one, Client(few.sidecar_url) as other:
-        for _ in range(max(on.effort.count(REPEATS), 4)):
-            for client, times in zip((one, other), taken.values(), strict=True):
-                started = time.perf_counter()
-                client.get(f"/metrics/{path}")
-                times.append((time.perf_counter() - started) * 1000)
-    ours, yardstick = ([quantiles(times, n=100)[98], median(times)] for times in taken.values())
-    return figure(
-        name,
-        "p99 ms",
-        ours[0],
-        yardstick=(f"{FEW_ROWS:,} rows", yardstick[0]),
-        budget=Budget("ours", at_most=budget_ms),
-        measurable=not on.effort.quick,
-        extra={"median": ours[1], f"median of {FEW_ROWS:,} rows": yardstick[1]},
     )

@@ -1,0 +1,141 @@
+"""Two sidecars that are asked the same, one that has many rows and one that has few, while records come in."""
+
+import contextlib
+import threading
+import time
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from statistics import median, quantiles
+from typing import Protocol
+
+from metrics_sidecar.settings import HISTORY_FILE
+from shared.record import Record
+from shared.wire import encode_batch, encode_record
+from tests.bench.figures import Budget, Figure, figure
+from tests.bench.ground import BenchError, Ground, Server
+from tests.bench.history_store import make_history, model_name
+from tests.bench.http import Client
+from tests.bench.producers import Frame, Producer, make_records
+from tests.processes import System
+
+ROWS, FEW_ROWS, MODELS = 10_000_000, 10_000, 1_000
+TICK_S, TICK_RECORDS = 0.01, 20
+"""2,000 records a second."""
+TURN = 25
+"""Requests to one, before it is the other's turn."""
+MEDIAN, MEDIAN_OF_FEW = "median", f"median of {FEW_ROWS:,} rows"
+
+
+class Compare(Protocol):
+    def __call__(self, name: str, paths: Sequence[str], budget_ms: float) -> Figure:
+        """How long the 99th of a hundred of these requests takes."""
+
+
+class Stream:
+    """Records at a steady rate; `waits_ms` is how long each batch waited for its acknowledgement."""
+
+    def __init__(self, socket: Path, records: Sequence[Record]) -> None:
+        self.waits_ms: list[float] = []
+        self._encoded = [*map(encode_record, records)]
+        self._producer = Producer(socket)
+        self._over = threading.Event()
+        self._flowing = threading.Event()
+        self._failure: Exception | None = None
+        self._thread = threading.Thread(target=self._run)
+        self._thread.start()
+
+    @contextlib.contextmanager
+    def flowing(self) -> Iterator[None]:
+        """Only here."""
+        self._flowing.set()
+        try:
+            yield
+        finally:
+            self._flowing.clear()
+
+    def close(self) -> None:
+        self._over.set()
+        self._flowing.set()
+        self._thread.join()
+        self._producer.close()
+        if self._failure is not None:
+            raise self._failure
+
+    def _run(self) -> None:
+        first = 1
+        due = time.perf_counter()
+        try:
+            while not self._over.wait(max(due - time.perf_counter(), 0)):
+                if not self._flowing.is_set():
+                    self._flowing.wait()
+                    due = time.perf_counter()
+                start = first % len(self._encoded) - 1
+                encoded = self._encoded[start : start + TICK_RECORDS]
+                last = first + len(encoded) - 1
+                started = time.perf_counter()
+                self._producer.ship([Frame(encode_batch(first, encoded), last, len(encoded))])
+                self.waits_ms.append((time.perf_counter() - started) * 1000)
+                first, due = last + 1, due + TICK_S
+        except (OSError, BenchError) as error:
+            self._failure = error
+
+
+def start(on: Ground, rows: int, now_us: int) -> tuple[System, Server, float]:
+    """A sidecar with so many rows up to now, and how long it took until it was ready."""
+    directory = on.new_directory()
+    make_history(directory / HISTORY_FILE, rows, MODELS, now_us)
+    started = time.perf_counter()
+    system, server = on.sidecar(SIDECAR_DATA_DIR=str(directory))
+    return system, server, time.perf_counter() - started
+
+
+@contextlib.contextmanager
+def stream(system: System) -> Iterator[Stream]:
+    """Records of the models that the history has."""
+    made = Stream(system.socket, make_records(TICK_RECORDS * 100, MODELS, name_of=model_name))
+    try:
+        yield made
+    finally:
+        made.close()
+
+
+@contextlib.contextmanager
+def comparing(on: Ground, many: System, few: System) -> Iterator[Compare]:
+    """Both are asked in turns, so that they meet the same weather; records come in where it is asked, and only there:
+    they share a core."""
+    with (
+        stream(many) as to_many,
+        stream(few) as to_few,
+        Client(many.sidecar_url) as of_many,
+        Client(few.sidecar_url) as of_few,
+    ):
+        sides = ((to_many, of_many), (to_few, of_few))
+
+        def compare(name: str, paths: Sequence[str], budget_ms: float) -> Figure:
+            taken: tuple[list[float], list[float]] = ([], [])
+            for first in range(0, len(paths), TURN):
+                for (records, client), times_ms in zip(sides, taken, strict=True):
+                    with records.flowing():
+                        times_ms += [_time_ms(client, path) for path in paths[first : first + TURN]]
+            ours, yardstick = taken
+            return figure(
+                name,
+                "p99 ms",
+                p99(ours),
+                yardstick=(f"{FEW_ROWS:,} rows", p99(yardstick)),
+                budget=Budget("ours", at_most=budget_ms),
+                measurable=not on.effort.quick,
+                extra={MEDIAN: median(ours), MEDIAN_OF_FEW: median(yardstick)},
+            )
+
+        yield compare
+
+
+def _time_ms(client: Client, path: str) -> float:
+    started = time.perf_counter()
+    client.get(path)
+    return (time.perf_counter() - started) * 1000
+
+
+def p99(values: list[float]) -> float:
+    return quantiles(values, n=100, method="inclusive")[98]
