@@ -27,6 +27,7 @@ __all__ = ["Commit", "Committed", "Gap", "Ledger", "State", "Store", "Work"]
 MAX_COMMIT_RECORDS = 8192
 RETRY_FIRST_S, RETRY_LAST_S = 0.05, 1.0
 TEND_EVERY_S = 1.0
+TEND_PAUSE = 4
 BUSY_RECORDS = 512
 """A transaction of so many is one of many: records come in as fast as they are committed."""
 BUSY_SHARE = 0.5
@@ -181,8 +182,8 @@ class Ledger:
         and so many seconds, not only one slice, if records come in as fast as they can. A failure holds up no commit,
         and is tried again later."""
         started = time.perf_counter()
-        if started < self._tend_again_at:
-            return TEND_EVERY_S
+        if started < self._tend_again_at and not busy_s:
+            return self._tend_again_at - started
         until, busy = started + busy_s, busy_s > 0
         try:
             more = self._store.tend(self._clock.now_us(), busy=busy)
@@ -195,7 +196,12 @@ class Ledger:
             self._tend_failed = True
             return TEND_EVERY_S
         self._tend_failed = False
-        return time.perf_counter() - started if more else TEND_EVERY_S
+        now = time.perf_counter()
+        if not more:
+            return TEND_EVERY_S
+        pause_s = 0.0 if busy else TEND_PAUSE * (now - started)
+        self._tend_again_at = now + pause_s
+        return pause_s
 
     def _next_group(self, wait_s: float) -> tuple[list[Work], bool]:
         """All work that waits, up to one transaction's worth; True once the queue is closed. Without any, none

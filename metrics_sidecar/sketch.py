@@ -22,6 +22,7 @@ from shared.record import MAX_COUNT
 
 RELATIVE_ERROR = 0.01
 
+FEW = 16
 _LISTED = 0
 _LANES = {1: "B", 2: "H", 4: "I", 8: "Q"}
 """Bytes of a count → type of array."""
@@ -59,6 +60,8 @@ def _values_us() -> Iterator[float]:
         yield float(low) if low == high else 2 * low * high / (low + high)
 
 
+_find_bin = partial(bisect_left, UPPER_BOUNDS_US)
+
 _VALUES_US = tuple(_values_us())
 """What is shown of the values of each bin."""
 
@@ -67,10 +70,15 @@ def sketch(latencies_us: Sequence[int]) -> bytes:
     """The sketch of these values, each from 0 to 2⁶³ - 1."""
     if not latencies_us:
         return b""
-    first = bisect_left(UPPER_BOUNDS_US, min(latencies_us))
-    last = bisect_left(UPPER_BOUNDS_US, max(latencies_us), first)
+    if len(latencies_us) <= FEW:
+        found = sorted(map(_find_bin, latencies_us))
+        span = range(found[0], found[-1] + 1)
+        if _is_sparse(len(found), len(span)):
+            return b"\0" + _pack("H", found)
+        return encode(Histogram(found[0], [*map(found.count, span)]))
+    first = _find_bin(min(latencies_us))
     # Searching few bounds for values, or few values for bounds, is much of what this costs.
-    bounds = UPPER_BOUNDS_US[first : last + 1]
+    bounds = UPPER_BOUNDS_US[first : _find_bin(max(latencies_us)) + 1]
     if len(latencies_us) > len(bounds):
         below = [*map(partial(bisect_right, sorted(latencies_us)), bounds)]
         return encode(Histogram(first, [*map(sub, below, [0, *below])]))

@@ -19,13 +19,10 @@ from metrics_sidecar.rollups import (
     add_up,
 )
 from metrics_sidecar.sketch import merge
-from metrics_sidecar.store.rollups import EXISTING_BUCKETS, SUMMARY, Condition, Progress, summarize, table
+from metrics_sidecar.store.rollups import EXISTING_BUCKETS, Condition, Progress, table
+from metrics_sidecar.store.summaries import FULL, Detail, summarize
 from metrics_sidecar.windows import Window
 from shared.record import MAX_COUNT
-
-COUNTS = "bucket, model, success_count, failure_count, latency_us"
-SKETCHES = f"{COUNTS}, min_latency_us, max_latency_us, 0, 0, 0, NULL, sketch"
-"""What series need, without percentiles and with them; rows without are so much shorter."""
 
 MAX_LISTED_BUCKETS = 20_000
 
@@ -54,16 +51,15 @@ class Parts:
         progress: Progress,
         models: Sequence[int] | None,
         *,
-        sketches: bool | None = None,
+        detail: Detail = FULL,
         by_minute: bool = True,
     ) -> None:
-        """`sketches`: no types of errors, and sketches or not; None: all there is. Not `by_minute`: of rows it doesn't
-        matter from which minute they are."""
+        """Not `by_minute`: of rows it doesn't matter from which minute they are."""
         self._connection = connection
-        self._by_minute = by_minute
         self._progress = progress
         self._models = models
-        self._columns = SUMMARY if sketches is None else SKETCHES if sketches else COUNTS
+        self._detail = detail
+        self._minute = f"timestamp_us / {MINUTE_US}" if by_minute else "0"
 
     def read(self, window: Window, levels: Sequence[int] = LEVELS) -> Iterator[Row]:
         """All parts of the window."""
@@ -117,7 +113,7 @@ class Parts:
         bounds = {"start": segment.start, "end": segment.end}
         name = table(segment.level)
         if self._models is None:
-            yield from self._connection.execute(_OF_EACH.format(table=name, columns=self._columns), bounds)
+            yield from self._connection.execute(_OF_EACH.format(table=name, columns=self._detail.columns), bounds)
             return
         buckets = range(*segment[1:], segment.level)
         if len(buckets) <= MAX_LISTED_BUCKETS:
@@ -125,7 +121,8 @@ class Parts:
         else:  # most of them are long ago, and there are none
             listed = self._connection.execute(_EXISTING.format(table=name), bounds).fetchone()[0]
         yield from self._connection.execute(
-            _OF_SOME.format(table=name, columns=self._columns), {"buckets": listed, "models": json.dumps(self._models)}
+            _OF_SOME.format(table=name, columns=self._detail.columns),
+            {"buckets": listed, "models": json.dumps(self._models)},
         )
 
     def _summarize(self, which: Condition, time: str, bounds: tuple[int, int]) -> Iterator[Row]:
@@ -135,10 +132,7 @@ class Parts:
             models, more = self._condition("+model" if time.startswith("+") else "model")
             where, arguments = f"{where} AND {models}", [*arguments, *more]
         model = str(ALL_MODELS) if self._is_together else "model"
-        if self._by_minute:
-            yield from summarize(self._connection, where, arguments, model)
-        else:
-            yield from summarize(self._connection, where, arguments, model, "0")
+        return summarize(self._connection, where, arguments, self._detail, model, self._minute)
 
     def _condition(self, column: str) -> Condition:
         if self._models is None:

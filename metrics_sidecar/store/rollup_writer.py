@@ -13,7 +13,8 @@ from typing import Any
 
 from metrics_sidecar.retention import Kept
 from metrics_sidecar.rollups import ALL_MODELS, COLUMNS, LEVELS, MINUTE_US, Group, Row, combine_rows
-from metrics_sidecar.store.rollups import SUMMARY, Built, Progress, read_progress, summarize_rows, table
+from metrics_sidecar.store.rollups import SUMMARY, Built, Progress, read_progress, table
+from metrics_sidecar.store.summaries import summarize_rows
 from metrics_sidecar.store.transactions import transaction
 
 MAX_WAITING_ROWS, MIN_WAITING_ROWS = 65_536, 4096

@@ -6,9 +6,8 @@ there were rollups (`older_…`) are rolled up beside it.
 """
 
 import sqlite3
-from collections import Counter, defaultdict
-from collections.abc import Iterator, Mapping, Sequence
-from typing import Any, NamedTuple
+from collections.abc import Mapping, Sequence
+from typing import NamedTuple
 
 from metrics_sidecar.retention import Kept
 from metrics_sidecar.rollups import (
@@ -18,21 +17,13 @@ from metrics_sidecar.rollups import (
     HOUR,
     LEVELS,
     MINUTE_US,
-    Group,
-    Row,
     Segment,
     cover,
-    encode_errors,
 )
-from metrics_sidecar.sketch import sketch
 from metrics_sidecar.windows import Window, align
-from shared.record import MAX_COUNT
 
 Condition = tuple[str, tuple[int | str, ...]]
 """A term of SQL and its arguments."""
-
-InvocationRow = Sequence[Any]
-"""At the least the first fields of a row: id, model, timestamp, latency, sizes, type of error."""
 
 SUMMARY = ", ".join(COLUMNS)
 
@@ -43,13 +34,6 @@ WITH RECURSIVE found (start) AS (
     UNION ALL
     SELECT (SELECT MIN(bucket) FROM {table} WHERE bucket > start AND bucket < :end) FROM found WHERE start IS NOT NULL
 )"""
-
-_HALVES = "SUM({0} >> 32), SUM({0} & 0xFFFFFFFF)"  # SQLite's own sum would overflow
-_SUMMARIZE = f"""
-SELECT {{minute}}, {{model}}, error_type, COUNT(*), MIN(latency_us), MAX(latency_us), MAX(timestamp_us),
-    {_HALVES.format("input_size")}, {_HALVES.format("output_size")}, GROUP_CONCAT(latency_us)
-FROM invocations WHERE {{where}} GROUP BY 1, 2, 3
-"""
 
 
 class Built(NamedTuple):
@@ -208,65 +192,3 @@ def read_progress(connection: sqlite3.Connection) -> Progress:
     kept_from = {level: kept_from for level, *_, kept_from in levels}
     kept = Kept(rows_from, kept_from[LEVELS[0]], kept_from[HOUR], kept_from[DAY])
     return Progress(last_id, older_id, older_end_id, ahead_id, ahead_model, built, kept)
-
-
-def summarize(
-    connection: sqlite3.Connection,
-    where: str,
-    arguments: Sequence[int | str],
-    model: str = "model",
-    minute: str = f"timestamp_us / {MINUTE_US}",
-) -> Iterator[Row]:
-    """What these rows add up to, by minute and model, or what stands for one; one for each way to end."""
-    for begin, number, error_type, count, minimum, maximum, last, *sizes, latencies in connection.execute(
-        _SUMMARIZE.format(model=model, minute=minute, where=where), arguments
-    ):
-        values = [*map(int, latencies.split(","))]
-        input_high, input_low, output_high, output_low = sizes
-        yield (
-            begin,
-            number,
-            count if error_type is None else 0,
-            0 if error_type is None else count,
-            min(sum(values), MAX_COUNT),
-            minimum,
-            maximum,
-            last,
-            min((input_high << 32) + input_low, MAX_COUNT),
-            min((output_high << 32) + output_low, MAX_COUNT),
-            None if error_type is None else encode_errors({error_type: count}),
-            sketch(values),
-        )
-
-
-def summarize_rows(rows: Sequence[InvocationRow]) -> list[Row]:
-    """The same for rows of one model that are at hand, at least one; one for each minute."""
-    timestamps = [row[2] for row in rows]
-    minute, model = min(timestamps) // MINUTE_US, rows[0][1]
-    if max(timestamps) // MINUTE_US == minute:
-        return [_summary((minute, model), rows)]
-    minutes: dict[int, list[InvocationRow]] = defaultdict(list)
-    for row in rows:
-        minutes[row[2] // MINUTE_US].append(row)
-    return [_summary((minute, model), members) for minute, members in minutes.items()]
-
-
-def _summary(group: Group, rows: Sequence[InvocationRow]) -> Row:
-    _, _, timestamps, latencies, input_sizes, output_sizes, error_types, *_ = zip(*rows, strict=True)
-    success_count = error_types.count(None)
-    errors = None
-    if success_count < len(rows):
-        errors = encode_errors(Counter(kind for kind in error_types if kind is not None))
-    return (
-        *group,
-        success_count,
-        len(rows) - success_count,
-        min(sum(latencies), MAX_COUNT),
-        min(latencies),
-        max(latencies),
-        max(timestamps),
-        min(sum(input_sizes), MAX_COUNT),
-        min(sum(output_sizes), MAX_COUNT),
-        errors,
-        sketch(latencies),
-    )

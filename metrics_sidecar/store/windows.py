@@ -9,6 +9,7 @@ from metrics_sidecar.rollups import ALL_MODELS, LEVELS, MINUTE_US, Row, Summary,
 from metrics_sidecar.sketch import merge, quantile_us, quantiles_us
 from metrics_sidecar.store.parts import EachModel, Parts
 from metrics_sidecar.store.rollups import Progress, read_progress
+from metrics_sidecar.store.summaries import COUNTS, LATENCIES
 from metrics_sidecar.windows import (
     ALL,
     PERCENTS,
@@ -49,7 +50,7 @@ def read_series(connection: sqlite3.Connection, query: SeriesQuery) -> SeriesAns
     window = _known_part(query.window, progress, step, levels)
     rows: dict[str, dict[int, list[Row]]] = defaultdict(lambda: defaultdict(list))
     for names, numbers in _series(connection, query):
-        parts = Parts(connection, progress, numbers, sketches=query.percent is not None)
+        parts = Parts(connection, progress, numbers, detail=COUNTS if query.percent is None else LATENCIES)
         for row in parts.read(window, levels):
             name = names.get(row[1])
             if name is not None:

@@ -4,7 +4,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from metrics_sidecar.rollups import DAY, LEVELS, Row, Segment, combine, cover, to_row
-from metrics_sidecar.store.rollups import summarize_rows
+from metrics_sidecar.store.summaries import summarize_rows
 from shared.record import MAX_COUNT
 
 minutes = st.integers(0, 5 * DAY)

@@ -12,8 +12,9 @@ import pytest
 from metrics_sidecar.queries import NotBuiltError, StoreError
 from metrics_sidecar.rollups import DAY, LEVELS, MINUTE_US, Summary, combine
 from metrics_sidecar.store import rollup_writer
-from metrics_sidecar.store.rollups import summarize_rows, table
+from metrics_sidecar.store.rollups import table
 from metrics_sidecar.store.sqlite import SqliteStore
+from metrics_sidecar.store.summaries import summarize_rows
 from metrics_sidecar.store.windows import read_window, to_stats
 from metrics_sidecar.transaction import Planner, Work
 from metrics_sidecar.windows import Window, WindowStats
