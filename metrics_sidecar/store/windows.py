@@ -124,16 +124,18 @@ def to_stats(summary: Summary) -> WindowStats:
 
 def to_step(minute: int, rows: Sequence[Row], percent: int | None) -> Step:
     """What the rows of a step come to: in most of thousands of steps there is one."""
-    _, _, success, failure, latency_us, *_ = rows[0]
-    if len(rows) > 1:
+    first = rows[0]
+    if len(rows) == 1:
+        success, failure, latency_us = first[2], first[3], first[4]
+    else:
         success, failure, latency_us = map(sum, zip(*(row[2:5] for row in rows), strict=True))
-    percentile_us = None if percent is None else _percentile_us(rows, percent)
-    return Step(minute, success, failure, min(latency_us, MAX_COUNT), percentile_us)
+        latency_us = min(latency_us, MAX_COUNT)
+    return Step(minute, success, failure, latency_us, None if percent is None else _percentile_us(rows, percent))
 
 
 def _percentile_us(rows: Sequence[Row], percent: int) -> float:
-    _, _, success, failure, _, minimum, maximum, *_, sketch = rows[0]
     if len(rows) == 1:
+        _, _, success, failure, _, minimum, maximum, *_, sketch = rows[0]
         found = quantile_us(sketch, success + failure, percent)
     else:
         (found,) = quantiles_us(merge([row[11] for row in rows]), (percent,))
