@@ -28,6 +28,7 @@ MAX_COMMIT_RECORDS = 8192
 RETRY_FIRST_S, RETRY_LAST_S = 0.05, 1.0
 TEND_EVERY_S = 1.0
 TEND_PAUSE = 4
+"""As long as a slice took, times this: a fifth of the time at the most is spent on tending."""
 BUSY_RECORDS = 512
 """A transaction of so many is one of many: records come in as fast as they are committed."""
 BUSY_SHARE = 0.5
@@ -178,16 +179,16 @@ class Ledger:
             wait_s = self._tend((time.perf_counter() - started) * BUSY_SHARE if busy else 0)
 
     def _tend(self, busy_s: float) -> float:
-        """Seconds until there is more to do: half of the time at the most is spent on it while nothing else is to do,
-        and so many seconds, not only one slice, if records come in as fast as they can. A failure holds up no commit,
-        and is tried again later."""
+        """Seconds until there is more to do. One slice, and a pause after it, so that who reads beside it on the same
+        core waits little; or slices for so many seconds, if records come in as fast as they can. A failure holds up
+        no commit, and is tried again later."""
         started = time.perf_counter()
-        if started < self._tend_again_at and not busy_s:
+        busy = busy_s > 0
+        if started < self._tend_again_at and (self._tend_failed or not busy):
             return self._tend_again_at - started
-        until, busy = started + busy_s, busy_s > 0
         try:
             more = self._store.tend(self._clock.now_us(), busy=busy)
-            while more and time.perf_counter() < until:
+            while more and time.perf_counter() < started + busy_s:
                 more = self._store.tend(self._clock.now_us(), busy=busy)
         except Exception as error:  # noqa: BLE001 - a defect must not end the thread unseen, either
             self._tend_again_at = time.perf_counter() + TEND_EVERY_S
@@ -196,12 +197,11 @@ class Ledger:
             self._tend_failed = True
             return TEND_EVERY_S
         self._tend_failed = False
-        now = time.perf_counter()
         if not more:
             return TEND_EVERY_S
-        pause_s = 0.0 if busy else TEND_PAUSE * (now - started)
-        self._tend_again_at = now + pause_s
-        return pause_s
+        now = time.perf_counter()
+        self._tend_again_at = now + TEND_PAUSE * (now - started)
+        return self._tend_again_at - now
 
     def _next_group(self, wait_s: float) -> tuple[list[Work], bool]:
         """All work that waits, up to one transaction's worth; True once the queue is closed. Without any, none
