@@ -23,7 +23,9 @@ from shared.record import MAX_COUNT
 RELATIVE_ERROR = 0.01
 
 FEW = 16
+"""So many values are each looked for among all bounds, and no range of these is sought first."""
 KEPT_QUANTILES = 8192
+"""Steps of a series: five days by minute, some MiB."""
 _LISTED = 0
 _LANES = {1: "B", 2: "H", 4: "I", 8: "Q"}
 """Bytes of a count → type of array."""
