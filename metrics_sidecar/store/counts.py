@@ -12,7 +12,7 @@ from metrics_sidecar.queries import HistoryFilter
 from metrics_sidecar.rollups import ALL_MODELS, LEVELS, MINUTE_US, Segment
 from metrics_sidecar.store.filters import Condition, Selection, where
 from metrics_sidecar.store.guard import Guard, StepsOverError
-from metrics_sidecar.store.rollups import EXISTING_BUCKETS, Progress, nearest, read_progress, table
+from metrics_sidecar.store.rollups import EXISTING_BLOCKS, Progress, Table, nearest, read_progress
 from shared.record import MAX_TIMESTAMP_US, ErrorType
 
 COUNTED_STEPS = 2_000_000
@@ -25,9 +25,10 @@ MANY_MODELS = 16
 fewer than models and types."""
 
 _SUMS = {None: "success_count + failure_count", "success": "success_count", "failure": "failure_count"}
-_SUM_BUCKETS = f"""{EXISTING_BUCKETS}
+_SUM_BUCKETS = f"""{EXISTING_BLOCKS}
 SELECT {{summed}} FROM found CROSS JOIN json_each(:models) AS models
-CROSS JOIN {{table}} AS rollups ON rollups.bucket = found.start AND rollups.model = models.value
+CROSS JOIN {{table.name}} AS rollups ON rollups.{{table.block}} = found.start AND rollups.model = models.value
+WHERE rollups.bucket >= :start AND rollups.bucket < :end
 """
 
 
@@ -150,9 +151,9 @@ class WindowCounter:
 
     def _sum_segment(self, segment: Segment) -> int:
         summed = "errors" if self._wanted.error_types else f"COALESCE(SUM({_SUMS[self._wanted.status]}), 0)"
-        query = _SUM_BUCKETS.format(summed=summed, table=table(segment.level))
-        arguments = {"start": segment.start, "end": segment.end, "models": json.dumps(self._models)}
-        found = self._connection.execute(query, arguments)
+        table = Table(segment.level)
+        arguments = {**table.bounds(segment), "models": json.dumps(self._models)}
+        found = self._connection.execute(_SUM_BUCKETS.format(summed=summed, table=table), arguments)
         if not self._wanted.error_types:
             return int(found.fetchone()[0])
         errors = (_errors.decode(encoded) for (encoded,) in found if encoded is not None)
@@ -160,11 +161,15 @@ class WindowCounter:
 
 
 def rolled_up_minutes(connection: sqlite3.Connection) -> range:
-    """From the first that has a row to the last, of those rows that do not wait."""
-    # Two questions: SQLite answers both together only by reading all.
-    ends = (f"SELECT {end}(bucket) FROM {table(LEVELS[0])}" for end in ("MIN", "MAX"))
-    first, last = (connection.execute(query).fetchone()[0] for query in ends)
-    return range(0) if last is None else range(first, last + 1)
+    """From the first that has a row to the last, of those rows that do not wait for the sums of all models."""
+    table = Table(LEVELS[0])
+    ends: list[int | None] = []
+    for end in ("MIN", "MAX"):  # two questions: SQLite answers both together only by reading all
+        query = f"""SELECT COALESCE((SELECT {end}(bucket) FROM {table.name} WHERE {table.block} = at AND model = ?), at)
+        FROM (SELECT {end}({table.block}) AS at FROM {table.name})"""
+        ends += connection.execute(query, (ALL_MODELS,)).fetchone()
+    first, last = ends
+    return range(0) if first is None or last is None else range(first, last + 1)
 
 
 def _within(since_us: int, until_us: int) -> list[Condition]:

@@ -11,13 +11,13 @@ from metrics_sidecar.queries import HistoryQuery, Order
 from metrics_sidecar.rollups import ALL_MODELS, LEVELS, MINUTE_US, Segment, cover
 from metrics_sidecar.store.counts import WindowCounter, rolled_up_minutes
 from metrics_sidecar.store.filters import Selection
-from metrics_sidecar.store.rollups import EXISTING_BUCKETS, Progress, read_progress, table
+from metrics_sidecar.store.rollups import EXISTING_BLOCKS, Progress, Table, read_progress
 
-_FIND = f"""{EXISTING_BUCKETS}
-SELECT {{end}}(start) FROM found WHERE EXISTS (
-    SELECT 1 FROM json_each(:models) AS models CROSS JOIN {{table}} AS rollups
-    ON rollups.bucket = found.start AND rollups.model = models.value WHERE rollups.success_count > 0
-)"""
+_FIND = f"""{EXISTING_BLOCKS}
+SELECT {{end}}(bucket) FROM found CROSS JOIN json_each(:models) AS models CROSS JOIN {{table.name}} AS rollups
+ON rollups.{{table.block}} = found.start AND rollups.model = models.value
+WHERE rollups.success_count > 0 AND rollups.bucket >= :start AND rollups.bucket < :end
+"""
 
 
 def skip_failures(
@@ -73,9 +73,11 @@ class _Search:
 
     def has_failed(self, minute: int) -> bool:
         """There were calls, and none of them succeeded."""
-        query = f"""SELECT SUM(success_count) FROM {table(LEVELS[0])}
-        WHERE bucket = ? AND model IN (SELECT value FROM json_each(?))"""
-        successes: int | None = self._connection.execute(query, (minute, self._models)).fetchone()[0]
+        table = Table(LEVELS[0])
+        query = f"""SELECT SUM(success_count) FROM {table.name}
+        WHERE {table.block} = ? AND bucket = ? AND model IN (SELECT value FROM json_each(?))"""
+        arguments = (table.block_of(minute), minute, self._models)
+        successes: int | None = self._connection.execute(query, arguments).fetchone()[0]
         return successes == 0
 
     def find(self, start: int, end: int, levels: Sequence[int] = LEVELS) -> int | None:
@@ -92,7 +94,8 @@ class _Search:
 
     def find_in(self, segment: Segment) -> int | None:
         """The first bucket in order."""
-        query = _FIND.format(end="MIN" if self._order == "asc" else "MAX", table=table(segment.level))
-        arguments = {"start": segment.start, "end": segment.end, "models": self._models}
+        table = Table(segment.level)
+        query = _FIND.format(end="MIN" if self._order == "asc" else "MAX", table=table)
+        arguments = {**table.bounds(segment), "models": self._models}
         bucket: int | None = self._connection.execute(query, arguments).fetchone()[0]
         return bucket

@@ -19,24 +19,24 @@ from metrics_sidecar.rollups import (
     add_up,
 )
 from metrics_sidecar.sketch import merge
-from metrics_sidecar.store.rollups import EXISTING_BUCKETS, Condition, Progress, table
+from metrics_sidecar.store.rollups import EXISTING_BLOCKS, Condition, Progress, Table
 from metrics_sidecar.store.summaries import FULL, Detail, summarize
 from metrics_sidecar.windows import Window
 from shared.record import MAX_COUNT
 
-MAX_LISTED_BUCKETS = 20_000
+MAX_LISTED_BLOCKS = 20_000
 
-_EXISTING = f"{EXISTING_BUCKETS} SELECT json_group_array(start) FROM found WHERE start IS NOT NULL"
+_EXISTING = f"{EXISTING_BLOCKS} SELECT json_group_array(start) FROM found WHERE start IS NOT NULL"
 _OF_ONE = """
-SELECT {columns} FROM json_each(?) AS buckets CROSS JOIN {table} ON bucket = buckets.value AND model = ?
+SELECT {columns} FROM json_each(:blocks) AS blocks CROSS JOIN {table.name}
+ON {table.block} = blocks.value AND model = :models WHERE bucket >= :start AND bucket < :end
 """
 _OF_SOME = """
-SELECT {columns} FROM json_each(?) AS buckets CROSS JOIN json_each(?) AS models
-CROSS JOIN {table} ON bucket = buckets.value AND model = models.value
+SELECT {columns} FROM json_each(:blocks) AS blocks CROSS JOIN json_each(:models) AS models
+CROSS JOIN {table.name} ON {table.block} = blocks.value AND model = models.value
+WHERE bucket >= :start AND bucket < :end
 """
-_OF_EACH = "SELECT {columns} FROM {table} WHERE bucket >= :start AND bucket < :end AND model > 0"
-
-_PART = f"SELECT model, {', '.join(COLUMNS[2:-2])} FROM {{table}} WHERE bucket >= ? AND bucket < ? AND model > 0"
+_NUMBERS = ", ".join(COLUMNS[2:-2])
 _HALVES = "SUM({0} >> 32), SUM({0} & 0xFFFFFFFF)"  # SQLite's own sum would overflow
 _ADD_UP = f"""
 SELECT model, SUM(success_count), SUM(failure_count), {_HALVES.format("latency_us")}, MIN(min_latency_us),
@@ -108,26 +108,29 @@ class Parts:
     def _last_us(self, minute: int) -> int:
         """When the last of what is rolled up of a minute was accepted; 0 for nothing."""
         models, arguments = self._condition("model")
-        query = f"SELECT COALESCE(MAX(last_timestamp_us), 0) FROM {table(LEVELS[0])} WHERE bucket = ? AND {models}"
-        last_us: int = self._connection.execute(query, (minute, *arguments)).fetchone()[0]
+        table = Table(LEVELS[0])
+        query = f"""SELECT COALESCE(MAX(last_timestamp_us), 0) FROM {table.name}
+        WHERE {table.block} = ? AND bucket = ? AND {models}"""
+        last_us: int = self._connection.execute(query, (table.block_of(minute), minute, *arguments)).fetchone()[0]
         return last_us
 
     def _read_segment(self, segment: Segment) -> Iterator[Row]:
-        bounds = {"start": segment.start, "end": segment.end}
-        name = table(segment.level)
+        table, columns = Table(segment.level), self._detail.columns
+        bounds = table.bounds(segment)
         if self._models is None:
-            yield from self._connection.execute(_OF_EACH.format(table=name, columns=self._detail.columns), bounds)
+            yield from self._connection.execute(_of_each(table, columns), bounds)
             return
-        buckets = range(*segment[1:], segment.level)
-        if len(buckets) <= MAX_LISTED_BUCKETS:
-            listed = json.dumps([*buckets])
+        blocks = table.blocks(segment.start, segment.end)
+        if len(blocks) <= MAX_LISTED_BLOCKS:
+            listed = json.dumps([*blocks])
         else:  # most of them are long ago, and there are none
-            listed = self._connection.execute(_EXISTING.format(table=name), bounds).fetchone()[0]
-        query, columns = _OF_SOME, self._detail.columns
+            listed = self._connection.execute(_EXISTING.format(table=table), bounds).fetchone()[0]
+        query = _OF_SOME
         models: str | int = json.dumps(self._models)
         if len(self._models) == 1:  # a series is mostly of one; its buckets are found a fifth sooner so
             query, models = _OF_ONE, self._models[0]
-        yield from self._connection.execute(query.format(table=name, columns=columns), (listed, models))
+        arguments = {**bounds, "blocks": listed, "models": models}
+        yield from self._connection.execute(query.format(table=table, columns=columns), arguments)
 
     def _summarize(self, which: Condition, time: str, bounds: tuple[int, int]) -> Iterator[Row]:
         where, arguments = f"{which[0]} AND {time}", [*which[1], *bounds]
@@ -142,6 +145,10 @@ class Parts:
         if self._models is None:
             return f"{column} > 0", ()
         return f"{column} IN (SELECT value FROM json_each(?))", (json.dumps(self._models),)
+
+
+def _of_each(table: Table, columns: str, mark: str = "") -> str:
+    return f"SELECT {columns} FROM {table.name} WHERE {table.within(mark)} AND model > 0"
 
 
 _Distributions = tuple[int, bytes | None, bytes]
@@ -185,14 +192,18 @@ class EachModel:
         }
 
     def _read_distributions(self, segment: Segment) -> Iterator[_Distributions]:
-        query = _OF_EACH.format(table=table(segment.level), columns="model, errors, sketch")
-        return self._connection.execute(query, {"start": segment.start, "end": segment.end})
+        table = Table(segment.level)
+        return self._connection.execute(_of_each(table, "model, errors, sketch"), table.bounds(segment))
 
     def _add_up(self, segments: Sequence[Segment]) -> Iterator[tuple[int, Numbers]]:
         if not segments:
             return
-        parts = " UNION ALL ".join(_PART.format(table=table(segment.level)) for segment in segments)
-        bounds = [bound for segment in segments for bound in segment[1:]]
+        parts: list[str] = []
+        bounds: dict[str, int] = {}
+        for number, segment in enumerate(segments):
+            table = Table(segment.level)
+            parts.append(_of_each(table, f"model, {_NUMBERS}", f"_{number}"))
+            bounds |= table.bounds(segment, f"_{number}")
         for (
             model,
             success,
@@ -205,7 +216,7 @@ class EachModel:
             in_low,
             out_high,
             out_low,
-        ) in self._connection.execute(_ADD_UP.format(parts=parts), bounds):
+        ) in self._connection.execute(_ADD_UP.format(parts=" UNION ALL ".join(parts)), bounds):
             yield (
                 model,
                 (

@@ -9,7 +9,7 @@ import sqlite3
 from metrics_sidecar.retention import Kept, Retention
 from metrics_sidecar.rollups import DAY, HOUR, LEVELS, MINUTE_US
 from metrics_sidecar.store.rollup_writer import RollupWriter
-from metrics_sidecar.store.rollups import table
+from metrics_sidecar.store.rollups import Table
 from metrics_sidecar.store.transactions import transaction
 
 ROWS_AT_ONCE = 100
@@ -68,17 +68,19 @@ class Remover:
 
     def _oldest_hour(self) -> int:
         """Of the rows, or of the sums by the minute, of which there may be older ones."""
-        (bucket,) = self._connection.execute(f"SELECT MIN(bucket) FROM {table(LEVELS[0])}").fetchone()
-        times = [minute for minute in (bucket, self.oldest_us and self.oldest_us // MINUTE_US) if minute is not None]
+        table = Table(LEVELS[0])
+        (block,) = self._connection.execute(f"SELECT MIN({table.block}) FROM {table.name}").fetchone()
+        times = [minute for minute in (block, self.oldest_us and self.oldest_us // MINUTE_US) if minute is not None]
         return min(times, default=0) // HOUR * HOUR
 
     def _is_there(self, kept: Kept) -> bool:
         """Whether there is anything that is not to be kept: only then it is noted, for it can't be undone."""
         if self.oldest_us is not None and self.oldest_us < kept.rows * MINUTE_US:
             return True
+        tables = ((Table(level), kept_from) for level, kept_from in kept.levels.items())
         return any(
-            self._connection.execute(f"SELECT 1 FROM {table(level)} WHERE bucket < ? LIMIT 1", (kept_from,)).fetchone()
-            for level, kept_from in kept.levels.items()
+            self._connection.execute(f"SELECT 1 FROM {table.name} WHERE {table.block} < ? LIMIT 1", (until,)).fetchone()
+            for table, until in tables
         )
 
     def _remove_rows(self) -> bool:
@@ -101,15 +103,13 @@ class Remover:
 
     def _remove_buckets(self) -> bool:
         for level, kept_from in self._rollups.progress.kept.levels.items():
-            name = table(level)
-            last = self._connection.execute(
-                f"""SELECT bucket, model FROM (SELECT bucket, model FROM {name} WHERE bucket < ?
-                ORDER BY bucket, model LIMIT ?) ORDER BY bucket DESC, model DESC LIMIT 1""",
-                (kept_from, ROWS_AT_ONCE),
-            ).fetchone()
-            if last is not None:
+            table = Table(level)
+            query = f"SELECT {table.key} FROM {table.name} WHERE {table.block} < ? ORDER BY {table.key} LIMIT ?"
+            found = self._connection.execute(query, (kept_from, ROWS_AT_ONCE)).fetchall()
+            if found:
+                marks = ", ".join("?" for _ in found[-1])
                 with transaction(self._connection):
-                    self._connection.execute(f"DELETE FROM {name} WHERE (bucket, model) <= (?, ?)", last)
+                    self._connection.execute(f"DELETE FROM {table.name} WHERE ({table.key}) <= ({marks})", found[-1])
                 return True
         return False
 

@@ -4,7 +4,7 @@ import sqlite3
 from collections.abc import Iterator
 
 from metrics_sidecar.rollups import DAY, LEVELS, MINUTE_US, Segment
-from metrics_sidecar.store.rollups import read_progress, table
+from metrics_sidecar.store.rollups import Table, read_progress
 from metrics_sidecar.totals import ModelTotals, merged
 from shared.record import MAX_COUNT, MAX_TIMESTAMP_US
 
@@ -57,9 +57,11 @@ def count_rolled_up(connection: sqlite3.Connection, after: int, last: int) -> di
 def _add_up(
     connection: sqlite3.Connection, segment: Segment, after: int, last: int
 ) -> Iterator[tuple[int, ModelTotals]]:
-    query = f"""{_OF_ROLLUPS} FROM {table(segment.level)}
-    WHERE bucket >= ? AND bucket < ? AND model > ? AND model <= ? GROUP BY model"""
-    for row in connection.execute(query, (segment.start, segment.end, max(after, 0), last)):
+    table = Table(segment.level)
+    query = (
+        f"{_OF_ROLLUPS} FROM {table.name} WHERE {table.within()} AND model > :after AND model <= :last GROUP BY model"
+    )
+    for row in connection.execute(query, {**table.bounds(segment), "after": max(after, 0), "last": last}):
         yield _totals(*row)
 
 

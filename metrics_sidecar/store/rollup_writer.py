@@ -13,7 +13,7 @@ from typing import Any
 
 from metrics_sidecar.retention import Kept
 from metrics_sidecar.rollups import ALL_MODELS, COLUMNS, LEVELS, MINUTE_US, Group, Row, combine_rows
-from metrics_sidecar.store.rollups import SUMMARY, Built, Progress, read_progress, table
+from metrics_sidecar.store.rollups import SUMMARY, Built, Progress, Table, read_progress
 from metrics_sidecar.store.summaries import summarize_rows
 from metrics_sidecar.store.transactions import transaction
 
@@ -238,31 +238,34 @@ class RollupWriter:
 
     def _next_built(self, level: int, lower: int, minute: int, complete: int) -> Built:
         """What to build next: from the next minute that has anything on, a whole bucket or what of it is complete."""
-        query = f"SELECT MIN(bucket) FROM {table(lower)} WHERE bucket >= ? AND bucket < ?"
-        (start,) = self._connection.execute(query, (minute, complete)).fetchone()
-        if start is None:
+        table = Table(lower)
+        query = f"SELECT MIN({table.block}) FROM {table.name} WHERE {table.block} >= ? AND {table.block} < ?"
+        (block,) = self._connection.execute(query, (table.block_of(minute), complete)).fetchone()
+        if block is None:
             return Built(complete)
+        start = max(block, minute)
         return Built(start, -1, min(complete, (start // level + 1) * level))
 
     def _build_models(self, level: int, lower: int, built: Built) -> Built:
         """One slice of models; how far the level is then."""
         execute = self._connection.execute
-        buckets = json.dumps([*range(built.minute, built.until, lower)])
+        table = Table(lower)
+        blocks = json.dumps([*table.blocks(built.minute, built.until)])
         (first,) = execute(
-            f"""SELECT MIN((SELECT MIN(model) FROM {table(lower)} WHERE bucket = value AND model > ?))
+            f"""SELECT MIN((SELECT MIN(model) FROM {table.name} WHERE {table.block} = value AND model > ?))
             FROM json_each(?)""",
-            (built.model, buckets),
+            (built.model, blocks),
         ).fetchone()
         if first is None:
             return Built(built.until)
         last = first + MODELS_AT_ONCE - 1
         rows = execute(
-            f"""SELECT {SUMMARY} FROM json_each(?) CROSS JOIN {table(lower)}
-            WHERE bucket = value AND model BETWEEN ? AND ?""",
-            (buckets, first, last),
+            f"""SELECT {SUMMARY} FROM json_each(?) CROSS JOIN {table.name}
+            WHERE {table.block} = value AND model BETWEEN ? AND ? AND bucket >= ? AND bucket < ?""",
+            (blocks, first, last, built.minute, built.until),
         ).fetchall()
         if built.minute % level:  # there is a part of it already
-            query = f"SELECT {SUMMARY} FROM {table(level)} WHERE bucket = ? AND model BETWEEN ? AND ?"
+            query = f"SELECT {SUMMARY} FROM {Table(level).name} WHERE bucket = ? AND model BETWEEN ? AND ?"
             rows += execute(query, (built.minute // level * level, first, last))
         groups = _by_group(rows, level)
         self._put(level, [combine_rows(group, parts) for group, parts in groups.items()])
@@ -271,17 +274,26 @@ class RollupWriter:
     def _add(self, level: int, groups: Mapping[Group, Sequence[Row]]) -> None:
         """Add to what there is, or begin it."""
         execute = self._connection.execute
-        (newest,) = execute(f"SELECT MAX(bucket) FROM {table(level)}").fetchone()
-        query = f"SELECT {SUMMARY} FROM {table(level)} WHERE bucket = ? AND model = ?"
+        table = Table(level)
+        (newest,) = execute(f"SELECT MAX({table.block}) FROM {table.name}").fetchone()
+        query = f"SELECT {SUMMARY} FROM {table.name} WHERE {table.block} = ? AND model = ? AND bucket = ?"
         rows: list[Row] = []
-        for group, parts in groups.items():
-            known = None if newest is None or group[0] > newest else execute(query, group).fetchone()
-            rows.append(combine_rows(group, [*parts, known] if known else parts))
+        for (bucket, model), parts in groups.items():
+            block = table.block_of(bucket)
+            known = None if newest is None or block > newest else execute(query, (block, model, bucket)).fetchone()
+            rows.append(combine_rows((bucket, model), [*parts, known] if known else parts))
         self._put(level, rows)
 
     def _put(self, level: int, rows: Iterable[Row]) -> None:
-        marks = ", ".join("?" for _ in COLUMNS)
-        self._connection.executemany(f"INSERT OR REPLACE INTO {table(level)} ({SUMMARY}) VALUES ({marks})", rows)
+        table = Table(level)
+        columns: tuple[str, ...] = COLUMNS
+        values: Iterable[tuple[Any, ...]] = rows
+        if table.block not in columns:
+            columns = (table.block, *columns)
+            values = ((table.block_of(row[0]), *row) for row in rows)
+        marks = ", ".join("?" for _ in columns)
+        query = f"INSERT OR REPLACE INTO {table.name} ({', '.join(columns)}) VALUES ({marks})"
+        self._connection.executemany(query, values)
 
     def _note(self, progress: Progress) -> None:
         self._connection.execute(

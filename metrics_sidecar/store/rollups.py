@@ -27,12 +27,13 @@ Condition = tuple[str, tuple[int | str, ...]]
 
 SUMMARY = ", ".join(COLUMNS)
 
-# From one bucket that is there to the next, so that neither empty ones nor other models' rows are read.
-EXISTING_BUCKETS = """
+# From one block that is there to the next, so that neither empty ones nor other models' rows are read.
+EXISTING_BLOCKS = """
 WITH RECURSIVE found (start) AS (
-    SELECT MIN(bucket) FROM {table} WHERE bucket >= :start AND bucket < :end
+    SELECT MIN({table.block}) FROM {table.name} WHERE {table.block} >= :first AND {table.block} < :end
     UNION ALL
-    SELECT (SELECT MIN(bucket) FROM {table} WHERE bucket > start AND bucket < :end) FROM found WHERE start IS NOT NULL
+    SELECT (SELECT MIN({table.block}) FROM {table.name} WHERE {table.block} > start AND {table.block} < :end)
+    FROM found WHERE start IS NOT NULL
 )"""
 
 
@@ -146,16 +147,54 @@ def _signed(level: int, start: int, end: int) -> list[tuple[int, Segment]]:
     return [(1, Segment(level, start, end)) if start < end else (-1, Segment(level, end, start))]
 
 
-def table(level: int) -> str:
-    """The table of one level."""
-    return f"rollups_{level}"
+class Table(NamedTuple):
+    """The table of a level. Its key begins with the block and the model: buckets of one model that lie in the same
+    block are side by side. A block is one bucket, but of the first level ten: a day of one model is 144 places there,
+    not 1,440, and one minute of all models still not far apart."""
+
+    level: int
+
+    @property
+    def name(self) -> str:
+        return f"rollups_{self.level}"
+
+    @property
+    def block(self) -> str:
+        """The column that tells where a block begins."""
+        return "bucket" if self.level > LEVELS[0] else "block"
+
+    @property
+    def key(self) -> str:
+        return "bucket, model" if self.level > LEVELS[0] else "block, model, bucket"
+
+    @property
+    def block_length(self) -> int:
+        """In minutes."""
+        return self.level if self.level > LEVELS[0] else LEVELS[1]
+
+    def block_of(self, minute: int) -> int:
+        return minute // self.block_length * self.block_length
+
+    def blocks(self, start: int, end: int) -> range:
+        """All that have any of these minutes."""
+        return range(self.block_of(start), end, self.block_length)
+
+    def within(self, mark: str = "") -> str:
+        """The condition of a segment's buckets. `mark` tells its `bounds` from others'."""
+        bounds = ((self.block, "first"), ("bucket", "start"))
+        return " AND ".join(f"{column} >= :{first}{mark} AND {column} < :end{mark}" for column, first in bounds)
+
+    def bounds(self, segment: Segment, mark: str = "") -> dict[str, int]:
+        """The arguments of `within`, and of `EXISTING_BLOCKS`."""
+        _, start, end = segment
+        return {f"first{mark}": self.block_of(start), f"start{mark}": start, f"end{mark}": end}
 
 
 SCHEMA = f"""
 {
     "".join(
         f'''
-CREATE TABLE {table(level)} (
+CREATE TABLE {Table(level).name} (
     bucket INTEGER NOT NULL,  -- its first minute
     model INTEGER NOT NULL,  -- {ALL_MODELS}: all together
     {", ".join(f"{column} INTEGER NOT NULL" for column in COLUMNS[2:-2])},

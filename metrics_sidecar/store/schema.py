@@ -4,6 +4,7 @@ import sqlite3
 
 import msgspec
 
+from metrics_sidecar.rollups import COLUMNS, LEVELS
 from metrics_sidecar.store import rollups
 from metrics_sidecar.totals import BUCKET_BOUNDS_US
 from shared.settings import StartupError
@@ -114,7 +115,24 @@ ALTER TABLE rollup_progress ADD COLUMN rows_from INTEGER NOT NULL DEFAULT 0;
 UPDATE rollup_progress SET rows_from = (SELECT kept_from FROM rollup_levels ORDER BY level LIMIT 1);
 """
 
-MIGRATIONS = (_V1, _V2, _V3, _V4)
+# Ten minutes of a model are side by side. The only rows that are written anew: a second for each million.
+_MINUTES = rollups.Table(LEVELS[0]).name
+_V5 = f"""
+ALTER TABLE {_MINUTES} RENAME TO by_minute;
+CREATE TABLE {_MINUTES} (
+    block INTEGER NOT NULL,  -- the first of the ten minutes
+    bucket INTEGER NOT NULL,
+    model INTEGER NOT NULL,
+    {", ".join(f"{column} INTEGER NOT NULL" for column in COLUMNS[2:-2])},
+    errors BLOB,
+    sketch BLOB NOT NULL,
+    PRIMARY KEY (block, model, bucket)
+) WITHOUT ROWID;
+INSERT INTO {_MINUTES} SELECT bucket / 10 * 10, * FROM by_minute;
+DROP TABLE by_minute;
+"""
+
+MIGRATIONS = (_V1, _V2, _V3, _V4, _V5)
 """`MIGRATIONS[n]` brings version n to n + 1. Never change one that was released."""
 
 

@@ -47,6 +47,7 @@ class History:
             self.store.commit(commit)
 
     def commit_until_longer_than(self, pages: int) -> None:
+        self.commit()
         while not self.log.is_longer_than(pages):
             self.commit()
 

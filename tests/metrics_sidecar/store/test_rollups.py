@@ -12,7 +12,7 @@ import pytest
 from metrics_sidecar.queries import NotBuiltError, StoreError
 from metrics_sidecar.rollups import DAY, LEVELS, MINUTE_US, Summary, combine
 from metrics_sidecar.store import rollup_writer
-from metrics_sidecar.store.rollups import table
+from metrics_sidecar.store.rollups import Table
 from metrics_sidecar.store.sqlite import SqliteStore
 from metrics_sidecar.store.summaries import summarize_rows
 from metrics_sidecar.store.windows import read_window, to_stats
@@ -117,7 +117,7 @@ def test_levels_are_built_when_the_time_of_smaller_buckets_is_over(tmp_path: Pat
         pass
     with reading(history.path) as connection:
         built = [
-            connection.execute(f"SELECT COUNT(DISTINCT bucket) FROM {table(level)}").fetchone()[0]
+            connection.execute(f"SELECT COUNT(DISTINCT bucket) FROM {Table(level).name}").fetchone()[0]
             for level in LEVELS[1:]
         ]
     assert built == [48 * 6 + 3, 48 + 1, 8, 2]
