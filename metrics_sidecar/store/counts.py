@@ -27,7 +27,8 @@ fewer than models and types."""
 _SUMS = {None: "success_count + failure_count", "success": "success_count", "failure": "failure_count"}
 _SUM_BUCKETS = f"""{EXISTING_BLOCKS}
 SELECT {{summed}} FROM found CROSS JOIN json_each(:models) AS models
-CROSS JOIN {{table.name}} AS rollups ON rollups.{{table.block}} = found.start AND rollups.model = models.value
+CROSS JOIN {{table.name}} AS rollups {{index}}
+ON rollups.{{table.block}} = found.start AND rollups.model = models.value
 WHERE rollups.bucket >= :start AND rollups.bucket < :end
 """
 
@@ -150,10 +151,12 @@ class WindowCounter:
         return _count_in_index(self._connection, self._selection, _within(since_us, until_us), failures_model)
 
     def _sum_segment(self, segment: Segment) -> int:
-        summed = "errors" if self._wanted.error_types else f"COALESCE(SUM({_SUMS[self._wanted.status]}), 0)"
         table = Table(segment.level)
+        summed, index = f"COALESCE(SUM({_SUMS[self._wanted.status]}), 0)", table.counts_index
+        if self._wanted.error_types:
+            summed, index = "errors", ""
         arguments = {**table.bounds(segment), "models": json.dumps(self._models)}
-        found = self._connection.execute(_SUM_BUCKETS.format(summed=summed, table=table), arguments)
+        found = self._connection.execute(_SUM_BUCKETS.format(summed=summed, table=table, index=index), arguments)
         if not self._wanted.error_types:
             return int(found.fetchone()[0])
         errors = (_errors.decode(encoded) for (encoded,) in found if encoded is not None)

@@ -95,8 +95,8 @@ def _find_models(connection: sqlite3.Connection, wanted: HistoryFilter) -> list[
     for prefix in wanted.prefixes:
         found += execute("SELECT model FROM models WHERE model_id >= ? AND model_id < ?", (prefix, _end_of(prefix)))
     models = sorted({model for (model,) in found})
-    (all_models,) = execute("SELECT COUNT(*) FROM models").fetchone()
-    return None if len(models) == all_models else models
+    more = "SELECT COUNT(*) FROM (SELECT 1 FROM models LIMIT ?)"
+    return None if execute(more, (len(models) + 1,)).fetchone() == (len(models),) else models
 
 
 def find_ids(connection: sqlite3.Connection, models: Sequence[str], prefixes: Sequence[str]) -> tuple[str, ...]:

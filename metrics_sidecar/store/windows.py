@@ -135,9 +135,7 @@ def to_step(minute: int, rows: Sequence[Row], percent: int | None) -> Step:
 
 def _percentile_us(rows: Sequence[Row], percent: int) -> float:
     if len(rows) == 1:
-        _, _, success, failure, _, minimum, maximum, *_, sketch = rows[0]
-        found = quantile_us(sketch, success + failure, percent)
-    else:
-        (found,) = quantiles_us(merge([row[11] for row in rows]), (percent,))
-        minimum, maximum = min(row[5] for row in rows), max(row[6] for row in rows)
-    return min(max(found, minimum), maximum)
+        row = rows[0]
+        return min(max(quantile_us(row[11], row[2] + row[3], percent), row[5]), row[6])
+    (found,) = quantiles_us(merge([row[11] for row in rows]), (percent,))
+    return min(max(found, min(row[5] for row in rows)), max(row[6] for row in rows))
