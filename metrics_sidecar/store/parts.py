@@ -1,5 +1,6 @@
 """The parts of a stretch of time: whole minutes from the rollups, the rest from rows; each record in exactly one."""
 
+import functools
 import itertools
 import json
 import sqlite3
@@ -46,12 +47,13 @@ FROM ({{parts}}) GROUP BY model
 
 
 class Parts:
-    """Of some models by their numbers (of all together: `ALL_MODELS`), or of each there is (None)."""
+    """Of a window, and of some models by their numbers (of all together: `ALL_MODELS`), or of each there is (None)."""
 
     def __init__(
         self,
         connection: sqlite3.Connection,
         progress: Progress,
+        window: Window,
         models: Sequence[int] | None,
         *,
         detail: Detail = FULL,
@@ -60,34 +62,35 @@ class Parts:
         """Not `by_minute`: of rows it doesn't matter from which minute they are."""
         self._connection = connection
         self._progress = progress
+        self._window = window
         self._models = models
         self._detail = detail
         self._minute = f"timestamp_us / {MINUTE_US}" if by_minute else "0"
 
-    def read(self, window: Window, levels: Sequence[int] = LEVELS) -> Iterator[Row]:
-        """All parts of the window."""
-        yield from self.read_rows(window)
-        for segment in self.segments(window, levels):
+    def read(self, levels: Sequence[int] = LEVELS) -> Iterator[Row]:
+        """All of them."""
+        yield from self.read_rows()
+        for segment in self.segments(levels):
             yield from self._read_segment(segment)
 
-    def segments(self, window: Window, levels: Sequence[int] = LEVELS) -> list[Segment]:
+    def segments(self, levels: Sequence[int] = LEVELS) -> list[Segment]:
         """The buckets among them."""
-        start, end = self._whole_minutes(window)
+        start, end = self._whole_minutes
         return [] if start > end else self._progress.segments(start, end, levels)
 
-    def signed_segments(self, window: Window) -> list[tuple[int, Segment]]:
+    def signed_segments(self) -> list[tuple[int, Segment]]:
         """The same minutes in fewer buckets, of which some are to be subtracted."""
-        start, end = self._whole_minutes(window)
+        start, end = self._whole_minutes
         return [] if start >= end else self._progress.signed_segments(start, end)
 
-    def read_rows(self, window: Window) -> Iterator[Row]:
+    def read_rows(self) -> Iterator[Row]:
         """The rows among them, added up."""
-        since_us, until_us = window
+        since_us, until_us = self._window
         if since_us >= until_us or self._models == []:
             return
         waiting = self._progress.waiting(together=self._is_together)
-        yield from self._summarize(waiting, "+timestamp_us >= ? AND +timestamp_us < ?", window)
-        start, end = self._whole_minutes(window)
+        yield from self._summarize(waiting, "+timestamp_us >= ? AND +timestamp_us < ?", self._window)
+        start, end = self._whole_minutes
         edges = [(since_us, until_us)] if start > end else [(since_us, start * MINUTE_US), (end * MINUTE_US, until_us)]
         rolled_up = self._progress.rolled_up(together=self._is_together)
         for edge in edges:
@@ -98,10 +101,12 @@ class Parts:
     def _is_together(self) -> bool:
         return self._models == [ALL_MODELS]
 
-    def _whole_minutes(self, window: Window) -> tuple[int, int]:
+    @functools.cached_property
+    def _whole_minutes(self) -> tuple[int, int]:
         """The first and the one after the last; that in which the window ends counts, if nothing in it is later."""
-        start, end = -(-window.since_us // MINUTE_US), window.until_us // MINUTE_US
-        if start <= end and end * MINUTE_US < window.until_us and self._last_us(end) < window.until_us:
+        since_us, until_us = self._window
+        start, end = -(-since_us // MINUTE_US), until_us // MINUTE_US
+        if start <= end and end * MINUTE_US < until_us and self._last_us(end) < until_us:
             end += 1
         return start, end
 
@@ -156,24 +161,24 @@ _Distributions = tuple[int, bytes | None, bytes]
 
 
 class EachModel:
-    """All parts of a window, of each model there is: tens of thousands of buckets, so SQLite adds up what it can."""
+    """The same of each model there is: tens of thousands of buckets, so SQLite adds up what it can."""
 
-    def __init__(self, connection: sqlite3.Connection, progress: Progress) -> None:
+    def __init__(self, connection: sqlite3.Connection, progress: Progress, window: Window) -> None:
         self._connection = connection
-        self._parts = Parts(connection, progress, None, by_minute=False)
+        self._parts = Parts(connection, progress, window, None, by_minute=False)
 
-    def sums(self, window: Window, names: Mapping[int, str]) -> dict[str, Summary]:
+    def sums(self, names: Mapping[int, str]) -> dict[str, Summary]:
         """By name, of the models that have one."""
         numbers: dict[str, list[Numbers]] = defaultdict(list)
-        rows = [*self._parts.read_rows(window)]
+        rows = [*self._parts.read_rows()]
         found = itertools.chain(
             ((row[1], row[2:10]) for row in rows),
-            self._add_up(self._parts.segments(window)),
+            self._add_up(self._parts.segments()),
         )
         for model, some in found:
             if model in names:
                 numbers[names[model]].append(some)
-        segments = self._parts.signed_segments(window)
+        segments = self._parts.signed_segments()
         errors, sketches = _collect(
             names,
             ((row[1], *row[10:]) for row in rows),

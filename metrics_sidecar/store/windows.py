@@ -33,10 +33,10 @@ def read_window(connection: sqlite3.Connection, window: Window, models: Sequence
     found: dict[str, Summary] = {}
     if not models or OVERFLOW_MODEL_ID in models:
         names = _labels(connection, only_overflow=bool(models))
-        found = EachModel(connection, progress).sums(window, names)
+        found = EachModel(connection, progress, window).sums(names)
     names = _find(connection, models)
     rows: dict[str, list[Row]] = defaultdict(list)
-    for row in Parts(connection, progress, [*names]).read(window):
+    for row in Parts(connection, progress, window, [*names]).read():
         rows[names[row[1]]].append(row)
     found.update((name, combine(parts)) for name, parts in rows.items())
     return WindowAnswer(window, {name: to_stats(summary) for name, summary in found.items()})
@@ -50,8 +50,8 @@ def read_series(connection: sqlite3.Connection, query: SeriesQuery) -> SeriesAns
     window = _known_part(query.window, progress, step, levels)
     rows: dict[str, dict[int, list[Row]]] = defaultdict(lambda: defaultdict(list))
     for names, numbers in _series(connection, query):
-        parts = Parts(connection, progress, numbers, detail=COUNTS if query.percent is None else LATENCIES)
-        for row in parts.read(window, levels):
+        parts = Parts(connection, progress, window, numbers, detail=COUNTS if query.percent is None else LATENCIES)
+        for row in parts.read(levels):
             name = names.get(row[1])
             if name is not None:
                 rows[name if query.by_model else ALL][row[0] // step * step].append(row)
