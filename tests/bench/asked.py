@@ -3,10 +3,10 @@
 import contextlib
 import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from statistics import median, quantiles
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 from metrics_sidecar.settings import HISTORY_FILE
 from shared.record import Record
@@ -23,12 +23,15 @@ TICK_S, TICK_RECORDS = 0.01, 20
 """2,000 records a second."""
 TURN = 25
 """Requests to one, before it is the other's turn."""
-MEDIAN, MEDIAN_OF_FEW = "median", f"median of {FEW_ROWS:,} rows"
+MEDIAN, MEDIAN_OF_FEW, MEDIAN_AS_LARGE = "median", f"median of {FEW_ROWS:,} rows", "median of answers as large"
+
+AsLarge = Callable[[str, bytes], str]
 
 
 class Compare(Protocol):
-    def __call__(self, name: str, paths: Sequence[str], budget_ms: float) -> Figure:
-        """How long the 99th of a hundred of these requests takes."""
+    def __call__(self, name: str, paths: Sequence[str], budget_ms: float, as_large: AsLarge | None = None) -> Figure:
+        """How long the 99th of a hundred of these requests takes. `as_large` makes, of a path and of the answer that
+        few rows gave, the path whose answer out of many is as large: its median is compared, too."""
 
 
 class Stream:
@@ -109,15 +112,18 @@ def comparing(on: Ground, many: System, few: System) -> Iterator[Compare]:
         Client(many.sidecar_url) as of_many,
         Client(few.sidecar_url) as of_few,
     ):
-        sides = ((to_many, of_many), (to_few, of_few))
 
-        def compare(name: str, paths: Sequence[str], budget_ms: float) -> Figure:
-            taken: tuple[list[float], list[float]] = ([], [])
+        def compare(name: str, paths: Sequence[str], budget_ms: float, as_large: AsLarge | None = None) -> Figure:
+            ours, yardstick, alike = [], [], []
             for first in range(0, len(paths), TURN):
-                for (records, client), times_ms in zip(sides, taken, strict=True):
-                    with records.flowing():
-                        times_ms += [_time_ms(client, path) for path in paths[first : first + TURN]]
-            ours, yardstick = taken
+                turn = paths[first : first + TURN]
+                ours += [one.ms for one in _ask(to_many, of_many, turn)]
+                few_answers = _ask(to_few, of_few, turn)
+                yardstick += [one.ms for one in few_answers]
+                if as_large is not None:
+                    turn = [as_large(path, one.body) for path, one in zip(turn, few_answers, strict=True)]
+                    alike += [one.ms for one in _ask(to_many, of_many, turn)]
+            medians = {MEDIAN: median(ours), MEDIAN_OF_FEW: median(yardstick)}
             return figure(
                 name,
                 "p99 ms",
@@ -125,16 +131,27 @@ def comparing(on: Ground, many: System, few: System) -> Iterator[Compare]:
                 yardstick=(f"{FEW_ROWS:,} rows", p99(yardstick)),
                 budget=Budget("ours", at_most=budget_ms),
                 measurable=not on.effort.quick,
-                extra={MEDIAN: median(ours), MEDIAN_OF_FEW: median(yardstick)},
+                extra={**medians, MEDIAN_AS_LARGE: median(alike)} if alike else medians,
             )
 
         yield compare
 
 
-def _time_ms(client: Client, path: str) -> float:
+class _Answer(NamedTuple):
+    ms: float
+    body: bytes
+
+
+def _ask(records: Stream, client: Client, paths: Sequence[str]) -> list[_Answer]:
+    """One after the other, while records come in."""
+    with records.flowing():
+        return [_time(client, path) for path in paths]
+
+
+def _time(client: Client, path: str) -> _Answer:
     started = time.perf_counter()
-    client.get(path)
-    return (time.perf_counter() - started) * 1000
+    body = client.get(path)
+    return _Answer((time.perf_counter() - started) * 1000, body)
 
 
 def p99(values: list[float]) -> float:
