@@ -7,7 +7,10 @@ import msgspec
 from metrics_sidecar.rollups import COLUMNS, LEVELS
 from metrics_sidecar.store import rollups
 from metrics_sidecar.totals import BUCKET_BOUNDS_US
+from shared import logs
 from shared.settings import StartupError
+
+log = logs.get("schema")
 
 APPLICATION_ID = 0x1A70CE11
 """In the file's header: tells our file from any other SQLite database."""
@@ -160,7 +163,10 @@ def check_version(connection: sqlite3.Connection, path: str) -> int:
 
 def migrate(connection: sqlite3.Connection, path: str) -> None:
     """Bring the file to the newest version; `StartupError` as `check_version`, or for other histogram bounds."""
-    for number in range(check_version(connection, path), len(MIGRATIONS)):
+    version = check_version(connection, path)
+    if 0 < version < len(MIGRATIONS):
+        log.info("schema.upgrading", path=path, version=version, newest=len(MIGRATIONS))
+    for number in range(version, len(MIGRATIONS)):
         # executescript commits what was open before, so the transaction is part of the script.
         connection.executescript(
             f"BEGIN IMMEDIATE; {MIGRATIONS[number]}"
