@@ -3,16 +3,17 @@
 import contextlib
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from statistics import median, quantiles
-from typing import NamedTuple, Protocol
+from typing import NamedTuple
 
 from metrics_sidecar.settings import HISTORY_FILE
 from shared.record import Record
 from shared.wire import encode_batch, encode_record
 from tests.bench.figures import Budget, Figure, figure
-from tests.bench.ground import BenchError, Ground, Server
+from tests.bench.ground import BenchError, Ground, Server, interleaved, middle
 from tests.bench.history_store import make_history, model_name
 from tests.bench.http import Client
 from tests.bench.producers import Frame, Producer, make_records
@@ -28,10 +29,13 @@ MEDIAN, MEDIAN_OF_FEW, MEDIAN_AS_LARGE = "median", f"median of {FEW_ROWS:,} rows
 AsLarge = Callable[[str, bytes], str]
 
 
-class Compare(Protocol):
-    def __call__(self, name: str, paths: Sequence[str], budget_ms: float, as_large: AsLarge | None = None) -> Figure:
-        """How long the 99th of a hundred of these requests takes. `as_large` makes, of a path and of the answer that
-        few rows gave, the path whose answer out of many is as large: its median is compared, too."""
+class Question(NamedTuple):
+    """Requests, and how long 99 of a hundred may take. `as_large` makes, of a path and of the answer that few rows
+    gave, the path whose answer out of many is as large: its median is compared, too."""
+
+    paths: Sequence[str]
+    budget_ms: float
+    as_large: AsLarge | None = None
 
 
 class Stream:
@@ -102,8 +106,7 @@ def stream(system: System) -> Iterator[Stream]:
         made.close()
 
 
-@contextlib.contextmanager
-def comparing(on: Ground, many: System, few: System) -> Iterator[Compare]:
+def compare(on: Ground, many: System, few: System, questions: Mapping[str, Question]) -> list[Figure]:
     """Both are asked in turns, so that they meet the same weather; records come in where it is asked, and only there:
     they share a core."""
     with (
@@ -113,28 +116,46 @@ def comparing(on: Ground, many: System, few: System) -> Iterator[Compare]:
         Client(few.sidecar_url) as of_few,
     ):
 
-        def compare(name: str, paths: Sequence[str], budget_ms: float, as_large: AsLarge | None = None) -> Figure:
-            ours, yardstick, alike = [], [], []
-            for first in range(0, len(paths), TURN):
-                turn = paths[first : first + TURN]
-                ours += [one.ms for one in _ask(to_many, of_many, turn)]
-                few_answers = _ask(to_few, of_few, turn)
-                yardstick += [one.ms for one in few_answers]
-                if as_large is not None:
-                    turn = [as_large(path, one.body) for path, one in zip(turn, few_answers, strict=True)]
-                    alike += [one.ms for one in _ask(to_many, of_many, turn)]
-            medians = {MEDIAN: median(ours), MEDIAN_OF_FEW: median(yardstick)}
-            return figure(
-                name,
-                "p99 ms",
-                p99(ours),
-                yardstick=(f"{FEW_ROWS:,} rows", p99(yardstick)),
-                budget=Budget("ours", at_most=budget_ms),
-                measurable=not on.effort.quick,
-                extra={**medians, MEDIAN_AS_LARGE: median(alike)} if alike else medians,
-            )
+        def ask(question: Question) -> _Times:
+            times = _Times([], [], [])
+            for first in range(0, len(question.paths), TURN):
+                paths = question.paths[first : first + TURN]
+                times.many.extend(one.ms for one in _ask(to_many, of_many, paths))
+                answers = _ask(to_few, of_few, paths)
+                times.few.extend(one.ms for one in answers)
+                if question.as_large is not None:
+                    paths = [question.as_large(path, one.body) for path, one in zip(paths, answers, strict=True)]
+                    times.as_large.extend(one.ms for one in _ask(to_many, of_many, paths))
+            return times
 
-        yield compare
+        asked = interleaved(on.effort.rounds, {name: partial(ask, question) for name, question in questions.items()})
+    return [_figure(on, name, questions[name], rounds) for name, rounds in asked.items()]
+
+
+class _Times(NamedTuple):
+    """In ms, of one round."""
+
+    many: list[float]
+    few: list[float]
+    as_large: list[float]
+
+
+def _figure(on: Ground, name: str, question: Question, rounds: list[_Times]) -> Figure:
+    medians = {
+        MEDIAN: middle(rounds, lambda times: median(times.many)),
+        MEDIAN_OF_FEW: middle(rounds, lambda times: median(times.few)),
+    }
+    if question.as_large is not None:
+        medians[MEDIAN_AS_LARGE] = middle(rounds, lambda times: median(times.as_large))
+    return figure(
+        name,
+        "p99 ms",
+        middle(rounds, lambda times: p99(times.many)),
+        yardstick=(f"{FEW_ROWS:,} rows", middle(rounds, lambda times: p99(times.few))),
+        budget=Budget("ours", at_most=question.budget_ms),
+        measurable=not on.effort.quick,
+        extra=medians,
+    )
 
 
 class _Answer(NamedTuple):

@@ -12,15 +12,15 @@ from urllib.parse import urlencode
 from metrics_sidecar.api.cursor import Cursor, encode_cursor, fingerprint
 from metrics_sidecar.queries import HistoryFilter, Position
 from shared.record import ErrorType
-from tests.bench.asked import FEW_ROWS, MEDIAN_AS_LARGE, MEDIAN_OF_FEW, ROWS, comparing, p99, start, stream
+from tests.bench.asked import FEW_ROWS, MEDIAN_AS_LARGE, MEDIAN_OF_FEW, ROWS, Question, compare, p99, start, stream
 from tests.bench.figures import Budget, Figure, Outcome, figure
 from tests.bench.ground import Ground
 from tests.bench.history_store import SPAN_US, model_name
 from tests.bench.http import Client
 from tests.processes import System
 
-PAGES = 300
-"""Of each filter and depth."""
+PAGES = 150
+"""Of each filter and depth, in each round."""
 INGEST_S, READERS = 20.0, 10
 
 SOME = tuple(model_name(number) for number in range(100, 105))
@@ -43,12 +43,12 @@ def measure(on: Ground) -> Outcome:
     now_us = time.time_ns() // 1000
     few, _, _ = start(on, FEW_ROWS, now_us)
     many, _, _ = start(on, FEW_ROWS if on.effort.quick else ROWS, now_us)
-    with comparing(on, many, few) as compare:
-        figures = [
-            compare(f"page, {name}, {depth}", _paths(on, wanted, depth, now_us), 10.0, _as_large)
-            for name, wanted in FILTERS.items()
-            for depth in ("first", "anywhere", "window of 6 h")
-        ]
+    questions = {
+        f"page, {name}, {depth}": Question(_paths(on, wanted, depth, now_us), 10.0, _as_large)
+        for name, wanted in FILTERS.items()
+        for depth in ("first", "anywhere", "window of 6 h")
+    }
+    figures = compare(on, many, few, questions)
     return Outcome([*figures, _worst(figures), *_ingest_beside_readers(on, many, now_us)])
 
 

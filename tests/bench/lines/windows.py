@@ -2,12 +2,13 @@
 
 import time
 
-from tests.bench.asked import FEW_ROWS, ROWS, comparing, start
+from tests.bench.asked import FEW_ROWS, ROWS, Question, compare, start
 from tests.bench.figures import Budget, Outcome, figure
 from tests.bench.ground import Ground
 from tests.bench.history_store import model_name
 
-REPEATS = 200
+REPEATS = 150
+"""In each round."""
 MIB = 2**20
 MODEL = f"model_id={model_name(1)}"
 
@@ -28,11 +29,11 @@ def measure(on: Ground) -> Outcome:
     few, _, _ = start(on, FEW_ROWS, now_us)
     many, server, start_s = start(on, FEW_ROWS if on.effort.quick else ROWS, now_us)
     repeats = max(on.effort.count(REPEATS), 4)
-    with comparing(on, many, few) as compare:
-        figures = [
-            compare(name, [f"/metrics/{path}"] * repeats, budget_ms) for name, (path, budget_ms) in QUESTIONS.items()
-        ]
-        rss_mib = server.rss_bytes(peak=True) / MIB
+    questions = {
+        name: Question([f"/metrics/{path}"] * repeats, budget_ms) for name, (path, budget_ms) in QUESTIONS.items()
+    }
+    figures = compare(on, many, few, questions)
+    rss_mib = server.rss_bytes(peak=True) / MIB
     measurable = not on.effort.quick
     return Outcome(
         [
