@@ -140,24 +140,18 @@ def to_timeseries(metric: Metric, query: SeriesQuery, now_us: int, labels: list[
     since_us, until_us = query.window
     step_us = query.step_minutes * MINUTE_US
     gap = 0 if metric in _ZERO_IN_GAPS else None
-    figure = _figure(metric)
+    figure = _figure(metric, step_us, now_us)
     series = []
     for label in labels:
         steps = {step.minute: step for step in found.get(label, ())}
         points: list[Point] = []
         for begin_us in range(since_us, until_us, step_us):
             step = steps.get(begin_us // MINUTE_US)
-            value = gap if step is None else figure(step, _seconds(begin_us, begin_us + step_us, now_us))
-            points.append((begin_us // 1_000_000, value))
+            points.append((begin_us // 1_000_000, gap if step is None else figure(step)))
         series.append(OneSeries(None if label == ALL else label, points))
     # The last step may go beyond the last year.
     since, until = (format_timestamp(min(moment_us, MAX_TIMESTAMP_US)) for moment_us in query.window)
     return Timeseries(metric, query.step_minutes * 60, since, until, series)
-
-
-def _seconds(begin_us: int, end_us: int, now_us: int) -> float:
-    """Of a step, the part that is past; all of it where none is: other clocks may be ahead."""
-    return ((min(end_us, now_us) if now_us > begin_us else end_us) - begin_us) / 1_000_000
 
 
 def _labels(query: SeriesQuery, found: Series) -> list[str]:
@@ -167,18 +161,24 @@ def _labels(query: SeriesQuery, found: Series) -> list[str]:
     return [*query.models, *sorted(found.keys() - {*query.models})]
 
 
-def _figure(metric: Metric) -> Callable[[Step, float], float | None]:
-    """What is shown of a step that has records and took so many seconds."""
+def _figure(metric: Metric, step_us: int, now_us: int) -> Callable[[Step], float | None]:
+    """What is shown of a step that has records."""
+
+    def past_us(step: Step) -> int:
+        """Of the step, the part that is past; all of it where none is: other clocks may be ahead."""
+        until_now_us = now_us - step.minute * MINUTE_US
+        return min(until_now_us, step_us) if until_now_us > 0 else step_us
+
     if metric in _PERCENT:
-        return lambda step, _: None if step.percentile_us is None else step.percentile_us / 1000
-    figures: dict[str, Callable[[Step, float], float]] = {
-        "invocations": lambda step, _: step.count,
-        "errors": lambda step, _: step.failure_count,
-        "error_rate": lambda step, _: 100 * step.failure_count / step.count,
-        "requests_per_second": lambda step, seconds: step.count / seconds,
+        return lambda step: None if step.percentile_us is None else step.percentile_us / 1000
+    figures: dict[str, Callable[[Step], float]] = {
+        "invocations": lambda step: step.count,
+        "errors": lambda step: step.failure_count,
+        "error_rate": lambda step: 100 * step.failure_count / step.count,
+        "requests_per_second": lambda step: step.count / (past_us(step) / 1_000_000),
         # Little's law: time that calls took per time that went by.
-        "active": lambda step, seconds: step.latency_us / (seconds * 1_000_000),
-        "latency_avg": lambda step, _: step.latency_us / (step.count * 1000),
+        "active": lambda step: step.latency_us / past_us(step),
+        "latency_avg": lambda step: step.latency_us / (step.count * 1000),
     }
     return figures[metric]
 

@@ -3,6 +3,10 @@
 import sqlite3
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
+from functools import partial
+from typing import Any
+
+from msgspec.structs import replace
 
 from metrics_sidecar.queries import NotBuiltError
 from metrics_sidecar.rollups import ALL_MODELS, LEVELS, MINUTE_US, Row, Summary, combine
@@ -22,6 +26,8 @@ from metrics_sidecar.windows import (
 )
 from shared.record import MAX_COUNT, OVERFLOW_MODEL_ID
 
+PartRow = tuple[Any, ...]
+"""As a `Detail` has it."""
 Names = Mapping[int, str]
 """Under which name the models of these numbers are shown."""
 
@@ -48,17 +54,20 @@ def read_series(connection: sqlite3.Connection, query: SeriesQuery) -> SeriesAns
     step = query.step_minutes
     levels = [level for level in LEVELS if step % level == 0]
     window = _known_part(query.window, progress, step, levels)
-    rows: dict[str, dict[int, list[Row]]] = defaultdict(lambda: defaultdict(list))
+    found: dict[str, dict[int, list[PartRow]]] = defaultdict(dict)
     for names, numbers in _series(connection, query):
         parts = Parts(connection, progress, window, numbers, detail=COUNTS if query.percent is None else LATENCIES)
         for row in parts.read(levels):
             name = names.get(row[1])
             if name is not None:
-                rows[name if query.by_model else ALL][row[0] // step * step].append(row)
-    series = {
-        name: [to_step(minute, steps[minute], query.percent) for minute in sorted(steps)]
-        for name, steps in rows.items()
-    }
+                steps = found[name if query.by_model else ALL]
+                minute = row[0] - row[0] % step
+                if minute in steps:
+                    steps[minute].append(row)
+                else:
+                    steps[minute] = [row]
+    make = _counts if query.percent is None else partial(_percentile, query.percent)
+    series = {name: [make(minute, rows) for minute, rows in sorted(steps.items())] for name, steps in found.items()}
     return SeriesAnswer(window, series)
 
 
@@ -122,20 +131,18 @@ def to_stats(summary: Summary) -> WindowStats:
     )
 
 
-def to_step(minute: int, rows: Sequence[Row], percent: int | None) -> Step:
-    """What the rows of a step come to: in most of thousands of steps there is one."""
-    first = rows[0]
-    if len(rows) == 1:
-        success, failure, latency_us = first[2], first[3], first[4]
-    else:
-        success, failure, latency_us = map(sum, zip(*(row[2:5] for row in rows), strict=True))
-        latency_us = min(latency_us, MAX_COUNT)
-    return Step(minute, success, failure, latency_us, None if percent is None else _percentile_us(rows, percent))
+def _counts(minute: int, rows: Sequence[PartRow]) -> Step:
+    if len(rows) == 1:  # so it is in most of thousands of steps
+        return Step(minute, *rows[0][2:5])
+    success, failure, latency_us = map(sum, zip(*(row[2:5] for row in rows), strict=True))
+    return Step(minute, success, failure, min(latency_us, MAX_COUNT))
 
 
-def _percentile_us(rows: Sequence[Row], percent: int) -> float:
+def _percentile(percent: int, minute: int, rows: Sequence[PartRow]) -> Step:
     if len(rows) == 1:
-        row = rows[0]
-        return min(max(quantile_us(row[11], row[2] + row[3], percent), row[5]), row[6])
-    (found,) = quantiles_us(merge([row[11] for row in rows]), (percent,))
-    return min(max(found, min(row[5] for row in rows)), max(row[6] for row in rows))
+        _, _, success, failure, latency_us, minimum, maximum, sketch = rows[0]
+        percentile_us = quantile_us(sketch, success + failure, percent)
+        return Step(minute, success, failure, latency_us, min(max(percentile_us, minimum), maximum))
+    (percentile_us,) = quantiles_us(merge([row[7] for row in rows]), (percent,))
+    percentile_us = min(max(percentile_us, min(row[5] for row in rows)), max(row[6] for row in rows))
+    return replace(_counts(minute, rows), percentile_us=percentile_us)
