@@ -20,7 +20,7 @@ from shared.record import MAX_COUNT, Record
 from shared.settings import StartupError
 
 MODEL_CACHE_SIZE = 50_000
-CACHE_BYTES = 32 * 1024 * 1024
+CACHE_BYTES = 24 * 1024 * 1024
 """Of pages: with some thousand models a transaction changes as many, and with SQLite's own 2 MB they would be
 written and read again and again meanwhile."""
 
