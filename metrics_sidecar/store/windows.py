@@ -1,12 +1,11 @@
 """Reads of stretches of time, all within one state of the store."""
 
 import sqlite3
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Iterator, Mapping, Sequence
-from functools import partial
+from itertools import repeat
+from operator import add, attrgetter
 from typing import Any
-
-from msgspec.structs import replace
 
 from metrics_sidecar.queries import NotBuiltError
 from metrics_sidecar.rollups import ALL_MODELS, LEVELS, MINUTE_US, Row, Summary, combine
@@ -54,21 +53,18 @@ def read_series(connection: sqlite3.Connection, query: SeriesQuery) -> SeriesAns
     step = query.step_minutes
     levels = [level for level in LEVELS if step % level == 0]
     window = _known_part(query.window, progress, step, levels)
-    found: dict[str, dict[int, list[PartRow]]] = defaultdict(dict)
+    found: dict[str, list[PartRow]] = defaultdict(list)
     for names, numbers in _series(connection, query):
         parts = Parts(connection, progress, window, numbers, detail=COUNTS if query.percent is None else LATENCIES)
-        for row in parts.read(levels):
+        rows = parts.read(levels)
+        if numbers is not None and not query.by_model:
+            found[ALL] += rows
+            continue
+        for row in rows:
             name = names.get(row[1])
             if name is not None:
-                steps = found[name if query.by_model else ALL]
-                minute = row[0] - row[0] % step
-                if minute in steps:
-                    steps[minute].append(row)
-                else:
-                    steps[minute] = [row]
-    make = _counts if query.percent is None else partial(_percentile, query.percent)
-    series = {name: [make(minute, rows) for minute, rows in sorted(steps.items())] for name, steps in found.items()}
-    return SeriesAnswer(window, series)
+                found[name if query.by_model else ALL].append(row)
+    return SeriesAnswer(window, {name: _steps(rows, step, query.percent) for name, rows in found.items() if rows})
 
 
 def _series(connection: sqlite3.Connection, query: SeriesQuery) -> Iterator[tuple[Names, list[int] | None]]:
@@ -131,18 +127,40 @@ def to_stats(summary: Summary) -> WindowStats:
     )
 
 
-def _counts(minute: int, rows: Sequence[PartRow]) -> Step:
-    if len(rows) == 1:  # so it is in most of thousands of steps
-        return Step(minute, *rows[0][2:5])
-    success, failure, latency_us = map(sum, zip(*(row[2:5] for row in rows), strict=True))
-    return Step(minute, success, failure, min(latency_us, MAX_COUNT))
+def _steps(rows: Sequence[PartRow], step: int, percent: int | None) -> list[Step]:
+    """In order. Most steps of a long series are one row: these are made all at once, column by column."""
+    minutes = [row[0] - row[0] % step for row in rows]
+    shared = {minute for minute, count in Counter(minutes).items() if count > 1}
+    together: dict[int, list[PartRow]] = defaultdict(list)
+    alone: dict[int, PartRow] = {}
+    for minute, row in zip(minutes, rows, strict=True):
+        if minute in shared:
+            together[minute].append(row)
+        else:
+            alone[minute] = row
+    steps = [_sum(minute, some, percent) for minute, some in together.items()]
+    if alone:
+        steps += _each(alone, percent)
+    return sorted(steps, key=attrgetter("minute"))
 
 
-def _percentile(percent: int, minute: int, rows: Sequence[PartRow]) -> Step:
-    if len(rows) == 1:
-        _, _, success, failure, latency_us, minimum, maximum, sketch = rows[0]
-        percentile_us = quantile_us(sketch, success + failure, percent)
-        return Step(minute, success, failure, latency_us, min(max(percentile_us, minimum), maximum))
-    (percentile_us,) = quantiles_us(merge([row[7] for row in rows]), (percent,))
-    percentile_us = min(max(percentile_us, min(row[5] for row in rows)), max(row[6] for row in rows))
-    return replace(_counts(minute, rows), percentile_us=percentile_us)
+def _each(minutes: Mapping[int, PartRow], percent: int | None) -> Iterator[Step]:
+    """A step of each row."""
+    _, _, success, failure, latency_us, *rest = zip(*minutes.values(), strict=True)
+    if percent is None:
+        return map(Step, minutes, success, failure, latency_us)
+    lowest_us, highest_us, sketches = rest
+    percentiles_us = map(quantile_us, sketches, map(add, success, failure), repeat(percent))
+    within_us = map(min, map(max, percentiles_us, lowest_us), highest_us)
+    return map(Step, minutes, success, failure, latency_us, within_us)
+
+
+def _sum(minute: int, rows: Sequence[PartRow], percent: int | None) -> Step:
+    """A step of all of them."""
+    success, failure, latency_us, *rest = [*zip(*rows, strict=True)][2:]
+    sums = sum(success), sum(failure), min(sum(latency_us), MAX_COUNT)
+    if percent is None:
+        return Step(minute, *sums)
+    lowest_us, highest_us, sketches = rest
+    (percentile_us,) = quantiles_us(merge(sketches), (percent,))
+    return Step(minute, *sums, min(max(percentile_us, min(lowest_us)), max(highest_us)))
