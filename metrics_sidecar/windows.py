@@ -58,7 +58,7 @@ class WindowStats(msgspec.Struct, frozen=True):
         return self.success_count + self.failure_count
 
 
-class Step(msgspec.Struct, frozen=True, array_like=True):
+class Step(msgspec.Struct, frozen=True, array_like=True, gc=False):
     """The same of one step that has records, which begins with `minute`."""
 
     minute: int

@@ -1,9 +1,11 @@
 """Query parameters: decoded by the Struct that also documents them; each error names the parameter."""
 
+import functools
 from collections.abc import Mapping
 from typing import Annotated, Any, TypeVar, get_args, get_origin
 
 import msgspec
+from msgspec.structs import FieldInfo
 from multidict import MultiMapping
 
 from shared.errors import invalid_parameter
@@ -19,7 +21,7 @@ class NoParameters(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 def decode_query(query: MultiMapping[str], type_: type[Parameters]) -> Parameters:
     """The parameters as `type_`; one whose type is a list may be repeated. A 400 problem if one is unknown,
     given too often or not as its field says."""
-    fields = {field.encode_name: field for field in msgspec.structs.fields(type_)}
+    fields = _fields(type_)
     values: dict[str, Any] = {}
     for name, text in query.items():
         if name not in fields:
@@ -38,12 +40,8 @@ def decode_query(query: MultiMapping[str], type_: type[Parameters]) -> Parameter
 
 def decode_path(names: Mapping[str, str], type_: type[Parameters]) -> Parameters:
     """What stands in a path as `type_`; a 400 problem as for a parameter."""
-    return type_(
-        **{
-            field.name: _convert(type_, field.name, names[field.name], field.type)
-            for field in msgspec.structs.fields(type_)
-        }
-    )
+    fields = _fields(type_)
+    return type_(**{field.name: _convert(type_, name, names[name], field.type) for name, field in fields.items()})
 
 
 def allowed_values(type_: type[msgspec.Struct], name: str) -> str:
@@ -58,6 +56,12 @@ def allowed_values(type_: type[msgspec.Struct], name: str) -> str:
     if values.get("type") == "number":
         return f"a number from {values['minimum']} to {values['maximum']}"
     return str(schema["description"]).rpartition(": ")[2].rstrip(".")
+
+
+@functools.cache
+def _fields(type_: type[msgspec.Struct]) -> dict[str, FieldInfo]:
+    """By the name that a caller gives. Kept, as finding their types takes longer than all else that is done here."""
+    return {field.encode_name: field for field in msgspec.structs.fields(type_)}
 
 
 def _convert(type_: type[msgspec.Struct], name: str, value: Any, to: Any) -> Any:
