@@ -10,9 +10,9 @@ import msgspec
 
 from metrics_sidecar.queries import HistoryFilter
 from metrics_sidecar.rollups import ALL_MODELS, LEVELS, MINUTE_US, Segment
-from metrics_sidecar.store.filters import Condition, Selection, where
+from metrics_sidecar.store.filters import Selection, where
 from metrics_sidecar.store.guard import Guard, StepsOverError
-from metrics_sidecar.store.rollups import EXISTING_BLOCKS, Progress, Table, nearest, read_progress
+from metrics_sidecar.store.rollups import EXISTING_BLOCKS, Condition, Progress, Table, nearest, read_progress
 from shared.record import MAX_TIMESTAMP_US, ErrorType
 
 COUNTED_STEPS = 2_000_000

@@ -7,16 +7,13 @@ from typing import NamedTuple
 
 from metrics_sidecar.queries import MAX_MATCHED_MODELS, HistoryFilter, TooManyModelsError
 from metrics_sidecar.rollups import MINUTE_US
-from metrics_sidecar.store.rollups import read_progress
+from metrics_sidecar.store.rollups import Condition, Value, read_progress
 from metrics_sidecar.windows import ALL
 from shared.record import ErrorType
 
 LAST_CHARACTER = "\U0010ffff"
 SURROGATES = (0xD800, 0xDFFF)
 
-Value = int | str
-Condition = tuple[str, tuple[Value, ...]]
-"""A term of SQL and its arguments."""
 Lane = tuple[int, str]
 """Number of a model and an error type; 0 and empty where the lane has all of them."""
 

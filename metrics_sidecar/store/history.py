@@ -11,10 +11,11 @@ from msgspec.structs import replace
 
 from metrics_sidecar.queries import HistoryPage, HistoryQuery, HistoryRow, Position
 from metrics_sidecar.store.counts import Count, count
-from metrics_sidecar.store.filters import Condition, Lane, Selection, first_kept_us, select, where
+from metrics_sidecar.store.filters import Lane, Selection, first_kept_us, select, where
 from metrics_sidecar.store.guard import Guard
 from metrics_sidecar.store.offsets import come_nearer
 from metrics_sidecar.store.outages import skip_failures
+from metrics_sidecar.store.rollups import Condition
 from shared.record import ErrorType
 
 MANY_LANES = 16

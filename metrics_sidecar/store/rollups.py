@@ -22,7 +22,8 @@ from metrics_sidecar.rollups import (
 )
 from metrics_sidecar.windows import Window, align
 
-Condition = tuple[str, tuple[int | str, ...]]
+Value = int | str
+Condition = tuple[str, tuple[Value, ...]]
 """A term of SQL and its arguments."""
 
 SUMMARY = ", ".join(COLUMNS)

@@ -29,7 +29,7 @@ from tests.bench.lines import (
     windows,
     workers,
 )
-from tests.bench.machine import describe
+from tests.bench.machine import describe, pace_ms
 from tests.bench.table import print_table
 
 RESULTS = Path(__file__).parent / "results.json"
@@ -79,7 +79,7 @@ def _measure(lines: list[str], effort: Effort, console: Console) -> Results:
     """What was found, without the lines that failed: a failure is told, and the others go on."""
     measured: Results = {}
     for line in lines:
-        started = time.monotonic()
+        started, pace_before_ms = time.monotonic(), pace_ms()
         with console.status(f"{line} …"):
             try:
                 with ground(effort) as on:
@@ -89,7 +89,7 @@ def _measure(lines: list[str], effort: Effort, console: Console) -> Results:
                 continue
         duration_s = round(time.monotonic() - started, 1)
         now = datetime.datetime.now(datetime.UTC).replace(microsecond=0)
-        measured[line] = LineResult(now, duration_s, effort.quick, describe(), outcome)
+        measured[line] = LineResult(now, duration_s, effort.quick, describe(), outcome, (pace_before_ms, pace_ms()))
         console.print(f"{line}: {duration_s:g} s")
     return measured
 

@@ -71,13 +71,14 @@ class Outcome(msgspec.Struct, frozen=True):
 
 
 class LineResult(msgspec.Struct, frozen=True):
-    """An outcome with its circumstances."""
+    """An outcome with its circumstances. `pace_ms`: `machine.pace_ms` before and after."""
 
     measured_at: datetime.datetime
     duration_s: float
     quick: bool
     machine: Machine
     outcome: Outcome
+    pace_ms: tuple[float, float] | None = None
 
 
 Results = dict[str, LineResult]

@@ -15,18 +15,32 @@ import sqlite3
 import time
 from collections.abc import Iterable, Iterator
 from pathlib import Path
+from statistics import median
 
 from tests.bench.figures import Machine
 
 CORES = sorted(os.sched_getaffinity(0))
 LOAD_CORES = frozenset(CORES[: max(len(CORES) // 2, 1)])
 MEASURED_CORES = frozenset(CORES[len(CORES) // 2 :])
+LOOPS = 20
 
 
 def describe() -> Machine:
     """This machine, as results name it."""
     version = platform.python_version()
     return Machine(_processor(), len(CORES), platform.platform(), version, sqlite3.sqlite_version)
+
+
+def pace_ms() -> float:
+    """How long a million additions in a loop of Python take just now."""
+    times_s = []
+    for _ in range(LOOPS):
+        started = time.perf_counter()
+        total = 0
+        for number in range(1_000_000 // LOOPS):
+            total += number
+        times_s.append(time.perf_counter() - started)
+    return median(times_s) * LOOPS * 1000
 
 
 def _processor() -> str:

@@ -55,7 +55,11 @@ def measure(on: Ground) -> Outcome:
 def _worst(figures: list[Figure]) -> Figure:
     """Of the medians: those of the 99th percentile are the machine's. Of pages with as many rows: a filter that has ten
     of few has a hundred of many."""
-    ratios = {one.name: one.extra[MEDIAN_AS_LARGE] / one.extra[MEDIAN_OF_FEW] for one in figures}
+    ratios = {
+        one.name: one.extra[MEDIAN_AS_LARGE] / one.extra[MEDIAN_OF_FEW]
+        for one in figures
+        if MEDIAN_AS_LARGE in one.extra
+    }
     name = max(ratios, key=ratios.__getitem__)
     return figure(
         "median page ÷ one of few rows as large, the highest ratio",
