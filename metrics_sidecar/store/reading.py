@@ -54,8 +54,8 @@ KINDS = (
 QUICK, SUMS, SEARCH = range(len(KINDS))
 
 NICENESS = 3
-"""Where readers and commits share a core, commits go first: beside ten readers they wait a third less than without it.
-With 6 it is half, but then the slowest of a hundred reads takes up to half as long again."""
+"""Where readers and commits share a core, commits go first: beside ten readers their waits are a quarter to a third
+shorter so. With 6 they are half as long, but the slowest of a hundred reads takes up to half as long again."""
 FEW_MODELS = 16
 SWITCH_INTERVAL_S = 0.0005
 """How long a quick read waits at most for Python of a long one."""

@@ -130,11 +130,11 @@ def to_stats(summary: Summary) -> WindowStats:
 def _steps(rows: Sequence[PartRow], step: int, percent: int | None) -> list[Step]:
     """In order. Most steps of a long series are one row: these are made all at once, column by column."""
     minutes = [row[0] - row[0] % step for row in rows]
-    shared = {minute for minute, count in Counter(minutes).items() if count > 1}
+    several = {minute for minute, count in Counter(minutes).items() if count > 1}
     together: dict[int, list[PartRow]] = defaultdict(list)
     alone: dict[int, PartRow] = {}
     for minute, row in zip(minutes, rows, strict=True):
-        if minute in shared:
+        if minute in several:
             together[minute].append(row)
         else:
             alone[minute] = row

@@ -14,9 +14,9 @@ Made by `python -m tests.bench report` from `results.json`, which `make bench` w
 - Yardsticks and ours run in turn, three rounds at least, in the same minutes; figures are medians of the rounds.
 - CPU time is the kernel's account of the measured processes alone (all workers and threads), so that others
   on the machine disturb it less than they disturb rates.
-- How fast the machine was is told by a million additions in a loop of Python, before and after a line: 40 ms in its
-  best hour, while others on it can make that 150 ms for hours. All that is given in time grows with it; verdicts don't
-  take it into account.
+- How fast the machine was is told by a million additions in a loop of Python, before and after a line: 36 ms
+  at best, and nearly twice as long while others use it. What needs much memory is slowed down more than that: see `an
+  answer without a query`, where there is one. Verdicts take neither into account.
 - The cores are split: what is measured runs on one half, the load generator, the upstream and, beside the
   gateway, the sidecar on the other.
 - The gateway records with its default durability to a real sidecar; the time in which its last records are

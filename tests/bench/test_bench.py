@@ -50,7 +50,7 @@ def test_results_round_trip(tmp_path: Path) -> None:
     """Results are read as they were written."""
     path = tmp_path / "results.json"
     outcome = Outcome([figure("a", "µs", 1.5, note="why")], [Point("plot", "curve", 1.0, 2.0)])
-    results = {"line": LineResult(datetime.datetime.now(datetime.UTC), 1.0, True, describe(), outcome)}
+    results = {"line": LineResult(datetime.datetime.now(datetime.UTC), 1.0, True, describe(), outcome, (40.0, 41.5))}
     save_results(path, results)
     assert load_results(path) == results
 
