@@ -16,6 +16,7 @@ from tests.bench.figures import Budget, Figure, figure
 from tests.bench.ground import BenchError, Ground, Server, interleaved, middle
 from tests.bench.history_store import make_history, model_name
 from tests.bench.http import Client
+from tests.bench.machine import CORES
 from tests.bench.producers import Frame, Producer, make_records
 from tests.processes import System
 
@@ -90,11 +91,12 @@ class Stream:
 
 
 def start(on: Ground, rows: int, now_us: int) -> tuple[System, Server, float]:
-    """A sidecar with so many rows up to now, and how long it took until it was ready."""
+    """A sidecar with so many rows up to now, and how long it took until it was ready. It has all cores, as where
+    people ask it: what it reads in one process beside what it commits in another is what they wait for."""
     directory = on.new_directory()
     make_history(directory / HISTORY_FILE, rows, MODELS, now_us)
     started = time.perf_counter()
-    system, server = on.sidecar(SIDECAR_DATA_DIR=str(directory))
+    system, server = on.sidecar(cores=CORES, SIDECAR_DATA_DIR=str(directory))
     return system, server, time.perf_counter() - started
 
 
@@ -110,7 +112,7 @@ def stream(system: System) -> Iterator[Stream]:
 
 def compare(on: Ground, many: System, few: System, questions: Mapping[str, Question]) -> list[Figure]:
     """Both are asked in turns, so that they meet the same weather; records come in where it is asked, and only there:
-    they share a core. What takes no query is asked, too."""
+    both sidecars have the same cores. What takes no query is asked, too."""
     floor = Question(["/healthz"] * max(len(one.paths) for one in questions.values()), None)
     questions = {FLOOR: floor, **questions}
     with (

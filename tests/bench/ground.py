@@ -7,7 +7,7 @@ import socket
 import subprocess
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from statistics import median
 from typing import TypeVar
@@ -99,17 +99,17 @@ class Ground:
         _wait_for_port(port, directory / "error.log")
         return Server(name, f"http://127.0.0.1:{port}", process.pid)
 
-    def sidecar(self, *, measured: bool = True, **settings: str) -> tuple[System, Server]:
+    def sidecar(self, *, cores: Iterable[int] = MEASURED_CORES, **settings: str) -> tuple[System, Server]:
         """A sidecar of its own, and the system that it belongs to."""
         system = System(self.new_directory())
         self._stack.callback(_kill, system)
-        with pinned(MEASURED_CORES if measured else LOAD_CORES):
+        with pinned(cores):
             process = system.start_sidecar(**settings)
         return system, Server("sidecar", system.sidecar_url, process.pid)
 
     def gateway(self, upstream: str, **settings: str) -> Gateway:
         """A gateway that records, with defaults, to a real sidecar, which runs beside the load."""
-        system, sidecar = self.sidecar(measured=False)
+        system, sidecar = self.sidecar(cores=LOAD_CORES)
         system.upstream = f"{upstream}/invoke"
         with pinned(MEASURED_CORES):
             process = system.start_gateway(**settings)

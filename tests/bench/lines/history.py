@@ -117,7 +117,7 @@ def _ingest_beside_readers(on: Ground, system: System, now_us: int) -> list[Figu
                 "median, no reader": median(alone.waits_ms),
                 "pages/s": pages / seconds,
             },
-            note="readers and writer share a core and an event loop",
+            note="requests and commits share an event loop",
         )
     ]
 
