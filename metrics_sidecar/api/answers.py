@@ -16,6 +16,8 @@ from shared.errors import invalid_parameter, status_problem
 
 RETRY_AFTER_S = 1
 COMPRESSED_FROM_BYTES = 8 * 1024
+FEW_VALUES = 4_000
+"""About a millisecond's. A page of 100 rows, a quarter of that, comes a tenth sooner than by way of another thread."""
 GZIP_LEVEL = 1  # ten times faster than 9, a fifth larger
 NEVER_KEPT = {"Cache-Control": "no-store"}
 """By a cache, because the next record changes it."""
@@ -27,9 +29,9 @@ def json_answer(body: msgspec.Struct, status: int = 200) -> web.Response:
     return _json_response(msgspec.json.encode(body), status, NEVER_KEPT)
 
 
-async def large_json_answer(request: web.Request, make: Callable[[], msgspec.Struct]) -> web.Response:
-    """The same for a struct of many rows: made, encoded, and compressed where that is accepted and worth it, on a
-    thread beside the event loop."""
+async def json_answer_of(request: web.Request, values: int, make: Callable[[], msgspec.Struct]) -> web.Response:
+    """The same for a struct of so many values, which may be large: made, encoded, and compressed where that is accepted
+    and worth it; unless they are few, on a thread beside the event loop."""
     may_compress = takes_gzip(request)
 
     def encode() -> web.Response:
@@ -40,7 +42,7 @@ async def large_json_answer(request: web.Request, make: Callable[[], msgspec.Str
             headers["Content-Encoding"] = "gzip"
         return _json_response(body, 200, headers)
 
-    return await asyncio.to_thread(encode)
+    return encode() if values <= FEW_VALUES else await asyncio.to_thread(encode)
 
 
 def takes_gzip(request: web.Request) -> bool:

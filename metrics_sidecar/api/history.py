@@ -7,7 +7,7 @@ from aiohttp import web
 from msgspec import UNSET, Meta, UnsetType
 
 from metrics_sidecar.api import QUERIES
-from metrics_sidecar.api.answers import json_answer, large_json_answer, milliseconds, store_problems
+from metrics_sidecar.api.answers import json_answer, json_answer_of, milliseconds, store_problems
 from metrics_sidecar.api.cursor import Cursor, decode_cursor, encode_cursor, fingerprint
 from metrics_sidecar.api.filters import FilterParameters, to_filter
 from metrics_sidecar.api.parameters import NoParameters, allowed_values, decode_path, decode_query
@@ -64,6 +64,9 @@ class Invocation(msgspec.Struct, frozen=True):
     trace_id: Annotated[TraceId | None, Meta(description="From the caller's `traceparent`; null without one.")]
 
 
+FIELDS = len(Invocation.__struct_fields__)
+
+
 class History(msgspec.Struct, frozen=True):
     """A page. `next_cursor` continues after its last row; it is null on the last page."""
 
@@ -87,7 +90,7 @@ async def history(request: web.Request) -> web.Response:
     query = to_query(decode_query(request.query, HistoryParameters))
     with store_problems(remedy_for(query)):
         page = await request.app[QUERIES].history(query)
-    return await large_json_answer(request, lambda: to_history(query, page))
+    return await json_answer_of(request, len(page.rows) * FIELDS, lambda: to_history(query, page))
 
 
 async def invocation(request: web.Request) -> web.Response:

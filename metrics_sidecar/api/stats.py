@@ -7,7 +7,7 @@ from aiohttp import web
 from msgspec import UNSET, Meta, UnsetType
 
 from metrics_sidecar.api import CLOCK, QUERIES
-from metrics_sidecar.api.answers import large_json_answer, milliseconds, store_problems
+from metrics_sidecar.api.answers import json_answer_of, milliseconds, store_problems
 from metrics_sidecar.api.filters import split_models
 from metrics_sidecar.api.parameters import decode_query
 from metrics_sidecar.api.window import WindowParameters, remedy_for, to_window
@@ -63,6 +63,9 @@ class ModelStats(msgspec.Struct, frozen=True):
     total_output_size: Sum | UnsetType = UNSET
 
 
+FIELDS = len(ModelStats.__struct_fields__)
+
+
 class Stats(msgspec.Struct, frozen=True):
     """Statistics by model; models without an invocation are left out."""
 
@@ -109,12 +112,16 @@ async def stats(request: web.Request) -> web.Response:
     if window is None:
         with store_problems(remedy_for(parameters)):
             totals = await queries.totals(models, prefixes)
-        return await large_json_answer(
-            request, lambda: Stats({model: to_stats(model, sums) for model, sums in totals.items() if sums.count})
+        return await json_answer_of(
+            request,
+            len(totals) * FIELDS,
+            lambda: Stats({model: to_stats(model, sums) for model, sums in totals.items() if sums.count}),
         )
     with store_problems(remedy_for(parameters)):
         answer = await queries.window(window, models, prefixes)
-    return await large_json_answer(request, lambda: to_window_stats(answer.window, now_us, answer.stats))
+    return await json_answer_of(
+        request, len(answer.stats) * FIELDS, lambda: to_window_stats(answer.window, now_us, answer.stats)
+    )
 
 
 def to_window_stats(window: Window, now_us: int, stats: dict[str, WindowStats]) -> Stats:

@@ -1,6 +1,6 @@
 """`GET /metrics/timeseries`: one figure per step of time."""
 
-from collections.abc import Callable
+from collections.abc import Sequence
 from typing import Annotated, Literal
 
 import msgspec
@@ -8,7 +8,7 @@ from aiohttp import web
 from msgspec import UNSET, Meta, UnsetType
 
 from metrics_sidecar.api import CLOCK, QUERIES
-from metrics_sidecar.api.answers import large_json_answer, store_problems
+from metrics_sidecar.api.answers import json_answer_of, store_problems
 from metrics_sidecar.api.filters import split_models
 from metrics_sidecar.api.parameters import allowed_values, decode_query
 from metrics_sidecar.api.window import DURATION_PATTERN, WindowParameters, remedy_for, to_window
@@ -29,6 +29,7 @@ from shared.errors import invalid_parameter
 from shared.record import MAX_TIMESTAMP_US
 
 DEFAULT_US = HOUR * MINUTE_US
+MINUTE_S = 60
 MAX_POINTS = 11_000
 """Of all series of an answer together; Prometheus allows as many in one."""
 
@@ -117,8 +118,10 @@ async def timeseries(request: web.Request) -> web.Response:
         window, found = await request.app[QUERIES].series(query)
     query = msgspec.structs.replace(query, window=window)
     labels = _labels(query, found)
-    _check_points(parameters, query, len(labels))
-    return await large_json_answer(request, lambda: to_timeseries(parameters.metric, query, now_us, labels, found))
+    points = _check_points(parameters, query, len(labels))
+    return await json_answer_of(
+        request, 2 * points, lambda: to_timeseries(parameters.metric, query, now_us, labels, found)
+    )
 
 
 def to_query(parameters: TimeseriesParameters, now_us: int) -> SeriesQuery:
@@ -138,16 +141,13 @@ def to_query(parameters: TimeseriesParameters, now_us: int) -> SeriesQuery:
 def to_timeseries(metric: Metric, query: SeriesQuery, now_us: int, labels: list[str], found: Series) -> Timeseries:
     """The series as the API shows them, gaps included."""
     since_us, until_us = query.window
-    step_us = query.step_minutes * MINUTE_US
+    minutes = range(since_us // MINUTE_US, until_us // MINUTE_US, query.step_minutes)
     gap = 0 if metric in _ZERO_IN_GAPS else None
-    figure = _figure(metric, step_us, now_us)
     series = []
     for label in labels:
-        steps = {step.minute: step for step in found.get(label, ())}
-        points: list[Point] = []
-        for begin_us in range(since_us, until_us, step_us):
-            step = steps.get(begin_us // MINUTE_US)
-            points.append((begin_us // 1_000_000, gap if step is None else figure(step)))
+        steps = found.get(label, ())
+        figures = dict(zip([step.minute for step in steps], _figures(metric, query, now_us, steps), strict=True))
+        points: list[Point] = [(minute * MINUTE_S, figures.get(minute, gap)) for minute in minutes]
         series.append(OneSeries(None if label == ALL else label, points))
     # The last step may go beyond the last year.
     since, until = (format_timestamp(min(moment_us, MAX_TIMESTAMP_US)) for moment_us in query.window)
@@ -161,33 +161,36 @@ def _labels(query: SeriesQuery, found: Series) -> list[str]:
     return [*query.models, *sorted(found.keys() - {*query.models})]
 
 
-def _figure(metric: Metric, step_us: int, now_us: int) -> Callable[[Step], float | None]:
-    """What is shown of a step that has records."""
+def _figures(metric: Metric, query: SeriesQuery, now_us: int, steps: Sequence[Step]) -> Sequence[float | None]:
+    """What is shown of each of the steps, which have records."""
+    step_us = query.step_minutes * MINUTE_US
 
     def past_us(step: Step) -> int:
         """Of the step, the part that is past; all of it where none is: other clocks may be ahead."""
         until_now_us = now_us - step.minute * MINUTE_US
         return min(until_now_us, step_us) if until_now_us > 0 else step_us
 
-    if metric in _PERCENT:
-        return lambda step: None if step.percentile_us is None else step.percentile_us / 1000
-    figures: dict[str, Callable[[Step], float]] = {
-        "invocations": lambda step: step.count,
-        "errors": lambda step: step.failure_count,
-        "error_rate": lambda step: 100 * step.failure_count / step.count,
-        "requests_per_second": lambda step: step.count / (past_us(step) / 1_000_000),
-        # Little's law: time that calls took per time that went by.
-        "active": lambda step: step.latency_us / past_us(step),
-        "latency_avg": lambda step: step.latency_us / (step.count * 1000),
-    }
-    return figures[metric]
+    match metric:
+        case "invocations":
+            return [step.success_count + step.failure_count for step in steps]
+        case "errors":
+            return [step.failure_count for step in steps]
+        case "error_rate":
+            return [100 * step.failure_count / step.count for step in steps]
+        case "requests_per_second":
+            return [step.count / (past_us(step) / 1_000_000) for step in steps]
+        case "active":  # Little's law: time that calls took per time that went by
+            return [step.latency_us / past_us(step) for step in steps]
+        case "latency_avg":
+            return [step.latency_us / (step.count * 1000) for step in steps]
+    return [None if step.percentile_us is None else step.percentile_us / 1000 for step in steps]
 
 
-def _check_points(parameters: TimeseriesParameters, query: SeriesQuery, series_count: int) -> None:
-    """A 400 problem that names the smallest step allowed, if the answer would be too long."""
-    step_us = query.step_minutes * MINUTE_US
-    if _count_steps(query.window, step_us) * series_count <= MAX_POINTS:
-        return
+def _check_points(parameters: TimeseriesParameters, query: SeriesQuery, series_count: int) -> int:
+    """How many points the answer has; a 400 problem that names the smallest step allowed, if it would be too long."""
+    points = _count_steps(query.window, query.step_minutes * MINUTE_US) * series_count
+    if points <= MAX_POINTS:
+        return points
     if series_count > MAX_POINTS // 2:  # any time may touch two steps, however long they are
         raise invalid_parameter("group_by", "model_id", f"at most {MAX_POINTS // 2:,} models")
     minutes = _smallest_step(query.window, MAX_POINTS // series_count)

@@ -7,6 +7,8 @@ import sqlite3
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 
+import msgspec
+
 from metrics_sidecar.rollups import (
     ALL_MODELS,
     COLUMNS,
@@ -21,11 +23,13 @@ from metrics_sidecar.rollups import (
 )
 from metrics_sidecar.sketch import merge
 from metrics_sidecar.store.rollups import EXISTING_BLOCKS, Condition, Progress, Table
-from metrics_sidecar.store.summaries import FULL, Detail, summarize
+from metrics_sidecar.store.summaries import COUNTS, FULL, Detail, summarize
 from metrics_sidecar.windows import Window
 from shared.record import MAX_COUNT
 
 MAX_LISTED_BLOCKS = 20_000
+
+_integers = msgspec.json.Decoder(list[int])
 
 _EXISTING = f"{EXISTING_BLOCKS} SELECT json_group_array(start) FROM found WHERE start IS NOT NULL"
 _OF_ONE = """
@@ -135,6 +139,11 @@ class Parts:
         if len(self._models) == 1:  # a series is mostly of one; its buckets are found a fifth sooner so
             query, models = _OF_ONE, self._models[0]
         arguments = {**bounds, "blocks": listed, "models": models}
+        if self._detail is COUNTS:  # as arrays, one of each column, they come in half the time
+            columns = ", ".join(f"json_group_array({column})" for column in columns.split(", "))
+            arrays = self._connection.execute(query.format(table=table, columns=columns), arguments).fetchone()
+            yield from zip(*map(_integers.decode, arrays), strict=True)
+            return
         yield from self._connection.execute(query.format(table=table, columns=columns), arguments)
 
     def _summarize(self, which: Condition, time: str, bounds: tuple[int, int]) -> Iterator[Row]:

@@ -35,8 +35,9 @@ from shared.record import OVERFLOW_MODEL_ID
 
 
 class Kind(NamedTuple):
-    """Reads that take about as long have threads of their own, so that they wait for none that takes longer. One that
-    turns out to need more steps of SQLite's than these is begun anew as one of the next kind."""
+    """Reads that take about as long have threads of their own, so that they wait for none that takes longer; without
+    any, they are read where questions are taken. One that turns out to need more steps of SQLite's than these is begun
+    anew as one of the next kind."""
 
     name: str
     threads: int
@@ -44,8 +45,8 @@ class Kind(NamedTuple):
 
 
 KINDS = (
-    # Milliseconds. A second thread makes each of them slower: much of their time is Python's.
-    Kind("quick", 1, 250_000),
+    # Milliseconds, a tenth of which is what it takes to hand them to another thread.
+    Kind("quick", 0, 250_000),
     # Tens of milliseconds.
     Kind("sums", 2, 10_000_000),
     # Seconds, most of them SQLite's.
@@ -103,7 +104,7 @@ def _read_totals(connection: sqlite3.Connection, models: Sequence[str]) -> dict[
 
 
 class Reading:
-    """Answers what is asked on a socket, each question on a thread, with a connection of its own to the history."""
+    """Answers what is asked on a socket. Each of its threads has a connection of its own to the history."""
 
     def __init__(self, path: Path, asking: socket.socket) -> None:
         self._uri = f"{path.absolute().as_uri()}?mode=ro"
@@ -111,7 +112,7 @@ class Reading:
         self._sending = threading.Lock()
         self._local = threading.local()
         self._guards: dict[int, Guard] = {}
-        self._pools = [ThreadPoolExecutor(kind.threads, thread_name_prefix=kind.name) for kind in KINDS]
+        self._pools = [ThreadPoolExecutor(kind.threads, kind.name) if kind.threads else None for kind in KINDS]
 
     def run(self) -> None:
         """Until nobody can ask any more."""
@@ -128,7 +129,10 @@ class Reading:
         self._submit(asked.number, asked.question, guard, kind_of(asked.question))
 
     def _submit(self, number: int, question: Question, guard: Guard, kind: int) -> None:
-        self._pools[kind].submit(self._answer, number, question, guard, kind)
+        if pool := self._pools[kind]:
+            pool.submit(self._answer, number, question, guard, kind)
+        else:
+            self._answer(number, question, guard, kind)
 
     def _answer(self, number: int, question: Question, guard: Guard, kind: int) -> None:
         try:
