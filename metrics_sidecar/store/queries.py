@@ -8,7 +8,7 @@ import subprocess
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TypeVar
+from typing import TypeVar, cast
 
 import msgspec
 
@@ -29,7 +29,6 @@ from metrics_sidecar.windows import SeriesAnswer, SeriesQuery, Window, WindowAns
 from shared import logs
 
 READING = "metrics_sidecar.store.reading"
-BUFFER_BYTES = 1024 * 1024
 
 log = logs.get("queries")
 
@@ -127,18 +126,17 @@ class _Waiting:
         return BusyError(f"other queries were read for {timeout_s:g} s")
 
 
-class _Reader:
+class _Reader(asyncio.Protocol):
     """The process and the connection to it."""
 
-    def __init__(
-        self, process: subprocess.Popen[bytes], receiver: asyncio.StreamReader, sender: asyncio.StreamWriter
-    ) -> None:
+    def __init__(self, process: subprocess.Popen[bytes]) -> None:
+        self.has_ended = False
         self._process = process
-        self._receiver = receiver
-        self._sender = sender
+        self._transport: asyncio.Transport
+        self._received = bytearray()
         self._numbers = itertools.count(1)
         self._waiting: dict[int, _Waiting] = {}
-        self._receiving = asyncio.create_task(self._receive())
+        self._ending: asyncio.Task[None] | None = None
 
     @classmethod
     async def start(cls, path: Path) -> "_Reader":
@@ -146,11 +144,8 @@ class _Reader:
         with its:
             command = [sys.executable, "-m", READING, str(path)]
             process = subprocess.Popen(command, stdin=its.fileno())  # noqa: ASYNC220 - until it is forked
-        return cls(process, *await asyncio.open_connection(sock=ours, limit=BUFFER_BYTES))
-
-    @property
-    def has_ended(self) -> bool:
-        return self._receiving.done()
+        _, reader = await asyncio.get_running_loop().create_connection(lambda: cls(process), sock=ours)
+        return reader
 
     async def ask(self, question: Question, waiting: _Waiting) -> Answered:
         """Its answer; once nobody waits for it any more, nothing more is read for it."""
@@ -158,32 +153,41 @@ class _Reader:
             raise StoreError("the process that reads the history has ended")
         number = next(self._numbers)
         self._waiting[number] = waiting
-        self._sender.write(questions.encode(Asked(number, question)))
+        self._transport.write(questions.encode(Asked(number, question)))
         try:
             return await waiting.answer
         finally:
             del self._waiting[number]
             if waiting.answer.cancelled() and not self.has_ended:
-                self._sender.write(questions.encode(Asked(number, None)))
+                self._transport.write(questions.encode(Asked(number, None)))
 
     def close(self) -> None:
         """It only reads: nothing is lost when it is killed."""
-        self._receiving.cancel()
+        self.has_ended = True
         self._process.kill()
         self._process.wait()
-        self._sender.close()
+        self._transport.close()
 
-    async def _receive(self) -> None:
-        with contextlib.suppress(asyncio.IncompleteReadError, OSError):
-            while True:
-                (length,) = LENGTH.unpack(await self._receiver.readexactly(LENGTH.size))
-                answered = questions.decode_answered(await self._receiver.readexactly(length))
-                if waiting := self._waiting.get(answered.number):
-                    waiting.take(answered)
-        await self._note_end()
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self._transport = cast(asyncio.Transport, transport)
+
+    def data_received(self, data: bytes) -> None:
+        self._received += data
+        while len(self._received) >= LENGTH.size:
+            end = LENGTH.size + LENGTH.unpack_from(self._received)[0]
+            if len(self._received) < end:
+                return
+            answered = questions.decode_answered(self._received[LENGTH.size : end])
+            del self._received[:end]
+            if waiting := self._waiting.get(answered.number):
+                waiting.take(answered)
+
+    def connection_lost(self, error: Exception | None) -> None:
+        if not self.has_ended:
+            self.has_ended = True
+            self._ending = asyncio.get_running_loop().create_task(self._note_end())
 
     async def _note_end(self) -> None:
-        self._sender.close()
         self._process.kill()  # in case it has only left the socket
         code = await asyncio.to_thread(self._process.wait)
         log.error("queries.process_ended", code=code, waiting=len(self._waiting))

@@ -77,5 +77,5 @@ def decode_asked(body: bytes) -> Asked:
     return _asked.decode(body)
 
 
-def decode_answered(body: bytes) -> Answered:
+def decode_answered(body: bytes | bytearray) -> Answered:
     return _answered.decode(body)
