@@ -81,14 +81,16 @@ def change(path: Path, sql: str) -> None:
 
 
 async def roll_up(sidecar: Sidecar, path: Path) -> None:
-    """Have all rows rolled up, which usually waits for more of them."""
+    """Have all rows rolled up, which usually waits for more of them, and all levels built."""
     with patch.multiple(rollup_writer, MIN_WAITING_ROWS=1, ROWS_PER_GROUP=0, ROWS_PER_GROUP_BUSY=0):
         await sidecar.submit(A)  # after a commit there is time for it
         for _ in range(500):
             with contextlib.closing(sqlite3.connect(path)) as connection:
-                query = "SELECT last_id FROM rollup_progress UNION ALL SELECT MAX(id) FROM invocations"
-                rolled_up, newest = (row[0] for row in connection.execute(query))
-            if rolled_up == newest:
+                query = """SELECT last_id = (SELECT MAX(id) FROM invocations)
+                AND NOT EXISTS (SELECT * FROM rollup_levels WHERE level > 1 AND (bucket = 0 OR model >= 0))
+                FROM rollup_progress"""
+                (is_done,) = connection.execute(query).fetchone()
+            if is_done:
                 return
             await asyncio.sleep(0.01)
     raise AssertionError("rows wait")
