@@ -86,7 +86,7 @@ async def test_a_head_is_known_again_only_if_it_is_the_same(gateway: Gateway) ->
             assert statuses == [(200, 200, 415)[index] for index in order]
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(st.lists(st.integers(1, len(STREAM) - 1), max_size=12))
 def test_however_a_stream_is_cut(places: list[int]) -> None:
     """The same in many pieces."""
@@ -171,7 +171,7 @@ async def test_it_reads_as_aiohttp_does(data: bytes) -> None:
         assert ours != []
 
 
-@settings(max_examples=80, deadline=None)
+@settings(max_examples=80)
 @given(st.lists(st.tuples(st.integers(0, 110), st.integers(0, 2), st.sampled_from(WORDS)), min_size=1, max_size=3))
 def test_no_two_readings_of_a_head(changes: list[tuple[int, int, bytes]]) -> None:
     """However a request is damaged, where it ends and what it is doesn't depend on who reads it."""

@@ -213,6 +213,4 @@ class Delivery(RuleBasedStateMachine):
 
 
 TestDelivery = Delivery.TestCase
-TestDelivery.settings = settings(
-    max_examples=80, stateful_step_count=30, deadline=None, suppress_health_check=list(HealthCheck)
-)
+TestDelivery.settings = settings(max_examples=80, stateful_step_count=30, suppress_health_check=list(HealthCheck))

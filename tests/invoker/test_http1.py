@@ -139,7 +139,7 @@ async def test_two_pieces(data: bytes) -> None:
             assert broken == llhttps(data[:place], ends=True)
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(st.sampled_from(ANSWERS), st.lists(st.integers(0, 300), max_size=8), st.booleans())
 def test_many_pieces(data: bytes, places: list[int], ends: bool) -> None:
     """The same; but what follows a whole answer is met only by a connection that is used again."""

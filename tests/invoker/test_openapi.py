@@ -29,7 +29,7 @@ def gateway(tmp_path_factory: pytest.TempPathFactory) -> Iterator[System]:
 
 
 @schema.parametrize()
-@settings(max_examples=60, derandomize=True, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=60, derandomize=True, suppress_health_check=list(HealthCheck))
 def test_the_gateway_conforms_to_its_document(case: Any, gateway: System) -> None:
     """Every documented request is answered as documented, every other one refused, and 502 only if the
     upstream failed."""

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from invoker.segment import BEGIN, END, ENTRY_BYTES, MIN_SEGMENT_BYTES, RECORD, Segment
 
-kept = settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
+kept = settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
 entries = st.lists(
     st.tuples(
         st.sampled_from([BEGIN, RECORD, END]), st.integers(0, 2**40), st.integers(0, 2**40), st.binary(max_size=99)

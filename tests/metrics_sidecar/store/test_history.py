@@ -102,7 +102,7 @@ def small(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @given(batches, filters(), st.sampled_from([0, 1000]))
-@settings(deadline=None, max_examples=200)
+@settings(max_examples=200)
 def test_windows_are_counted_as_a_search_counts(
     arriving: list[list[Record]], wanted: HistoryFilter, few_rows: int
 ) -> None:

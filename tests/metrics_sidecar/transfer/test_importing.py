@@ -180,7 +180,7 @@ times = ["9999-12-31T23:59:59.999999Z", "9999-12-31T23:59:59-00:01", "1970-01-01
 near = st.sampled_from([0, 1, 2**63 - 1, 2**63, 9.3e15, 1e307, *texts, *times])
 
 
-@settings(max_examples=500, deadline=None)
+@settings(max_examples=500)
 @given(changes=st.dictionaries(st.sampled_from(COLUMNS), values | near, max_size=4), cut=st.binary(max_size=3))
 def test_nothing_is_taken_that_no_gateway_could_send(changes: dict[str, object], cut: bytes) -> None:
     """Whatever a line says, it is told, or makes a record that the sidecar would read from its socket."""

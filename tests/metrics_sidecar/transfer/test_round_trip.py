@@ -9,7 +9,7 @@ import tempfile
 from pathlib import Path
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from metrics_sidecar.queries import HistoryFilter
@@ -55,7 +55,7 @@ EVERY_KIND = [
 
 
 @pytest.mark.parametrize("format_", ["ndjson", "parquet"])
-@settings(max_examples=15, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=15)
 @given(rows=st.lists(records(), min_size=1, max_size=20))
 def test_an_export_of_an_import_is_the_same(format_: Format, rows: list[Record]) -> None:
     """Byte for byte, but for the id of the store."""
@@ -77,7 +77,7 @@ def test_a_compressed_export_is_imported(tmp_path: Path) -> None:
     assert lines(export(tmp_path / "second", "ndjson")) == lines(export(tmp_path / "first", "ndjson"))
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(rows=st.lists(records(), max_size=5))
 def test_a_spreadsheet_finds_no_formula(rows: list[Record]) -> None:
     """A cell that would be one begins with an apostrophe; all else is as it was, and numbers are numbers."""
