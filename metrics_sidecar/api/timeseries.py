@@ -151,7 +151,7 @@ def to_timeseries(metric: Metric, query: SeriesQuery, now_us: int, labels: list[
         series.append(OneSeries(None if label == ALL else label, points))
     # The last step may go beyond the last year.
     since, until = (format_timestamp(min(moment_us, MAX_TIMESTAMP_US)) for moment_us in query.window)
-    return Timeseries(metric, query.step_minutes * 60, since, until, series)
+    return Timeseries(metric, query.step_minutes * MINUTE_S, since, until, series)
 
 
 def _labels(query: SeriesQuery, found: Series) -> list[str]:

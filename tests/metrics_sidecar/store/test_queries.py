@@ -5,6 +5,7 @@ import contextlib
 import os
 import signal
 import sqlite3
+import time
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 
@@ -20,6 +21,7 @@ from metrics_sidecar.store.sqlite import SqliteStore
 from metrics_sidecar.totals import aggregate
 from metrics_sidecar.transaction import Commit
 from metrics_sidecar.windows import SeriesQuery, Window
+from shared.record import ErrorType, Record
 from tests.metrics_sidecar.ledgers import record
 from tests.metrics_sidecar.store.endless import ENDLESS, told
 
@@ -268,6 +270,23 @@ def test_a_count_that_would_take_long_is_a_lower_bound(
         assert 1_000 < page.total_count < 9_000
         page = read(HistoryQuery(filter=SLOW.filter, offset=8_000))
         assert (page.total_count, page.total_count_is_exact) == (8_101, False)
+
+
+async def test_answers_come_whole_in_whatever_pieces(open_queries: OpenQueries, tmp_path: Path) -> None:
+    """Megabytes, of which the socket holds a small part, and short answers right behind each other."""
+    records = [Record("m", 1, 1000, ErrorType.TIMEOUT, f"{number:04}" * 500) for number in range(500)]
+    with contextlib.closing(SqliteStore(tmp_path / "history.db")) as store:
+        store.commit(Commit(number=2, now_us=2, records=records, totals=aggregate(records), label_room=1))
+    queries = open_queries()
+    pages = HistoryQuery(limit=500, order="asc", offset=1)
+    first, last = await asyncio.gather(queries.history(pages), queries.history(pages))
+    assert [row.error_log for row in first.rows] == [one.error_log for one in records]
+    assert last == first
+    short = [asyncio.create_task(queries.invocation(number)) for number in range(2, 52)]
+    await asyncio.sleep(0)  # they are asked
+    time.sleep(0.3)  # noqa: ASYNC251 - and meanwhile answered, all of them at once
+    async with asyncio.timeout(10):
+        assert await asyncio.gather(*short) == first.rows[:50]
 
 
 async def test_a_process_that_dies_is_followed_by_another(open_queries: OpenQueries, endless: Endless) -> None:
