@@ -13,7 +13,7 @@ import sys
 from array import array
 from bisect import bisect_left, bisect_right
 from collections.abc import Iterable, Iterator, Sequence
-from functools import lru_cache, partial
+from functools import partial
 from itertools import accumulate, chain, pairwise, repeat
 from operator import sub
 from typing import NamedTuple
@@ -24,8 +24,6 @@ RELATIVE_ERROR = 0.01
 
 FEW = 16
 """So many values are each looked for among all bounds, and no range of these is sought first."""
-KEPT_QUANTILES = 8192
-"""Steps of a series: five days by minute, some MiB."""
 _LISTED = 0
 _LANES = {1: "B", 2: "H", 4: "I", 8: "Q"}
 """Bytes of a count → type of array."""
@@ -121,10 +119,8 @@ def quantiles_us(histogram: Histogram, percents: Iterable[int]) -> list[float]:
     return [_VALUES_US[first + bisect_left(below, -(-count * percent // 100))] for percent in percents]
 
 
-@lru_cache(KEPT_QUANTILES)
 def quantile_us(encoded: bytes, count: int, percent: int) -> float:
-    """The same of one sketch of so many values: much faster, as a series has thousands of these; and most of them
-    again, when a dashboard asks for it again."""
+    """The same of one sketch of so many values: much faster, as a series has thousands of these."""
     above = count - -(-count * percent // 100)  # so many values may be larger
     if encoded[0] == _LISTED:
         low, high = encoded[len(encoded) - _BIN_BYTES * (above + 1) :][:_BIN_BYTES]

@@ -26,6 +26,7 @@ from metrics_sidecar.store import questions
 from metrics_sidecar.store.filters import find_ids
 from metrics_sidecar.store.guard import Guard, StepsOverError
 from metrics_sidecar.store.history import read_history, read_invocation
+from metrics_sidecar.store.kept_series import KeptSeries
 from metrics_sidecar.store.offsets import DEEP
 from metrics_sidecar.store.questions import Answered, Asked, Found, Question
 from metrics_sidecar.store.state import DAMAGE, read_totals, read_totals_by_label
@@ -78,7 +79,7 @@ def kind_of(question: Question) -> int:
     return QUICK
 
 
-def answer(connection: sqlite3.Connection, guard: Guard, question: Question) -> Found:
+def answer(connection: sqlite3.Connection, guard: Guard, question: Question, kept: KeptSeries) -> Found:
     """As the method of `Queries` that the question is, within the caller's transaction."""
     match question:
         case questions.History(query):
@@ -91,7 +92,7 @@ def answer(connection: sqlite3.Connection, guard: Guard, question: Question) -> 
             return read_window(connection, window, find_ids(connection, models, prefixes))
         case questions.Series(query):
             models = find_ids(connection, query.models, query.prefixes)
-            return read_series(connection, msgspec.structs.replace(query, models=models))
+            return read_series(connection, msgspec.structs.replace(query, models=models), kept)
 
 
 def _read_totals(connection: sqlite3.Connection, models: Sequence[str]) -> dict[str, ModelTotals]:
@@ -112,6 +113,7 @@ class Reading:
         self._sending = threading.Lock()
         self._local = threading.local()
         self._guards: dict[int, Guard] = {}
+        self._kept = KeptSeries()
         self._pools = [ThreadPoolExecutor(kind.threads, kind.name) if kind.threads else None for kind in KINDS]
 
     def run(self) -> None:
@@ -163,7 +165,7 @@ class Reading:
         if guard.stopped:
             return None
         with self._snapshot() as connection, guard.watching(connection), guard.limited(steps):
-            return answer(connection, guard, question)
+            return answer(connection, guard, question, self._kept)
 
     @contextlib.contextmanager
     def _snapshot(self) -> Iterator[sqlite3.Connection]:

@@ -54,7 +54,8 @@ class Built(NamedTuple):
 class Progress(NamedTuple):
     """Which rows are rolled up: those beyond `older_end_id` up to `last_id`, and those up to `older_id`. While more are
     being rolled up, those up to `ahead_id` are, too, of models up to `ahead_model`, which is 0 otherwise.
-    `built`: how far the levels above the first are. `kept`: from when on there are rows and buckets."""
+    `built`: how far the levels above the first are. `kept`: from when on there are rows and buckets. Whenever records
+    are added to a minute before `settled`, `late_count` rises."""
 
     last_id: int
     older_id: int
@@ -63,6 +64,8 @@ class Progress(NamedTuple):
     ahead_model: int
     built: Mapping[int, Built]
     kept: Kept
+    settled: int
+    late_count: int
 
     @property
     def is_complete(self) -> bool:
@@ -230,11 +233,12 @@ INSERT INTO rollup_progress SELECT 1, COALESCE(MAX(id), 0), 0, COALESCE(MAX(id),
 
 
 def read_progress(connection: sqlite3.Connection) -> Progress:
-    last_id, older_id, older_end_id, ahead_id, ahead_model, rows_from = connection.execute(
-        "SELECT last_id, older_id, older_end_id, ahead_id, ahead_model, rows_from FROM rollup_progress"
+    last_id, older_id, older_end_id, ahead_id, ahead_model, rows_from, settled, late_count = connection.execute(
+        """SELECT last_id, older_id, older_end_id, ahead_id, ahead_model, rows_from, settled, late_count
+        FROM rollup_progress"""
     ).fetchone()
     levels = connection.execute("SELECT level, bucket, model, until, kept_from FROM rollup_levels").fetchall()
     built = {level: Built(*how_far) for level, *how_far, _ in levels if level > LEVELS[0]}
     kept_from = {level: kept_from for level, *_, kept_from in levels}
     kept = Kept(rows_from, kept_from[LEVELS[0]], kept_from[HOUR], kept_from[DAY])
-    return Progress(last_id, older_id, older_end_id, ahead_id, ahead_model, built, kept)
+    return Progress(last_id, older_id, older_end_id, ahead_id, ahead_model, built, kept, settled, late_count)

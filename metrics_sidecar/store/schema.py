@@ -142,7 +142,13 @@ DROP TABLE by_minute;
 }
 """
 
-MIGRATIONS = (_V1, _V2, _V3, _V4, _V5)
+# Which minutes are not added to any more, and how often that was wrong: what was read of them can be kept.
+_V6 = """
+ALTER TABLE rollup_progress ADD COLUMN settled INTEGER NOT NULL DEFAULT 0;
+ALTER TABLE rollup_progress ADD COLUMN late_count INTEGER NOT NULL DEFAULT 0;
+"""
+
+MIGRATIONS = (_V1, _V2, _V3, _V4, _V5, _V6)
 """`MIGRATIONS[n]` brings version n to n + 1. Never change one that was released."""
 
 

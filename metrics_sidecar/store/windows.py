@@ -7,15 +7,19 @@ from itertools import repeat
 from operator import add, attrgetter
 from typing import Any
 
+import msgspec
+
 from metrics_sidecar.queries import NotBuiltError
 from metrics_sidecar.rollups import ALL_MODELS, LEVELS, MINUTE_US, Row, Summary, combine
 from metrics_sidecar.sketch import merge, quantile_us, quantiles_us
-from metrics_sidecar.store.parts import EachModel, Parts
+from metrics_sidecar.store.kept_series import KeptSeries
+from metrics_sidecar.store.parts import EachModel, Parts, has_waiting
 from metrics_sidecar.store.rollups import Progress, read_progress
 from metrics_sidecar.store.summaries import COUNTS, LATENCIES
 from metrics_sidecar.windows import (
     ALL,
     PERCENTS,
+    Series,
     SeriesAnswer,
     SeriesQuery,
     Step,
@@ -47,16 +51,27 @@ def read_window(connection: sqlite3.Connection, window: Window, models: Sequence
     return WindowAnswer(window, {name: to_stats(summary) for name, summary in found.items()})
 
 
-def read_series(connection: sqlite3.Connection, query: SeriesQuery) -> SeriesAnswer:
-    """As `Queries.series`."""
+def read_series(connection: sqlite3.Connection, query: SeriesQuery, kept: KeptSeries) -> SeriesAnswer:
+    """As `Queries.series`. What is kept of it is not read again."""
     progress = _complete_progress(connection)
-    step = query.step_minutes
-    levels = [level for level in LEVELS if step % level == 0]
-    window = _known_part(query.window, progress, step, levels)
+    query = msgspec.structs.replace(query, window=_known_part(query, progress))
+    since_us, until_us = query.window
+    series, read_from_us = kept.find(query, progress)
+    if has_waiting(connection, progress, Window(since_us, read_from_us)):
+        series, read_from_us = {}, since_us
+    rest = msgspec.structs.replace(query, window=Window(read_from_us, until_us))
+    for name, steps in _read_steps(connection, progress, rest).items():
+        series[name] = [*series.get(name, ()), *steps]
+    kept.keep(query, series, progress)
+    return SeriesAnswer(query.window, {name: steps for name, steps in series.items() if steps})
+
+
+def _read_steps(connection: sqlite3.Connection, progress: Progress, query: SeriesQuery) -> Series:
+    step, levels = query.step_minutes, _levels(query)
+    detail = COUNTS if query.percent is None else LATENCIES
     found: dict[str, list[PartRow]] = defaultdict(list)
     for names, numbers in _series(connection, query):
-        parts = Parts(connection, progress, window, numbers, detail=COUNTS if query.percent is None else LATENCIES)
-        rows = parts.read(levels)
+        rows = Parts(connection, progress, query.window, numbers, detail=detail).read(levels)
         if numbers is not None and not query.by_model:
             found[ALL] += rows
             continue
@@ -64,7 +79,12 @@ def read_series(connection: sqlite3.Connection, query: SeriesQuery) -> SeriesAns
             name = names.get(row[1])
             if name is not None:
                 found[name if query.by_model else ALL].append(row)
-    return SeriesAnswer(window, {name: _steps(rows, step, query.percent) for name, rows in found.items() if rows})
+    return {name: _steps(rows, step, query.percent) for name, rows in found.items() if rows}
+
+
+def _levels(query: SeriesQuery) -> list[int]:
+    """Whose buckets make up its steps."""
+    return [level for level in LEVELS if query.step_minutes % level == 0]
 
 
 def _series(connection: sqlite3.Connection, query: SeriesQuery) -> Iterator[tuple[Names, list[int] | None]]:
@@ -82,11 +102,13 @@ def _series(connection: sqlite3.Connection, query: SeriesQuery) -> Iterator[tupl
     yield names, [*names]
 
 
-def _known_part(window: Window, progress: Progress, step: int, levels: Sequence[int]) -> Window:
+def _known_part(query: SeriesQuery, progress: Progress) -> Window:
     """From when on there are such steps."""
-    kept_from = progress.kept.levels[levels[-1]]
+    step = query.step_minutes
+    kept_from = progress.kept.levels[_levels(query)[-1]]
     earliest_us = -(-kept_from // step) * step * MINUTE_US
-    return Window(min(max(window.since_us, earliest_us), window.until_us), window.until_us)
+    since_us, until_us = query.window
+    return Window(min(max(since_us, earliest_us), until_us), until_us)
 
 
 def _complete_progress(connection: sqlite3.Connection) -> Progress:

@@ -2,6 +2,7 @@
 
 import time
 
+from metrics_sidecar.rollups import DAY
 from tests.bench.asked import FEW_ROWS, ROWS, Question, compare, start
 from tests.bench.figures import Budget, Outcome, figure
 from tests.bench.ground import Ground
@@ -24,6 +25,12 @@ QUESTIONS = {
 """Path → budget of the 99th percentile in ms."""
 
 
+def new_days(now_s: int, count: int) -> list[str]:
+    """Paths, each of a day that begins a minute before the last one: nothing that is kept of that one will do."""
+    since = [now_s + 60 * (earlier - DAY) for earlier in range(count, 0, -1)]
+    return [f"/metrics/timeseries?metric=latency_p95&since={one}" for one in since]
+
+
 def measure(on: Ground) -> Outcome:
     now_us = time.time_ns() // 1000
     few, _, _ = start(on, FEW_ROWS, now_us)
@@ -32,6 +39,9 @@ def measure(on: Ground) -> Outcome:
     questions = {
         name: Question([f"/metrics/{path}"] * repeats, budget_ms) for name, (path, budget_ms) in QUESTIONS.items()
     }
+    for of, models in (("one model", f"&{MODEL}"), ("all models", "")):
+        paths = [f"{path}{models}" for path in new_days(now_us // 1_000_000, repeats)]
+        questions[f"the same of a day not asked for before, {of}"] = Question(paths, 20)
     figures = compare(on, many, few, questions)
     rss_mib = server.rss_bytes(peak=True) / MIB
     measurable = not on.effort.quick

@@ -13,6 +13,7 @@ from metrics_sidecar.retention import Retention
 from metrics_sidecar.rollups import DAY, MINUTE_US
 from metrics_sidecar.store import retention as retention_module
 from metrics_sidecar.store import rollup_writer
+from metrics_sidecar.store.kept_series import KeptSeries
 from metrics_sidecar.store.sqlite import SqliteStore
 from metrics_sidecar.store.windows import read_series, read_window
 from metrics_sidecar.transaction import Planner, Work
@@ -133,9 +134,8 @@ def test_a_series_begins_where_its_steps_are_known(path: Path) -> None:
     since_us = {}
     with contextlib.closing(sqlite3.connect(path)) as connection:
         for step in (1, 60, DAY):
-            window, series = read_series(
-                connection, SeriesQuery(window=Window(START * MINUTE_US, END * MINUTE_US), step_minutes=step)
-            )
+            query = SeriesQuery(window=Window(START * MINUTE_US, END * MINUTE_US), step_minutes=step)
+            window, series = read_series(connection, query, KeptSeries())
             since_us[step] = window.since_us
             counted = (window.until_us - window.since_us) // MINUTE_US
             assert sum(step.count for step in series[ALL]) == counted
@@ -168,7 +168,7 @@ def test_minutes_may_be_kept_longer_than_rows_and_days_may_go(path: Path) -> Non
     assert ask(path, "SELECT SUM(success_count + failure_count) FROM totals") == DAYS * DAY
     with contextlib.closing(sqlite3.connect(path)) as connection:
         query = SeriesQuery(window=Window(START * MINUTE_US, END * MINUTE_US), step_minutes=10)
-        window, _ = read_series(connection, query)
+        window, _ = read_series(connection, query, KeptSeries())
     assert window.since_us == (END - 2 * DAY) * MINUTE_US
     findings = examine(path)
     assert findings.books is not None

@@ -1,5 +1,6 @@
 """Sums over stretches of time and since the beginning: exactly those of the records."""
 
+import msgspec
 import pytest
 
 from metrics_sidecar.queries import MAX_MATCHED_MODELS, TooManyModelsError
@@ -43,6 +44,30 @@ async def test_a_series_is_the_window_of_each_step(open_history: OpenHistory, se
         question = arrivals.series()
         found = await history.ask(question)
         assert (question, history.model.answer(question, found)) == (question, found)
+
+
+@pytest.mark.parametrize("seed", range(2))
+async def test_a_series_asked_for_again_has_what_came_since(open_history: OpenHistory, seed: int) -> None:
+    """Of minutes long past, too; whether what is late is rolled up yet or not, and if the time is a bit another."""
+    history, arrivals = open_history(), Arrivals(30 + seed)
+    random = arrivals.random
+    questions = [msgspec.structs.replace(arrivals.series(), step_minutes=step) for step in (1, 5, 30, 60) * 3]
+    while arrivals.now_us < END_US - DAY * MINUTE_US:
+        if random.random() < 0.3:
+            history.add(arrivals.records(random.randrange(1, 4), minutes=30))
+        else:
+            arrivals.records(1, minutes=30)
+            history.add([arrivals.record(arrivals.now_us) for _ in range(random.randrange(1, 10))])
+        for _ in range(random.choice([0, 1, 3, 40])):
+            history.store.tend(arrivals.now_us, busy=False)
+        for question in random.sample(questions, 3):
+            step_us = question.step_minutes * MINUTE_US
+            since_us = START * MINUTE_US + random.randrange(9) * step_us
+            until_us = (arrivals.now_us // step_us + random.choice([1, 1, -50])) * step_us
+            window = Window(since_us, max(until_us, since_us))
+            asked = msgspec.structs.replace(question, window=window)
+            found = await history.ask(asked)
+            assert (asked, history.model.answer(asked, found)) == (asked, found)
 
 
 async def test_a_series_adds_up_to_its_window(open_history: OpenHistory) -> None:
