@@ -28,6 +28,7 @@ from metrics_sidecar.windows import Window
 from shared.record import MAX_COUNT
 
 MAX_LISTED_BLOCKS = 20_000
+FEW_MINUTES = 4
 
 _integers = msgspec.json.Decoder(list[int])
 
@@ -93,13 +94,33 @@ class Parts:
         if since_us >= until_us or self._models == []:
             return
         waiting = self._progress.waiting(together=self._is_together)
-        yield from self._summarize(waiting, "+timestamp_us >= ? AND +timestamp_us < ?", self._window)
+        for stretch in self._stretches(waiting):
+            yield from self._summarize(waiting, "+timestamp_us >= ? AND +timestamp_us < ?", stretch)
         start, end = self._whole_minutes
         edges = [(since_us, until_us)] if start > end else [(since_us, start * MINUTE_US), (end * MINUTE_US, until_us)]
         rolled_up = self._progress.rolled_up(together=self._is_together)
         for edge in edges:
             if edge[0] < edge[1]:
                 yield from self._summarize(rolled_up, "timestamp_us >= ? AND timestamp_us < ?", edge)
+
+    def _stretches(self, waiting: Condition) -> Iterator[Window]:
+        """In which to add up the rows that wait. Those of all models together are thousands, but of few minutes."""
+        if not self._is_together:
+            yield self._window
+            return
+        where, arguments = waiting
+        query = f"""SELECT MIN(timestamp_us), MAX(timestamp_us) FROM invocations
+        WHERE {where} AND +timestamp_us >= ? AND +timestamp_us < ?"""
+        first_us, last_us = self._connection.execute(query, (*arguments, *self._window)).fetchone()
+        if first_us is None:
+            return
+        minutes = range(first_us // MINUTE_US, last_us // MINUTE_US + 1)
+        if len(minutes) > FEW_MINUTES:
+            yield self._window
+            return
+        since_us, until_us = self._window
+        for minute in minutes:
+            yield Window(max(since_us, minute * MINUTE_US), min(until_us, (minute + 1) * MINUTE_US))
 
     @property
     def _is_together(self) -> bool:
@@ -153,7 +174,9 @@ class Parts:
             models, more = self._condition("+model" if time.startswith("+") else "model")
             where, arguments = f"{where} AND {models}", [*arguments, *more]
         model = str(ALL_MODELS) if self._is_together else "model"
-        return summarize(self._connection, where, arguments, self._detail, model, self._minute)
+        first, last = bounds[0] // MINUTE_US, (bounds[1] - 1) // MINUTE_US
+        minute = str(first) if first == last else self._minute
+        return summarize(self._connection, where, arguments, self._detail, model, minute)
 
     def _condition(self, column: str) -> Condition:
         if self._models is None:

@@ -6,6 +6,8 @@ from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, NamedTuple
 
+import msgspec
+
 from metrics_sidecar.rollups import MINUTE_US, Group, Row, encode_errors
 from metrics_sidecar.sketch import sketch
 from metrics_sidecar.store.rollups import SUMMARY
@@ -13,6 +15,8 @@ from shared.record import MAX_COUNT
 
 InvocationRow = Sequence[Any]
 """At the least the first fields of a row: id, model, timestamp, latency, sizes, type of error."""
+
+_integers = msgspec.json.Decoder(list[int])
 
 _HALVES = "SUM({0} >> 32), SUM({0} & 0xFFFFFFFF)"  # SQLite's own sum would overflow
 
@@ -30,7 +34,7 @@ def _counts(minute: int, model: int, count: int, failure_count: int, high: int, 
 
 
 def _latencies(minute: int, model: int, failure_count: int, latencies: str) -> Any:
-    values = [*map(int, latencies.split(","))]
+    values = _integers.decode(latencies)
     latency_us = min(sum(values), MAX_COUNT)
     counts = len(values) - failure_count, failure_count
     return minute, model, *counts, latency_us, min(values), max(values), sketch(values)
@@ -47,7 +51,7 @@ def _all(
     output_low: int,
     latencies: str,
 ) -> Row:
-    values = [*map(int, latencies.split(","))]
+    values = _integers.decode(latencies)
     errors = Counter(error_types.split(",")) if error_types else {}
     failure_count = sum(errors.values())
     return (
@@ -74,13 +78,13 @@ COUNTS = Detail(
 """Only these, and with `LATENCIES` what percentiles need, too: rows are so much shorter."""
 LATENCIES = Detail(
     f"{COUNTS.columns}, min_latency_us, max_latency_us, sketch",
-    "COUNT(error_type), GROUP_CONCAT(latency_us)",
+    "COUNT(error_type), json_group_array(latency_us)",
     _latencies,
 )
 FULL = Detail(
     SUMMARY,
     f"""GROUP_CONCAT(error_type), MAX(timestamp_us), {_HALVES.format("input_size")}, {_HALVES.format("output_size")},
-    GROUP_CONCAT(latency_us)""",
+    json_group_array(latency_us)""",
     _all,
 )
 
@@ -93,8 +97,10 @@ def summarize(
     model: str,
     minute: str,
 ) -> Iterator[Row]:
-    """What these rows add up to, by minute and model, or what stands for one."""
-    query = f"SELECT {minute}, {model}, {detail.of_rows} FROM invocations WHERE {where} GROUP BY 1, 2"
+    """What these rows add up to, by minute and model, or what stands for one. Where both are numbers, rows needn't be
+    sorted, which takes most of the time."""
+    grouping = "HAVING COUNT(*)" if minute.isdigit() and model.isdigit() else "GROUP BY 1, 2"
+    query = f"SELECT {minute}, {model}, {detail.of_rows} FROM invocations WHERE {where} {grouping}"
     return itertools.starmap(detail.make, connection.execute(query, arguments))
 
 

@@ -3,6 +3,7 @@
 import re
 import sqlite3
 from collections.abc import Callable, Iterator
+from functools import partial
 
 import pytest
 
@@ -13,7 +14,10 @@ from metrics_sidecar.store.counts import WindowCounter
 from metrics_sidecar.store.filters import select
 from metrics_sidecar.store.guard import Guard
 from metrics_sidecar.store.history import read_history, read_keys
+from metrics_sidecar.store.kept_series import KeptSeries
 from metrics_sidecar.store.schema import migrate
+from metrics_sidecar.store.windows import read_series, read_window
+from metrics_sidecar.windows import SeriesQuery, Window, align
 from shared.record import ErrorType
 from tests.bench.history_store import make_history, model_name
 
@@ -214,3 +218,21 @@ def test_a_cursor_deep_in_a_window_takes_no_longer(connection: sqlite3.Connectio
     selection = select(connection, wanted)
     query = HistoryQuery(filter=wanted, order=order, limit=5, after=Position(MIDDLE_US, 5))
     assert steps_of(connection, lambda: read_keys(connection, selection, query)) < 1000
+
+
+@pytest.mark.parametrize("models", [(), ONE, SOME], ids=["all", "one", "some"])
+def test_rows_that_wait_are_read_and_no_others(connection: sqlite3.Connection, models: tuple[str, ...]) -> None:
+    """By their ids. An index of models would give them in the order of groups, after reading all of it."""
+    window = align(Window(MIDDLE_US, NOW_US), MINUTE_US)
+    series = [
+        SeriesQuery(window=window, step_minutes=1, models=models, by_model=by_model, percent=percent)
+        for by_model in (False, True)
+        for percent in (None, 95)
+    ]
+    kept = KeptSeries()
+    plans = plans_of(connection, lambda: read_window(connection, window, models))
+    for query in (*series, *series):
+        plans |= plans_of(connection, partial(read_series, connection, query, kept))
+    waiting = {sql: steps for sql, steps in plans.items() if re.search(r"\bid > \d", sql)}
+    assert waiting
+    assert [sql for sql, (first, *_) in waiting.items() if "INTEGER PRIMARY KEY" not in first] == []
