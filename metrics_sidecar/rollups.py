@@ -45,9 +45,9 @@ COLUMNS = (
 )
 
 
-class Summary(msgspec.Struct, frozen=True):
-    """Sums over some invocations, at least one. Sums beyond 2⁶³ - 1, which only forged records can reach, stay
-    there. `errors` counts failures by type."""
+class Sums(msgspec.Struct, frozen=True):
+    """Over some invocations, at least one. Sums beyond 2⁶³ - 1, which only forged records can reach, stay there.
+    `errors` counts failures by type."""
 
     success_count: int
     failure_count: int
@@ -58,11 +58,16 @@ class Summary(msgspec.Struct, frozen=True):
     input_size: int
     output_size: int
     errors: dict[str, int]
-    histogram: Histogram
 
     @property
     def count(self) -> int:
         return self.success_count + self.failure_count
+
+
+class Summary(Sums, frozen=True):
+    """With all that is kept of their latencies."""
+
+    histogram: Histogram
 
     def quantiles_us(self, percents: Iterable[int]) -> list[float]:
         """As `sketch.quantiles_us`; never beyond the smallest or the largest value."""

@@ -5,7 +5,7 @@ from typing import NamedTuple
 
 import msgspec
 
-from metrics_sidecar.rollups import DAY, HOUR, MINUTE_US
+from metrics_sidecar.rollups import DAY, HOUR, MINUTE_US, Sums
 
 DAY_US = DAY * MINUTE_US
 UNITS_US = {"s": 1_000_000, "m": MINUTE_US, "h": HOUR * MINUTE_US, "d": DAY_US, "w": 7 * DAY_US}
@@ -38,28 +38,14 @@ PERCENTS = (50, 90, 95, 99)
 """The percentiles of a window, in order."""
 
 
-class WindowStats(msgspec.Struct, frozen=True):
-    """Sums over some invocations, at least one. Sums beyond 2⁶³ - 1, which only forged records can reach, stay
-    there. `errors` counts failures by type; percentiles (`PERCENTS`) are of the latency, within 1 %."""
+class WindowStats(Sums, frozen=True):
+    """With percentiles (`PERCENTS`) of the latency, within 1 %."""
 
-    success_count: int
-    failure_count: int
-    latency_us: int
-    min_latency_us: int
-    max_latency_us: int
-    last_timestamp_us: int
-    input_size: int
-    output_size: int
-    errors: dict[str, int]
     percentiles_us: tuple[float, ...]
-
-    @property
-    def count(self) -> int:
-        return self.success_count + self.failure_count
 
 
 class Step(msgspec.Struct, frozen=True, array_like=True, gc=False):
-    """The same of one step that has records, which begins with `minute`."""
+    """Sums of one step that has records, which begins with `minute`."""
 
     minute: int
     success_count: int
