@@ -14,7 +14,8 @@ from metrics_sidecar.store.rollups import Progress
 from metrics_sidecar.windows import Series, SeriesQuery, Window
 
 KEPT_STEPS = 16_384
-"""Of all series together: eleven days by minute, 3 MiB."""
+"""Of all series together: eleven days by minute, 3 MiB. What was asked for counts, too, each id as one: it is as
+little to be trusted as it is long."""
 
 _minute = attrgetter("minute")
 
@@ -25,7 +26,7 @@ class KeptSeries:
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._answers: OrderedDict[SeriesQuery, _Settled] = OrderedDict()
-        self._step_count = 0
+        self._size = 0
 
     def find(self, query: SeriesQuery, progress: Progress) -> tuple[Series, int]:
         """Its first steps as far as they are known, and up to when (µs) that is. Only what is rolled up has been looked
@@ -44,15 +45,17 @@ class KeptSeries:
         step_us = query.step_minutes * MINUTE_US
         settled_us = progress.settled * MINUTE_US // step_us * step_us
         window = Window(query.window.since_us, min(query.window.until_us, settled_us))
-        key, settled = _key(query), _Settled(progress.late_count, window, _within(series, window))
-        if settled.step_count > KEPT_STEPS:
+        kept = _within(series, window)
+        size = 1 + len(query.models) + len(query.prefixes) + sum(map(len, kept.values()))
+        if size > KEPT_STEPS:
             return
+        key, settled = _key(query), _Settled(progress.late_count, window, kept, size)
         with self._lock:
-            self._step_count += settled.step_count - self._answers.pop(key, _NOTHING).step_count
+            self._size += size - self._answers.pop(key, _NOTHING).size
             self._answers[key] = settled
-            while self._step_count > KEPT_STEPS:
+            while self._size > KEPT_STEPS:
                 _, oldest = self._answers.popitem(last=False)
-                self._step_count -= oldest.step_count
+                self._size -= oldest.size
 
 
 class _Settled(NamedTuple):
@@ -61,13 +64,10 @@ class _Settled(NamedTuple):
     late_count: int
     window: Window
     series: Series
-
-    @property
-    def step_count(self) -> int:
-        return sum(map(len, self.series.values()))
+    size: int
 
 
-_NOTHING = _Settled(0, Window(0, 0), {})
+_NOTHING = _Settled(0, Window(0, 0), {}, 0)
 
 
 def _within(series: Series, window: Window) -> Series:

@@ -56,13 +56,28 @@ def test_what_is_settled_is_not_read_again_until_something_is_added(tmp_path: Pa
 
 def test_what_was_asked_for_last_is_kept() -> None:
     """As many steps as there may be."""
-    kept, minutes = KeptSeries(), KEPT_STEPS // 4
+    kept, minutes = KeptSeries(), KEPT_STEPS // 4 - 2  # beside each model, and what was asked for
     queries = [first_minutes(minutes, model) for model in "abcde"]
     for query in queries[:4]:
         kept.keep(query, answer(minutes), progress())
     assert kept.find(queries[0], progress()) == (answer(minutes), minutes * MINUTE_US)
     kept.keep(queries[4], answer(minutes), progress())
     assert [kept.find(query, progress())[1] > 0 for query in queries] == [True, False, True, True, True]
+
+
+def test_what_is_kept_is_bounded_whatever_is_asked_for() -> None:
+    """Models that there are none of, one after the other, or many at once."""
+    kept = KeptSeries()
+    first, *others = (first_minutes(HOUR, f"unknown-{number}") for number in range(KEPT_STEPS // 2 + 1))
+    kept.keep(first, {}, progress())
+    assert kept.find(first, progress()) == ({}, HOUR * MINUTE_US)
+    for query in others:
+        kept.keep(query, {}, progress())
+    assert kept.find(first, progress()) == ({}, 0)
+    assert kept.find(others[-1], progress()) == ({}, HOUR * MINUTE_US)
+    many = msgspec.structs.replace(first, models=tuple(str(number) for number in range(KEPT_STEPS)))
+    kept.keep(many, {}, progress())
+    assert kept.find(many, progress()) == ({}, 0)
 
 
 def test_an_hour_is_kept_beside_a_day() -> None:
