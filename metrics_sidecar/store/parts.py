@@ -29,6 +29,7 @@ from shared.record import MAX_COUNT
 
 MAX_LISTED_BLOCKS = 20_000
 FEW_MINUTES = 4
+"""To read the rows that wait once for each takes no longer than to sort them."""
 
 _integers = msgspec.json.Decoder(list[int])
 
@@ -42,6 +43,7 @@ SELECT {columns} FROM json_each(:blocks) AS blocks CROSS JOIN json_each(:models)
 CROSS JOIN {table.name} ON {table.block} = blocks.value AND model = models.value
 WHERE bucket >= :start AND bucket < :end
 """
+_WAITING_WITHIN = "+timestamp_us >= ? AND +timestamp_us < ?"  # as they stand in the file: an index has many others
 _NUMBERS = ", ".join(COLUMNS[2:-2])
 _HALVES = "SUM({0} >> 32), SUM({0} & 0xFFFFFFFF)"  # SQLite's own sum would overflow
 _ADD_UP = f"""
@@ -95,7 +97,7 @@ class Parts:
             return
         waiting = self._progress.waiting(together=self._is_together)
         for stretch in self._stretches(waiting):
-            yield from self._summarize(waiting, "+timestamp_us >= ? AND +timestamp_us < ?", stretch)
+            yield from self._summarize(waiting, _WAITING_WITHIN, stretch)
         start, end = self._whole_minutes
         edges = [(since_us, until_us)] if start > end else [(since_us, start * MINUTE_US), (end * MINUTE_US, until_us)]
         rolled_up = self._progress.rolled_up(together=self._is_together)
@@ -109,8 +111,7 @@ class Parts:
             yield self._window
             return
         where, arguments = waiting
-        query = f"""SELECT MIN(timestamp_us), MAX(timestamp_us) FROM invocations
-        WHERE {where} AND +timestamp_us >= ? AND +timestamp_us < ?"""
+        query = f"SELECT MIN(timestamp_us), MAX(timestamp_us) FROM invocations WHERE {where} AND {_WAITING_WITHIN}"
         first_us, last_us = self._connection.execute(query, (*arguments, *self._window)).fetchone()
         if first_us is None:
             return
@@ -170,8 +171,7 @@ class Parts:
     def _summarize(self, which: Condition, time: str, bounds: tuple[int, int]) -> Iterator[Row]:
         where, arguments = f"{which[0]} AND {time}", [*which[1], *bounds]
         if self._models is not None and not self._is_together:
-            # Rows that wait are few: they are read as they stand in the file, not through an index.
-            models, more = self._condition("+model" if time.startswith("+") else "model")
+            models, more = self._condition("+model" if time == _WAITING_WITHIN else "model")
             where, arguments = f"{where} AND {models}", [*arguments, *more]
         model = str(ALL_MODELS) if self._is_together else "model"
         first, last = bounds[0] // MINUTE_US, (bounds[1] - 1) // MINUTE_US
@@ -189,7 +189,7 @@ def has_waiting(connection: sqlite3.Connection, progress: Progress, window: Wind
     if window.since_us >= window.until_us:
         return False
     where, arguments = progress.waiting(together=True)
-    query = f"SELECT 1 FROM invocations WHERE {where} AND +timestamp_us >= ? AND +timestamp_us < ? LIMIT 1"
+    query = f"SELECT 1 FROM invocations WHERE {where} AND {_WAITING_WITHIN} LIMIT 1"
     return connection.execute(query, (*arguments, *window)).fetchone() is not None
 
 
