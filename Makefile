@@ -21,8 +21,9 @@ run: $(RUNTIME) ## Run mock server, sidecar and gateway until Ctrl-C
 demo: $(RUNTIME) ## The same with callers, and with Prometheus if it is installed; keeps nothing
 	@exec $(BIN)/python -m deploy.demo --with-parent
 
+# Two tests at a time take half as long; ARGS="-n 0" for one after another, and for --pdb.
 test: lint ## Lint, then run all tests
-	$(BIN)/pytest $(ARGS)
+	$(BIN)/pytest --numprocesses 2 --dist worksteal $(ARGS)
 
 lint: $(DEV) ## Check style, format and types
 	$(BIN)/ruff check
