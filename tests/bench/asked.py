@@ -9,6 +9,8 @@ from pathlib import Path
 from statistics import median, quantiles
 from typing import NamedTuple
 
+from msgspec.structs import replace
+
 from metrics_sidecar.settings import HISTORY_FILE
 from shared.record import Record
 from shared.wire import encode_batch, encode_record
@@ -42,11 +44,11 @@ class Question(NamedTuple):
 
 
 class Stream:
-    """Records at a steady rate; `waits_ms` is how long each batch waited for its acknowledgement."""
+    """Records of now at a steady rate; `waits_ms` is how long each batch waited for its acknowledgement."""
 
     def __init__(self, socket: Path, records: Sequence[Record]) -> None:
         self.waits_ms: list[float] = []
-        self._encoded = [*map(encode_record, records)]
+        self._records = records
         self._producer = Producer(socket)
         self._over = threading.Event()
         self._flowing = threading.Event()
@@ -79,8 +81,8 @@ class Stream:
                 if not self._flowing.is_set():
                     self._flowing.wait()
                     due = time.perf_counter()
-                start = first % len(self._encoded) - 1
-                encoded = self._encoded[start : start + TICK_RECORDS]
+                start = first % len(self._records) - 1
+                encoded = _ended_now(self._records[start : start + TICK_RECORDS])
                 last = first + len(encoded) - 1
                 started = time.perf_counter()
                 self._producer.ship([Frame(encode_batch(first, encoded), last, len(encoded))])
@@ -90,11 +92,17 @@ class Stream:
             self._failure = error
 
 
+def _ended_now(records: Sequence[Record]) -> list[bytes]:
+    now_us = time.time_ns() // 1000
+    return [encode_record(replace(record, timestamp_us=now_us - record.latency_us)) for record in records]
+
+
 def start(on: Ground, rows: int, now_us: int) -> tuple[System, Server, float]:
     """A sidecar with so many rows up to now, and how long it took until it was ready. It has all cores, as where
     people ask it: what it reads in one process beside what it commits in another is what they wait for."""
     directory = on.new_directory()
     make_history(directory / HISTORY_FILE, rows, MODELS, now_us)
+    on.keep_in_memory(directory / HISTORY_FILE)
     started = time.perf_counter()
     system, server = on.sidecar(cores=CORES, SIDECAR_DATA_DIR=str(directory))
     return system, server, time.perf_counter() - started

@@ -2,6 +2,7 @@
 
 import contextlib
 import dataclasses
+import mmap
 import shutil
 import socket
 import subprocess
@@ -79,6 +80,13 @@ class Ground:
         directory = self.directory / str(self._count)
         directory.mkdir()
         return directory
+
+    def keep_in_memory(self, file: Path) -> None:
+        """As a machine does that has memory to spare: a virtual one may give back what was not read for a minute. Pages
+        of a file that a process has mapped, as the bench does here, are left."""
+        with file.open("rb") as opened:
+            mapped = mmap.mmap(opened.fileno(), 0, mmap.MAP_SHARED | mmap.MAP_POPULATE, mmap.PROT_READ)
+        self.ends_with(mapped.close)
 
     def python(self, name: str, module: str, *arguments: str, measured: bool = True) -> Server:
         """A Python server of the bench: it logs `listening` with its URL."""
