@@ -12,7 +12,8 @@ from metrics_sidecar.queries import HistoryFilter
 from metrics_sidecar.rollups import ALL_MODELS, LEVELS, MINUTE_US, Segment
 from metrics_sidecar.store.filters import Selection, where
 from metrics_sidecar.store.guard import Guard, StepsOverError
-from metrics_sidecar.store.rollups import EXISTING_BLOCKS, Condition, Progress, Table, nearest, read_progress
+from metrics_sidecar.store.rollups import Condition, Progress, Table, nearest, read_progress
+from metrics_sidecar.store.waiting import WaitingRows
 from shared.record import MAX_TIMESTAMP_US, ErrorType
 
 COUNTED_STEPS = 2_000_000
@@ -20,15 +21,16 @@ COUNTED_STEPS = 2_000_000
 FEW_ROWS, FEW_ROWS_PER_MODEL = 2000, 20
 """So many rows are counted in an index at once: it takes no longer than looking up a window's buckets, which each
 model has of its own."""
+MAX_LISTED = 4096
+"""Blocks, of each of some models, that are looked up whether there are any or not."""
 MANY_MODELS = 16
 """Beyond it the failures of a part of a minute are found by their types alone, and their models looked at: they are
 fewer than models and types."""
 
 _SUMS = {None: "success_count + failure_count", "success": "success_count", "failure": "failure_count"}
-_SUM_BUCKETS = f"""{EXISTING_BLOCKS}
-SELECT {{summed}} FROM found CROSS JOIN json_each(:models) AS models
-CROSS JOIN {{table.name}} AS rollups {{index}}
-ON rollups.{{table.block}} = found.start AND rollups.model = models.value
+_SUM_BUCKETS = """
+SELECT {summed} FROM json_each(:blocks) AS blocks CROSS JOIN json_each(:models) AS models
+CROSS JOIN {table.name} AS rollups {index} ON rollups.{table.block} = blocks.value AND rollups.model = models.value
 WHERE rollups.bucket >= :start AND rollups.bucket < :end
 """
 
@@ -40,7 +42,9 @@ class Count(NamedTuple):
     is_exact: bool
 
 
-def count(connection: sqlite3.Connection, wanted: HistoryFilter, selection: Selection, guard: Guard) -> Count:
+def count(
+    connection: sqlite3.Connection, wanted: HistoryFilter, selection: Selection, guard: Guard, waiting: WaitingRows
+) -> Count:
     """All that the filter matches."""
     if wanted.reads_rows:
         return _count_each(connection, selection, guard)
@@ -49,7 +53,8 @@ def count(connection: sqlite3.Connection, wanted: HistoryFilter, selection: Sele
     few = _count_few(connection, selection)
     if few is not None:
         return Count(few, True)
-    return Count(WindowCounter(connection, wanted, selection).count(selection.since_us, selection.until_us), True)
+    counter = WindowCounter(connection, wanted, selection, waiting)
+    return Count(counter.count(selection.since_us, selection.until_us), True)
 
 
 def _count_each(connection: sqlite3.Connection, selection: Selection, guard: Guard) -> Count:
@@ -107,8 +112,16 @@ class WindowCounter:
     """Counts in stretches of time: whole minutes in the rollups, the rest in the index. Not for filters that
     look at rows."""
 
-    def __init__(self, connection: sqlite3.Connection, wanted: HistoryFilter, selection: Selection) -> None:
+    def __init__(
+        self,
+        connection: sqlite3.Connection,
+        wanted: HistoryFilter,
+        selection: Selection,
+        waiting: WaitingRows | None = None,
+    ) -> None:
+        """Without `waiting` they are looked at for each window."""
         self._connection = connection
+        self._waiting = waiting
         self._wanted = wanted
         self._selection = selection
         self._progress: Progress = read_progress(connection)
@@ -137,6 +150,8 @@ class WindowCounter:
 
     def _count_waiting(self, since_us: int, until_us: int) -> int:
         """Rows that are in no bucket yet: few, so they are read as they stand in the file, not through an index."""
+        if self._waiting is not None and self._waiting.earliest_us(self._connection, self._progress) >= until_us:
+            return 0
         first: list[Condition] = [self._progress.waiting(together=self._is_together), ("timestamp_us < ?", (until_us,))]
         then: list[Condition] = [("timestamp_us >= ?", (since_us,))]  # nearly always so
         clause, arguments = where(first, self._selection.lanes(), self._selection.rest, then)
@@ -155,7 +170,8 @@ class WindowCounter:
         summed, index = f"COALESCE(SUM({_SUMS[self._wanted.status]}), 0)", table.counts_index
         if self._wanted.error_types:
             summed, index = "errors", ""
-        arguments = {**table.bounds(segment), "models": json.dumps(self._models)}
+        blocks = table.list_blocks(self._connection, segment, MAX_LISTED // len(self._models))
+        arguments = {**table.bounds(segment), "blocks": blocks, "models": json.dumps(self._models)}
         found = self._connection.execute(_SUM_BUCKETS.format(summed=summed, table=table, index=index), arguments)
         if not self._wanted.error_types:
             return int(found.fetchone()[0])

@@ -16,6 +16,7 @@ from metrics_sidecar.store.guard import Guard
 from metrics_sidecar.store.offsets import come_nearer
 from metrics_sidecar.store.outages import skip_failures
 from metrics_sidecar.store.rollups import Condition
+from metrics_sidecar.store.waiting import WaitingRows
 from shared.record import ErrorType
 
 MANY_LANES = 16
@@ -50,7 +51,9 @@ DIRECTIONS = {
 }
 
 
-def read_history(connection: sqlite3.Connection, query: HistoryQuery, guard: Guard) -> HistoryPage:
+def read_history(
+    connection: sqlite3.Connection, query: HistoryQuery, guard: Guard, waiting: WaitingRows
+) -> HistoryPage:
     """One page and the count of all that matches, within the caller's transaction."""
     selection = select(connection, query.filter)
     if not selection.lane_count:
@@ -62,7 +65,7 @@ def read_history(connection: sqlite3.Connection, query: HistoryQuery, guard: Gua
     if query.after is None and not more and (keys or not query.offset):
         total = Count(seen, True)  # the page ends with the last row of all
     else:
-        total = count(connection, query.filter, selection, guard)
+        total = count(connection, query.filter, selection, guard, waiting)
     next_ = Position(rows[-1].timestamp_us, rows[-1].id) if more else None
     return HistoryPage(rows, max(total.rows, seen), next_, total.is_exact)
 

@@ -22,7 +22,7 @@ from metrics_sidecar.rollups import (
     add_up,
 )
 from metrics_sidecar.sketch import merge
-from metrics_sidecar.store.rollups import EXISTING_BLOCKS, Condition, Progress, Table
+from metrics_sidecar.store.rollups import Condition, Progress, Table
 from metrics_sidecar.store.summaries import COUNTS, FULL, Detail, summarize
 from metrics_sidecar.windows import Window
 from shared.record import MAX_COUNT
@@ -33,7 +33,6 @@ FEW_MINUTES = 4
 
 _integers = msgspec.json.Decoder(list[int])
 
-_EXISTING = f"{EXISTING_BLOCKS} SELECT json_group_array(start) FROM found WHERE start IS NOT NULL"
 _OF_ONE = """
 SELECT {columns} FROM json_each(:blocks) AS blocks CROSS JOIN {table.name}
 ON {table.block} = blocks.value AND model = :models WHERE bucket >= :start AND bucket < :end
@@ -151,11 +150,7 @@ class Parts:
         if self._models is None:
             yield from self._connection.execute(_of_each(table, columns), bounds)
             return
-        blocks = table.blocks(segment.start, segment.end)
-        if len(blocks) <= MAX_LISTED_BLOCKS:
-            listed = json.dumps([*blocks])
-        else:  # most of them are long ago, and there are none
-            listed = self._connection.execute(_EXISTING.format(table=table), bounds).fetchone()[0]
+        listed = table.list_blocks(self._connection, segment, MAX_LISTED_BLOCKS)
         query = _OF_SOME
         models: str | int = json.dumps(self._models)
         if len(self._models) == 1:  # a series is mostly of one; its buckets are found a fifth sooner so

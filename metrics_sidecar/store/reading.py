@@ -30,6 +30,7 @@ from metrics_sidecar.store.kept_series import KeptSeries
 from metrics_sidecar.store.offsets import DEEP
 from metrics_sidecar.store.questions import Answered, Asked, Found, Question
 from metrics_sidecar.store.state import DAMAGE, read_totals, read_totals_by_label
+from metrics_sidecar.store.waiting import WaitingRows
 from metrics_sidecar.store.windows import read_series, read_window
 from metrics_sidecar.totals import ModelTotals
 from shared.record import OVERFLOW_MODEL_ID
@@ -79,11 +80,13 @@ def kind_of(question: Question) -> int:
     return QUICK
 
 
-def answer(connection: sqlite3.Connection, guard: Guard, question: Question, kept: KeptSeries) -> Found:
+def answer(
+    connection: sqlite3.Connection, guard: Guard, question: Question, kept: KeptSeries, waiting: WaitingRows
+) -> Found:
     """As the method of `Queries` that the question is, within the caller's transaction."""
     match question:
         case questions.History(query):
-            return read_history(connection, query, guard)
+            return read_history(connection, query, guard, waiting)
         case questions.Invocation(row_id):
             return read_invocation(connection, row_id)
         case questions.Totals(models, prefixes):
@@ -114,6 +117,7 @@ class Reading:
         self._local = threading.local()
         self._guards: dict[int, Guard] = {}
         self._kept = KeptSeries()
+        self._waiting = WaitingRows()
         self._pools = [ThreadPoolExecutor(kind.threads, kind.name) if kind.threads else None for kind in KINDS]
 
     def run(self) -> None:
@@ -165,7 +169,7 @@ class Reading:
         if guard.stopped:
             return None
         with self._snapshot() as connection, guard.watching(connection), guard.limited(steps):
-            return answer(connection, guard, question, self._kept)
+            return answer(connection, guard, question, self._kept, self._waiting)
 
     @contextlib.contextmanager
     def _snapshot(self) -> Iterator[sqlite3.Connection]:

@@ -5,6 +5,7 @@ it from the rows. So rollups and rows are the same at each moment, whatever dies
 there were rollups (`older_…`) are rolled up beside it.
 """
 
+import json
 import sqlite3
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
@@ -36,6 +37,7 @@ WITH RECURSIVE found (start) AS (
     SELECT (SELECT MIN({table.block}) FROM {table.name} WHERE {table.block} > start AND {table.block} < :end)
     FROM found WHERE start IS NOT NULL
 )"""
+_LIST_EXISTING = f"{EXISTING_BLOCKS} SELECT json_group_array(start) FROM found WHERE start IS NOT NULL"
 
 
 class Built(NamedTuple):
@@ -188,6 +190,14 @@ class Table(NamedTuple):
     def blocks(self, start: int, end: int) -> range:
         """All that have any of these minutes."""
         return range(self.block_of(start), end, self.block_length)
+
+    def list_blocks(self, connection: sqlite3.Connection, segment: Segment, most: int) -> str:
+        """Those of a segment as JSON; of more than `most`, those that there are: of long ago there are none."""
+        blocks = self.blocks(segment.start, segment.end)
+        if len(blocks) <= most:
+            return json.dumps([*blocks])
+        found: str = connection.execute(_LIST_EXISTING.format(table=self), self.bounds(segment)).fetchone()[0]
+        return found
 
     def within(self, mark: str = "") -> str:
         """The condition of a segment's buckets. `mark` tells its `bounds` from others'."""

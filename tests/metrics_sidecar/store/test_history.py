@@ -21,6 +21,7 @@ from metrics_sidecar.store.filters import select
 from metrics_sidecar.store.guard import Guard
 from metrics_sidecar.store.history import read_history, read_invocation
 from metrics_sidecar.store.sqlite import SqliteStore
+from metrics_sidecar.store.waiting import WaitingRows
 from metrics_sidecar.totals import aggregate
 from metrics_sidecar.transaction import Commit
 from shared.record import ErrorType, Record
@@ -72,7 +73,7 @@ class Written(NamedTuple):
         self.rows.extend(batch)
 
     def page(self, query: HistoryQuery) -> HistoryPage:
-        return read_history(self.connection, query, Guard())
+        return read_history(self.connection, query, Guard(), WaitingRows())
 
 
 @contextlib.contextmanager
@@ -119,7 +120,8 @@ def test_windows_are_counted_as_a_search_counts(
             expected = sum(matches(wanted, row) for row in found.rows)
             assert counter.count(selection.since_us, selection.until_us) == expected
             with mock.patch.object(counts, "FEW_ROWS", few_rows):
-                assert counts.count(found.connection, wanted, selection, Guard()) == (expected, True)
+                counted = counts.count(found.connection, wanted, selection, Guard(), WaitingRows())
+                assert counted == (expected, True)
 
 
 def test_rows_that_are_being_removed_are_gone_at_once() -> None:

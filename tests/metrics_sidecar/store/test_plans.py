@@ -16,6 +16,7 @@ from metrics_sidecar.store.guard import Guard
 from metrics_sidecar.store.history import read_history, read_keys
 from metrics_sidecar.store.kept_series import KeptSeries
 from metrics_sidecar.store.schema import migrate
+from metrics_sidecar.store.waiting import WaitingRows
 from metrics_sidecar.store.windows import read_series, read_window
 from metrics_sidecar.windows import SeriesQuery, Window, align
 from shared.record import ErrorType
@@ -106,7 +107,7 @@ def test_a_served_filter_is_read_in_order_from_an_index(
 ) -> None:
     """No table or index is read from end to end, and nothing is sorted."""
     query = HistoryQuery(filter=SERVED[name], after=after, order=order, limit=50)
-    plans = plans_of(connection, lambda: read_history(connection, query, Guard()))
+    plans = plans_of(connection, lambda: read_history(connection, query, Guard(), WaitingRows()))
     assert len(plans) >= 2
     assert wrong_steps(plans) == {}
 
@@ -135,7 +136,7 @@ def test_a_window_is_counted_without_reading_all(connection: sqlite3.Connection,
 def test_failures_are_found_by_their_type(connection: sqlite3.Connection, name: str, searched: str) -> None:
     """However many other failures there are; the index has all that a page's keys are made of."""
     query = HistoryQuery(filter=SERVED[name])
-    plans = plans_of(connection, lambda: read_history(connection, query, Guard()))
+    plans = plans_of(connection, lambda: read_history(connection, query, Guard(), WaitingRows()))
     found = [step for steps in plans.values() for step in steps if step.startswith("SEARCH invocations USING")]
     by_index = [step for step in found if "PRIMARY KEY" not in step]
     assert by_index
@@ -143,13 +144,15 @@ def test_failures_are_found_by_their_type(connection: sqlite3.Connection, name: 
 
 
 def page_plans(connection: sqlite3.Connection, wanted: HistoryFilter) -> dict[str, list[str]]:
-    return plans_of(connection, lambda: read_history(connection, HistoryQuery(filter=wanted, limit=5), Guard()))
+    return plans_of(
+        connection, lambda: read_history(connection, HistoryQuery(filter=wanted, limit=5), Guard(), WaitingRows())
+    )
 
 
 def test_few_rows_are_counted_where_they_are(connection: sqlite3.Connection) -> None:
     """Without the rollups, and so without reading all rows that wait for them."""
     wanted = HistoryFilter(models=ONE, since_us=MIDDLE_US, until_us=MIDDLE_US + 10**10)
-    assert [sql for sql in page_plans(connection, wanted) if "found" in sql or "NOT INDEXED" in sql] == []
+    assert [sql for sql in page_plans(connection, wanted) if "blocks" in sql or "NOT INDEXED" in sql] == []
 
 
 @pytest.mark.parametrize("status", [None, "success", "failure"])
@@ -160,7 +163,7 @@ def test_a_window_is_counted_in_few_steps_however_many_rows_it_has(
     monkeypatch.setattr(counts, "FEW_ROWS", 10)
     wanted = HistoryFilter(status=status, since_us=NOW_US - 10**11 + 1, until_us=NOW_US + 1)
     selection = select(connection, wanted)
-    assert steps_of(connection, lambda: counts.count(connection, wanted, selection, Guard())) < 3000
+    assert steps_of(connection, lambda: counts.count(connection, wanted, selection, Guard(), WaitingRows())) < 3000
     query = "SELECT COUNT(*) FROM invocations WHERE timestamp_us >= ? AND timestamp_us < ?"
     assert steps_of(connection, lambda: connection.execute(query, (wanted.since_us, wanted.until_us)).fetchone()) > 9000
 
@@ -207,7 +210,7 @@ def test_failures_of_a_type_are_added_up_without_those_of_others(connection: sql
 def test_a_lane_is_read_when_it_is_due(connection: sqlite3.Connection) -> None:
     """Of ten models, those of the two rows that tell a page of one, and no others."""
     query = HistoryQuery(filter=HistoryFilter(models=tuple(map(model_name, range(1, 11)))), limit=1)
-    plans = plans_of(connection, lambda: read_history(connection, query, Guard()))
+    plans = plans_of(connection, lambda: read_history(connection, query, Guard(), WaitingRows()))
     assert 1 <= len([sql for sql in plans if re.search(r"WHERE model = \d+ .* OFFSET 0", sql)]) <= 3
 
 

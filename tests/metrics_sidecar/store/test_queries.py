@@ -18,6 +18,7 @@ from metrics_sidecar.store.queries import SqliteQueries
 from metrics_sidecar.store.questions import History, Invocation, InWindow, Question, Series, Totals
 from metrics_sidecar.store.reading import KINDS, QUICK, SEARCH, SUMS, kind_of
 from metrics_sidecar.store.sqlite import SqliteStore
+from metrics_sidecar.store.waiting import WaitingRows
 from metrics_sidecar.totals import aggregate
 from metrics_sidecar.transaction import Commit
 from metrics_sidecar.windows import SeriesQuery, Window
@@ -260,7 +261,7 @@ def test_a_count_that_would_take_long_is_a_lower_bound(
         def read(query: HistoryQuery) -> HistoryPage:
             guard = Guard()
             with guard.watching(connection):
-                return read_history(connection, query, guard)
+                return read_history(connection, query, guard, WaitingRows())
 
         page = read(SLOW)
         assert (page.total_count, page.total_count_is_exact) == (9_000, True)
