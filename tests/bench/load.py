@@ -149,9 +149,10 @@ def _check_counts(answers: Answers, load: Load, before: Counts, after: Counts) -
 
 
 def warm_up(on: Ground, servers: list[Server]) -> None:
-    """A second of load on each server, so that pools, caches and specialised bytecode are in place."""
+    """A second of load on each server, so that pools, caches and specialised bytecode are in place. Its records are
+    committed at its end: otherwise they would be counted with the next load's."""
     for server in servers:
-        put_load(server, Load(1.0), on.directory)
+        sample(server, Load(1.0), on.directory)
 
 
 def run_of(server: Server, load: Load, directory: Path) -> Callable[[], Sample]:

@@ -2,7 +2,7 @@
 
 from tests.bench.figures import Budget, Figure, Outcome, figure
 from tests.bench.ground import Ground, Server, interleaved, middle
-from tests.bench.load import SMALL_OUTPUT, Load, Sample, put_load, run_of, timed, warm_up
+from tests.bench.load import SMALL_OUTPUT, Load, Sample, run_of, sample, timed, warm_up
 from tests.bench.yardsticks import nginx
 
 UNIT = "req/CPU-s"
@@ -19,7 +19,7 @@ def measure(on: Ground) -> Outcome:
         SPECIFIED: on.python(SPECIFIED, "tests.bench.yardsticks.specification", upstream),
     }
     warm_up(on, list(servers.values()))
-    checked = put_load(gateway, Load(1.0, expected=(SMALL_OUTPUT, '"success":true')), on.directory)
+    checked = sample(gateway, Load(1.0, expected=(SMALL_OUTPUT, '"success":true')), on.directory).answers
     load = timed(on.effort, 3.0)
     samples = interleaved(
         on.effort.rounds, {name: run_of(server, load, on.directory) for name, server in servers.items()}
