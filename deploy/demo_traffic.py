@@ -5,6 +5,7 @@ import contextlib
 import itertools
 import signal
 import sys
+from collections.abc import Sequence
 
 import aiohttp
 import uvloop
@@ -21,15 +22,15 @@ PLAN_S = 600.0
 POLL_INTERVAL_S = 0.2
 
 
-async def call(url: str) -> None:
-    """Wait for the gateway, then call until SIGTERM or SIGINT."""
+async def call(url: str, ready_urls: Sequence[str]) -> None:
+    """Wait until everything is ready, the models' server as well, then call until SIGTERM or SIGINT."""
     stop = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, stop.set)
     for seed in itertools.count(1):
         plan = Plan(url, RATE, PLAN_S, MODELS, seed=seed)
         async with open_session(plan) as session:
-            while not stop.is_set() and not await is_ready(session, url):
+            while not stop.is_set() and not await are_ready(session, ready_urls):
                 with contextlib.suppress(TimeoutError):
                     await asyncio.wait_for(stop.wait(), POLL_INTERVAL_S)
             await follow(Generator(plan, session), stop)
@@ -49,13 +50,17 @@ async def follow(generator: Generator, stop: asyncio.Event) -> None:
     await running
 
 
-async def is_ready(session: aiohttp.ClientSession, url: str) -> bool:
-    try:
-        async with session.get(f"{url}/readyz") as answer:
-            return answer.status == 200
-    except aiohttp.ClientError:
-        return False
+async def are_ready(session: aiohttp.ClientSession, urls: Sequence[str]) -> bool:
+    """Whether all of them answer 200."""
+    for url in urls:
+        try:
+            async with session.get(url) as answer:
+                if answer.status != 200:
+                    return False
+        except (aiohttp.ClientError, TimeoutError):
+            return False
+    return True
 
 
 if __name__ == "__main__":
-    uvloop.run(call(sys.argv[1]))
+    uvloop.run(call(sys.argv[1], sys.argv[2:]))
