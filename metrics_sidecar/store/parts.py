@@ -203,17 +203,17 @@ class EachModel:
         self._connection = connection
         self._parts = Parts(connection, progress, window, None, by_minute=False)
 
-    def sums(self, names: Mapping[int, str]) -> dict[str, Summary]:
-        """By name, of the models that have one."""
+    def sums(self, names: Mapping[int, str]) -> Iterator[tuple[str, Summary]]:
+        """With their names, of the models that have one. (One by one: all of them don't fit a processor's cache.)"""
         numbers: dict[str, list[Numbers]] = defaultdict(list)
         rows = [*self._parts.read_rows()]
         found = itertools.chain(
             ((row[1], row[2:10]) for row in rows),
             self._add_up(self._parts.segments()),
         )
-        for model, some in found:
+        for model, one in found:
             if model in names:
-                numbers[names[model]].append(some)
+                numbers[names[model]].append(one)
         segments = self._parts.signed_segments()
         errors, sketches = _collect(
             names,
@@ -223,14 +223,15 @@ class EachModel:
         less_errors, less_sketches = _collect(
             names, *(self._read_distributions(segment) for sign, segment in segments if sign < 0)
         )
-        return {
-            name: Summary(
-                *add_up(some),
-                add_errors(errors[name], less_errors[name]),
-                merge(sketches[name], less_sketches[name]),
+        for name, some in numbers.items():
+            yield (
+                name,
+                Summary(
+                    *add_up(some),
+                    add_errors(errors.pop(name, ()), less_errors.pop(name, ())),
+                    merge(sketches.pop(name, ()), less_sketches.pop(name, ())),
+                ),
             )
-            for name, some in numbers.items()
-        }
 
     def _read_distributions(self, segment: Segment) -> Iterator[_Distributions]:
         table = Table(segment.level)

@@ -39,16 +39,16 @@ def read_window(connection: sqlite3.Connection, window: Window, models: Sequence
     """As `Queries.window`."""
     progress = _complete_progress(connection)
     window = progress.round(window)
-    found: dict[str, Summary] = {}
+    stats: dict[str, WindowStats] = {}
     if not models or OVERFLOW_MODEL_ID in models:
         names = _labels(connection, only_overflow=bool(models))
-        found = EachModel(connection, progress, window).sums(names)
+        stats = {name: to_stats(summary) for name, summary in EachModel(connection, progress, window).sums(names)}
     names = _find(connection, models)
     rows: dict[str, list[Row]] = defaultdict(list)
     for row in Parts(connection, progress, window, [*names]).read():
         rows[names[row[1]]].append(row)
-    found.update((name, combine(parts)) for name, parts in rows.items())
-    return WindowAnswer(window, {name: to_stats(summary) for name, summary in found.items()})
+    stats.update((name, to_stats(combine(parts))) for name, parts in rows.items())
+    return WindowAnswer(window, stats)
 
 
 def read_series(connection: sqlite3.Connection, query: SeriesQuery, kept: KeptSeries) -> SeriesAnswer:
