@@ -126,8 +126,7 @@ def run(given: Mapping[str, str]) -> int:
             url = f"http://localhost:{port}"
             commands["prometheus"] = prometheus_command(program, directory, sidecar, port)
         commands[gateway.name] = gateway.command
-        ready_urls = [f"{service.url}{service.ready_path}" for service in stack]
-        commands["callers"] = shlex.join([sys.executable, "-m", "deploy.demo_traffic", gateway.url, *ready_urls])
+        commands["callers"] = shlex.join([sys.executable, "-m", "deploy.demo_traffic"])
         welcome = DemoWelcome(stack, url)
         env = environment(stack, {**own_settings(directory), **given})
         supervisor = Supervisor(commands, env, lambda: welcome.tick(stopping=supervisor.stopping))

@@ -4,13 +4,12 @@ import asyncio
 import contextlib
 import itertools
 import signal
-import sys
 from collections.abc import Sequence
 
-import aiohttp
 import uvloop
 
 from deploy.load_generator import Generator, Plan, open_session
+from deploy.run import Service, is_ready, services
 
 MODELS = {"gpt-3.5": 6, "bert-base": 3, "llama-3": 2, "whisper": 1}
 """By weight. How they behave is the mock server's part: see `deploy.demo`."""
@@ -22,20 +21,26 @@ PLAN_S = 600.0
 POLL_INTERVAL_S = 0.2
 
 
-async def call(url: str, ready_urls: Sequence[str]) -> None:
+async def call() -> None:
     """Wait until everything is ready, the models' server as well, then call until SIGTERM or SIGINT."""
     stop = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, stop.set)
+    stack = services()
+    url = stack[-1].url
     for seed in itertools.count(1):
         plan = Plan(url, RATE, PLAN_S, MODELS, seed=seed)
         async with open_session(plan) as session:
-            while not stop.is_set() and not await are_ready(session, ready_urls):
+            while not stop.is_set() and not await asyncio.to_thread(are_ready, stack):
                 with contextlib.suppress(TimeoutError):
                     await asyncio.wait_for(stop.wait(), POLL_INTERVAL_S)
             await follow(Generator(plan, session), stop)
         if stop.is_set():
             return
+
+
+def are_ready(stack: Sequence[Service]) -> bool:
+    return all(map(is_ready, stack))
 
 
 async def follow(generator: Generator, stop: asyncio.Event) -> None:
@@ -50,17 +55,5 @@ async def follow(generator: Generator, stop: asyncio.Event) -> None:
     await running
 
 
-async def are_ready(session: aiohttp.ClientSession, urls: Sequence[str]) -> bool:
-    """Whether all of them answer 200."""
-    for url in urls:
-        try:
-            async with session.get(url) as answer:
-                if answer.status != 200:
-                    return False
-        except (aiohttp.ClientError, TimeoutError):
-            return False
-    return True
-
-
 if __name__ == "__main__":
-    uvloop.run(call(sys.argv[1], sys.argv[2:]))
+    uvloop.run(call())

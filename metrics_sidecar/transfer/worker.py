@@ -8,7 +8,6 @@ is gone when its caller is. stdin is an `Order`, stdout the file; anything on st
 import contextlib
 import os
 import sys
-from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 import msgspec
@@ -16,11 +15,11 @@ import msgspec
 from metrics_sidecar.queries import StoreError
 from metrics_sidecar.store.export import opened
 from metrics_sidecar.store.state import DAMAGE
-from metrics_sidecar.transfer.exporting import Export, Piece, pieces
-from metrics_sidecar.transfer.output import write_all
+from metrics_sidecar.transfer.exporting import Export, pieces
 
 NICENESS = 10
 BLOCK_BYTES = 512 * 1024
+"""Written at once: each write wakes the sidecar, which may share a core with this."""
 
 
 class Order(msgspec.Struct, frozen=True):
@@ -30,28 +29,17 @@ class Order(msgspec.Struct, frozen=True):
     export: Export
 
 
-def blocks(parts: Iterable[Piece]) -> Iterator[bytes]:
-    """Their bytes in fewer lots: each wakes the sidecar, which shares a core with this."""
-    waiting: list[bytes] = []
-    size = 0
-    for part in parts:
-        waiting.append(part.data)
-        size += len(part.data)
-        if size >= BLOCK_BYTES:
-            yield b"".join(waiting)
-            waiting.clear()
-            size = 0
-    yield b"".join(waiting)
-
-
 def main() -> int:
     order = msgspec.json.decode(sys.stdin.buffer.read(), type=Order)
     with contextlib.suppress(OSError):
         os.nice(NICENESS)
     try:
-        with opened(Path(order.path)) as connection:
-            for block in blocks(pieces(connection, order.export)):
-                write_all(sys.stdout.fileno(), block)
+        with (
+            opened(Path(order.path)) as connection,
+            open(sys.stdout.fileno(), "wb", BLOCK_BYTES, closefd=False) as output,
+        ):
+            for piece in pieces(connection, order.export):
+                output.write(piece.data)
     except BrokenPipeError:  # nobody wants the rest
         return 1
     except (StoreError, *DAMAGE) as error:
