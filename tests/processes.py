@@ -175,6 +175,15 @@ def system(directory: Path) -> Iterator[System]:
             process.kill_all()
 
 
+def children(pid: int) -> set[int]:
+    """Processes that a process has started and that live. Its threads may come and go meanwhile."""
+    found: set[int] = set()
+    for path in Path(f"/proc/{pid}/task").glob("*/children"):
+        with contextlib.suppress(FileNotFoundError, ProcessLookupError):
+            found.update(map(int, path.read_text().split()))
+    return found
+
+
 def get(url: str) -> Json:
     """The JSON answer of a GET."""
     with urllib.request.urlopen(url, timeout=10) as response:

@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import os
 from pathlib import Path
 
 import pytest
@@ -13,6 +14,7 @@ from metrics_sidecar.settings import HISTORY_FILE
 from metrics_sidecar.transfer.exporting import Export
 from shared.record import Record
 from tests.metrics_sidecar.transfer.stores import export, fill
+from tests.processes import children
 
 NDJSON = Export("ndjson")
 ROWS = [Record(f"model-{n % 10}", n, n) for n in range(30_000)]
@@ -25,11 +27,6 @@ def history(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return directory
 
 
-def children() -> set[str]:
-    """Processes that this one has started and that live."""
-    return {pid for task in Path("/proc/self/task").iterdir() for pid in (task / "children").read_text().split()}
-
-
 async def test_the_bytes_are_those_of_the_export(history: Path) -> None:
     """All of them, once."""
     async with ProcessExporter(history / HISTORY_FILE).export(NDJSON) as chunks:
@@ -39,19 +36,19 @@ async def test_the_bytes_are_those_of_the_export(history: Path) -> None:
 
 async def test_it_is_read_no_faster_than_it_is_taken_and_ends_with_its_caller(history: Path) -> None:
     """However much is left: the process is gone then."""
-    before = children()
+    before = children(os.getpid())
     async with ProcessExporter(history / HISTORY_FILE).export(NDJSON) as chunks:
         first = await anext(chunks)
-        (pid,) = children() - before
+        (pid,) = children(os.getpid()) - before
         await asyncio.sleep(0.5)
-        read = int((await asyncio.to_thread((Path("/proc") / pid / "io").read_text)).split("wchar: ")[1].split()[0])
-    assert children() == before
+        read = int((await asyncio.to_thread(Path(f"/proc/{pid}/io").read_text)).split("wchar: ")[1].split()[0])
+    assert children(os.getpid()) == before
     assert len(first) <= read < 3_000_000 < len(await asyncio.to_thread(export, history, "ndjson"))
 
 
 async def test_a_caller_that_is_cancelled_ends_it(history: Path) -> None:
     """As one does that closes its connection."""
-    before = children()
+    before = children(os.getpid())
     started = asyncio.Event()
 
     async def read() -> None:
@@ -65,7 +62,7 @@ async def test_a_caller_that_is_cancelled_ends_it(history: Path) -> None:
     task.cancel()
     with contextlib.suppress(asyncio.CancelledError):
         await task
-    assert children() == before
+    assert children(os.getpid()) == before
 
 
 async def test_only_a_few_run_at_one_time(history: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -22,7 +22,7 @@ import pytest
 
 from shared.record import Record
 from tests.metrics_sidecar.transfer.stores import fill
-from tests.processes import System, eventually, system
+from tests.processes import System, children, eventually, system
 
 ROOT = Path(__file__).parent.parent.parent
 
@@ -111,14 +111,13 @@ def test_an_export_ends_with_its_caller(started: System) -> None:
     assert sum(1 for _ in fetch(f"{started.sidecar_url}/metrics/export").splitlines()) == 40_000
 
 
-def running(pid: int) -> list[str]:
+def running(pid: int) -> set[int]:
     """Exports that a process has started."""
-    found = []
-    for path in Path(f"/proc/{pid}/task").glob("*/children"):
-        for child in path.read_text().split():
-            with contextlib.suppress(FileNotFoundError):
-                if b"transfer.worker" in Path(f"/proc/{child}/cmdline").read_bytes():
-                    found.append(child)
+    found = set()
+    for child in children(pid):
+        with contextlib.suppress(FileNotFoundError):
+            if b"transfer.worker" in Path(f"/proc/{child}/cmdline").read_bytes():
+                found.add(child)
     return found
 
 
