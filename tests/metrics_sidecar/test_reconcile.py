@@ -156,6 +156,7 @@ async def test_each_book_that_was_changed_is_named(
     sidecar: Sidecar, path: Path, sql: str, differences: set[tuple[str, str]]
 ) -> None:
     """With what was expected and found, and of which model or producer."""
+    await sidecar.ledger.close()  # after commits it works on sums, and would note its progress over what is changed
     change(path, sql)
     result = await sidecar.auditor.reconcile()
     assert not result.consistent
