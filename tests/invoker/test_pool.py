@@ -6,7 +6,6 @@ import ssl
 import subprocess
 import sys
 import threading
-import time
 from collections.abc import AsyncIterator, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -175,6 +174,8 @@ async def test_a_connection_whose_end_is_not_read_yet_is_not_used(upstream: Upst
         await reader.readuntil(b"\r\n\r\n")
         writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok")
         writer.close()
+        await writer.wait_closed()
+        left.release()
 
     def serve(ready: "asyncio.Future[int]", loop: asyncio.AbstractEventLoop, stop: threading.Event) -> None:
         async def main() -> None:
@@ -185,6 +186,7 @@ async def test_a_connection_whose_end_is_not_read_yet_is_not_used(upstream: Upst
 
         asyncio.run(main())
 
+    left = threading.Semaphore(0)
     ready: asyncio.Future[int] = asyncio.get_running_loop().create_future()
     stop = threading.Event()
     thread = threading.Thread(target=serve, args=(ready, asyncio.get_running_loop(), stop))
@@ -193,7 +195,7 @@ async def test_a_connection_whose_end_is_not_read_yet_is_not_used(upstream: Upst
         url = f"http://127.0.0.1:{await ready}/"
         for _ in range(50):
             assert await upstream.post(url, b"") == (200, b"ok")
-            time.sleep(0.002)  # noqa: ASYNC251  # the loop must not see the end before the next call
+            assert left.acquire(timeout=10)  # the loop must not see the end before the next call
     finally:
         stop.set()
         await asyncio.to_thread(thread.join)
