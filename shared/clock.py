@@ -3,6 +3,7 @@
 import re
 import time
 from datetime import UTC, datetime, timedelta
+from functools import lru_cache
 from typing import Protocol
 
 from shared.record import MAX_TIMESTAMP_US
@@ -39,7 +40,16 @@ class SystemClock:
 
 def format_timestamp(timestamp_us: int) -> str:
     """RFC 3339 in UTC with a `Z`, and with microseconds only where there are any."""
-    return f"{(_EPOCH + timedelta(microseconds=timestamp_us)).isoformat()}Z"
+    minute, past_us = divmod(timestamp_us, 60_000_000)
+    second, fraction_us = divmod(past_us, 1_000_000)
+    fraction = f".{fraction_us:06}" if fraction_us else ""
+    return f"{_minute(minute)}:{second:02}{fraction}Z"
+
+
+@lru_cache(1024)
+def _minute(minute: int) -> str:
+    """Up to its seconds: rows of a page are often of the same, and Python's way there takes half their time."""
+    return (_EPOCH + timedelta(minutes=minute)).isoformat(timespec="minutes")
 
 
 def parse_timestamp(text: str) -> int:
