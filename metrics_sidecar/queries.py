@@ -55,7 +55,7 @@ class HistoryQuery(msgspec.Struct, frozen=True, kw_only=True):
     order: Order = "desc"
 
 
-class HistoryRow(msgspec.Struct, frozen=True):
+class HistoryRow(msgspec.Struct, frozen=True, array_like=True):
     """One invocation as it stands in the ledger; times in µs."""
 
     id: int

@@ -11,6 +11,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
 
+import msgspec
+
 from metrics_sidecar.queries import HistoryFilter
 from metrics_sidecar.store.filters import Selection, select, where
 
@@ -23,6 +25,7 @@ ExportRow = tuple[int, int, int, int, str | None, str | None, int, int, str | No
 """id, number of the model, timestamp_us, latency_us, error_type, error_log, input_size, output_size, trace_id."""
 
 _COLUMNS = "id, model, timestamp_us, latency_us, error_type, error_log, input_size, output_size, trace_id"
+_rows = msgspec.json.Decoder(list[ExportRow])
 
 
 class Slice(NamedTuple):
@@ -48,12 +51,13 @@ def read_slices(connection: sqlite3.Connection, wanted: HistoryFilter) -> Iterat
         return
     first, last = _bounds(connection, selection)
     clause, arguments = where([("id BETWEEN ? AND ?", ())], selection.lanes(), selection.time, selection.rest)
-    # By id, even where SQLite would rather use an index: that would have to be searched for each slice anew.
-    sql = f"SELECT {_COLUMNS} FROM invocations NOT INDEXED {clause} ORDER BY id"
+    # By id, even where SQLite would rather use an index: that would have to be searched for each slice anew. As one
+    # array, they come in two thirds of the time that Python's module takes for them.
+    sql = f"SELECT json_group_array(json_array({_COLUMNS})) FROM invocations NOT INDEXED {clause}"
     models: dict[int, str] = {}
     for start in range(first, last + 1, SLICE_IDS):
         end = min(start + SLICE_IDS - 1, last)
-        found = connection.execute(sql, [start, end, *arguments]).fetchall()
+        found = _rows.decode(connection.execute(sql, [start, end, *arguments]).fetchone()[0])
         _add_models(connection, models, {row[1] for row in found})
         yield Slice(found, models, (end + 1 - first) / (last + 1 - first))
 

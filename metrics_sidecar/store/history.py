@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from itertools import islice
 from typing import NamedTuple
 
+import msgspec
 from msgspec.structs import replace
 
 from metrics_sidecar.queries import HistoryPage, HistoryQuery, HistoryRow, Position
@@ -17,7 +18,6 @@ from metrics_sidecar.store.offsets import come_nearer
 from metrics_sidecar.store.outages import skip_failures
 from metrics_sidecar.store.rollups import Condition
 from metrics_sidecar.store.waiting import WaitingRows
-from shared.record import ErrorType
 
 MANY_LANES = 16
 SCANNED_ROWS = 2000
@@ -33,7 +33,8 @@ LEAST = -(2**63)
 _Due = tuple[int, int, Lane, list[Key]]
 
 _COLUMNS = """invocations.id, (SELECT model_id FROM models WHERE models.model = invocations.model), timestamp_us,
-    latency_us, error_type, error_log, input_size, output_size, trace_id"""
+    latency_us, error_type, COALESCE(error_log, ''), input_size, output_size, trace_id"""
+_rows = msgspec.json.Decoder(list[HistoryRow])
 
 
 class Direction(NamedTuple):
@@ -174,33 +175,8 @@ class _Lanes:
 def _read_rows(connection: sqlite3.Connection, ids: list[int]) -> list[HistoryRow]:
     """The rows of these ids, in this order; without those that there are none of."""
     found = connection.execute(
-        f"""SELECT {_COLUMNS} FROM json_each(?) AS wanted
+        f"""SELECT json_group_array(json_array({_COLUMNS})) FROM json_each(?) AS wanted
         CROSS JOIN invocations ON invocations.id = wanted.value""",
         (json.dumps(ids),),
     )
-    rows = {columns[0]: _history_row(*columns) for columns in found}
-    return [rows[row_id] for row_id in ids if row_id in rows]
-
-
-def _history_row(
-    row_id: int,
-    model_id: str,
-    timestamp_us: int,
-    latency_us: int,
-    error_type: str | None,
-    error_log: str | None,
-    input_size: int,
-    output_size: int,
-    trace_id: str | None,
-) -> HistoryRow:
-    return HistoryRow(
-        id=row_id,
-        model_id=model_id,
-        timestamp_us=timestamp_us,
-        latency_us=latency_us,
-        error_type=None if error_type is None else ErrorType(error_type),
-        error_log=error_log or "",
-        input_size=input_size,
-        output_size=output_size,
-        trace_id=trace_id,
-    )
+    return _rows.decode(found.fetchone()[0])

@@ -19,7 +19,7 @@ from tests.bench.figures import Budget, Figure, Outcome, figure
 from tests.bench.ground import BenchError, Ground, Server
 from tests.bench.history_store import make_history
 from tests.bench.http import Pinger
-from tests.bench.machine import MEASURED_CORES, pinned
+from tests.bench.machine import CORES, MEASURED_CORES, pinned
 from tests.bench.producers import Producer, make_frames, make_records
 
 ROWS, IMPORTED_ROWS, MODELS = 10_000_000, 1_000_000, 1_000
@@ -44,7 +44,7 @@ def measure(on: Ground) -> Outcome:
     rows = on.effort.count(ROWS)
     make_history(directory / HISTORY_FILE, rows, MODELS, time.time_ns() // 1000)
     on.keep_in_memory(directory / HISTORY_FILE)
-    system, sidecar = on.sidecar(SIDECAR_DATA_DIR=str(directory))
+    system, sidecar = on.sidecar(cores=CORES, SIDECAR_DATA_DIR=str(directory))
     before = sidecar.rss_bytes()
     alone_ms = _commit(system.socket, until=_after(on.effort.seconds(ALONE_S)))
     with ThreadPoolExecutor(1) as pool, Pinger(sidecar.url) as pinger:
