@@ -45,7 +45,7 @@ COLUMNS = (
 )
 
 
-class Sums(msgspec.Struct, frozen=True):
+class Sums(msgspec.Struct, frozen=True, array_like=True):
     """Over some invocations, at least one. Sums beyond 2⁶³ - 1, which only forged records can reach, stay there.
     `errors` counts failures by type."""
 

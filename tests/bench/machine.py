@@ -3,7 +3,7 @@
 Cores are split in two halves. What is measured runs on one; what makes it work (load generator,
 upstream, and the sidecar where the gateway is measured) runs on the other, so that neither is
 scheduled in the other's place. With one core nothing is pinned. Where it matters how long answers
-take, not what they cost, the measured processes have all cores (`asked`).
+take, not what they cost, the measured processes have all cores (`asked`, and `lines.export`).
 
 CPU time is read from the clock that the kernel keeps per process (`clock_getcpuclockid`): the same
 utime + stime as in `/proc/<pid>/stat`, all threads, in nanoseconds instead of ticks of 10 ms.

@@ -18,8 +18,8 @@ Made by `python -m tests.bench report` from `results.json`, which `make bench` w
   at best, and nearly twice as long while others use it. What needs much memory is slowed down more than that: see `an
   answer without a query`, where there is one. Verdicts take neither into account.
 - The cores are split: what is measured runs on one half, the load generator, the upstream and, beside the
-  gateway, the sidecar on the other. Only a sidecar that is asked how long it takes has all cores, as where people
-  ask it: it reads in one process beside what it commits in another.
+  gateway, the sidecar on the other. Only a sidecar that is asked how long it takes, or for an export, has all
+  cores, as where people ask it: it reads in one process beside what it commits in another.
 - The gateway records with its default durability to a real sidecar; the time in which its last records are
   shipped and committed counts. A run with a failed request, or after which the sidecar's count is not that of
   the load generator (give or take the calls in flight at the end), is thrown away with an error.
