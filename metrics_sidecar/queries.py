@@ -56,7 +56,7 @@ class HistoryQuery(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class HistoryRow(msgspec.Struct, frozen=True, array_like=True):
-    """One invocation as it stands in the ledger; times in µs."""
+    """One invocation as it stands in the ledger; times in µs. Stores tell its fields in this order."""
 
     id: int
     model_id: str
