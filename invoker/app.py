@@ -21,6 +21,7 @@ from invoker.settings import InvokerSettings
 from invoker.shipping import adopting, shipping
 from shared.clock import SystemClock
 from shared.errors import problem_middleware
+from shared.serving import close_while
 
 CONNECTIONS = web.AppKey("connections", Connections)
 INVOKER = web.AppKey("invoker", Invoker)
@@ -45,18 +46,21 @@ def make_app(settings: InvokerSettings, models: Models) -> web.Application:
         outbox = Outbox(journal, settings.sidecar_socket, clock, report, models.names)
         app[INVOKER] = invoker
         app[ANSWERING] = Answering(invoker, settings.max_body_bytes, rejected)
-        app[READINESS] = lambda: _readiness(invoker, outbox, journal, sync)
+        app[READINESS] = lambda: _readiness(invoker, connections, outbox, journal, sync)
         async with shipping(outbox, journal), adopting(bound, settings.sidecar_socket, clock):
             yield
         await upstream.close()
 
+    close_while(app, lambda: connections.full)
     app.cleanup_ctx.append(domain)
     app.cleanup_ctx.append(sidecar_session)
     setup_routes(app)
     return app
 
 
-def _readiness(invoker: Invoker, outbox: Outbox, journal: Journal, sync: GroupSync | None) -> Readiness:
+def _readiness(
+    invoker: Invoker, connections: Connections, outbox: Outbox, journal: Journal, sync: GroupSync | None
+) -> Readiness:
     if invoker.draining:
         return Readiness("not_ready", ["draining: the gateway is shutting down"])
     reasons = []
@@ -65,6 +69,8 @@ def _readiness(invoker: Invoker, outbox: Outbox, journal: Journal, sync: GroupSy
     if journal.full is not None:
         dropped = sum(journal.dropped.values())
         reasons.append(f"{journal.full}: the journal has no space for more; {dropped} records were dropped")
+    if connections.full:
+        reasons.append(f"callers are refused: {connections.limit} connections are open, the limit")
     if sync is not None and sync.failure is not None:
         reasons.append(f"replies are sent although the journal can't be synced: {sync.failure}")
     return Readiness("degraded" if reasons else "ready", reasons)

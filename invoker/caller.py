@@ -13,6 +13,7 @@ from typing import Protocol, cast
 from invoker.answering import Answering
 from invoker.plain import END, MAX_HEAD_BYTES, MIN_PIECE_BYTES, RequestHead, parse_request_head
 from shared import logs
+from shared.lingering import linger
 
 MAX_AHEAD_BYTES = 64 * 1024
 """What a caller may send ahead of the answer that it waits for; then it is not read from."""
@@ -60,6 +61,7 @@ class CallerConnection(asyncio.Protocol):
         self._task: asyncio.Task[None] | None = None
         self._writable = True
         self._unsent_bytes = 0
+        self._lingering = False
         listener.opened(self)  # and not when it is made: of many that come at once, the first would not be counted
 
     @property
@@ -202,7 +204,17 @@ class CallerConnection(asyncio.Protocol):
         else:
             transport.write(head + body)
         if close:
+            self._end(transport)
+
+    def _end(self, transport: asyncio.Transport) -> None:
+        """With its last answer written. Only a caller that sends no more is known to get it if nothing more is read."""
+        head = self._last_head[1]
+        if head is not None and head.close and not self._unread and self._head is None:
             transport.close()
+            return
+        self._lingering = True
+        self._unread, self._head, self._body = b"", None, []
+        linger(transport, self.connection_lost)
 
     def _go_on(self) -> None:
         """To the next request, if it may begin."""
@@ -221,7 +233,7 @@ class CallerConnection(asyncio.Protocol):
         """Once all that was written has gone out; not while a request is being answered."""
         if self._transport is None:
             self._listener.closed(self)  # it never came about
-        elif not self._request.done():
+        elif not self._request.done() and not self._lingering:
             self._transport.close()
 
     def abort(self) -> None:
@@ -231,7 +243,7 @@ class CallerConnection(asyncio.Protocol):
     def end_stalled(self) -> None:
         """Nothing has happened for long: unless a model is waited for, the caller is told, or its answer dropped."""
         transport = self._transport
-        if transport is None or self._request.done():
+        if transport is None or self._request.done() or self._lingering:
             return
         unsent_bytes = transport.get_write_buffer_size()
         if unsent_bytes:

@@ -3,12 +3,12 @@
 import asyncio
 import contextlib
 from email.utils import formatdate
-from typing import cast
 
 from aiohttp import web
 
 from invoker.answering import Answering
 from invoker.caller import CallerConnection
+from invoker.refusal import RESERVE, Refusal, Refusals
 from shared import logs
 from shared.serving import RequestHandler
 
@@ -17,30 +17,27 @@ IDLE_S = 75
 STALLED_S = 60
 """So long may a head take, the next piece of a body, or the next piece of an answer to go out."""
 SWEEP_S = 5
-BODY = b"The gateway has reached its connection limit.\n"
-REFUSAL = (
-    b"HTTP/1.1 503 Service Unavailable\r\nContent-Type: text/plain\r\nContent-Length: %d\r\n"
-    b"Retry-After: 1\r\nConnection: close\r\n\r\n%b" % (len(BODY), BODY)
-)
 
 log = logs.get("connections")
 
 
 class Connections:
-    """Counts the open connections of one worker; what is refused is counted in `rejected`. Implements `Listener`."""
+    """Counts the open connections of one worker; what is refused is counted in `rejected`. Implements `Listener`.
+    `full`: whether the newest one was beyond the limit."""
 
     def __init__(self, limit: int, rejected: dict[str, int]) -> None:
         self.answering: Answering
         self.stalled_s = STALLED_S
         self.now = 0
         self.date = b""
-        self._limit = limit
+        self.limit = limit
         self._rejected = rejected
         self._open: set[CallerConnection] = set()
         self._none_open = asyncio.Event()
         self._server: web.Server
         self._clock: asyncio.TimerHandle | None = None
-        self._full = False
+        self._refusals = Refusals(self._serve_probe, self._count_refused)
+        self.full = False
 
     @property
     def count(self) -> int:
@@ -53,14 +50,17 @@ class Connections:
 
     def protocol(self) -> asyncio.Protocol:
         """For each new connection: one that serves, or, beyond the limit, one that refuses."""
-        full = self.count >= self._limit
-        if full != self._full:
-            log.warning("connections.limit_reached" if full else "connections.below_limit_again", limit=self._limit)
-            self._full = full
-        if full:
-            self._rejected["connection_limit"] = self._rejected.get("connection_limit", 0) + 1
-            return _Refusal()
-        return CallerConnection(self)
+        full = self.count >= self.limit
+        if full != self.full:
+            log.warning("connections.limit_reached" if full else "connections.below_limit_again", limit=self.limit)
+            self.full = full
+        return Refusal(self._refusals) if full else CallerConnection(self)
+
+    def _serve_probe(self) -> asyncio.Protocol | None:
+        return self.other_server() if self.count < self.limit + RESERVE else None
+
+    def _count_refused(self) -> None:
+        self._rejected["connection_limit"] = self._rejected.get("connection_limit", 0) + 1
 
     def opened(self, connection: CallerConnection) -> None:
         self._open.add(connection)
@@ -88,6 +88,7 @@ class Connections:
                 await asyncio.wait_for(self._none_open.wait(), grace_s)
         for connection in [*self._open]:
             connection.abort()
+        self._refusals.close()
 
     def _tick(self) -> None:
         loop = asyncio.get_running_loop()
@@ -105,10 +106,3 @@ class Connections:
                 connection.close()
             elif waited_s > STALLED_S:
                 connection.end_stalled()
-
-
-class _Refusal(asyncio.Protocol):
-    def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        writer = cast(asyncio.WriteTransport, transport)
-        writer.write(REFUSAL)
-        writer.close()

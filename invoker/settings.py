@@ -41,7 +41,7 @@ class InvokerSettings:
         "INVOKER_MAX_CONNECTIONS",
         10_000,
         Number(1, 1_000_000),
-        "Connections of callers per worker; a further one is answered 503 and closed.",
+        "Connections of callers per worker; on a further one only /healthz and /readyz are answered, and all else 503.",
     )
     max_body_bytes: int = setting("INVOKER_MAX_BODY_BYTES", 16 * 1024 * 1024, BYTES, "Largest request body.")
     max_answer_bytes: int = setting(

@@ -20,7 +20,7 @@ from invoker.invocation import Invoker
 from invoker.models import Model, Models
 from invoker.routes import ANSWERING, setup_routes
 from shared.errors import problem_middleware
-from shared.serving import BACKLOG, running
+from shared.serving import BACKLOG, close_while, running
 from tests.invoker.fakes import GOOD, URL, Answer, FakeClock, FakeJournal, FakeUpstream
 
 BODY_LIMIT = 10_000
@@ -51,7 +51,7 @@ class Reply:
 class Gateway:
     """The gateway's routes on a fake upstream and journal. Set `script` to have the upstream do otherwise."""
 
-    def __init__(self, models: Models, sidecar_url: str = "http://127.0.0.1:1") -> None:
+    def __init__(self, models: Models, sidecar_url: str = "http://127.0.0.1:1", max_connections: int = 100) -> None:
         self.journal = FakeJournal()
         self.upstream = FakeUpstream(self._answer)
         self.script: Any = None
@@ -62,9 +62,10 @@ class Gateway:
         self.app[READINESS] = lambda: Readiness("ready", [])
         self.invoker = Invoker(models, self.upstream, self.journal, FakeClock(), 100)
         self.rejected: dict[str, int] = {}
-        self.connections = Connections(100, self.rejected)
+        self.connections = Connections(max_connections, self.rejected)
         self.app[ANSWERING] = Answering(self.invoker, BODY_LIMIT, self.rejected)
         self.app.cleanup_ctx.append(sidecar_session)
+        close_while(self.app, lambda: self.connections.full)
         setup_routes(self.app)
 
     async def _answer(self, body: bytes) -> Answer:

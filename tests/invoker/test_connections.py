@@ -7,7 +7,8 @@ import socket
 import pytest
 
 from invoker import connections, routes
-from invoker.connections import IDLE_S, REFUSAL, STALLED_S, SWEEP_S
+from invoker.connections import IDLE_S, STALLED_S, SWEEP_S
+from invoker.refusal import REFUSAL
 from tests.invoker.callers import answered, body_of, calling, echo, invoke, large
 from tests.invoker.conftest import Gateway, until
 from tests.invoker.fakes import Gate

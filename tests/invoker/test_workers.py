@@ -272,12 +272,14 @@ def test_connections_beyond_the_limit_are_refused(tmp_path: Path) -> None:
 
         def status_line() -> bytes:
             with socket.create_connection((host, int(port))) as connection:
-                connection.sendall(b"GET /healthz HTTP/1.1\r\nHost: h\r\n\r\n")
+                connection.sendall(b"GET /docs HTTP/1.1\r\nHost: h\r\n\r\n")
                 return connection.recv(65536).partition(b"\r\n")[0]
 
         with socket.create_connection((host, int(port))):
             with socket.create_connection((host, int(port))):
                 eventually(status_line, lambda line: line == b"HTTP/1.1 503 Service Unavailable")
+                reasons = get(f"{running.gateway_url}/readyz")["reasons"]
+                assert "callers are refused: 2 connections are open, the limit" in reasons
             eventually(status_line, lambda line: line == b"HTTP/1.1 200 OK")
         line = 'invoker_requests_rejected_total{reason="connection_limit"}'
         eventually(lambda: get_text(f"{running.sidecar_url}/metrics"), lambda text: line in text)

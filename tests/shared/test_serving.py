@@ -13,7 +13,7 @@ import pytest
 from aiohttp import web
 
 from shared.errors import problem_middleware
-from shared.serving import MAX_REQUEST_LINE_BYTES, bind, listen, running, serving, stop_signal, url_of
+from shared.serving import MAX_REQUEST_LINE_BYTES, bind, close_while, listen, running, serving, stop_signal, url_of
 from shared.settings import StartupError
 
 STOPS = [signal.SIGTERM, signal.SIGINT, signal.SIGHUP]
@@ -131,6 +131,36 @@ async def test_what_is_no_request_is_told_by_a_problem(request_line: str, status
     assert problem["status"] == status
     assert detail in problem["detail"]
     assert len(problem["detail"]) < 200
+
+
+@pytest.mark.parametrize(
+    ("sent", "status"),
+    [
+        (b"BREW /pot HTTP/1.1\r\nHost: x\r\n\r\n", 400),
+        (b"GET /" + b"x" * MAX_REQUEST_LINE_BYTES + b" HTTP/1.1\r\nHost: x\r\n\r\n", 400),
+        (b"GET /nowhere HTTP/1.1\r\nHost: x\r\n\r\n", 404),
+        (b"POST /nowhere HTTP/1.1\r\nHost: x\r\nConnection: close\r\nContent-Length: 8388608\r\n\r\n", 404),
+    ],
+)
+async def test_the_last_answer_reaches_a_peer_that_sends_on(sent: bytes, status: int) -> None:
+    """What it has not read yet isn't lost because we haven't read all that it sent."""
+    app = web.Application(middlewares=[problem_middleware])
+    close_while(app, lambda: True)
+
+    def ask(address: tuple[str, int]) -> bytes:
+        with socket.create_connection(address, 20) as peer:
+            peer.sendall(sent)
+            peer.sendall(bytes(8 * 1024 * 1024))
+            return b"".join(iter(lambda: peer.recv(65536), b""))
+
+    with bind("127.0.0.1", 0, "X_PORT") as bound:
+        async with running(app, 1.0) as runner, serving(runner, bound):
+            answer = await asyncio.to_thread(ask, bound.getsockname())
+            assert answer.split()[1] == str(status).encode()
+            assert runner.server is not None
+            async with asyncio.timeout(20):
+                while runner.server.connections:
+                    await asyncio.sleep(0.01)
 
 
 async def test_nothing_is_accepted_after_the_end() -> None:
