@@ -41,7 +41,9 @@ INVOKE = Operation(
         408: _failure("The request did not come whole in time.", "The request did not come to its end in time"),
         413: _failure("The body is larger than the limit.", "The body is larger than 16777216 bytes, the limit"),
         415: _failure("The body is not sent as JSON.", "Content-Type 'text/plain' is not supported; …"),
-        422: _failure("The JSON has another shape.", "… Object missing required field `worklet_input`"),
+        422: _failure(
+            "The JSON has another shape, or says a key twice.", "… Object missing required field `worklet_input`"
+        ),
         429: _failure("A limit of calls in flight is reached.", "4096 calls are in flight, the limit"),
         502: _failure("The upstream failed.", "upstream answered 500: …", 12.5),
         503: _failure("The gateway is shutting down.", "the gateway is shutting down"),

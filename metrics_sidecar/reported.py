@@ -17,6 +17,7 @@ REPORTED_COUNTERS = {
             "invalid_body",
             "invalid_json",
             "invalid_shape",
+            "repeated_key",
             "request_timeout",
             "unknown_model",
             "unsupported_media_type",

@@ -4,11 +4,13 @@ BadRequestError      the caller's body is no request: HTTP status and a sentence
 InvalidAnswerError   the upstream's body is no answer
 """
 
+import codecs
 from typing import Annotated
 
 import msgspec
 from msgspec import Meta
 
+from invoker.protocols.unique_keys import repeated_key
 from shared.record import OVERFLOW_MODEL_ID, RESERVED_MODEL_ID, ModelId, measure
 
 AnyJson = Annotated[
@@ -67,11 +69,14 @@ class InvalidAnswerError(Exception):
     """The upstream's answer can't be understood."""
 
 
+BOM = codecs.BOM_UTF8
+"""May stand before JSON and be ignored (RFC 8259, 8.1); not every upstream does."""
 NULL = msgspec.Raw(b"null")
 
 _requests = msgspec.json.Decoder(InvokeRequest)
 _answers = msgspec.json.Decoder(UpstreamAnswer)
 _encoder = msgspec.json.Encoder()
+_INVALID = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
 
 
 def decode_request(body: bytes) -> Call:
@@ -79,16 +84,31 @@ def decode_request(body: bytes) -> Call:
     of another shape."""
     try:
         worklet_input = _requests.decode(body).worklet_input
-        input_size = measure(worklet_input.input, plain=_check_utf8(body))
-    except msgspec.ValidationError as error:
-        raise BadRequestError(422, "invalid_shape", f"The body doesn't have the right shape: {error}") from None
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:
-        raise BadRequestError(400, "invalid_json", f"The body is not valid JSON: {error}") from None
-    except RecursionError:
-        raise BadRequestError(400, "invalid_json", "The body's JSON is nested too deeply") from None
+        plain = _check_utf8(body)
+        input_size = measure(worklet_input.input, plain=plain)
+    except _INVALID as error:
+        if body.startswith(BOM) and not body.startswith(BOM, len(BOM)):
+            return decode_request(body[len(BOM) :])
+        raise _bad_request(error) from None
+    # A first look, for 0.3 µs: each key that is read stands there once, and no escape can hide another.
+    if body.count(b'model_id"') != 1 or body.count(b'input"') != 2 or (not plain and b"\\u" in body):
+        _check_keys(body, worklet_input)
     if worklet_input.model_id == OVERFLOW_MODEL_ID:
         raise BadRequestError(422, "invalid_shape", f"$.worklet_input.model_id: {RESERVED_MODEL_ID}")
     return Call(worklet_input.model_id, body, input_size)
+
+
+def _check_keys(body: bytes, worklet_input: WorkletInput) -> None:
+    if repeated := repeated_key(body, worklet_input.input):
+        raise BadRequestError(422, "repeated_key", f"The body says {repeated}")
+
+
+def _bad_request(error: Exception) -> BadRequestError:
+    if isinstance(error, msgspec.ValidationError):
+        return BadRequestError(422, "invalid_shape", f"The body doesn't have the right shape: {error}")
+    if isinstance(error, RecursionError):
+        return BadRequestError(400, "invalid_json", "The body's JSON is nested too deeply")
+    return BadRequestError(400, "invalid_json", f"The body is not valid JSON: {error}")
 
 
 def decode_answer(body: bytes) -> tuple[msgspec.Raw, int]:
