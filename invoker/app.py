@@ -22,6 +22,7 @@ from invoker.shipping import adopting, shipping
 from shared.clock import SystemClock
 from shared.errors import problem_middleware
 from shared.serving import close_while
+from shared.tasks import Background
 
 CONNECTIONS = web.AppKey("connections", Connections)
 INVOKER = web.AppKey("invoker", Invoker)
@@ -46,8 +47,12 @@ def make_app(settings: InvokerSettings, models: Models) -> web.Application:
         outbox = Outbox(journal, settings.sidecar_socket, clock, report, models.names)
         app[INVOKER] = invoker
         app[ANSWERING] = Answering(invoker, settings.max_body_bytes, rejected)
-        app[READINESS] = lambda: _readiness(invoker, connections, outbox, journal, sync)
-        async with shipping(outbox, journal), adopting(bound, settings.sidecar_socket, clock):
+        background = Background(clock)
+        app[READINESS] = lambda: _readiness(invoker, connections, outbox, journal, sync, background)
+        async with (
+            shipping(outbox, journal, background),
+            adopting(bound, settings.sidecar_socket, clock, background),
+        ):
             yield
         await upstream.close()
 
@@ -59,11 +64,16 @@ def make_app(settings: InvokerSettings, models: Models) -> web.Application:
 
 
 def _readiness(
-    invoker: Invoker, connections: Connections, outbox: Outbox, journal: Journal, sync: GroupSync | None
+    invoker: Invoker,
+    connections: Connections,
+    outbox: Outbox,
+    journal: Journal,
+    sync: GroupSync | None,
+    background: Background,
 ) -> Readiness:
     if invoker.draining:
         return Readiness("not_ready", ["draining: the gateway is shutting down"])
-    reasons = []
+    reasons = [*background.reasons.values()]
     if not outbox.connected:
         reasons.append(f"the sidecar is not connected; {journal.records_waiting} records wait for it")
     if journal.full is not None:

@@ -32,8 +32,8 @@ class GroupSync:
             self._waiting = []
             try:
                 await asyncio.to_thread(_sync_file, self._journal.duplicate_file())
-            except OSError as error:
-                self._note(error.strerror or str(error))
+            except Exception as error:  # noqa: BLE001 - whatever it is: nobody may wait for ever
+                self._note(error.strerror or str(error) if isinstance(error, OSError) else repr(error))
             else:
                 self._note(None)
             for done in waiting:

@@ -263,11 +263,12 @@ class Journal:
         path = self._spare_path()
 
         def allocate() -> None:
+            segment: Segment | None = None
             try:
                 segment = self._bound.allocate(path)
             except OSError:
-                loop.call_soon_threadsafe(keep, None)  # told when the space is really needed
-            else:
+                pass  # told when the space is really needed
+            finally:
                 loop.call_soon_threadsafe(keep, segment)
 
         def keep(segment: Segment | None) -> None:
@@ -275,7 +276,10 @@ class Journal:
             if segment is not None:
                 self._spares.append(segment)
 
-        loop.run_in_executor(None, allocate)
+        try:
+            loop.run_in_executor(None, allocate)
+        except RuntimeError:  # no thread to be had: a call must not fail by it
+            self._preparing = False
 
     def _spare_path(self) -> Path:
         return self.directory / f"{secrets.token_hex(8)}.spare"

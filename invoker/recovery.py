@@ -16,6 +16,7 @@ from invoker.journal_directory import REMOVED_PREFIX, Bound, lock_directory, rem
 from invoker.segment import BEGIN, RECORD, Segment
 from shared import logs
 from shared.clock import Clock
+from shared.files import OWN_ERRORS
 from shared.record import ErrorType, Record
 
 SCAN_INTERVAL_S = 1.0
@@ -90,9 +91,11 @@ def recover_one(bound: Bound, clock: Clock, unreadable: set[str]) -> RecoveredJo
             try:
                 return RecoveredJournal(directory, lock, bound, clock)
             except (OSError, msgspec.DecodeError) as error:
+                os.close(lock)
+                if isinstance(error, OSError) and error.errno in OWN_ERRORS:
+                    raise  # the journal is not to blame: it is tried again
                 log.error("recovery.unreadable", directory=str(directory), reason=str(error))
                 unreadable.add(directory.name)
-                os.close(lock)
     return None
 
 

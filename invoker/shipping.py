@@ -13,6 +13,7 @@ from invoker.recovery import RecoveredJournal, adopt_dead
 from invoker.report import dead_report
 from shared import logs
 from shared.clock import Clock
+from shared.tasks import Background
 
 OUTBOX_GRACE_S = 3.0
 """How long a worker that stops tries to hand over what waits; then it stays in the journal."""
@@ -21,16 +22,15 @@ log = logs.get("shipping")
 
 
 @contextlib.asynccontextmanager
-async def shipping(outbox: Outbox, journal: Journal) -> AsyncIterator[None]:
+async def shipping(outbox: Outbox, journal: Journal, background: Background) -> AsyncIterator[None]:
     """A worker's own journal on its way; at the end all of it is handed over, or left for an adopter."""
-    task = asyncio.create_task(outbox.run(), name="outbox")
     try:
-        yield
+        async with background.task("outbox", outbox.run, ends=True) as task:
+            yield
+            outbox.finish()
+            if outbox.connected:
+                await asyncio.wait([task], timeout=OUTBOX_GRACE_S)
     finally:
-        outbox.finish()
-        if outbox.connected:
-            await asyncio.wait([task], timeout=OUTBOX_GRACE_S)
-        await _cancel(task)
         if not outbox.finished and journal.is_unused:
             journal.remove()
         elif not outbox.finished:
@@ -39,13 +39,10 @@ async def shipping(outbox: Outbox, journal: Journal) -> AsyncIterator[None]:
 
 
 @contextlib.asynccontextmanager
-async def adopting(bound: Bound, socket_path: Path, clock: Clock) -> AsyncIterator[None]:
+async def adopting(bound: Bound, socket_path: Path, clock: Clock, background: Background) -> AsyncIterator[None]:
     """The journals of the dead on their way, as long as this worker lives."""
-    task = asyncio.create_task(_adopt(bound, socket_path, clock, Shipped(), once=False), name="adoption")
-    try:
+    async with background.task("adoption", lambda: _adopt(bound, socket_path, clock, Shipped(), once=False)):
         yield
-    finally:
-        await _cancel(task)
 
 
 @dataclasses.dataclass(slots=True)
@@ -75,9 +72,3 @@ async def _adopt(bound: Bound, socket_path: Path, clock: Clock, shipped: Shipped
         shipped.records += journal.first_sequence - first_sequence
 
     await adopt_dead(bound, clock, ship, once=once)
-
-
-async def _cancel(task: asyncio.Task[None]) -> None:
-    task.cancel()
-    with contextlib.suppress(asyncio.CancelledError):
-        await task

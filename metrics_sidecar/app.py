@@ -6,12 +6,13 @@ from collections.abc import AsyncIterator
 
 from aiohttp import web
 
-from metrics_sidecar.api import CLOCK, DISK, EXPORTER, METRICS, QUERIES, READINESS, RECONCILE, SNAPSHOT
+from metrics_sidecar.api import CLOCK, DISK, EXPORTER, METRICS, QUERIES, RECONCILE, SNAPSHOT
+from metrics_sidecar.api.health import READINESS, Readiness
 from metrics_sidecar.audit import Auditor
 from metrics_sidecar.backend import Backend
 from metrics_sidecar.data_dir import locked
 from metrics_sidecar.intake import Intake, listening
-from metrics_sidecar.ledger import Committed, Ledger
+from metrics_sidecar.ledger import THREAD, Committed, Ledger, State
 from metrics_sidecar.live import Live
 from metrics_sidecar.loop_lag import LoopLag
 from metrics_sidecar.process_metrics import SidecarMetrics
@@ -22,6 +23,7 @@ from metrics_sidecar.store.backend import SqliteBackend
 from shared.clock import SystemClock
 from shared.errors import problem_middleware
 from shared.record import OVERFLOW_MODEL_ID
+from shared.tasks import Background
 
 INTAKE = web.AppKey("intake", Intake)
 
@@ -45,6 +47,7 @@ async def _start(app: web.Application, settings: SidecarSettings, stack: context
     backend = _backend(settings)
     metrics = SidecarMetrics()
     clock = SystemClock()
+    background = Background(clock)
 
     def on_committed(committed: Committed) -> None:
         live.apply(committed)
@@ -53,8 +56,13 @@ async def _start(app: web.Application, settings: SidecarSettings, stack: context
     def on_failed(_reason: str) -> None:
         metrics.commit_failures.inc()
 
+    def on_reloaded(state: State) -> None:
+        live.reload(state)
+
     store = backend.open_store()
-    ledger = Ledger(store, clock, settings.max_models, on_committed, on_failed)
+    ledger = Ledger(
+        store, clock, settings.max_models, on_committed, on_failed, on_reloaded=on_reloaded, background=background
+    )
     live = Live(ledger.state, settings.max_models)
     metrics.records_missing.inc(ledger.state.missing_count)
     ledger.start()
@@ -62,15 +70,15 @@ async def _start(app: web.Application, settings: SidecarSettings, stack: context
     queries = backend.open_queries()
     stack.callback(queries.close)
     await queries.start()
+    await stack.enter_async_context(background.task("reader", queries.watch))
     auditor = Auditor(backend.open_snapshot, live)
     stack.callback(auditor.close)
 
     intake = Intake(ledger, live, settings.max_producers, metrics.count_rejected)
     await stack.enter_async_context(listening(intake, settings.socket))
 
-    def readiness() -> list[str]:
-        reasons = [] if ledger.failure is None else [f"the ledger can't commit: {ledger.failure}"]
-        return reasons if intake.unreachable is None else [*reasons, intake.unreachable]
+    def readiness() -> Readiness:
+        return _readiness(ledger, intake, store.failures)
 
     def before_collect() -> None:
         _count_live(metrics, ledger, live, intake)
@@ -90,6 +98,17 @@ async def _start(app: web.Application, settings: SidecarSettings, stack: context
     app[SNAPSHOT] = live.snapshot
     app[DISK] = backend.measure_disk
     stack.callback(LoopLag(clock, metrics.event_loop_lag.observe).stop)
+
+
+def _readiness(ledger: Ledger, intake: Intake, failures: list[str]) -> Readiness:
+    stopped = ledger.reasons
+    if intake.unreachable is not None:
+        stopped.append(intake.unreachable)
+    reasons = [reason for name, reason in ledger.background.reasons.items() if name != THREAD]
+    if ledger.tend_failure is not None:
+        failures = [*failures, f"old rows and sums over time can't be looked after: {ledger.tend_failure}"]
+    reasons += failures
+    return Readiness("not_ready" if stopped else "degraded" if reasons else "ready", [*stopped, *reasons])
 
 
 def _backend(settings: SidecarSettings) -> Backend:

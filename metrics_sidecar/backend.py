@@ -20,6 +20,11 @@ class Reads(Queries, Protocol):
         """Get ready, so that the first question finds all running. Not needed before one."""
         ...
 
+    async def watch(self) -> None:
+        """See that questions can be answered, as long as they can: then `StoreError` tells why not. To be called
+        again after a while."""
+        ...
+
     def close(self) -> None:
         """End what is being read. Idempotent."""
         ...

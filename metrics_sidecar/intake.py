@@ -146,15 +146,12 @@ async def listening(intake: Intake, path: Path, sweep_interval_s: float = SWEEP_
     """The socket file, created with mode 0660, made anew when it vanishes, and removed at the end if it is ours."""
     door = _Door(intake, SocketFile(path))
     await door.open()
-    task = asyncio.create_task(door.watch(sweep_interval_s), name="intake")
-    try:
-        yield
-    finally:
-        door.close()  # before anything is awaited: nobody is let in any more
-        intake.close()
-        task.cancel()
-        with contextlib.suppress(asyncio.CancelledError):
-            await task
+    async with intake.ledger.background.task("intake", lambda: door.watch(sweep_interval_s)):
+        try:
+            yield
+        finally:
+            door.close()  # before anything is awaited: nobody is let in any more
+            intake.close()
 
 
 class _Door:

@@ -21,6 +21,7 @@ from metrics_sidecar.transaction import Commit, Gap, Planner, State, Work
 from shared import logs
 from shared.clock import Clock
 from shared.record import OVERFLOW_MODEL_ID
+from shared.tasks import Background
 
 __all__ = ["Commit", "Committed", "Gap", "Ledger", "State", "Store", "Work"]
 
@@ -40,6 +41,8 @@ Were its journal to come back after all, its records would be counted again: 90 
 journal (1 GiB) waits, and than most histories are kept. Connected producers are seen every hour."""
 MAX_PRODUCERS_KNOWN = 20_000
 """Accounts kept at one time, all of those who have not said bye; beyond it no new one is welcome."""
+
+THREAD = "ledger"
 
 log = logs.get("ledger")
 
@@ -64,6 +67,11 @@ class Store(Protocol):
     @property
     def upkeep(self) -> Upkeep:
         """How far the store is with what `tend` does. For any thread."""
+        ...
+
+    @property
+    def failures(self) -> list[str]:
+        """What it does on threads of its own and fails to, in words. For any thread."""
         ...
 
     def close(self) -> None:
@@ -96,27 +104,43 @@ class Ledger:
         max_models: int,
         on_committed: Callable[[Committed], None],
         on_failed: Callable[[str], None],
+        *,
+        on_reloaded: Callable[[State], None] | None = None,
+        background: Background | None = None,
     ) -> None:
+        """`on_reloaded` is given all that was committed, read anew after a defect: it takes the place of what was
+        published before."""
         self._store = store
         self._clock = clock
         self._max_models = max_models
         self._on_committed = on_committed
         self._on_failed = on_failed
+        self._on_reloaded = on_reloaded
         self._queue: queue.SimpleQueue[Work | None] = queue.SimpleQueue()
         self._loop = asyncio.get_running_loop()
-        self._thread = threading.Thread(target=self._run, name="ledger", daemon=True)
+        self._closing = threading.Event()
+        self.background = background or Background(clock)
+        self._thread = self.background.thread(THREAD, self._run, self._closing)
+        self._was_started = False
+        self._group: list[Work] = []  # being committed
+        self._is_last_group = False
         self._state = store.load()
         self._planner = Planner(self._state)
         self._totals = dict(self._state.totals)
         # What `_totals` had before: held so that it ends here, and not when the event loop takes over the newer.
         self._outdated: dict[str, ModelTotals] = {}
         self._labels = set(self._totals) - {OVERFLOW_MODEL_ID}
-        self._closing = threading.Event()
         self._tend_again_at = 0.0
-        self._tend_failed = False
+        self.tend_failure: str | None = None
         self.waiting_records = 0
         self.failure: str | None = None
         self._forget_lost_producers()
+
+    @property
+    def reasons(self) -> list[str]:
+        """Why nothing is committed, if nothing is; in words for `/readyz`."""
+        failed = self.background.reasons.get(THREAD)
+        return [f"the ledger can't commit: {reason}" for reason in (self.failure, failed) if reason]
 
     @property
     def state(self) -> State:
@@ -167,16 +191,32 @@ class Ledger:
     # The writer thread.
 
     def _run(self) -> None:
+        if self._was_started:
+            self._start_anew()
+        self._was_started = True
         wait_s = 0.0
         while True:
-            group, last = self._next_group(wait_s)
+            if not self._group:
+                self._group, self._is_last_group = self._next_group(wait_s)
             started = time.perf_counter()
-            if group and not self._commit_group(group):
+            if self._group and not self._commit_group(self._group):
                 return
-            if last:
+            busy = sum(len(work.records) for work in self._group) >= BUSY_RECORDS
+            self._group = []
+            if self._is_last_group:
                 return
-            busy = sum(len(work.records) for work in group) >= BUSY_RECORDS
             wait_s = self._tend((time.perf_counter() - started) * BUSY_SHARE if busy else 0)
+
+    def _start_anew(self) -> None:
+        """After a defect it isn't known how far a commit has come, in the store or here. What was not acknowledged is
+        committed once more, and what of it is in the store is known by its sequence."""
+        state = self._store.load()
+        self._planner = Planner(state)
+        self._totals = dict(state.totals)
+        self._outdated.clear()
+        self._labels = set(self._totals) - {OVERFLOW_MODEL_ID}
+        if self._on_reloaded is not None:
+            self._call_loop(self._on_reloaded, state)
 
     def _tend(self, busy_s: float) -> float:
         """Seconds until there is more to do. One slice, and a pause after it, so that who reads beside it on the same
@@ -184,7 +224,7 @@ class Ledger:
         no commit, and is tried again later."""
         started = time.perf_counter()
         busy = busy_s > 0
-        if started < self._tend_again_at and (self._tend_failed or not busy):
+        if started < self._tend_again_at and (self.tend_failure or not busy):
             return self._tend_again_at - started
         try:
             more = self._store.tend(self._clock.now_us(), busy=busy)
@@ -192,11 +232,12 @@ class Ledger:
                 more = self._store.tend(self._clock.now_us(), busy=busy)
         except Exception as error:  # noqa: BLE001 - a defect must not end the thread unseen, either
             self._tend_again_at = time.perf_counter() + TEND_EVERY_S
-            if not self._tend_failed:
-                log.warning("ledger.tending_failed", reason=f"{type(error).__name__}: {error}")
-            self._tend_failed = True
+            reason = f"{type(error).__name__}: {error}"
+            if self.tend_failure is None:
+                log.warning("ledger.tending_failed", reason=reason)
+            self.tend_failure = reason
             return TEND_EVERY_S
-        self._tend_failed = False
+        self.tend_failure = None
         if not more:
             return TEND_EVERY_S
         now = time.perf_counter()
@@ -238,6 +279,8 @@ class Ledger:
                 if self._closing.wait(retry_s):
                     return False
                 retry_s = min(retry_s * 2, RETRY_LAST_S)
+                if not isinstance(error, StoreError):
+                    self._start_anew()
                 continue
             self._labels.update(granted)
             self._planner.applied(commit)
@@ -294,11 +337,13 @@ class Ledger:
         if self.failure is not None:
             log.info("ledger.commit_works_again", waiting_records=self.waiting_records)
             self.failure = None
-        self._on_committed(committed)
-        for producer_id, record_count, done in settled:
-            self.waiting_records -= record_count
-            if done is not None:
-                done(self.committed(producer_id))
+        try:
+            self._on_committed(committed)
+        finally:  # no producer may wait for ever for what is committed
+            for producer_id, record_count, done in settled:
+                self.waiting_records -= record_count
+                if done is not None:
+                    self._loop.call_soon(done, self.committed(producer_id))
 
 
 def _log_missing(gaps: list[Gap]) -> None:

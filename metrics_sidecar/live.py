@@ -52,7 +52,7 @@ class Live:
         self._max_models = max_models
         self._known: dict[str, None] = {}
         self._in_flight_models = 0
-        self._awaited: dict[int, list[asyncio.Future[LiveCopy]]] = {}
+        self._awaited: dict[int, list[asyncio.Future[LiveCopy | None]]] = {}
 
     def apply(self, committed: Committed) -> None:
         """Count what a transaction has added. Transactions come in order, and none is left out."""
@@ -68,13 +68,21 @@ class Live:
             if not future.done():
                 future.set_result(self._copy())
 
+    def reload(self, state: State) -> None:
+        """Show what the store has, in the place of all that was counted here."""
+        self.totals, self.counters, self._number = state.totals, state.counters, state.number
+        for number in [number for number in self._awaited if number <= state.number]:
+            for future in self._awaited.pop(number):
+                if not future.done():
+                    future.set_result(self._copy() if number == state.number else None)
+
     async def copy_at(self, number: int) -> LiveCopy | None:
         """The numbers as they are after a transaction that the store has; None if they are past it already."""
         if number < self._number:
             return None
         if number == self._number:
             return self._copy()
-        future: asyncio.Future[LiveCopy] = asyncio.get_running_loop().create_future()
+        future: asyncio.Future[LiveCopy | None] = asyncio.get_running_loop().create_future()
         self._awaited.setdefault(number, []).append(future)
         return await future
 

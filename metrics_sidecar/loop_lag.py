@@ -36,6 +36,6 @@ class LoopLag:
 
     def _tick(self) -> None:
         late_us = max(self._clock.monotonic_us() - self._due_us, 0)
-        self._observe(late_us / 1_000_000)
         self._fast_ticks = FAST_TICKS if late_us > LATE_US else max(self._fast_ticks - 1, 0)
         self._timer = self._wait()
+        self._observe(late_us / 1_000_000)  # last: should it fail, the loop tells of it, and the timer goes on

@@ -186,7 +186,11 @@ ROUTES: tuple[tuple[Operation, Handler], ...] = (
             operation_id="readyz",
             summary="Ready",
             responses={
-                200: Answer("Records are taken in and committed.", Readiness, Readiness("ready", [])),
+                200: Answer(
+                    "Records are taken in and committed; the reasons tell what needs a look.",
+                    Readiness,
+                    Readiness("ready", []),
+                ),
                 503: Answer("They are not.", Readiness, Readiness("not_ready", ["the ledger can't commit: disk full"])),
             },
             tags=["health"],

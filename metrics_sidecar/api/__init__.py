@@ -22,7 +22,6 @@ TakeSnapshot = Callable[[], Snapshot]
 MeasureDisk = Callable[[], DiskUse | None]
 """Asks the file system, which may take its time."""
 
-Reasons = Callable[[], list[str]]
 """Why the sidecar is not ready, one sentence each; none when it is."""
 
 Reconcile = Callable[[], Awaitable[Reconciliation]]
@@ -41,7 +40,6 @@ class Exporter(Protocol):
 CLOCK: web.AppKey[Clock] = web.AppKey("clock")
 QUERIES: web.AppKey[Queries] = web.AppKey("queries")
 RECONCILE: web.AppKey[Reconcile] = web.AppKey("reconcile")
-READINESS: web.AppKey[Reasons] = web.AppKey("readiness")
 SNAPSHOT: web.AppKey[TakeSnapshot] = web.AppKey("snapshot")
 DISK: web.AppKey[MeasureDisk] = web.AppKey("disk")
 METRICS: web.AppKey[SidecarMetrics] = web.AppKey("metrics")

@@ -1,11 +1,11 @@
 """`GET /healthz` and `GET /readyz`: alive; ready, with reasons when it is not."""
 
+from collections.abc import Callable
 from typing import Literal
 
 import msgspec
 from aiohttp import web
 
-from metrics_sidecar.api import READINESS
 from metrics_sidecar.api.answers import json_answer
 
 
@@ -16,10 +16,13 @@ class Health(msgspec.Struct, frozen=True):
 
 
 class Readiness(msgspec.Struct, frozen=True):
-    """Whether records are taken in and committed; if not, why."""
+    """`not_ready`: no records are taken in, or none committed. `degraded`: they are, but the reasons need a look."""
 
-    status: Literal["ready", "not_ready"]
+    status: Literal["ready", "degraded", "not_ready"]
     reasons: list[str]
+
+
+READINESS: web.AppKey[Callable[[], Readiness]] = web.AppKey("readiness", Callable)  # type: ignore[arg-type]
 
 
 async def healthz(_request: web.Request) -> web.Response:
@@ -27,7 +30,5 @@ async def healthz(_request: web.Request) -> web.Response:
 
 
 async def readyz(request: web.Request) -> web.Response:
-    reasons = request.app[READINESS]()
-    if reasons:
-        return json_answer(Readiness("not_ready", reasons), status=503)
-    return json_answer(Readiness("ready", []))
+    readiness = request.app[READINESS]()
+    return json_answer(readiness, status=503 if readiness.status == "not_ready" else 200)

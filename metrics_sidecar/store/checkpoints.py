@@ -54,7 +54,7 @@ class Checkpointer:
         self._expected_s = math.inf
         self._pause_s = PAUSE_FIRST_S
         self._is_told = False
-        self._failure: str | None = None
+        self.failure: str | None = None
         self._thread = threading.Thread(target=self._run, name="checkpoints", daemon=True)
         self._thread.start()
 
@@ -126,7 +126,12 @@ class Checkpointer:
                     return
                 asked, must = self._asked, self._must
                 self._is_copying = True
-            pages, is_complete = self._copy(must)
+            try:
+                pages, is_complete = self._copy(must)
+                self._note_failure(None)
+            except Exception as error:  # noqa: BLE001 - a defect must not end the thread unseen, either
+                pages, is_complete = 0, False
+                self._note_failure(f"{type(error).__name__}: {error}")
             with self._changed:
                 self._answered = asked
                 self._is_copying = False
@@ -138,13 +143,8 @@ class Checkpointer:
     def _copy(self, must: bool) -> tuple[int, bool]:
         """One pass: how many pages of the log are in the file, and whether that is all there were when it began. If
         it must be all, transactions wait for it meanwhile, and it for readers, a moment."""
-        try:
-            query = f"PRAGMA wal_checkpoint({'RESTART' if must else 'PASSIVE'})"
-            busy, pages, copied_pages = self._connection.execute(query).fetchone()
-        except Exception as error:  # noqa: BLE001 - a defect must not end the thread unseen, either
-            self._note_failure(f"{type(error).__name__}: {error}")
-            return 0, False
-        self._note_failure(None)
+        query = f"PRAGMA wal_checkpoint({'RESTART' if must else 'PASSIVE'})"
+        busy, pages, copied_pages = self._connection.execute(query).fetchone()
         return copied_pages, not busy and copied_pages == pages
 
     def _settle(self, pages: int, is_complete: bool, must: bool) -> None:
@@ -158,13 +158,13 @@ class Checkpointer:
 
     def _note_long(self) -> None:
         if not self._is_told:
-            log.warning("checkpoints.log_too_long", pages=self._max_pages, reason=self._failure or "it is being read")
+            log.warning("checkpoints.log_too_long", pages=self._max_pages, reason=self.failure or "it is being read")
         self._is_told = True
         self._max_pages *= 2
 
     def _note_failure(self, reason: str | None) -> None:
-        if reason and not self._failure:
+        if reason and not self.failure:
             log.warning("checkpoints.failed", reason=reason)
-        elif self._failure and not reason:
+        elif self.failure and not reason:
             log.info("checkpoints.work_again")
-        self._failure = reason
+        self.failure = reason

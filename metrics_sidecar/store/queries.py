@@ -72,6 +72,11 @@ class SqliteQueries:
         with contextlib.suppress(StoreError):  # who asks is told
             await self.invocation(0)
 
+    async def watch(self) -> None:
+        """Keep the process running, until it ends: then `StoreError` tells so."""
+        reader = await self._running()
+        raise StoreError(await asyncio.shield(reader.ended))
+
     def close(self) -> None:
         """Ends what is being read. Idempotent."""
         if self._reader is not None:
@@ -131,6 +136,7 @@ class _Reader(asyncio.Protocol):
 
     def __init__(self, process: subprocess.Popen[bytes]) -> None:
         self.has_ended = False
+        self.ended: asyncio.Future[str] = asyncio.get_running_loop().create_future()
         self._process = process
         self._transport: asyncio.Transport
         self._received = bytearray()
@@ -140,10 +146,17 @@ class _Reader(asyncio.Protocol):
 
     @classmethod
     async def start(cls, path: Path) -> "_Reader":
-        ours, its = socket.socketpair()
+        try:
+            ours, its = socket.socketpair()
+        except OSError as error:
+            raise StoreError(f"the process that reads the history can't be asked: {error.strerror}") from None
         with its:
             command = [sys.executable, "-m", READING, str(path)]
-            process = subprocess.Popen(command, stdin=its.fileno())  # noqa: ASYNC220 - until it is forked
+            try:
+                process = subprocess.Popen(command, stdin=its.fileno())  # noqa: ASYNC220 - until it is forked
+            except OSError as error:
+                ours.close()
+                raise StoreError(f"the process that reads the history can't be started: {error.strerror}") from None
         _, reader = await asyncio.get_running_loop().create_connection(lambda: cls(process), sock=ours)
         return reader
 
@@ -191,6 +204,8 @@ class _Reader(asyncio.Protocol):
         self._process.kill()  # in case it has only left the socket
         code = await asyncio.to_thread(self._process.wait)
         log.error("queries.process_ended", code=code, waiting=len(self._waiting))
+        reason = f"the process that reads the history has ended with {code}"
+        self.ended.set_result(reason)
         for waiting in self._waiting.values():
             if not waiting.answer.done():
-                waiting.answer.set_exception(StoreError(f"the process that reads the history has ended with {code}"))
+                waiting.answer.set_exception(StoreError(reason))

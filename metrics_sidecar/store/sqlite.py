@@ -90,6 +90,8 @@ class SqliteStore:
 
     def load(self) -> State:
         try:
+            self._models.clear()
+            self._last_id = self._find_last_id()
             return read_state(self._connection)
         except DAMAGE as error:
             raise StartupError(f"{self._path} can't be read: {error}") from None
@@ -122,6 +124,11 @@ class SqliteStore:
         progress = self._rollups.progress
         waiting_rows = self._last_id - progress.last_id + progress.older_end_id - progress.older_id
         return Upkeep(self._remover.removed_count, self._remover.oldest_us, waiting_rows)
+
+    @property
+    def failures(self) -> list[str]:
+        reason = self._checkpoints.failure
+        return [] if reason is None else [f"the history's log can't be copied into its file: {reason}"]
 
     def tend(self, now_us: int, *, busy: bool = False) -> bool:
         self._checkpoints.give_way()

@@ -3,6 +3,7 @@
 import asyncio
 import os
 from pathlib import Path
+from unittest.mock import Mock
 
 import pytest
 
@@ -38,6 +39,20 @@ async def test_calls_that_wait_together_share_a_sync(tmp_path: Path, monkeypatch
     await asyncio.gather(*(call(number) for number in range(100)))
     assert 1 <= len(syncs) <= 2
     assert sync.failure is None
+    journal.remove()
+
+
+async def test_a_defect_of_a_sync_holds_up_no_reply(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whatever it raises, such as for want of a thread: the calls that wait are answered, and later ones are synced."""
+    journal = make_journal(tmp_path)
+    sync = GroupSync(journal)
+    with monkeypatch.context() as patched:
+        patched.setattr(asyncio, "to_thread", Mock(side_effect=RuntimeError("can't start new thread")))
+        async with asyncio.timeout(20):
+            await sync.wait()
+    failures = [sync.failure]
+    await sync.wait()
+    assert [*failures, sync.failure] == ['RuntimeError("can\'t start new thread")', None]
     journal.remove()
 
 

@@ -1,10 +1,12 @@
 """The ledger on a real SQLite file: counted once, in one transaction, read back the same."""
 
 import asyncio
+from unittest.mock import Mock, patch
 
 import pytest
 
-from metrics_sidecar.ledger import Commit, Work
+from metrics_sidecar.ledger import Commit, Ledger, Work
+from metrics_sidecar.live import Live
 from metrics_sidecar.queries import HistoryQuery, StoreError
 from metrics_sidecar.totals import aggregate
 from shared.record import OVERFLOW_MODEL_ID, ErrorType
@@ -150,3 +152,39 @@ async def test_nothing_is_acknowledged_until_the_store_takes_it(
     assert await waiting == 2
     assert books.ledger.failure is None
     assert books.totals["m"].count == 2
+
+
+async def test_a_defect_after_a_commit_counts_nothing_twice(open_books: Open, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The thread is started again: it reads what the store has, acknowledges it, and goes on. No view keeps less."""
+    books = open_books()
+    await books.commit(1, record())
+    live = Live(books.ledger.state, 2000)
+    monkeypatch.setattr(books.ledger, "_on_committed", live.apply)
+    monkeypatch.setattr(books.ledger, "_on_reloaded", live.reload)
+    failing = patch.object(Ledger, "_count", side_effect=AssertionError("a defect"))
+    failing.start()
+    waiting = asyncio.ensure_future(books.commit(2, record("n"), record("n")))
+    while not books.ledger.reasons:
+        await asyncio.sleep(0.01)
+    assert books.ledger.reasons == [
+        "the ledger can't commit: ledger failed and is started again: AssertionError: a defect"
+    ]
+    failing.stop()
+    assert await waiting == 3
+    assert await books.commit(4, record("n")) == 4
+    assert {model: totals.count for model, totals in live.totals.items()} == {"m": 1, "n": 3}
+    await books.close()
+    again = open_books()
+    assert {model: totals.count for model, totals in again.totals.items()} == {"m": 1, "n": 3}
+
+
+async def test_a_view_that_fails_keeps_no_producer_waiting(open_books: Open, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is committed is acknowledged."""
+    books = open_books()
+    told: list[object] = []
+    asyncio.get_running_loop().set_exception_handler(lambda _loop, context: told.append(context["exception"]))
+    error = AssertionError("a defect")
+    monkeypatch.setattr(books.ledger, "_on_committed", Mock(side_effect=error))
+    assert await books.commit(1, record()) == 1
+    assert told == [error]
+    assert books.ledger.waiting_records == 0

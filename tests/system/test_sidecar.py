@@ -1,6 +1,8 @@
 """The sidecar as a process: damage, full disks, a second sidecar, a lost socket. The gateway goes on meanwhile."""
 
+import os
 import shutil
+import signal
 import subprocess
 import urllib.error
 from collections.abc import Iterator
@@ -8,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.processes import Json, Process, System, eventually, get, get_text, system
+from tests.processes import Json, Process, System, children, eventually, get, get_text, system
 
 HURRIED = {"SIDECAR_SHUTDOWN_GRACE_S": "0.1"}
 FULL_DISK_BYTES = 2 * 1024 * 1024
@@ -250,3 +252,21 @@ def test_a_socket_whose_place_is_taken_is_told_and_left(started: System) -> None
     assert started.socket.is_socket()
     sidecar.event("intake.socket_lost")
     assert len(sidecar.events("intake.socket_lost")) == 1
+
+
+def test_a_reader_that_dies_is_started_again_and_shows(started: System) -> None:
+    """While history can't be asked, `/readyz` says so; but not with a 503, as records are taken in."""
+    started.start_sidecar(**HURRIED)
+    url = started.sidecar_url
+    assert readiness(url) == (200, {"status": "ready", "reasons": []})
+    (reader,) = children(started.processes[-1].pid)
+    os.kill(reader, signal.SIGKILL)
+    status, told = eventually(lambda: readiness(url), lambda ready: ready[1]["status"] == "degraded")
+    assert status == 200
+    (reason,) = told["reasons"]
+    assert reason.startswith("reader failed and is started again: StoreError: the process that reads the history")
+    eventually(lambda: children(started.processes[-1].pid), lambda found: found not in ({reader}, set()))  # unasked
+    assert started.history()["total_count"] == 0
+    eventually(lambda: readiness(url), lambda ready: ready == (200, {"status": "ready", "reasons": []}), 30)
+    (event,) = started.processes[-1].events("background.failed")
+    assert event["task"] == "reader"

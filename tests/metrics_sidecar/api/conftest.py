@@ -7,7 +7,8 @@ import pytest
 from aiohttp import web
 from aiohttp.test_utils import TestClient
 
-from metrics_sidecar.api import CLOCK, DISK, EXPORTER, METRICS, QUERIES, READINESS, RECONCILE, SNAPSHOT
+from metrics_sidecar.api import CLOCK, DISK, EXPORTER, METRICS, QUERIES, RECONCILE, SNAPSHOT
+from metrics_sidecar.api.health import READINESS, Readiness
 from metrics_sidecar.api.reconcile import EXAMPLE
 from metrics_sidecar.disk import DiskUse
 from metrics_sidecar.live import Snapshot
@@ -113,7 +114,7 @@ def make_app(queries: FakeQueries, reasons: list[str]) -> web.Application:
     app[QUERIES] = queries
     app[EXPORTER] = queries.exporter
     app[RECONCILE] = queries.reconcile
-    app[READINESS] = lambda: reasons
+    app[READINESS] = lambda: Readiness("not_ready" if reasons else "ready", reasons)
     app[SNAPSHOT] = lambda: Snapshot(queries.by_label, {"starting": 1}, {})
     app[DISK] = lambda: DiskUse(1, 2, 3)
     app[METRICS] = SidecarMetrics()

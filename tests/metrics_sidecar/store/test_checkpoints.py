@@ -236,3 +236,14 @@ def test_the_log_is_synced_before_it_is_copied(tmp_path: Path, synced: bool, lev
     connection = history.store._checkpoints._connection
     assert connection.execute("PRAGMA synchronous").fetchone() == (level,)
     history.close()
+
+
+def test_a_defect_does_not_end_the_thread(history: History) -> None:
+    """It shows, and passes go on."""
+    with patch.object(Checkpointer, "_copy", side_effect=ValueError("a defect")):
+        history.commit_until_longer_than(LOG_PAGES)
+        while not history.store.failures:
+            history.commit()
+        assert history.store.failures == ["the history's log can't be copied into its file: ValueError: a defect"]
+    history.commit_until_log_is_short()
+    assert history.store.failures == []
