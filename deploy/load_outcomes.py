@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 
 import msgspec
 
-INVOCATION_STATUSES = frozenset({200, 429, 502, 503, 504})
+INVOCATION_STATUSES = frozenset({200, 429, 500, 502, 503, 504})
 REJECTED_STATUSES = frozenset({400, 404, 413, 415, 422})
 
 PERCENTILES = (50.0, 90.0, 99.0, 99.9)

@@ -19,17 +19,18 @@ HEAD_TOO_LARGE = MalformedError(f"its header is larger than {MAX_HEAD_BYTES} byt
 
 
 class AnswerParser:
-    """`feed` it until it is `complete`, or until the connection ends. `started`: a whole header has come."""
+    """`feed` it until it is `complete`, or until the connection ends. `started`: a whole header has come;
+    `fields`: what it says, by names in lower case."""
 
     def __init__(self, max_answer_bytes: int) -> None:
         self.status = 0
         self.started = False
         self.complete = False
         self.keep_alive = False
+        self.fields: dict[bytes, bytes] = {}
         self._max_answer_bytes = max_answer_bytes
         self._parser = httptools.HttpResponseParser(self)
         self._body: list[bytes] = []
-        self._encoding = b""
         self._body_bytes = 0
         self._head_bytes = 0
         self._header_bytes = 0
@@ -63,10 +64,11 @@ class AnswerParser:
         """The whole body, without a compression that was not asked for, which some servers use all the same.
         `MalformedError` if that is broken, unknown or too large."""
         body = self._body[0] if len(self._body) == 1 else b"".join(self._body)
-        if self._encoding in (b"", b"identity"):
+        encoding = self.fields.get(b"content-encoding", b"").lower()
+        if encoding in (b"", b"identity"):
             return body
-        if self._encoding not in (b"gzip", b"x-gzip", b"deflate"):
-            raise MalformedError(f"content-encoding {self._encoding[:32]!r} was not asked for")
+        if encoding not in (b"gzip", b"x-gzip", b"deflate"):
+            raise MalformedError(f"content-encoding {encoding[:32]!r} was not asked for")
         inflate = zlib.decompressobj(ZLIB_OR_GZIP)
         try:
             plain = inflate.decompress(body, self._max_answer_bytes + 1)
@@ -91,8 +93,8 @@ class AnswerParser:
         lower = name.lower()
         if lower == b"content-length" or (lower == b"transfer-encoding" and value.lower().endswith(b"chunked")):
             self._until_eof = False
-        elif lower == b"content-encoding":
-            self._encoding = value.lower()
+        # Several of a name are one list (RFC 9110, 5.3).
+        self.fields[lower] = self.fields[lower] + b", " + value if lower in self.fields else value
 
     def on_headers_complete(self) -> None:
         self.status = self._parser.get_status_code()

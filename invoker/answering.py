@@ -3,8 +3,14 @@
 from invoker.invocation import Invoker, UnknownModelError
 from invoker.protocols.worklet import NULL, BadRequestError, InvokeAnswer, decode_request, encode_answer
 from invoker.trace import Trace
+from shared import logs
 
 JSON = "application/json"
+
+Reply = tuple[int, bytes, bytes]
+"""HTTP status, JSON, and whole header lines beside those that all replies have."""
+
+log = logs.get("answering")
 
 
 class Answering:
@@ -19,32 +25,30 @@ class Answering:
     def draining(self) -> bool:
         return self._invoker.draining
 
-    async def answer(self, content_type: str | None, body: bytes, trace: Trace | None) -> tuple[int, bytes]:
-        """HTTP status and JSON of one invocation, or of the refusal of a request that is none."""
+    async def answer(self, content_type: str | None, body: bytes, trace: Trace | None) -> Reply:
+        """Of one invocation, or of the refusal of a request that is none."""
         try:
             if content_type != JSON:
                 check_content_type(content_type)
-            status, answer = await self._invoker.invoke(decode_request(body), trace)
+            status, answer, headers = await self._invoker.invoke(decode_request(body), trace)
+            return status, encode_answer(answer), headers
         except BadRequestError as error:
             return self.refusal(error)
         except UnknownModelError as error:
             message = f"Model {error.args[0]!r} is not in the models file, and there is no default upstream"
             return self.refusal(BadRequestError(404, "unknown_model", message))
-        return status, encode_answer(answer)
+        except Exception:
+            log.exception("answering.failed")
+            return self.refusal(BadRequestError(500, "defect", "The gateway failed to answer"))
 
-    def refusal(self, error: BadRequestError) -> tuple[int, bytes]:
+    def refusal(self, error: BadRequestError) -> Reply:
         """What a request is told that is no invocation."""
         self._rejected[error.reason] = self._rejected.get(error.reason, 0) + 1
-        return error.status, encode_answer(InvokeAnswer(NULL, False, 0.0, str(error)))
+        return error.status, encode_answer(InvokeAnswer(NULL, False, 0.0, str(error))), b""
 
-    def timed_out(self) -> tuple[int, bytes]:
+    def timed_out(self) -> Reply:
         """What a caller is told that doesn't send its request to the end."""
         return self.refusal(BadRequestError(408, "request_timeout", "The request did not come to its end in time"))
-
-    @staticmethod
-    def defect() -> tuple[int, bytes]:
-        """What a caller is told when the gateway itself failed; its log says why."""
-        return 500, encode_answer(InvokeAnswer(NULL, False, 0.0, "The gateway failed to answer"))
 
 
 def check_content_type(content_type: str | None) -> None:

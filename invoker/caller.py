@@ -12,7 +12,6 @@ from typing import Protocol, cast
 
 from invoker.answering import Answering
 from invoker.plain import END, MAX_HEAD_BYTES, MIN_PIECE_BYTES, RequestHead, parse_request_head
-from shared import logs
 from shared.lingering import linger
 
 MAX_AHEAD_BYTES = 64 * 1024
@@ -21,8 +20,6 @@ MAX_JOINED_BYTES = 64 * 1024
 """A larger answer is not copied to stand in one piece with its head."""
 
 _STATUS_LINES = {status.value: b"HTTP/1.1 %d %b\r\n" % (status, status.phrase.encode()) for status in HTTPStatus}
-
-log = logs.get("caller")
 
 
 class Listener(Protocol):
@@ -179,24 +176,21 @@ class CallerConnection(asyncio.Protocol):
         answering = self._listener.answering
         while self._transport is not None:
             head, body = await self._request
-            try:
-                status, answer = await answering.answer(head.content_type, body, head.trace)
-            except Exception:
-                log.exception("caller.failed")
-                status, answer = answering.defect()
+            reply = await answering.answer(head.content_type, body, head.trace)
             self._request = self._loop.create_future()
-            self._write(status, answer, close=head.close or answering.draining)
+            self._write(*reply, close=head.close or answering.draining)
             self._go_on()
 
-    def _write(self, status: int, body: bytes, *, close: bool) -> None:
+    def _write(self, status: int, body: bytes, headers: bytes, *, close: bool) -> None:
         """An answer, unless the caller is gone."""
         transport = self._transport
         if transport is None or transport.is_closing():
             return
-        head = b"%bContent-Type: application/json\r\nContent-Length: %d\r\n%b%b" % (
+        head = b"%bContent-Type: application/json\r\nContent-Length: %d\r\n%b%b%b" % (
             _STATUS_LINES[status],
             len(body),
             self._listener.date,
+            headers,
             b"Connection: close\r\n\r\n" if close else b"\r\n",
         )
         if len(body) > MAX_JOINED_BYTES:

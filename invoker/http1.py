@@ -12,6 +12,7 @@ from typing import cast
 
 from invoker.answer_parser import AnswerParser, MalformedError
 from invoker.plain import END, MAX_HEAD_BYTES, MIN_PIECE_BYTES, AnswerHead, parse_answer_head
+from invoker.upstream import Answer
 
 MAX_JOINED_BYTES = 64 * 1024
 """A larger body is not copied to stand in one piece with its head."""
@@ -35,15 +36,15 @@ class Connection(asyncio.Protocol):
         self._loop = asyncio.get_running_loop()
         self._transport: asyncio.Transport | None = None
         self._unread = select.poll()
-        self._answer: asyncio.Future[tuple[int, bytes]] | None = None
+        self._answer: asyncio.Future[Answer] | None = None
         self._parser: AnswerParser | None = None  # of an answer that is not plain
         self._head: AnswerHead | None = None  # of a plain answer whose body is not all here
         self._body: list[bytes] = []
         self._missing_bytes = 0
         self._last_head: tuple[bytes, AnswerHead | None] = b"", None
 
-    def exchange(self, head: bytes, body: bytes) -> asyncio.Future[tuple[int, bytes]]:
-        """Send a request; its answer is to come: status and body. Unless the connection is `reusable` then,
+    def exchange(self, head: bytes, body: bytes) -> asyncio.Future[Answer]:
+        """Send a request; its answer is to come. Unless the connection is `reusable` then,
         whoever waits for it closes it."""
         answer = self._answer = self._loop.create_future()
         transport = self._transport
@@ -115,9 +116,8 @@ class Connection(asyncio.Protocol):
         if missing_bytes > 0:
             self._head, self._body, self._missing_bytes = head, [data[end:]], missing_bytes
         else:
-            self._complete(
-                head.status, data[end : end + head.content_length], keep=not head.close and not missing_bytes
-            )
+            body = data[end : end + head.content_length]
+            self._complete((head.status, body, head.fields), keep=not head.close and not missing_bytes)
         return True
 
     def _take_body(self, head: AnswerHead, data: bytes) -> None:
@@ -129,7 +129,8 @@ class Connection(asyncio.Protocol):
             self._body.append(piece)
         if missing_bytes <= 0:
             # More than the length that was stated is no part of this answer, and of no other.
-            self._complete(head.status, b"".join(self._body), keep=not head.close and missing_bytes == 0)
+            body = b"".join(self._body)
+            self._complete((head.status, body, head.fields), keep=not head.close and missing_bytes == 0)
 
     def _feed(self, data: bytes) -> None:
         parser = self._parser
@@ -149,11 +150,11 @@ class Connection(asyncio.Protocol):
             except MalformedError as error:
                 self._fail(error)
             else:
-                self._complete(parser.status, body, keep=parser.keep_alive)
+                self._complete((parser.status, body, parser.fields), keep=parser.keep_alive)
 
-    def _complete(self, status: int, body: bytes, *, keep: bool) -> None:
+    def _complete(self, answer: Answer, *, keep: bool) -> None:
         if self._answer is not None:
-            self._answer.set_result((status, body))
+            self._answer.set_result(answer)
             self._answer = self._parser = self._head = None
             self._body = []
             # An answer that came before the whole request was sent leaves the connection in between.

@@ -2,7 +2,7 @@
 
 import asyncio
 import contextlib
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from typing import Protocol
 
 import msgspec
@@ -14,7 +14,7 @@ from invoker.models import Model, Models
 from invoker.overhead import Overhead
 from invoker.protocols.worklet import NULL, Call, InvalidAnswerError, InvokeAnswer, decode_answer
 from invoker.trace import NO_TRACE, Trace
-from invoker.upstream import ConnectError, Upstream, UpstreamError
+from invoker.upstream import Answer, BusyError, ConnectError, Upstream, UpstreamError, status_error
 from shared import logs
 from shared.clock import Clock
 from shared.record import ErrorType, Record, clip_error_log
@@ -27,8 +27,9 @@ HTTP_STATUS = {
     ErrorType.INVALID_RESPONSE: 502,
     ErrorType.OVERLOADED: 429,
     ErrorType.DRAINING: 503,
+    ErrorType.GATEWAY_ERROR: 500,
 }
-ERROR_BODY_CHARS = 512
+DEFECT_LOG_INTERVAL_US = 10_000_000
 CALLER_GONE = "the caller closed the connection before the answer"
 
 log = logs.get("invocation")
@@ -77,9 +78,11 @@ class Invoker:
         self._deadlines = Deadlines(self._loop)
         self._ended_by_drain: frozenset[asyncio.Task[object]] = frozenset()
         self._idle = asyncio.Event()
+        self._log_defects_from_us = 0
+        self._defects_unlogged = 0
 
-    async def invoke(self, call: Call, trace: Trace | None = None) -> tuple[int, InvokeAnswer]:
-        """HTTP status and answer. A cancelled call (its caller is gone) is recorded as such."""
+    async def invoke(self, call: Call, trace: Trace | None = None) -> tuple[int, InvokeAnswer, bytes]:
+        """HTTP status, answer, and header lines for it. A cancelled call (its caller is gone) is recorded as such."""
         timestamp_us = self._clock.now_us()
         started_us = self._clock.monotonic_us()
         model = self._models.find(call.model_id)
@@ -89,16 +92,19 @@ class Invoker:
         output, output_size, number = NULL, 0, NO_CALL
         latency_us = upstream_us = -1
         error_type: ErrorType | None = None
-        error_log = ""
+        error_log, http_status, reply_headers = "", 0, b""
         gone: asyncio.CancelledError | None = None
         try:
             self._admit(call, model)
             number = self._journal.begin(Begun(call.model_id, timestamp_us, call.input_size, trace_id))
             sent_us = self._clock.monotonic_us()
-            status, body = await self._forward(call, model, headers)
+            answer = await self._forward(call, model, headers)
             answered_us = self._clock.monotonic_us()
             latency_us, upstream_us = answered_us - started_us, answered_us - sent_us
-            output, output_size = _interpret(status, body)
+            output, output_size = _interpret(*answer)
+        except BusyError as error:
+            error_type, error_log, http_status = error.error_type, clip_error_log(str(error)), error.status
+            reply_headers = b"Retry-After: %b\r\n" % error.retry_after if error.retry_after else b""
         except UpstreamError as error:
             error_type, error_log = error.error_type, clip_error_log(str(error))
         except asyncio.CancelledError as error:
@@ -106,9 +112,9 @@ class Invoker:
                 error_type, error_log = ErrorType.DRAINING, "the gateway shut down before the upstream answered"
             else:
                 error_type, error_log, gone = ErrorType.CLIENT_DISCONNECTED, CALLER_GONE, error
-        except Exception as error:
-            log.exception("invocation.gateway_error", model_id=call.model_id)
-            error_type, error_log = ErrorType.INVALID_RESPONSE, clip_error_log(f"gateway error: {error!r}")
+        except Exception as error:  # noqa: BLE001  # it is logged, only not each time
+            self._log_defect(call, error)
+            error_type, error_log = ErrorType.GATEWAY_ERROR, clip_error_log(f"the gateway failed: {error!r}")
         if latency_us < 0:
             latency_us = self._clock.monotonic_us() - started_us
         record = Record(
@@ -128,7 +134,8 @@ class Invoker:
             await self._durable()
         if upstream_us >= 0:
             self.overhead.observe(self._clock.monotonic_us() - started_us - upstream_us)
-        return HTTP_STATUS[error_type], InvokeAnswer(output, error_type is None, latency_us / 1000, error_log)
+        reply = InvokeAnswer(output, error_type is None, latency_us / 1000, error_log)
+        return http_status or HTTP_STATUS[error_type], reply, reply_headers
 
     def _admit(self, call: Call, model: Model) -> None:
         if self.draining:
@@ -139,8 +146,8 @@ class Invoker:
         if limit is not None and self.in_flight.count(call.model_id) >= limit:
             raise UpstreamError(ErrorType.OVERLOADED, f"{limit} calls of this model are in flight, its limit")
 
-    async def _forward(self, call: Call, model: Model, headers: bytes) -> tuple[int, bytes]:
-        """HTTP status and body of the upstream's answer, within the model's timeout."""
+    async def _forward(self, call: Call, model: Model, headers: bytes) -> Answer:
+        """The upstream's answer, within the model's timeout."""
         task = asyncio.current_task(self._loop)
         assert task is not None
         model_id, timeout_s = call.model_id, model.timeout_s
@@ -161,6 +168,16 @@ class Invoker:
             self.in_flight.leave(model_id)
             if not self.in_flight.total:
                 self._idle.set()
+
+    def _log_defect(self, call: Call, error: Exception) -> None:
+        """With its traceback, unless one was logged a moment ago: a defect may meet every call."""
+        now_us = self._clock.monotonic_us()
+        if now_us < self._log_defects_from_us:
+            self._defects_unlogged += 1
+            return
+        unlogged = self._defects_unlogged
+        log.error("invocation.gateway_error", model_id=call.model_id, unlogged_before=unlogged, exc_info=error)
+        self._log_defects_from_us, self._defects_unlogged = now_us + DEFECT_LOG_INTERVAL_US, 0
 
     def _ended_by_us(self) -> bool:
         """Whether a cancelled call was ended by `drain` and may still answer its caller."""
@@ -186,12 +203,10 @@ class Invoker:
                 await asyncio.wait_for(self._idle.wait(), seconds)
 
 
-def _interpret(status: int, body: bytes) -> tuple[msgspec.Raw, int]:
+def _interpret(status: int, body: bytes, headers: Mapping[bytes, bytes]) -> tuple[msgspec.Raw, int]:
     """The output of a 2xx answer in the right form, and its size; `UpstreamError` for anything else."""
     if not 200 <= status < 300:
-        excerpt = body[: 4 * ERROR_BODY_CHARS].decode("utf-8", "replace")[:ERROR_BODY_CHARS]
-        message = f"upstream answered {status}" + (f": {excerpt}" if excerpt else "")
-        raise UpstreamError(ErrorType.UPSTREAM_STATUS, message)
+        raise status_error(status, body, headers)
     try:
         return decode_answer(body)
     except InvalidAnswerError as error:

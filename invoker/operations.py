@@ -25,7 +25,7 @@ INVOKE = Operation(
     summary="Invoke a model",
     description=(
         "Forwards the body to the model's server and records the outcome. The answer has the same shape whatever "
-        "happens. Statuses 200, 429, 502, 503 and 504 are invocations, each with one record; the others are "
+        "happens. Statuses 200, 429, 500, 502, 503 and 504 are invocations, each with one record; the others are "
         "requests that were refused before they became one."
     ),
     request=InvokeRequest,
@@ -44,9 +44,13 @@ INVOKE = Operation(
         422: _failure(
             "The JSON has another shape, or says a key twice.", "… Object missing required field `worklet_input`"
         ),
-        429: _failure("A limit of calls in flight is reached.", "4096 calls are in flight, the limit"),
+        429: _failure(
+            "A limit of calls in flight is reached, or the upstream answered 429.",
+            "4096 calls are in flight, the limit",
+        ),
+        500: _failure("The gateway itself failed.", "the gateway can't open a connection: Too many open files"),
         502: _failure("The upstream failed.", "upstream answered 500: …", 12.5),
-        503: _failure("The gateway is shutting down.", "the gateway is shutting down"),
+        503: _failure("The gateway is shutting down, or the upstream answered 503.", "the gateway is shutting down"),
         504: _failure("The upstream did not answer in time.", "upstream gave no answer within 120 s", 120000.4),
     },
     tags=["invocations"],

@@ -33,11 +33,13 @@ class RequestHead(NamedTuple):
 
 
 class AnswerHead(NamedTuple):
-    """What matters of an answer: body bytes that follow, and whether the connection ends with them."""
+    """What matters of an answer: body bytes that follow, whether the connection ends with them, and its headers by
+    their names in lower case."""
 
     content_length: int
     status: int
     close: bool
+    fields: dict[bytes, bytes]
 
 
 def parse_request_head(head: bytes) -> RequestHead | None:
@@ -58,7 +60,8 @@ def parse_answer_head(head: bytes) -> AnswerHead | None:
     match = _ANSWER.fullmatch(head)
     if match is None or (fields := _plain_fields(head)) is None or (status := int(match[1])) in _NO_BODY:
         return None
-    return AnswerHead(int(fields[b"content-length"]), status, fields.get(b"connection", b"").lower() == b"close")
+    close = fields.get(b"connection", b"").lower() == b"close"
+    return AnswerHead(int(fields[b"content-length"]), status, close, fields)
 
 
 def _plain_fields(head: bytes) -> dict[bytes, bytes] | None:

@@ -1,8 +1,6 @@
 """Keep-alive connections to upstreams, per origin: used again last in, first out, and bounded."""
 
 import asyncio
-import os
-import socket
 import ssl
 from base64 import b64encode
 from collections import deque
@@ -10,8 +8,9 @@ from typing import NamedTuple
 from urllib.parse import quote, unquote, urlsplit
 
 from invoker.answer_parser import MalformedError
+from invoker.connect_failure import connect_failure
 from invoker.http1 import BrokenError, Connection
-from invoker.upstream import ConnectError, UpstreamError
+from invoker.upstream import Answer, ConnectError, UpstreamError
 from shared.clock import Clock
 from shared.record import ErrorType
 from shared.settings import UNIX_SCHEME
@@ -50,7 +49,7 @@ class PooledUpstream:
         self._idle: dict[Origin, deque[Connection]] = {}
         self._tls: ssl.SSLContext | None = None
 
-    async def post(self, url: str, body: bytes, headers: bytes = b"") -> tuple[int, bytes]:
+    async def post(self, url: str, body: bytes, headers: bytes = b"") -> Answer:
         target = self._targets.get(url)
         if target is None:
             target = self._targets[url] = prepare(url)
@@ -109,12 +108,10 @@ class PooledUpstream:
                     return (await loop.create_unix_connection(protocol, origin.unix_path))[1]
                 tls = self._tls_context() if origin.tls else None
                 return (await loop.create_connection(protocol, origin.host, origin.port, ssl=tls))[1]
-        except ssl.SSLCertVerificationError as error:
-            raise ConnectError(f"can't connect to upstream: its certificate: {error.verify_message}") from None
         except TimeoutError:
             raise ConnectError(f"can't connect to upstream: timed out after {CONNECT_TIMEOUT_S:g} s") from None
         except (OSError, UnicodeError) as error:
-            raise ConnectError(f"can't connect to upstream: {_reason(error)}") from None
+            raise connect_failure(error) from None
 
     def _tls_context(self) -> ssl.SSLContext:
         if self._tls is None:
@@ -139,10 +136,3 @@ def prepare(url: str) -> Target:
         head += f"Authorization: Basic {b64encode(credentials).decode()}\r\n"
     head += "Content-Type: application/json\r\nAccept: application/json\r\nContent-Length: "
     return Target(origin, head.encode("ascii"))
-
-
-def _reason(error: Exception) -> str:
-    # The system's text for a refused connection names host and port, which is none of the caller's business.
-    if isinstance(error, OSError) and not isinstance(error, socket.gaierror) and error.errno:
-        return os.strerror(error.errno)
-    return "its name is not known" if isinstance(error, socket.gaierror | UnicodeError) else type(error).__name__

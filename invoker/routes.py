@@ -33,14 +33,18 @@ async def invoke(request: web.Request) -> web.Response:
     """An invocation by a request that `caller` handed over, because it is not plain."""
     answering = request.app[ANSWERING]
     try:
-        status, answer = await answering.answer(
+        reply = await answering.answer(
             request.headers.get("Content-Type"), await _read_body(request, answering.max_body_bytes), _trace(request)
         )
     except TimeoutError:
-        status, answer = answering.timed_out()
+        reply = answering.timed_out()
     except BadRequestError as error:
-        status, answer = answering.refusal(error)
+        reply = answering.refusal(error)
+    status, answer, headers = reply
     response = web.Response(body=answer, status=status, content_type=JSON)
+    for line in headers.decode("latin-1").splitlines():
+        name, _, value = line.partition(": ")
+        response.headers[name] = value
     if answering.draining:
         response.force_close()
     return response

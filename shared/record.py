@@ -54,6 +54,7 @@ class ErrorType(enum.StrEnum):
     OVERLOADED = "overloaded"
     DRAINING = "draining"
     GATEWAY_DIED = "gateway_died"
+    GATEWAY_ERROR = "gateway_error"
 
 
 class Record(msgspec.Struct, frozen=True, array_like=True, gc=False):

@@ -18,9 +18,10 @@ Key = tuple[str, int]
 
 ERROR_TYPES_OF_STATUS: Mapping[int, AbstractSet[str | None]] = {
     200: {None},
-    429: {"overloaded"},
+    429: {"overloaded", "upstream_status"},
+    500: {"gateway_error"},
     502: {"connect", "upstream_status", "invalid_response"},
-    503: {"draining"},
+    503: {"draining", "upstream_status"},
     504: {"timeout"},
 }
 

@@ -13,11 +13,11 @@ FAILED = b'{"worklet_output": null, "success": false, "latency_ms": 1, "error_lo
     [
         (200, OK, ModelTally(successful=1)),
         (200, FAILED, ModelTally(failed=1)),
-        *((status, FAILED, ModelTally(failed=1)) for status in (429, 502, 503, 504)),
+        *((status, FAILED, ModelTally(failed=1)) for status in (429, 500, 502, 503, 504)),
         *((status, FAILED, ModelTally(rejected=1)) for status in (400, 404, 413, 415, 422)),
         (200, b"", ModelTally(unknown=1)),
         (200, b'{"success": "yes"}', ModelTally(unknown=1)),
-        (500, FAILED, ModelTally(unknown=1)),
+        (501, FAILED, ModelTally(unknown=1)),
     ],
 )
 def test_an_answer_is_counted_by_status_and_success(status: int, body: bytes, expected: ModelTally) -> None:

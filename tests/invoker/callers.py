@@ -10,8 +10,9 @@ from typing import cast
 from invoker.answering import JSON
 from invoker.caller import CallerConnection
 from invoker.models import Model, Models
+from invoker.upstream import Answer
 from tests.invoker.conftest import Gateway, started, unchunk
-from tests.invoker.fakes import URL, Answer
+from tests.invoker.fakes import URL
 
 Received = tuple[int, bytes]
 IDLE_TURNS = 20
@@ -86,7 +87,7 @@ async def calling(factory: Callable[[], asyncio.Protocol]) -> AsyncIterator[Call
 
 async def echo(body: bytes) -> Answer:
     """An upstream whose output is its input, so that each answer shows whose it is."""
-    return 200, b'{"worklet_output": %b}' % json.dumps(json.loads(body)["worklet_input"]["input"]).encode()
+    return 200, b'{"worklet_output": %b}' % json.dumps(json.loads(body)["worklet_input"]["input"]).encode(), {}
 
 
 @contextlib.asynccontextmanager
@@ -99,7 +100,7 @@ async def gateways() -> AsyncIterator[Gateway]:
 
 async def large(_body: bytes) -> Answer:
     """An upstream whose answer doesn't fit into buffers."""
-    return 200, b'{"worklet_output": "%b"}' % (b"x" * 1_500_000)
+    return 200, b'{"worklet_output": "%b"}' % (b"x" * 1_500_000), {}
 
 
 def connection_of(caller: Caller) -> CallerConnection:

@@ -19,9 +19,10 @@ from invoker.health import READINESS, Readiness
 from invoker.invocation import Invoker
 from invoker.models import Model, Models
 from invoker.routes import ANSWERING, setup_routes
+from invoker.upstream import Answer
 from shared.errors import problem_middleware
 from shared.serving import BACKLOG, close_while, running
-from tests.invoker.fakes import GOOD, URL, Answer, FakeClock, FakeJournal, FakeUpstream
+from tests.invoker.fakes import GOOD, URL, FakeClock, FakeJournal, FakeUpstream
 
 BODY_LIMIT = 10_000
 

@@ -4,12 +4,12 @@ import asyncio
 from collections.abc import Awaitable, Callable
 
 from invoker.models import Model, Models
+from invoker.upstream import Answer
 from shared.record import Record
 
 URL = "http://upstream.test/invoke"
 START_US = 1_705_314_600_000_000  # 2024-01-15T10:30:00Z
-Answer = tuple[int, bytes]
-GOOD: Answer = (200, b'{"worklet_output": [6, 7]}')
+GOOD: Answer = (200, b'{"worklet_output": [6, 7]}', {})
 
 
 class FakeClock:

@@ -4,6 +4,8 @@ import asyncio
 import contextlib
 from collections.abc import AsyncIterator, Awaitable, Callable
 
+from invoker.upstream import Upstream
+
 Handler = Callable[["Connection"], Awaitable[None]]
 
 
@@ -88,6 +90,12 @@ async def serving(handler: Handler) -> AsyncIterator[HostileServer]:
         server.close()
         await hostile.stop()
         await server.wait_closed()
+
+
+async def asked(upstream: Upstream, url: str, body: bytes) -> tuple[int, bytes]:
+    """Status and body of an upstream's answer."""
+    status, answer, _ = await upstream.post(url, body)
+    return status, answer
 
 
 def http(body: bytes, *headers: str, status: str = "200 OK") -> bytes:

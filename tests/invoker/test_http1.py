@@ -55,7 +55,8 @@ async def exchange(made: Connection, pieces: Sequence[bytes], *, ends: bool) -> 
         answer.cancel()
         return "more to come"
     try:
-        return (*await answer, made.reusable)
+        status, body, _ = await answer
+        return status, body, made.reusable
     except BrokenError as error:
         return f"broken off, {error.answered=}"
     except MalformedError:
@@ -180,7 +181,7 @@ async def test_an_answer_before_the_request_is_out(data: bytes) -> None:
     async with connection() as made:
         answer = made.exchange(b"POST / HTTP/1.1\r\n\r\n", b"x" * 5_000_000)
         made.data_received(data)
-        assert await answer == (200, BODY)
+        assert (await answer)[:2] == (200, BODY)
         assert not made.reusable
 
 

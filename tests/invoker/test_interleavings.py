@@ -8,9 +8,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from invoker.models import Model
-from invoker.upstream import ConnectError, UpstreamError
+from invoker.upstream import Answer, ConnectError, UpstreamError
 from shared.record import ErrorType
-from tests.invoker.fakes import GOOD, URL, Answer, models
+from tests.invoker.fakes import GOOD, URL, models
 from tests.invoker.test_invocation import Domain
 
 Outcome = Answer | Exception

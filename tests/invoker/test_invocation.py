@@ -3,17 +3,18 @@
 import asyncio
 import json
 import logging
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from typing import Any
 
 import pytest
+from structlog.testing import capture_logs
 
 from invoker.invocation import Invoker, UnknownModelError
 from invoker.models import Model, Models
 from invoker.protocols.worklet import Call, InvokeAnswer, encode_answer
-from invoker.upstream import ConnectError, UpstreamError
+from invoker.upstream import Answer, ConnectError, UpstreamError
 from shared.record import MAX_ERROR_LOG_BYTES, ErrorType, Record
-from tests.invoker.fakes import GOOD, START_US, URL, Answer, FakeClock, FakeJournal, FakeUpstream, Gate, models
+from tests.invoker.fakes import GOOD, START_US, URL, FakeClock, FakeJournal, FakeUpstream, Gate, models
 
 BODY = b'{"worklet_input":{"model_id":"m","input":[1,2,3]}}'
 CALL = Call("m", BODY, 3)
@@ -26,6 +27,7 @@ class Domain:
         self, script: Callable[[bytes], Awaitable[Answer]], known: Models | None = None, max_in_flight: int = 100
     ) -> None:
         self.clock = FakeClock()
+        self.reply_headers = b""
         self.journal = FakeJournal()
         self.upstream = FakeUpstream(script)
         self.invoker = Invoker(
@@ -37,7 +39,7 @@ class Domain:
         )
 
     async def invoke(self, model_id: str = "m") -> tuple[int, Any]:
-        status, answer = await self.invoker.invoke(Call(model_id, BODY, 3))
+        status, answer, self.reply_headers = await self.invoker.invoke(Call(model_id, BODY, 3))
         return status, decoded(answer)
 
     def start(self, model_id: str = "m") -> "asyncio.Task[tuple[int, Any]]":
@@ -73,9 +75,11 @@ def raising(error: BaseException) -> Callable[[bytes], Awaitable[Answer]]:
     return script
 
 
-def answering(status: int, body: bytes) -> Callable[[bytes], Awaitable[Answer]]:
+def answering(
+    status: int, body: bytes, headers: Mapping[bytes, bytes] | None = None
+) -> Callable[[bytes], Awaitable[Answer]]:
     async def script(_body: bytes) -> Answer:
-        return status, body
+        return status, body, headers or {}
 
     return script
 
@@ -103,7 +107,8 @@ async def test_a_success_has_its_record_and_its_answer() -> None:
         (answering(500, b"boom"), 502, ErrorType.UPSTREAM_STATUS, "upstream answered 500: boom"),
         (answering(404, b""), 502, ErrorType.UPSTREAM_STATUS, "upstream answered 404"),
         (answering(302, b""), 502, ErrorType.UPSTREAM_STATUS, "upstream answered 302"),
-        (answering(400, b"\xff" * 9999), 502, ErrorType.UPSTREAM_STATUS, "upstream answered 400: " + "\ufffd" * 512),
+        (answering(400, b"\xff" * 9999), 502, ErrorType.UPSTREAM_STATUS,
+         "upstream answered 400: " + "\ufffd" * 511 + "…"),
         (answering(200, b"[]"), 502, ErrorType.INVALID_RESPONSE,
          "upstream's answer is not usable: Expected `object`, got `array`"),
         (answering(204, b""), 502, ErrorType.INVALID_RESPONSE,
@@ -111,7 +116,9 @@ async def test_a_success_has_its_record_and_its_answer() -> None:
         (raising(ConnectError("refused")), 502, ErrorType.CONNECT, "refused"),
         (raising(UpstreamError(ErrorType.INVALID_RESPONSE, "broke off")), 502, ErrorType.INVALID_RESPONSE,
          "broke off"),
-        (raising(RuntimeError("a bug")), 502, ErrorType.INVALID_RESPONSE, "gateway error: RuntimeError('a bug')"),
+        (raising(RuntimeError("a bug")), 500, ErrorType.GATEWAY_ERROR, "the gateway failed: RuntimeError('a bug')"),
+        (answering(302, b"", {b"location": b"https://user:secret@other/x?token=1#y"}), 502, ErrorType.UPSTREAM_STATUS,
+         "upstream answered 302 with Location 'https://***@other/x?***'"),
     ],
 )  # fmt: skip
 async def test_each_failure_has_one_record(
@@ -127,6 +134,17 @@ async def test_each_failure_has_one_record(
     assert await domain.invoke() == (status, failed(error_log))
     assert domain.journal.records == [Record("m", START_US, 0, error_type, error_log, 3, 0)]
     assert domain.at_rest()
+
+
+async def test_a_defect_that_meets_every_call_is_logged_now_and_then() -> None:
+    """Once with its traceback, and after a while again, with how many were not."""
+    domain = Domain(raising(RuntimeError("a bug")))
+    with capture_logs() as logged:
+        for elapsed_s in (0, 1, 9, 10, 11):
+            domain.clock.elapsed_us = elapsed_s * 1_000_000
+            await domain.invoke()
+    assert [(each["unlogged_before"], str(each["exc_info"])) for each in logged] == [(0, "a bug"), (2, "a bug")]
+    assert domain.error_types == [ErrorType.GATEWAY_ERROR] * 5
 
 
 async def test_a_long_reason_is_clipped_in_record_and_answer() -> None:
@@ -212,22 +230,23 @@ async def test_a_connection_that_could_not_be_made_is_tried_again(failures: int,
 
 
 @pytest.mark.parametrize(
-    "script",
+    ("script", "status"),
     [
-        raising(UpstreamError(ErrorType.CONNECT, "closed without an answer")),
-        raising(UpstreamError(ErrorType.INVALID_RESPONSE, "broke off")),
-        raising(RuntimeError("a bug")),
-        answering(503, b""),
-        answering(200, b"not JSON"),
+        (raising(UpstreamError(ErrorType.CONNECT, "closed without an answer")), 502),
+        (raising(UpstreamError(ErrorType.INVALID_RESPONSE, "broke off")), 502),
+        (raising(UpstreamError(ErrorType.GATEWAY_ERROR, "no more files")), 500),
+        (raising(RuntimeError("a bug")), 500),
+        (answering(503, b""), 503),
+        (answering(200, b"not JSON"), 502),
     ],
 )
 async def test_what_the_upstream_may_have_received_is_not_sent_again(
-    script: Callable[[bytes], Awaitable[Answer]], caplog: pytest.LogCaptureFixture
+    script: Callable[[bytes], Awaitable[Answer]], status: int, caplog: pytest.LogCaptureFixture
 ) -> None:
     """An invocation isn't idempotent: only a connection that was never made is tried again."""
     caplog.set_level(logging.CRITICAL)
     domain = Domain(script, models(Model(URL, 60.0, retries=5)))
-    assert (await domain.invoke())[0] == 502
+    assert (await domain.invoke())[0] == status
     assert len(domain.upstream.posts) == 1
 
 

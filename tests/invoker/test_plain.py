@@ -138,9 +138,17 @@ def test_only_one_kind_of_request_is_plain(first: bytes) -> None:
 @pytest.mark.parametrize(
     ("first", "lines", "expected"),
     [
-        (ANSWER_LINE, [b"Content-Length: 5"], AnswerHead(5, 200, False)),
-        (b"HTTP/1.1 503", [b"content-length:5", b"connection: close"], AnswerHead(5, 503, True)),
-        (b"HTTP/1.1 404 \xff", [b"Content-Length: 0", b"Connection: keep-alive"], AnswerHead(0, 404, False)),
+        (ANSWER_LINE, [b"Content-Length: 5"], AnswerHead(5, 200, False, {b"content-length": b"5"})),
+        (
+            b"HTTP/1.1 503",
+            [b"content-length:5", b"connection: close"],
+            AnswerHead(5, 503, True, {b"content-length": b"5", b"connection": b"close"}),
+        ),
+        (
+            b"HTTP/1.1 404 \xff",
+            [b"Content-Length: 0", b"Connection: keep-alive"],
+            AnswerHead(0, 404, False, {b"content-length": b"0", b"connection": b"keep-alive"}),
+        ),
         (ANSWER_LINE, [], None),
         (ANSWER_LINE, [b"Content-Length: 5", b"Content-Length: 5"], None),
         (ANSWER_LINE, [b"Content-Length: 5", b"Transfer-Encoding: chunked"], None),

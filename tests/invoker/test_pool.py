@@ -18,6 +18,7 @@ from aiohttp import web
 from invoker.pool import PooledUpstream, prepare
 from invoker.upstream import ConnectError, Upstream
 from shared.clock import SystemClock
+from tests.invoker.hostile import asked
 from tests.processes import eventually
 from tests.tools import find_tool, require_tools
 
@@ -62,8 +63,8 @@ async def test_a_certificate_is_verified(
     authority.cert_pem.write_to_path(str(bundle))
     monkeypatch.setenv("SSL_CERT_FILE", str(bundle))
     trusting = PooledUpstream(SystemClock(), 1000)
-    assert await trusting.post(f"https://localhost:{port}/", BODY) == (200, BODY)
-    assert await trusting.post(f"https://localhost:{port}/", BODY) == (200, BODY)
+    assert await asked(trusting, f"https://localhost:{port}/", BODY) == (200, BODY)
+    assert await asked(trusting, f"https://localhost:{port}/", BODY) == (200, BODY)
     with pytest.raises(ConnectError, match="certificate"):
         await trusting.post(f"https://127.0.0.1:{port}/", BODY)
     await trusting.close()
@@ -73,10 +74,10 @@ async def test_ipv6_and_unix_sockets(upstream: Upstream, echo: web.AppRunner, tm
     """Upstreams are reached by any address family."""
     await web.TCPSite(echo, "::1", 0).start()
     port = echo.addresses[0][1]
-    assert await upstream.post(f"http://[::1]:{port}/a?b=c", BODY) == (200, BODY)
+    assert await asked(upstream, f"http://[::1]:{port}/a?b=c", BODY) == (200, BODY)
     path = tmp_path / "model.sock"
     await web.UnixSite(echo, path).start()
-    assert await upstream.post(f"http+unix://{quote(str(path), safe='')}/invoke", BODY) == (200, BODY)
+    assert await asked(upstream, f"http+unix://{quote(str(path), safe='')}/invoke", BODY) == (200, BODY)
 
 
 @pytest.mark.parametrize("size", [0, 1, 65_536, 65_537, 1_048_576, 10_485_760])
@@ -84,7 +85,7 @@ async def test_bodies_of_any_size_pass_unchanged(upstream: Upstream, echo: web.A
     """Both ways, in one piece or in many."""
     await web.TCPSite(echo, "127.0.0.1", 0).start()
     body = bytes(index % 251 for index in range(1000)) * (size // 1000) + b"x" * (size % 1000)
-    assert await upstream.post(f"http://127.0.0.1:{echo.addresses[0][1]}/", body) == (200, body)
+    assert await asked(upstream, f"http://127.0.0.1:{echo.addresses[0][1]}/", body) == (200, body)
 
 
 @pytest.mark.parametrize(
@@ -162,7 +163,7 @@ async def test_real_servers(upstream: Upstream, tmp_path: Path, name: str) -> No
         url = f"http://127.0.0.1:{port}/invoke"
         for _ in range(5):
             bodies = [b'{"n": %d}' % number for number in range(50)]
-            answers = await asyncio.gather(*(upstream.post(url, body) for body in bodies))
+            answers = await asyncio.gather(*(asked(upstream, url, body) for body in bodies))
             expected = [b'{"worklet_output": [6]}'] * 50 if name == "nginx" else bodies
             assert answers == [(200, body) for body in expected]
 
@@ -194,7 +195,7 @@ async def test_a_connection_whose_end_is_not_read_yet_is_not_used(upstream: Upst
     try:
         url = f"http://127.0.0.1:{await ready}/"
         for _ in range(50):
-            assert await upstream.post(url, b"") == (200, b"ok")
+            assert await asked(upstream, url, b"") == (200, b"ok")
             assert left.acquire(timeout=10)  # the loop must not see the end before the next call
     finally:
         stop.set()

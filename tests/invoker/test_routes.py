@@ -7,6 +7,7 @@ import logging
 
 import pytest
 
+from invoker.upstream import Answer
 from shared.record import ErrorType
 from shared.serving import MAX_REQUEST_LINE_BYTES
 from tests.invoker.conftest import BODY_LIMIT, Gateway, until
@@ -195,8 +196,62 @@ async def test_the_document_names_every_status_of_an_invocation(gateway: Gateway
     """Callers can read what to expect."""
     document = (await gateway.request("GET", "/openapi.json")).json
     responses = document["paths"]["/invoke"]["post"]["responses"]
-    assert sorted(responses) == ["200", "400", "404", "408", "413", "415", "422", "429", "502", "503", "504"]
+    assert sorted(responses) == ["200", "400", "404", "408", "413", "415", "422", "429", "500", "502", "503", "504"]
     assert json.dumps(document).count("CDN") == 0
+
+
+@pytest.mark.parametrize("plain", [True, False])
+@pytest.mark.parametrize(
+    ("status", "said", "told"),
+    [
+        (429, b"7", "7"),
+        (503, b"Fri, 28 Nov 2026 13:00:00 GMT", "Fri, 28 Nov 2026 13:00:00 GMT"),
+        (503, b"-1", None),
+        (429, b"1\r\nSet-Cookie: x=y", None),
+        (429, b"", None),
+        (429, b"9" * 10, None),
+        (429, b"7, 7", None),
+        (500, b"7", None),
+    ],
+)
+async def test_a_busy_upstream_is_told_apart(
+    gateway: Gateway, plain: bool, status: int, said: bytes, told: str | None
+) -> None:
+    """Its 429 and 503 reach the caller with a valid Retry-After, on both ways to the upstream, and are its failures."""
+
+    async def busy(_body: bytes) -> Answer:
+        return status, b"later", {b"retry-after": said}
+
+    gateway.script = busy
+    reply = await (gateway.request("POST", "/invoke", BODY) if plain else gateway.raw(chunked(BODY)))
+    assert reply.status == (502 if status == 500 else status)
+    assert reply.headers.get("Retry-After") == told
+    assert "Set-Cookie" not in reply.headers
+    assert (reply.media_type, reply.json["error_log"]) == (JSON, f"upstream answered {status}: later")
+    assert [record.error_type for record in gateway.journal.records] == [ErrorType.UPSTREAM_STATUS]
+
+
+@pytest.mark.parametrize("plain", [True, False])
+async def test_a_defect_is_answered_in_the_same_shape(
+    gateway: Gateway, plain: bool, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whether an invocation meets it, which is recorded then, or what is around it: 500, and no problem document."""
+    caplog.set_level(logging.CRITICAL)
+
+    async def failing(*_: object) -> Answer:
+        raise RuntimeError("a bug")
+
+    gateway.script = failing
+    request = chunked(BODY) if not plain else b"POST /invoke HTTP/1.1\r\nHost: a\r\nConnection: close\r\n"
+    if plain:
+        request += b"Content-Length: %d\r\n\r\n%b" % (len(BODY), BODY)
+    reply = await gateway.raw(request)
+    assert (reply.status, reply.json["error_log"]) == (500, "the gateway failed: RuntimeError('a bug')")
+    monkeypatch.setattr(gateway.invoker, "invoke", failing)
+    reply = await gateway.raw(request)
+    assert (reply.status, reply.json["error_log"]) == (500, "The gateway failed to answer")
+    assert [record.error_type for record in gateway.journal.records] == [ErrorType.GATEWAY_ERROR]
+    assert gateway.rejected == {"defect": 1}
 
 
 async def test_a_caller_that_closes_is_recorded(gateway: Gateway) -> None:

@@ -1,21 +1,25 @@
 """Calls to model servers, good ones and hostile ones, on real sockets."""
 
 import asyncio
+import contextlib
+import errno
 import gzip
 import os
+import resource
 import socket
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
 import pytest
 from aiohttp import web
 from aiohttp.test_utils import TestServer
 
+from invoker.connect_failure import connect_failure
 from invoker.pool import PooledUpstream
 from invoker.upstream import ConnectError, Upstream, UpstreamError
 from shared.clock import SystemClock
 from shared.record import ErrorType
-from tests.invoker.hostile import Connection, Handler, http, keeping_alive, serving, writing
+from tests.invoker.hostile import Connection, Handler, asked, http, keeping_alive, serving, writing
 
 MAX_ANSWER_BYTES = 100_000
 BODY = b'{"worklet_input":{"model_id":"m","input":[1]}}'
@@ -62,7 +66,7 @@ def open_descriptors() -> int:
 async def test_an_answer_is_status_and_body(upstream: Upstream, parts: list[bytes], answer: tuple[int, bytes]) -> None:
     """Whatever its status and however it is cut, the whole answer is given; no redirect is followed."""
     async with serving(writing(*parts)) as server:
-        assert await upstream.post(server.url, BODY) == answer
+        assert await asked(upstream, server.url, BODY) == answer
         assert server.accepted == 1
 
 
@@ -146,6 +150,59 @@ async def test_no_connection(upstream: Upstream, url: str) -> None:
     assert "no-such-host" not in str(failure.value)
 
 
+@contextlib.contextmanager
+def no_more_files() -> Iterator[None]:
+    """Whatever this process opens meanwhile is one file too many."""
+    limits = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (3, limits[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, limits)
+
+
+@pytest.mark.parametrize("url", ["http://127.0.0.1:1/", "http://localhost:1/", "http://no-such-host.invalid/"])
+@pytest.mark.parametrize("scheme", ["http", "https", "http+unix"])
+async def test_having_no_files_is_our_own_fault(upstream: Upstream, url: str, scheme: str) -> None:
+    """Whatever was to be opened: a socket, or what names are looked up in."""
+    url = "http+unix://%2Fno.sock/" if scheme == "http+unix" else url.replace("http", scheme)
+    with no_more_files(), pytest.raises(UpstreamError) as failure:
+        await upstream.post(url, BODY)
+    assert failure.value.error_type == ErrorType.GATEWAY_ERROR
+    assert str(failure.value) == "the gateway can't open a connection: Too many open files"
+
+
+@pytest.mark.parametrize(
+    ("error", "error_type", "said"),
+    [
+        (OSError(errno.EADDRNOTAVAIL, "x"), ErrorType.GATEWAY_ERROR, "Cannot assign requested address"),
+        (OSError(errno.ENOBUFS, "x"), ErrorType.GATEWAY_ERROR, "No buffer space available"),
+        (OSError("Multiple exceptions: [Errno 111] a, [Errno 24] b"), ErrorType.GATEWAY_ERROR, "Too many open files"),
+        (OSError("Multiple exceptions: [Errno 111] a, [Errno 111] b"), ErrorType.CONNECT, "Connection refused"),
+        (OSError(errno.EHOSTUNREACH, "x"), ErrorType.CONNECT, "No route to host"),
+        (socket.gaierror(socket.EAI_AGAIN, "x"), ErrorType.CONNECT, "its name can't be looked up at the moment"),
+        (socket.gaierror(socket.EAI_NONAME, "x"), ErrorType.CONNECT, "its name is not known"),
+    ],
+)
+def test_whose_fault_no_connection_is(error: OSError, error_type: ErrorType, said: str) -> None:
+    """Ours, if this machine has run out of something; and the text is true."""
+    failure = connect_failure(error)
+    assert (failure.error_type, str(failure).partition(": ")[2]) == (error_type, said)
+    assert isinstance(failure, ConnectError) == (error_type is ErrorType.CONNECT)
+
+
+async def test_a_server_without_tls(upstream: Upstream) -> None:
+    """What fails in a TLS handshake is named as TLS has it."""
+
+    async def speaking_first(connection: Connection) -> None:
+        await connection.send(http(GOOD))
+        await connection.closed_by_peer()
+
+    async with serving(speaking_first) as server:
+        with pytest.raises(ConnectError, match=r"^can't connect to upstream: TLS: "):
+            await upstream.post(server.url.replace("http:", "https:"), BODY)
+
+
 @pytest.mark.parametrize("size", [0, 1, 65_536, 2**20, 2**20 + 1, 9_000_000])
 async def test_the_request_is_the_body_as_json(upstream: Upstream, size: int) -> None:
     """The upstream gets the caller's bytes by POST, with their length and type, however many they are."""
@@ -159,7 +216,7 @@ async def test_the_request_is_the_body_as_json(upstream: Upstream, size: int) ->
     app.router.add_route("*", "/some/path", invoke)
     body = os.urandom(size)
     async with TestServer(app) as server:
-        assert await upstream.post(str(server.make_url("/some/path?key=a%2Fb")), body) == (200, GOOD)
+        assert await asked(upstream, str(server.make_url("/some/path?key=a%2Fb")), body) == (200, GOOD)
     assert seen == [("POST", "application/json", size, body)]
 
 
@@ -185,7 +242,7 @@ async def test_connections_are_kept_and_used_again(upstream: Upstream) -> None:
     """Calls one after the other share one connection; calls at one time have one each."""
     async with serving(keeping_alive(http(GOOD))) as server:
         for _ in range(200):
-            assert await upstream.post(server.url, BODY) == (200, GOOD)
+            assert await asked(upstream, server.url, BODY) == (200, GOOD)
         assert server.accepted == 1
         await asyncio.gather(*(upstream.post(server.url, BODY) for _ in range(50)))
         assert 1 < server.accepted <= 51
@@ -199,7 +256,7 @@ async def test_a_connection_closed_between_calls_is_no_failure(upstream: Upstrea
     answer = http(GOOD, "Connection: close") if announced else http(GOOD)
     async with serving(writing(answer)) as server:
         for number in range(1, 21):
-            assert await upstream.post(server.url, BODY) == (200, GOOD)
+            assert await asked(upstream, server.url, BODY) == (200, GOOD)
             await server.all_closed.wait()
             await asyncio.sleep(0.01)  # the end of the connection is on its way
             assert server.accepted == number
@@ -226,7 +283,7 @@ async def test_a_cancelled_call_closes_its_connection(upstream: Upstream, begun:
         with pytest.raises(asyncio.CancelledError):
             await call
         await asyncio.wait_for(server.all_closed.wait(), 10)
-        assert await upstream.post(server.url, BODY) == (200, GOOD)
+        assert await asked(upstream, server.url, BODY) == (200, GOOD)
         assert server.accepted == 2
 
 
@@ -234,7 +291,7 @@ async def test_bytes_after_an_answer_are_not_the_next_answer(upstream: Upstream)
     """A server that writes more than it announced poisons no later call."""
     async with serving(keeping_alive(http(GOOD) + http(b"poison"))) as server:
         for _ in range(5):
-            assert await upstream.post(server.url, BODY) == (200, GOOD)
+            assert await asked(upstream, server.url, BODY) == (200, GOOD)
 
 
 async def test_calls_leave_no_sockets_open() -> None:
