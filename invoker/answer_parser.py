@@ -80,6 +80,14 @@ class AnswerParser:
             raise MalformedError("its compression breaks off")
         return plain
 
+    @property
+    def place(self) -> str:
+        """How far its body has come."""
+        length = self.fields.get(b"content-length")
+        if length is not None:
+            return f"after {self._body_bytes} of {length.decode()} bytes"
+        return f"after {self._body_bytes} bytes" + (", before its last chunk" if not self._until_eof else "")
+
     # httptools' callbacks; an exception in one of them stops it with an HttpParserError.
 
     def on_message_begin(self) -> None:

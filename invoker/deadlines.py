@@ -26,6 +26,10 @@ class Deadlines:
     def remove(self, task: asyncio.Task[object], timeout_s: float) -> None:
         self._queues[timeout_s].pop(task, None)
 
+    def remaining_s(self, task: asyncio.Task[object], timeout_s: float) -> float:
+        """Seconds that a task has left; none once its time is over."""
+        return self._queues[timeout_s].get(task, 0.0) - self._loop.time()
+
     def expired(self, task: asyncio.Task[object]) -> bool:
         """Whether a cancelled task was cancelled here: told once, and it may go on."""
         if task not in self._expired:

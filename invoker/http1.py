@@ -2,11 +2,12 @@
 
 A connection on which anything but one clean exchange happened is closed and never used again.
 
-    BrokenError      the connection ended before the answer did; `answered` tells whether an answer had begun
+    BrokenError      the connection ended before the answer did
     MalformedError   what came is no answer that this client accepts
 """
 
 import asyncio
+import os
 import select
 from typing import cast
 
@@ -19,19 +20,20 @@ MAX_JOINED_BYTES = 64 * 1024
 
 
 class BrokenError(Exception):
-    """The connection ended before the answer did. `answered`: a whole header had come."""
+    """The connection ended before the answer did. `begun`: some of it had come; `answered`: a whole header."""
 
-    def __init__(self, message: str, *, answered: bool) -> None:
+    def __init__(self, message: str, *, begun: bool = False, answered: bool = False) -> None:
         super().__init__(message)
+        self.begun = begun
         self.answered = answered
 
 
 class Connection(asyncio.Protocol):
-    """`exchange` is for one task at a time. `reusable` is true between clean exchanges."""
+    """`exchange` is for one task at a time. `reusable` is true between clean exchanges; `since_us` is for the pool."""
 
     def __init__(self, max_answer_bytes: int) -> None:
         self.reusable = False
-        self.idle_since_us = 0
+        self.since_us = 0
         self._max_answer_bytes = max_answer_bytes
         self._loop = asyncio.get_running_loop()
         self._transport: asyncio.Transport | None = None
@@ -49,7 +51,7 @@ class Connection(asyncio.Protocol):
         answer = self._answer = self._loop.create_future()
         transport = self._transport
         if transport is None or transport.is_closing():
-            answer.set_exception(BrokenError("the connection was closed", answered=False))
+            answer.set_exception(BrokenError("upstream closed the connection without an answer"))
             return answer
         self.reusable = False
         if len(body) > MAX_JOINED_BYTES:
@@ -93,9 +95,7 @@ class Connection(asyncio.Protocol):
     def connection_lost(self, exc: Exception | None) -> None:
         self.reusable = False
         self._transport = None
-        answered = self._head is not None or (self._parser is not None and self._parser.started)
-        reason = f": {exc}" if exc else ""
-        self._fail(BrokenError(f"{'its answer broke off' if answered else 'no answer'}{reason}", answered=answered))
+        self._fail(self._broken_off(exc))
 
     # Its answers.
 
@@ -160,6 +160,20 @@ class Connection(asyncio.Protocol):
             # An answer that came before the whole request was sent leaves the connection in between.
             transport = self._transport
             self.reusable = keep and transport is not None and transport.get_write_buffer_size() == 0
+
+    def _broken_off(self, exc: Exception | None) -> BrokenError:
+        """What the end of the connection means for the answer that is waited for."""
+        reason = f": {os.strerror(exc.errno)}" if isinstance(exc, OSError) and exc.errno else ""
+        if self._head is not None:
+            length = self._head.content_length
+            place = f"after {length - self._missing_bytes} of {length} bytes"
+        elif self._parser is None:
+            return BrokenError(f"upstream closed the connection without an answer{reason}")
+        elif not self._parser.started:
+            return BrokenError(f"upstream closed the connection in its answer's header{reason}", begun=True)
+        else:
+            place = self._parser.place
+        return BrokenError(f"upstream's answer broke off {place}{reason}", begun=True, answered=True)
 
     def _fail(self, error: Exception) -> None:
         if self._answer is not None and not self._answer.done():

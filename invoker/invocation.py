@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 from collections.abc import Awaitable, Callable, Mapping
+from functools import partial
 from typing import Protocol
 
 import msgspec
@@ -13,6 +14,7 @@ from invoker.journal import NO_CALL, Begun
 from invoker.models import Model, Models
 from invoker.overhead import Overhead
 from invoker.protocols.worklet import NULL, Call, InvalidAnswerError, InvokeAnswer, decode_answer
+from invoker.retries import try_again
 from invoker.trace import NO_TRACE, Trace
 from invoker.upstream import Answer, BusyError, ConnectError, Upstream, UpstreamError, status_error
 from shared import logs
@@ -154,10 +156,15 @@ class Invoker:
         self.in_flight.enter(model_id)
         self._deadlines.add(task, timeout_s)
         try:
-            for _ in range(model.retries):
-                with contextlib.suppress(ConnectError):
-                    return await self._upstream.post(model.upstream_url, call.body, headers)
-            return await self._upstream.post(model.upstream_url, call.body, headers)
+            try:
+                return await self._upstream.post(model.upstream_url, call.body, headers)
+            except ConnectError as error:
+                if not model.retries:
+                    raise
+                failed = error
+            attempt = partial(self._upstream.post, model.upstream_url, call.body, headers)
+            remaining_s = self._deadlines.remaining_s(task, timeout_s)
+            return await try_again(attempt, failed, model.retries, remaining_s)
         except asyncio.CancelledError:
             if self._deadlines.expired(task):
                 message = f"upstream gave no answer within {timeout_s:g} s"

@@ -18,6 +18,9 @@ from shared.settings import UNIX_SCHEME
 CONNECT_TIMEOUT_S = 5.0
 KEEPALIVE_US = 4_000_000
 """Shorter than the 5 s after which uvicorn and Node.js close an idle connection: a call must not meet that."""
+CROSSING_US = 1_000_000
+"""A server may end an idle connection while a request is on its way there. That shows within a round trip; what ends
+later without an answer was worked on, and must not be done twice."""
 MAX_IDLE_PER_ORIGIN = 1024
 
 URL_CHARACTERS = "%/:?#[]@!$&'()*+,;=-._~"
@@ -53,19 +56,21 @@ class PooledUpstream:
         target = self._targets.get(url)
         if target is None:
             target = self._targets[url] = prepare(url)
-        connection = self._take_idle(target.origin) or await self._connect(target.origin)
-        try:
-            return await connection.exchange(b"%b%d\r\n%b\r\n" % (target.head, len(body), headers), body)
-        except BrokenError as error:
-            if error.answered:
-                raise UpstreamError(ErrorType.INVALID_RESPONSE, f"upstream's answer broke off: {error}") from None
-            raise UpstreamError(
-                ErrorType.CONNECT, f"upstream closed the connection without an answer: {error}"
-            ) from None
-        except MalformedError as error:
-            raise UpstreamError(ErrorType.INVALID_RESPONSE, f"upstream's answer is not usable: {error}") from None
-        finally:
-            self._give_back(target.origin, connection)
+        head = b"%b%d\r\n%b\r\n" % (target.head, len(body), headers)
+        reused = self._take_idle(target.origin)
+        while True:
+            connection = reused or await self._connect(target.origin)
+            try:
+                return await connection.exchange(head, body)
+            except BrokenError as error:
+                if reused is None or error.begun or not self._is_fresh(connection):
+                    error_type = ErrorType.INVALID_RESPONSE if error.answered else ErrorType.CONNECT
+                    raise UpstreamError(error_type, str(error)) from None
+                reused = None
+            except MalformedError as error:
+                raise UpstreamError(ErrorType.INVALID_RESPONSE, f"upstream's answer is not usable: {error}") from None
+            finally:
+                self._give_back(target.origin, connection)
 
     async def close(self) -> None:
         """Close what is idle; calls in flight have ended before."""
@@ -77,23 +82,28 @@ class PooledUpstream:
         idle = self._idle.get(origin)
         if not idle:
             return None
-        oldest_us = self._clock.monotonic_us() - KEEPALIVE_US
+        now_us = self._clock.monotonic_us()
         while idle:
             connection = idle.pop()
-            if connection.idle_since_us > oldest_us and connection.is_quiet():
+            if connection.since_us > now_us - KEEPALIVE_US and connection.is_quiet():
+                connection.since_us = now_us
                 return connection
             connection.close()
         return None
+
+    def _is_fresh(self, connection: Connection) -> bool:
+        """Whether what ends now was taken so lately that its end may have been on the way before our request was."""
+        return self._clock.monotonic_us() - connection.since_us < CROSSING_US
 
     def _give_back(self, origin: Origin, connection: Connection) -> None:
         if not connection.reusable:
             connection.close()
             return
-        connection.idle_since_us = self._clock.monotonic_us()
+        connection.since_us = self._clock.monotonic_us()
         idle = self._idle.setdefault(origin, deque())
         idle.append(connection)
         # The ones that were not used for longest are at the other end.
-        while idle[0].idle_since_us <= connection.idle_since_us - KEEPALIVE_US or len(idle) > MAX_IDLE_PER_ORIGIN:
+        while idle[0].since_us <= connection.since_us - KEEPALIVE_US or len(idle) > MAX_IDLE_PER_ORIGIN:
             idle.popleft().close()
 
     async def _connect(self, origin: Origin) -> Connection:

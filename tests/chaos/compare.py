@@ -42,13 +42,15 @@ class Findings:
 
 
 def compare(
-    calls: Sequence[Call], seen: Iterable[Key], views: Views, dropped: int, full_rounds: AbstractSet[int]
+    calls: Sequence[Call], seen: Iterable[tuple[int, Key]], views: Views, dropped: int, full_rounds: AbstractSet[int]
 ) -> Findings:
-    """All calls of the run. `seen`: those that reached the upstream. `dropped`: records that the gateway
+    """All calls of the run. `seen`: those that reached the upstream, with the number of its
+    process: one that ends before it answers may leave its calls to the next. `dropped`: records that the gateway
     counted as dropped, which only calls of `full_rounds`, with a full disk under the journal, may lack."""
     findings = Findings()
-    upstream = Counter(seen)
-    findings.disagreements += [f"{name(key)} was sent upstream {n} times" for key, n in upstream.items() if n > 1]
+    sent = Counter(seen)
+    upstream = {key for _, key in sent}
+    findings.disagreements += [f"{name(key)} was sent upstream {n} times" for (_, key), n in sent.items() if n > 1]
     rows: defaultdict[Key, list[Row]] = defaultdict(list)
     for each in views.rows:
         rows[each.key].append(each)

@@ -22,12 +22,15 @@ from tests.chaos.models import MODELS, WIDE
 Key = tuple[str, int]
 """Model id and input size: what tells calls apart."""
 
+Seen = tuple[int, Key]
+
 _decode = msgspec.json.Decoder(InvokeBody).decode
 
 
 def serve_remembering(port: int, log_file: Path) -> None:
     """Serve until a stop signal, on a port that is known."""
     descriptor = os.open(log_file, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o640)
+    os.write(descriptor, b"\n")
 
     @web.middleware
     async def remember(request: web.Request, handler: mock_server.Handler) -> web.StreamResponse:
@@ -47,10 +50,14 @@ def serve_remembering(port: int, log_file: Path) -> None:
     uvloop.run(serve(MockSettings(port=port), Config("fixed:5ms", models=behaviours)))
 
 
-def calls_seen(log_file: Path) -> Iterator[Key]:
-    """The calls that reached the server, in order."""
+def calls_seen(log_file: Path) -> Iterator[Seen]:
+    """The calls that reached the server, in order, each with the number of the process that saw it."""
+    process = 0
     for line in log_file.read_bytes().splitlines():
-        yield msgspec.json.decode(line, type=Key)
+        if line:
+            yield process, msgspec.json.decode(line, type=Key)
+        else:
+            process += 1
 
 
 if __name__ == "__main__":

@@ -30,7 +30,10 @@ def views_of(rows: Sequence[Row]) -> Views:
 
 
 def found(
-    rows: Sequence[Row], dropped: int = 0, full_rounds: frozenset[int] = frozenset(), seen: Sequence[Key] = ()
+    rows: Sequence[Row],
+    dropped: int = 0,
+    full_rounds: frozenset[int] = frozenset(),
+    seen: Sequence[tuple[int, Key]] = (),
 ) -> Findings:
     return compare(CALLS, seen, views_of(rows), dropped, full_rounds)
 
@@ -49,10 +52,11 @@ def test_a_call_without_an_answer_may_have_a_row(rows: list[Row]) -> None:
 
 def test_a_call_that_reached_the_upstream_must_have_a_row() -> None:
     """Even where its caller knows nothing: its begin mark is enough to tell."""
-    seen = [OK.key, FAILED.key, GONE.key]
+    seen = [(1, OK.key), (1, FAILED.key), (1, GONE.key)]
     assert counts(found([OK_ROW, FAILED_ROW], seen=seen)) == (1, 0, 0)
     assert counts(found([OK_ROW, FAILED_ROW, GONE_ROW], seen=seen)) == (0, 0, 0)
-    assert counts(found([OK_ROW, FAILED_ROW, GONE_ROW], seen=[*seen, OK.key])) == (0, 0, 1)
+    assert counts(found([OK_ROW, FAILED_ROW, GONE_ROW], seen=[*seen, (1, OK.key)])) == (0, 0, 1)
+    assert counts(found([OK_ROW, FAILED_ROW, GONE_ROW], seen=[*seen, (2, OK.key)])) == (0, 0, 0)
 
 
 @pytest.mark.parametrize(

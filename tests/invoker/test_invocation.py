@@ -1,6 +1,7 @@
 """One call, one record, whatever its end."""
 
 import asyncio
+import itertools
 import json
 import logging
 from collections.abc import Awaitable, Callable, Mapping
@@ -8,10 +9,12 @@ from typing import Any
 
 import pytest
 from structlog.testing import capture_logs
+from tenacity import AsyncRetrying, RetryCallState
 
 from invoker.invocation import Invoker, UnknownModelError
 from invoker.models import Model, Models
 from invoker.protocols.worklet import Call, InvokeAnswer, encode_answer
+from invoker.retries import WAIT
 from invoker.upstream import Answer, ConnectError, UpstreamError
 from shared.record import MAX_ERROR_LOG_BYTES, ErrorType, Record
 from tests.invoker.fakes import GOOD, START_US, URL, FakeClock, FakeJournal, FakeUpstream, Gate, models
@@ -258,10 +261,42 @@ async def test_retries_share_the_one_timeout() -> None:
             raise ConnectError("refused")
         return await Gate()(b"")
 
-    domain = Domain(script, models(Model(URL, 0.02, retries=10)))
+    domain = Domain(script, models(Model(URL, 0.5, retries=10)))
     assert (await domain.invoke())[0] == 504
     assert domain.error_types == [ErrorType.TIMEOUT]
     assert len(domain.upstream.posts) == 2
+
+
+async def test_retries_are_ever_longer_apart() -> None:
+    """At least 25, 50 and 100 ms."""
+    times: list[float] = []
+
+    async def script(_body: bytes) -> Answer:
+        times.append(asyncio.get_running_loop().time())
+        raise ConnectError("refused")
+
+    domain = Domain(script, models(Model(URL, 60.0, retries=3)))
+    await domain.invoke()
+    pauses = [later - earlier for earlier, later in itertools.pairwise(times)]
+    assert [pause >= 0.025 * 2**number for number, pause in enumerate(pauses)] == [True] * 3
+
+
+def test_pauses_are_random() -> None:
+    """Callers that failed together don't come back together, and no pause is longer than 2 s."""
+    state = RetryCallState(AsyncRetrying(), None, (), {})
+    for state.attempt_number in (1, 2, 10):
+        pauses = [WAIT(state) for _ in range(100)]
+        longest_s = min(0.05 * 2 ** (state.attempt_number - 1), 2.0)
+        assert longest_s / 2 <= min(pauses) < max(pauses) <= longest_s
+
+
+async def test_no_retry_begins_after_the_timeout() -> None:
+    """A call whose upstream can't be reached ends as that, in time, and not as one that got no answer."""
+    domain = Domain(raising(ConnectError("refused")), models(Model(URL, 0.2, retries=10)))
+    async with asyncio.timeout(10):
+        assert await domain.invoke() == (502, failed("refused"))
+    assert domain.error_types == [ErrorType.CONNECT]
+    assert len(domain.upstream.posts) <= 4
 
 
 async def test_draining_refuses_new_calls_and_lets_others_finish() -> None:

@@ -15,10 +15,11 @@ from aiohttp import web
 from aiohttp.test_utils import TestServer
 
 from invoker.connect_failure import connect_failure
-from invoker.pool import PooledUpstream
+from invoker.pool import CROSSING_US, PooledUpstream
 from invoker.upstream import ConnectError, Upstream, UpstreamError
 from shared.clock import SystemClock
 from shared.record import ErrorType
+from tests.invoker.fakes import FakeClock
 from tests.invoker.hostile import Connection, Handler, asked, http, keeping_alive, serving, writing
 
 MAX_ANSWER_BYTES = 100_000
@@ -248,6 +249,58 @@ async def test_connections_are_kept_and_used_again(upstream: Upstream) -> None:
         assert 1 < server.accepted <= 51
         await asyncio.gather(*(upstream.post(server.url, BODY) for _ in range(50)))
         assert server.accepted <= 51
+
+
+@pytest.mark.parametrize("resets", [True, False])
+async def test_a_connection_that_ends_as_it_is_used_again_is_no_failure(upstream: Upstream, resets: bool) -> None:
+    """The server's end of an idle connection and the next request cross: it is sent once more, on a fresh one."""
+
+    async def handle(connection: Connection) -> None:
+        if connection.number > 1:
+            await keeping_alive(http(GOOD))(connection)
+        await connection.request()
+        await connection.send(http(GOOD))
+        await connection.request()
+        if resets:
+            connection.abort()
+
+    async with serving(handle) as server:
+        for accepted in (1, 2, 2):
+            assert await asked(upstream, server.url, BODY) == (200, GOOD)
+            assert server.accepted == accepted
+
+
+@pytest.mark.parametrize(
+    ("begun", "waited_us", "error_type", "accepted"),
+    [
+        (b"", 0, ErrorType.CONNECT, 2),
+        (b"", CROSSING_US, ErrorType.CONNECT, 1),
+        (b"H", 0, ErrorType.CONNECT, 1),
+        (http(GOOD)[:-1], 0, ErrorType.INVALID_RESPONSE, 1),
+        (chunked(GOOD, end=b""), 0, ErrorType.INVALID_RESPONSE, 1),
+    ],
+    ids=["twice", "late", "head", "body", "chunk"],
+)
+async def test_it_is_sent_once_more_at_most(begun: bytes, waited_us: int, error_type: ErrorType, accepted: int) -> None:
+    """Not if the fresh connection ends, too; nor after a byte of an answer; nor if it may have been worked on."""
+    clock = FakeClock()
+    upstream = PooledUpstream(clock, MAX_ANSWER_BYTES)
+
+    async def handle(connection: Connection) -> None:
+        await connection.request()
+        if connection.number == 1:
+            await connection.send(http(GOOD))
+            await connection.request()
+            clock.elapsed_us += waited_us
+            await connection.send(begun)
+
+    async with serving(handle) as server:
+        assert await asked(upstream, server.url, BODY) == (200, GOOD)
+        with pytest.raises(UpstreamError) as failure:
+            await upstream.post(server.url, BODY)
+        assert (failure.value.error_type, server.accepted) == (error_type, accepted)
+        assert not isinstance(failure.value, ConnectError)
+        await upstream.close()
 
 
 @pytest.mark.parametrize("announced", [True, False])
