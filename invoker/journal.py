@@ -31,6 +31,7 @@ NO_CALL = 0
 
 DropReason = Literal["journal_full", "disk_full"]
 DROP_REASONS: tuple[DropReason, DropReason] = ("journal_full", "disk_full")
+REFUSED = "refused"
 
 log = logs.get("journal")
 
@@ -187,6 +188,10 @@ class Journal:
         if not self._segments:
             raise OSError(errno.ENOSPC, "there is no journal to sync")
         return os.dup(self._segments[-1].file)
+
+    def count_refused(self, count: int) -> None:
+        """So many records are dropped because the sidecar can't take them."""
+        self.dropped[REFUSED] = self.dropped.get(REFUSED, 0) + count
 
     def close(self) -> None:
         """Leave the directory as it is, for whoever adopts it. Idempotent."""

@@ -11,7 +11,8 @@ from invoker.journal import Journal
 from shared import logs
 from shared.clock import Clock
 from shared.wire import (
-    MAX_MODELS,
+    MAX_FRAME_BYTES,
+    MODELS_PER_FRAME,
     PROTOCOL_VERSION,
     Ack,
     Bye,
@@ -24,9 +25,11 @@ from shared.wire import (
     Report,
     ToProducer,
     Welcome,
+    clip_reason,
     decode_to_producer,
     encode,
     encode_batch,
+    encode_report,
 )
 
 BATCH_RECORDS = 512
@@ -36,7 +39,9 @@ LINGER_S = 0.02
 PACE_S = 0.005
 """A backlog, too, goes out one batch at a time, each in well under a millisecond, so that calls get their turn."""
 WINDOW_RECORDS = 8192
-"""Records sent and not acknowledged: what a frozen sidecar leaves in our buffers, and in the socket's."""
+"""Records sent and not acknowledged. (What a frozen sidecar leaves in our buffers is less: nothing is written before
+the transport has room again, and what waits, waits in the journal.)"""
+MAX_RECORD_BYTES = MAX_FRAME_BYTES - 64
 IN_FLIGHT_INTERVAL_S = 0.1
 IN_FLIGHT_PER_REPORT = 10
 RECONNECT_FIRST_S, RECONNECT_LAST_S = 0.05, 1.0
@@ -50,7 +55,7 @@ ReportSource = Callable[[bool], Report]
 
 
 class RefusedError(Exception):
-    """The sidecar doesn't want this producer; the message is its reason."""
+    """The sidecar doesn't want this producer, or something that it has sent; the message is its reason."""
 
 
 class Outbox:
@@ -67,22 +72,26 @@ class Outbox:
         *,
         finishing: bool = False,
     ) -> None:
+        """`models`: those that are known before any call."""
         self.connected = False
         self.finished = False
         self._journal = journal
         self._socket_path = socket_path
         self._clock = clock
         self._report = report
-        self._models = models[:MAX_MODELS]
+        self._models = models
         self._wake = asyncio.Event()
         self._flushed = asyncio.Event()
         self._next_to_send = 1
+        self._refused: set[int] = set()  # sequences that the sidecar can never take, until all before are committed
+        self._report_failed = False
         self._finishing = finishing
         journal.on_append = self._wake.set
 
     async def run(self) -> None:
         """Connect, ship until the connection ends, and again."""
         retry_s = RECONNECT_FIRST_S
+        told = ""
         while True:
             started_us = self._clock.monotonic_us()
             try:
@@ -91,13 +100,14 @@ class Outbox:
             except (OSError, FrameError, RefusedError) as error:
                 reason = str(error) or type(error).__name__
             except Exception as error:
-                log.exception("outbox.failed", producer=self._journal.producer_id)
                 reason = repr(error)
+                if reason != told:
+                    log.exception("outbox.failed", producer=self._journal.producer_id)
             if self.finished:
                 return
-            if self.connected or retry_s == RECONNECT_FIRST_S:
+            if self.connected or reason != told:
                 log.warning("outbox.disconnected", reason=reason, records_waiting=self._journal.records_waiting)
-            self.connected = False
+            self.connected, told = False, reason
             if self._clock.monotonic_us() - started_us > RECONNECT_LAST_S * 1_000_000:
                 retry_s = RECONNECT_FIRST_S
             await asyncio.sleep(retry_s * random.uniform(0.5, 1.0))
@@ -128,18 +138,20 @@ class Outbox:
             for task in done:
                 task.result()
         finally:
-            writer.close()
+            # What is still unsent is sent again; waiting for it could take as long as the sidecar is frozen.
+            writer.transport.abort()
             with contextlib.suppress(OSError):
                 await writer.wait_closed()
 
     async def _greet(self, frames: AsyncIterator[ToProducer], writer: asyncio.StreamWriter) -> None:
         journal = self._journal
-        write(writer, encode(Hello(PROTOCOL_VERSION, journal.producer_id, journal.first_sequence, self._models)))
+        models = self._models[:MODELS_PER_FRAME]
+        write(writer, encode(Hello(PROTOCOL_VERSION, journal.producer_id, journal.first_sequence, models)))
         async with asyncio.timeout(WELCOME_TIMEOUT_S):
             welcome = await anext(frames, None)
         if not isinstance(welcome, Welcome):
-            raise RefusedError(getattr(welcome, "reason", "no welcome from the sidecar"))
-        journal.settle(welcome.committed)
+            raise RefusedError(clip_reason(getattr(welcome, "reason", "no welcome from the sidecar")))
+        journal.settle(self._behind_refused(welcome.committed))
         self._next_to_send = journal.first_sequence
         self._wake.set()
         self.connected = True
@@ -148,21 +160,23 @@ class Outbox:
     async def _receive(self, frames: AsyncIterator[ToProducer]) -> None:
         async for message in frames:
             if isinstance(message, Ack):
-                self._journal.trim(message.committed)
+                self._journal.trim(self._behind_refused(message.committed))
                 self._wake.set()
             elif isinstance(message, Flushed):
                 self._flushed.set()
             elif isinstance(message, Refusal):
-                raise RefusedError(message.reason)
+                reason = clip_reason(message.reason)
+                self._leave_out(message.records, reason)
+                raise RefusedError(reason)
 
     async def _send(self, writer: asyncio.StreamWriter) -> None:
         while True:
             await self._wake.wait()
             await asyncio.sleep(PACE_S if self._unsent >= BATCH_RECORDS or self._finishing else LINGER_S)
-            self._wake.clear()
-            if self._send_batch(writer) == BATCH_RECORDS:
-                self._wake.set()  # there is more
             await writer.drain()
+            self._wake.clear()
+            if self._send_batch(writer) and self._unsent:
+                self._wake.set()
             if self._finishing and not self._journal.records_waiting:
                 await self._say_bye(writer)
                 return
@@ -173,32 +187,72 @@ class Outbox:
 
     def _send_batch(self, writer: asyncio.StreamWriter) -> int:
         """Send what waits, up to a batch; how many records that were."""
-        if self._next_to_send - self._journal.first_sequence >= WINDOW_RECORDS:
+        while self._next_to_send in self._refused:
+            self._next_to_send += 1
+        room = self._journal.first_sequence + WINDOW_RECORDS - self._next_to_send
+        if room <= 0:
             return 0  # the next acknowledgement wakes us
-        first, records = self._journal.read(self._next_to_send, BATCH_RECORDS, BATCH_BYTES)
-        if records:
+        first, records = self._journal.read(self._next_to_send, min(room, BATCH_RECORDS), BATCH_BYTES)
+        if self._refused:
+            records = records[: next((at for at in range(len(records)) if first + at in self._refused), None)]
+        if records and len(records[0]) > MAX_RECORD_BYTES:
+            self._leave_out([first], "it is larger than a frame may be")
+        elif records:
             write(writer, encode_batch(first, records))
-            self._next_to_send = first + len(records)
+        self._next_to_send = first + len(records)
         return len(records)
+
+    def _leave_out(self, sequences: list[int], reason: str) -> None:
+        """Records that can never be shipped must not stop the others: they are counted, told of, and left out."""
+        held = range(self._journal.first_sequence, self._journal.next_sequence)
+        new = {sequence for sequence in sequences if sequence in held} - self._refused
+        if new:
+            self._refused |= new
+            self._journal.count_refused(len(new))
+            log.error("outbox.records_refused", count=len(new), first_sequence=min(new), reason=reason)
+            self._journal.trim(self._behind_refused(self._journal.first_sequence - 1))
+
+    def _behind_refused(self, committed: int) -> int:
+        """The last sequence that needs no sending, now that all up to this one is committed."""
+        while committed + 1 in self._refused:
+            committed += 1
+            self._refused.discard(committed)
+        return committed
 
     async def _send_reports(self, writer: asyncio.StreamWriter) -> None:
         """Calls in flight as they change, a few times a second; the other numbers about once a second."""
-        report = last = self._report(True)
+        last = self._make_report(everything=True)
+        report = Report(last.in_flight, last.counters, last.gauges, self._models[MODELS_PER_FRAME:])
         for turn in itertools.count(1):
-            if report.in_flight or report is last:
-                write(writer, encode(report))
+            for frame in encode_report(report):
+                await writer.drain()
+                write(writer, frame)
             await asyncio.sleep(IN_FLIGHT_INTERVAL_S)
-            report = self._report(False)
+            await writer.drain()  # a change that can't be sent yet is not looked for
+            report = self._make_report(everything=False)
             if turn % IN_FLIGHT_PER_REPORT or (report.counters, report.gauges) == (last.counters, last.gauges):
                 report = Report(report.in_flight)
             else:
                 last = report
 
+    def _make_report(self, *, everything: bool) -> Report:
+        """An empty one, and a word about it, if it can't be made: records don't stop for a report."""
+        try:
+            report = self._report(everything)
+        except Exception:
+            if not self._report_failed:
+                log.exception("outbox.report_failed")
+            self._report_failed = True
+            return Report()
+        self._report_failed = False
+        return report
+
     async def _say_bye(self, writer: asyncio.StreamWriter) -> None:
         # Removed only when the last report is committed, and before the bye: after that, the sidecar wouldn't
         # recognise records that are sent again.
         self._flushed.clear()
-        write(writer, encode(self._report(True)))
+        for frame in encode_report(self._make_report(everything=True)):
+            write(writer, frame)
         write(writer, encode(Flush()))
         await self._flushed.wait()
         self._journal.remove()

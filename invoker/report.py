@@ -6,7 +6,7 @@ from invoker.connections import Connections
 from invoker.in_flight import InFlight
 from invoker.journal import Journal
 from invoker.overhead import Overhead
-from shared.wire import MAX_MODELS, Report
+from shared.wire import Report
 
 DROPPED = "invoker_records_dropped_total"
 OVERHEAD = "invoker_overhead_seconds"
@@ -20,7 +20,7 @@ def worker_report(
 
     def report(everything: bool) -> Report:
         return Report(
-            in_flight.all() if everything else in_flight.changes(MAX_MODELS),
+            in_flight.all() if everything else in_flight.changes(),
             {DROPPED: dict(journal.dropped), REJECTED: dict(rejected), OVERHEAD: overhead.report()},
             {
                 "invoker_journal_bytes": float(journal.bytes_used),

@@ -158,7 +158,8 @@ class Segment:
             start = end
 
     def records(self, start: int, sequence: int, max_records: int, max_bytes: int) -> tuple[int, list[bytes], int]:
-        """Payloads of the records from a sequence on, up to a hole or a limit; the sequence of the first, which is
+        """Payloads of the records from a sequence on, up to a hole or a limit (the first one may be beyond it);
+        the sequence of the first, which is
         later than asked for behind a hole, and the offset behind the last. Each entry was checked by `open` or
         written here, so its checksum is not looked at again."""
         mapped, end = self.mapped, self.position
@@ -172,12 +173,12 @@ class Segment:
                 continue
             if not found:
                 first = sequence = number
-            elif number != sequence:
+            elif number != sequence or length > max_bytes:
                 break
             found.append(mapped[payload:start])
             sequence, behind = number + 1, start
             max_bytes -= length
-            if max_bytes <= 0 or len(found) >= max_records:
+            if len(found) >= max_records:
                 break
         return first, found, behind
 

@@ -2,6 +2,7 @@
 
 import asyncio
 import dataclasses
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, cast
 
 from metrics_sidecar.live import WorkerShare
@@ -11,6 +12,7 @@ from shared import logs
 from shared.wire import (
     PROTOCOL_VERSION,
     Ack,
+    BadRecordsError,
     Batch,
     Bye,
     Flush,
@@ -22,8 +24,10 @@ from shared.wire import (
     Report,
     ToProducer,
     Welcome,
+    clip_reason,
     decode_to_sidecar,
     encode,
+    is_report,
 )
 
 if TYPE_CHECKING:
@@ -94,6 +98,9 @@ class ProducerConnection(asyncio.BufferedProtocol):
                 self._receive(body)
                 if self._is_closed():
                     return
+        except BadRecordsError as error:
+            self.reject("bad_record", str(error), error.sequences)
+            return
         except FrameError as error:
             self.reject("bad_frame", str(error))
             return
@@ -127,10 +134,11 @@ class ProducerConnection(asyncio.BufferedProtocol):
         else:
             self._transport.resume_reading()
 
-    def reject(self, reason: str, detail: str) -> None:
-        """Close the connection for its fault, and tell why."""
+    def reject(self, reason: str, detail: str, records: Sequence[int] = ()) -> None:
+        """Close the connection for its fault, and tell why, and for which records if it is for them."""
+        detail = clip_reason(detail)
         self._intake.note_rejected(reason, detail, self._producer_id)
-        self._send(Refusal(detail))
+        self._send(Refusal(detail, [*records]))
         self.close()
 
     def close(self) -> None:
@@ -142,7 +150,14 @@ class ProducerConnection(asyncio.BufferedProtocol):
         self._forget()
 
     def _receive(self, body: bytes) -> None:
-        message = decode_to_sidecar(body)
+        try:
+            message = decode_to_sidecar(body)
+        except FrameError as error:
+            if not is_report(body) or self._share is None:
+                raise
+            # Of a newer gateway, perhaps. Its records are readable, and don't stop for it.
+            self._intake.note_rejected("bad_report", clip_reason(str(error)), self._producer_id)
+            return
         if isinstance(message, Hello):
             self._welcome(message)
         elif self._share is None:
@@ -164,6 +179,7 @@ class ProducerConnection(asyncio.BufferedProtocol):
 
     def _take_report(self, report: Report, share: WorkerShare) -> None:
         self._intake.live.report(share, report.in_flight, report.gauges)
+        self._intake.live.know(report.models)
         counters = known_counters(report.counters)
         if counters and counters != self._reported:
             self._reported = counters

@@ -87,14 +87,18 @@ class Live:
         return await future
 
     def join(self, models: Iterable[str]) -> WorkerShare:
-        """A worker has connected, and knows these models: from now on they count 0, at the least."""
+        """A worker has connected, and knows these models."""
+        self.know(models)
+        share = WorkerShare()
+        self.shares.add(share)
+        return share
+
+    def know(self, models: Iterable[str]) -> None:
+        """From now on these models count 0, at the least."""
         for model_id in models:
             if len(self._known) >= self._max_models:
                 break
             self._known[model_id] = None
-        share = WorkerShare()
-        self.shares.add(share)
-        return share
 
     def leave(self, share: WorkerShare) -> None:
         """Its connection is gone. Idempotent."""

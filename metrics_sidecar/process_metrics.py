@@ -33,7 +33,17 @@ DISK_GAUGES = (
     ("sidecar_disk_size_bytes", "Size of the file system that the history is on, in bytes"),
 )
 
-REJECTIONS = ("bad_frame", "hello_timeout", "no_memory", "producers", "slow_frame", "slow_reader", "version")
+REJECTIONS = (
+    "bad_frame",
+    "bad_record",
+    "bad_report",
+    "hello_timeout",
+    "no_memory",
+    "producers",
+    "slow_frame",
+    "slow_reader",
+    "version",
+)
 """Exposed at 0 from the start: a series that first shows at 1 looks to Prometheus like no increase."""
 
 
@@ -116,7 +126,7 @@ class SidecarMetrics:
         )
         self.frames_rejected = Counter(
             "sidecar_frames_rejected_total",
-            "Connections closed because of what the producer sent or did not send",
+            "Connections closed, and reports passed over, because of what the producer sent or did not send",
             ["reason"],
             registry=registry,
         )

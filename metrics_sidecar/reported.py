@@ -5,8 +5,8 @@ REPORTED_COUNTERS = {
     # worker's report that are kept and exposed. A series that first shows at 1 looks to Prometheus like no increase.
     "invoker_records_dropped": (
         "reason",
-        "Records that gateway workers dropped because the journal was full",
-        ("disk_full", "journal_full"),
+        "Records that gateway workers dropped: no space for them, or the sidecar can't take them",
+        ("disk_full", "journal_full", "refused"),
     ),
     "invoker_requests_rejected": (
         "reason",

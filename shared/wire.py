@@ -4,9 +4,11 @@ A frame is a big-endian u32 length and that many bytes of msgpack: an array whos
 message's tag. A connection opens with `Hello` → `Welcome`; then `Batch` → `Ack` and `Report` flow; `Flush` →
 `Flushed` and `Bye` end a producer's life. Sequences start at 1 and have no gaps; a batch sent again is harmless.
 
-    FrameError   what was received is no frame of this protocol: the connection must be closed
+    FrameError        what was received is no frame of this protocol
+      BadRecordsError   a batch is one but for some of its records
 """
 
+import itertools
 import struct
 from collections.abc import Iterator, Sequence
 from typing import Annotated
@@ -20,13 +22,17 @@ PROTOCOL_VERSION = 1
 MAX_FRAME_BYTES = 1024 * 1024
 MAX_BATCH_RECORDS = 4096
 MAX_MODELS = 10_000
-"""In a hello, and in flight on one connection."""
+"""In one frame, known or in flight; and in flight on one connection."""
+MODELS_PER_FRAME = 500
+"""Ids of 1 KiB each leave room in a frame for all else that a report holds. What is more goes into further ones."""
+MAX_REASON_CHARS = 500
 
 OVERHEAD_BOUNDS_S = (0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 1.0)
 OVERHEAD_SUM = "sum_us"
 """How a report's counter `invoker_overhead_seconds` is labelled: upper bounds, and the sum in µs."""
 
 _LENGTH = struct.Struct(">I")
+_REPORT_TAG = 5
 
 ProducerId = Annotated[str, Meta(pattern="^[0-9a-f]{32}\\Z")]
 Sequence_ = Annotated[int, Meta(ge=1, le=2**62)]
@@ -37,9 +43,18 @@ class FrameError(Exception):
     """The peer sent bytes that are no frame of this protocol."""
 
 
+class BadRecordsError(FrameError):
+    """Records of a batch that can't be read, by their sequences; all others of it can."""
+
+    def __init__(self, sequences: list[int], reason: str) -> None:
+        super().__init__(f"{len(sequences)} records of a batch can't be read: {reason}")
+        self.sequences = sequences
+
+
 class Hello(msgspec.Struct, frozen=True, array_like=True, tag=1):
     """producer → sidecar, first. `next_sequence`: the lowest that the producer still holds or will give;
-    `models`: those it knows before any call, so that their counters exist from 0 on."""
+    `models`: some of those that it knows before any call, so that their counters exist from 0 on; reports tell
+    of the others."""
 
     version: int
     producer_id: ProducerId
@@ -67,11 +82,11 @@ class Ack(msgspec.Struct, frozen=True, array_like=True, tag=4):
     committed: Count
 
 
-class Report(msgspec.Struct, frozen=True, array_like=True, tag=5):
+class Report(msgspec.Struct, frozen=True, array_like=True, tag=_REPORT_TAG):
     """producer → sidecar: what changed of the producer's own state, as absolute values.
 
     `in_flight`: model → calls; `counters`: name → label value → count since the producer's life began;
-    `gauges`: name → value, summed over live producers.
+    `gauges`: name → value, summed over live producers; `models`: as in a hello, those that it had no room for.
     """
 
     in_flight: Annotated[dict[ModelId, Count], Meta(max_length=MAX_MODELS)] = {}
@@ -79,6 +94,7 @@ class Report(msgspec.Struct, frozen=True, array_like=True, tag=5):
         dict[ShortText, Annotated[dict[ShortText, Count], Meta(max_length=64)]], Meta(max_length=64)
     ] = {}
     gauges: Annotated[dict[ShortText, float], Meta(max_length=64)] = {}
+    models: Annotated[list[ModelId], Meta(max_length=MAX_MODELS)] = []
 
 
 class Bye(msgspec.Struct, frozen=True, array_like=True, tag=6):
@@ -86,9 +102,11 @@ class Bye(msgspec.Struct, frozen=True, array_like=True, tag=6):
 
 
 class Refusal(msgspec.Struct, frozen=True, array_like=True, tag=7):
-    """sidecar → producer, before it closes: why."""
+    """sidecar → producer, before it closes: why. `records`: sequences of those that it can never take, if it is for
+    them; the producer leaves them out, and sends all others again."""
 
     reason: str
+    records: Annotated[list[Sequence_], Meta(max_length=MAX_BATCH_RECORDS)] = []
 
 
 class Flush(msgspec.Struct, frozen=True, array_like=True, tag=8):
@@ -102,9 +120,19 @@ class Flushed(msgspec.Struct, frozen=True, array_like=True, tag=9):
 ToSidecar = Hello | Batch | Report | Bye | Flush
 ToProducer = Welcome | Ack | Refusal | Flushed
 
+
+class _Parcel(msgspec.Struct, frozen=True, array_like=True, tag=3):
+    """A batch whose records nobody has looked into."""
+
+    first_sequence: Sequence_
+    records: Annotated[list[msgspec.Raw], Meta(min_length=1, max_length=MAX_BATCH_RECORDS)]
+
+
 _encoder = msgspec.msgpack.Encoder()
 _to_sidecar: msgspec.msgpack.Decoder[ToSidecar] = msgspec.msgpack.Decoder(ToSidecar)
 _to_producer: msgspec.msgpack.Decoder[ToProducer] = msgspec.msgpack.Decoder(ToProducer)
+_parcel = msgspec.msgpack.Decoder(_Parcel)
+_record = msgspec.msgpack.Decoder(Record)
 
 
 def encode_record(record: Record) -> bytes:
@@ -116,6 +144,24 @@ def encode(message: ToSidecar | ToProducer) -> bytes:
     """One frame, length prefix included."""
     body = _encoder.encode(message)
     return _LENGTH.pack(len(body)) + body
+
+
+def encode_report(report: Report) -> Iterator[bytes]:
+    """The frames of a report, none beyond the limit, however many and long the model ids are that it names."""
+    models, in_flight = iter(report.models), iter(report.in_flight.items())
+    counters, gauges = report.counters, report.gauges
+    while True:
+        counts = dict(itertools.islice(in_flight, MODELS_PER_FRAME))
+        known = list(itertools.islice(models, MODELS_PER_FRAME - len(counts)))
+        if not (counts or known or counters or gauges):
+            return
+        yield encode(Report(counts, counters, gauges, known))
+        counters, gauges = {}, {}
+
+
+def clip_reason(reason: str) -> str:
+    """A reason in a frame's and a log line's length: it can quote what the peer has sent, a megabyte even."""
+    return reason if len(reason) <= MAX_REASON_CHARS else reason[: MAX_REASON_CHARS - 1] + "…"
 
 
 def encode_batch(first_sequence: int, records: Sequence[bytes | memoryview]) -> bytes:
@@ -135,7 +181,31 @@ def decode_to_sidecar(body: bytes | memoryview) -> ToSidecar:
     try:
         return _to_sidecar.decode(body)
     except (msgspec.DecodeError, RecursionError, ValueError) as error:
+        if sequences := _bad_records(body):
+            raise BadRecordsError(sequences, str(error)) from None
         raise FrameError(f"undecodable frame: {error}") from None
+
+
+def _bad_records(body: bytes | memoryview) -> list[int]:
+    """The sequences of the records for which a batch can't be read; none if it isn't for them."""
+    try:
+        batch = _parcel.decode(body)
+    except (msgspec.DecodeError, RecursionError, ValueError):
+        return []
+    return [sequence for sequence, each in enumerate(batch.records, batch.first_sequence) if not _is_record(each)]
+
+
+def _is_record(encoded: msgspec.Raw) -> bool:
+    try:
+        _record.decode(encoded)
+    except (msgspec.DecodeError, RecursionError, ValueError):
+        return False
+    return True
+
+
+def is_report(body: bytes | memoryview) -> bool:
+    """Whether an undecodable frame would be a report: an a short array with that tag."""
+    return len(body) > 1 and 0x90 <= body[0] <= 0x9F and body[1] == _REPORT_TAG
 
 
 def decode_to_producer(body: bytes | memoryview) -> ToProducer:

@@ -1,6 +1,9 @@
 """Calls in flight per model, and what changed of them."""
 
+import tracemalloc
+
 from invoker.in_flight import InFlight
+from shared.wire import MAX_MODELS
 
 
 def test_calls_are_counted_per_model() -> None:
@@ -17,21 +20,46 @@ def test_each_change_is_handed_out_once() -> None:
     in_flight = InFlight()
     in_flight.enter("a")
     in_flight.enter("b")
-    assert in_flight.changes(10) == {"a": 1, "b": 1}
-    assert in_flight.changes(10) == {}
-    in_flight.leave("a")
-    assert in_flight.changes(10) == {"a": 0}
+    assert in_flight.changes() == {"a": 1, "b": 1}
+    assert in_flight.changes() == {}
+    in_flight.enter("a")
+    in_flight.leave("b")
+    assert in_flight.changes() == {"a": 2, "b": 0}
+    assert in_flight.changes() == {}
 
 
-def test_changes_come_in_bounded_parts() -> None:
-    """What is beyond the limit comes the next time."""
+def test_a_call_that_has_come_and_gone_is_no_change() -> None:
+    """Nobody was told of it."""
     in_flight = InFlight()
-    models = [f"m{number}" for number in range(25)]
+    in_flight.enter("a")
+    in_flight.leave("a")
+    assert in_flight.changes() == {}
+
+
+def test_models_beyond_the_limit_wait_until_others_have_ended() -> None:
+    """No more are told of at one time than a receiver takes."""
+    in_flight = InFlight()
+    models = [f"m{number}" for number in range(MAX_MODELS + 2)]
     for model_id in models:
         in_flight.enter(model_id)
-    parts = [in_flight.changes(10) for _ in range(4)]
-    assert [len(part) for part in parts] == [10, 10, 5, 0]
-    assert sorted(model_id for part in parts for model_id in part) == sorted(models)
+    assert set(in_flight.changes()) == set(models[:MAX_MODELS])
+    assert in_flight.changes() == {}
+    in_flight.leave("m0")
+    assert in_flight.changes() == {"m0": 0, models[MAX_MODELS]: 1}
+
+
+def test_nothing_gathers_while_nobody_asks() -> None:
+    """A sidecar that is away for long finds the counts of then, whatever models have come and gone meanwhile."""
+    in_flight = InFlight()
+    tracemalloc.start()
+    try:
+        for number in range(300_000):
+            in_flight.enter(f"m{number}")
+            in_flight.leave(f"m{number}")
+        gathered_bytes, _ = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert gathered_bytes < 16 * 1024
 
 
 def test_a_new_receiver_gets_every_count() -> None:
@@ -39,7 +67,7 @@ def test_a_new_receiver_gets_every_count() -> None:
     in_flight = InFlight()
     for model_id in ("a", "b", "b"):
         in_flight.enter(model_id)
-    in_flight.changes(10)
+    in_flight.changes()
     in_flight.leave("a")
     assert in_flight.all() == {"b": 2}
-    assert in_flight.changes(10) == {}
+    assert in_flight.changes() == {}

@@ -221,12 +221,12 @@ def traced(trace_id: object) -> bytes:
         (RAW_HELLO + RAW_HELLO, "bad_frame"),
         (RAW_HELLO + b"\x00\x00\x00\x01\xc1", "bad_frame"),
         (RAW_HELLO + encode(Report({f"m{number}": 1 for number in range(9_000)})) * 1, None),
-        (traced("0" * 31), "bad_frame"),
-        (traced("0" * 33), "bad_frame"),
-        (traced("A" * 32), "bad_frame"),
-        (traced("0" * 31 + "\n"), "bad_frame"),
-        (traced('"' * 32), "bad_frame"),
-        (traced(1), "bad_frame"),
+        (traced("0" * 31), "bad_record"),
+        (traced("0" * 33), "bad_record"),
+        (traced("A" * 32), "bad_record"),
+        (traced("0" * 31 + "\n"), "bad_record"),
+        (traced('"' * 32), "bad_record"),
+        (traced(1), "bad_record"),
         (encode(Hello(99, "0" * 32, 1)), "version"),
         (b"\x00\x00\x00\x06" + msgspec.msgpack.encode([1, 1, "x", 1])[:6], "bad_frame"),
     ],
@@ -255,6 +255,38 @@ async def test_records_with_fewer_and_with_more_fields_are_taken(bench: Bench) -
     assert [await producer.receive() for _ in range(2)] == [Welcome(PROTOCOL_VERSION, 0), Ack(2)]
     ((_, exemplar),) = bench.live.snapshot().exemplars["m"].items()
     assert exemplar.trace_id == trace_id
+
+
+async def test_records_that_cannot_be_read_are_named_and_all_others_taken(bench: Bench) -> None:
+    """A gateway of a later version may know what we don't; told which records those are, it leaves them out."""
+    producer = await bench.connect()
+    good, unknown = ["m", 1, 5], ["m", 2, 5, "y" * 1_000_000]
+    producer.writer.write(RAW_HELLO + raw_batch(good, unknown, good))
+    assert await producer.receive() == Welcome(PROTOCOL_VERSION, 0)
+    refusal = await producer.receive()
+    assert isinstance(refusal, Refusal)
+    assert (refusal.records, len(refusal.reason) <= 500) == ([2], True)
+    assert bench.rejected == ["bad_record"]
+    again = await bench.connect()
+    again.writer.write(RAW_HELLO + raw_batch(good))
+    assert [await again.receive() for _ in range(2)] == [Welcome(PROTOCOL_VERSION, 0), Ack(1)]
+
+
+async def test_a_report_that_cannot_be_read_is_passed_over(bench: Bench) -> None:
+    """It is counted; records don't stop for it."""
+    producer = await bench.connect()
+    body = msgspec.msgpack.encode([5, {}, {"x" * 65: {}}])
+    producer.writer.write(RAW_HELLO + len(body).to_bytes(4, "big") + body + raw_batch(["m", 1, 5]))
+    assert [await producer.receive() for _ in range(2)] == [Welcome(PROTOCOL_VERSION, 0), Ack(1)]
+    assert bench.rejected == ["bad_report"]
+
+
+async def test_models_that_a_hello_has_no_room_for_are_known_from_reports(bench: Bench) -> None:
+    """They count 0 from then on."""
+    producer = await bench.connect()
+    producer.send(hello(), Report(models=["later"]), Flush())
+    assert [await producer.receive() for _ in range(2)] == [Welcome(PROTOCOL_VERSION, 0), Flushed()]
+    assert bench.live.snapshot().totals["later"].count == 0
 
 
 async def test_more_connections_than_allowed_are_refused(bench: Bench) -> None:

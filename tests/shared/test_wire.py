@@ -9,8 +9,12 @@ from hypothesis import strategies as st
 
 from shared.record import MAX_COUNT, MAX_TIMESTAMP_US, ErrorType, Record
 from shared.wire import (
+    MAX_BATCH_RECORDS,
     MAX_FRAME_BYTES,
+    MAX_MODELS,
+    MODELS_PER_FRAME,
     Ack,
+    BadRecordsError,
     Batch,
     Bye,
     Flush,
@@ -23,11 +27,14 @@ from shared.wire import (
     ToProducer,
     ToSidecar,
     Welcome,
+    clip_reason,
     decode_to_producer,
     decode_to_sidecar,
     encode,
     encode_batch,
     encode_record,
+    encode_report,
+    is_report,
 )
 
 model_ids = st.text(st.characters(exclude_categories=("Cc", "Cs")), min_size=1, max_size=256)
@@ -53,6 +60,7 @@ to_sidecar = st.one_of(
         st.dictionaries(model_ids, counts, max_size=3),
         st.dictionaries(labels, st.dictionaries(labels, counts, max_size=3), max_size=3),
         st.dictionaries(labels, st.floats(allow_nan=False), max_size=3),
+        st.lists(model_ids, max_size=3),
     ),
     st.just(Bye()),
     st.just(Flush()),
@@ -60,7 +68,7 @@ to_sidecar = st.one_of(
 to_producer = st.one_of(
     st.builds(Welcome, st.integers(0, 100), counts),
     st.builds(Ack, counts),
-    st.builds(Refusal, st.text()),
+    st.builds(Refusal, st.text(), st.lists(sequences, max_size=3)),
     st.just(Flushed()),
 )
 
@@ -133,3 +141,75 @@ def test_a_record_out_of_bounds_is_refused(record: list[object]) -> None:
     """The socket is untrusted: a record that the gateway could not have made is no record."""
     with pytest.raises(FrameError):
         decode_to_sidecar(msgspec.msgpack.encode([3, 1, [record]]))
+
+
+@pytest.mark.parametrize("in_flight", [0, 1, MODELS_PER_FRAME, MODELS_PER_FRAME + 1, MAX_MODELS])
+@pytest.mark.parametrize("models", [0, 1, MODELS_PER_FRAME, 2 * MODELS_PER_FRAME + 1])
+def test_a_report_of_any_size_fits_its_frames(in_flight: int, models: int) -> None:
+    """The longest ids, as many as there may be, beside as much else: all of it arrives, in frames within the limit."""
+    ids = ["\U0001f600" * 251 + f"{number:05}" for number in range(MAX_MODELS)]
+    label = {"é" * 62 + f"{number:02}": MAX_COUNT for number in range(32)}
+    report = Report(
+        dict.fromkeys(ids[:in_flight], MAX_COUNT),
+        {f"{number}": label for number in range(32)},
+        {"a gauge": 1.0},
+        ids[:models],
+    )
+    found = Report()
+    for frame in encode_report(report):
+        (body,) = bodies(frame)
+        part = decode_to_sidecar(body)
+        assert isinstance(part, Report)
+        found = Report(
+            found.in_flight | part.in_flight,
+            found.counters | part.counters,
+            found.gauges | part.gauges,
+            found.models + part.models,
+        )
+    assert found == report
+
+
+def test_an_empty_report_is_no_frame() -> None:
+    """There is nothing to send where nothing has changed."""
+    assert list(encode_report(Report())) == []
+
+
+@pytest.mark.parametrize("bad", [[0], [2], [1, 3], [0, 1, 2, 3]])
+def test_records_that_cannot_be_read_are_named(bad: list[int]) -> None:
+    """A batch is refused for them alone, by their sequences, whatever else stands in it."""
+    record: list[object] = ["m", 1, 1]
+    unknown: list[object] = ["m", 1, 1, "of a later version"]
+    batch = [unknown if at in bad else record for at in range(4)]
+    with pytest.raises(BadRecordsError) as caught:
+        decode_to_sidecar(msgspec.msgpack.encode([3, 100, batch]))
+    assert caught.value.sequences == [100 + at for at in bad]
+
+
+def test_a_frame_that_is_bad_in_itself_names_no_records() -> None:
+    """Such as a batch of too many."""
+    with pytest.raises(FrameError) as caught:
+        decode_to_sidecar(msgspec.msgpack.encode([3, 100, [["m", 1, 1]] * (MAX_BATCH_RECORDS + 1)]))
+    assert not isinstance(caught.value, BadRecordsError)
+
+
+@given(st.binary(max_size=50))
+def test_a_report_is_told_from_other_frames_whatever_is_in_it(rest: bytes) -> None:
+    """By its first two bytes."""
+    assert [is_report(head + rest) for head in (b"\x93\x05", b"\x99\x05")] == [True, True]
+    assert [is_report(head + rest) for head in (b"\x93\x04", b"\xa3\x05", b"\x93")] == [
+        False,
+        False,
+        rest[:1] == b"\x05",
+    ]
+
+
+def test_a_reason_is_cut_to_a_lines_length() -> None:
+    """It can quote what was received."""
+    assert [clip_reason("x" * 500), clip_reason("x" * 501)] == ["x" * 500, "x" * 499 + "…"]
+
+
+def test_what_a_later_version_adds_to_a_message_is_passed_over() -> None:
+    """New fields go last, so that either side may be the newer one."""
+    later = msgspec.msgpack.encode([5, {"m": 1}, {}, {}, [], "later"])
+    assert decode_to_sidecar(later) == Report({"m": 1})
+    assert decode_to_producer(msgspec.msgpack.encode([7, "reason"])) == Refusal("reason")
