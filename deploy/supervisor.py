@@ -1,12 +1,13 @@
-"""Runs several processes in the foreground with their logs side by side, on honcho's parts.
+"""Runs several processes in the foreground with their logs side by side, shown by honcho's printer.
 
-honcho's own `Manager.loop` writes from inside its signal handler, and waits for ever for a process that
-ignores a first SIGTERM; so the loop is written here, with the wrapper process and the printer from honcho.
+honcho's own `Manager` needs a semaphore below `/dev/shm`, which not everybody may write to, prints from inside its
+signal handler, and waits for ever for a process that ignores a first SIGTERM; so what starts and stops is written here.
 Processes stop in reverse order of start, so that a consumer is there until its producers have drained.
 """
 
 import contextlib
 import ctypes
+import datetime
 import os
 import queue
 import signal
@@ -15,15 +16,23 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from types import FrameType
-from typing import Any
 
-from honcho.manager import Manager
-from honcho.printer import Printer
-from honcho.process import Popen, Process
+from honcho.colour import get_colours
+from honcho.printer import Message, Printer
 
 KILL_WAIT_S = 20.0
 """From the request to stop to SIGKILL: more than the gateway's 10 s for calls in flight."""
+
+READ_WAIT_S = 5.0
+"""For the last lines of a process that has ended. What it started is killed with it, and holds its output no longer."""
+
+TICK_S = 0.1
+MAX_LINES = 1000
+"""Read and not shown yet. Beyond, a process waits until its output is read."""
+
+SYSTEM = "system"
 
 _PR_SET_PDEATHSIG = 1
 
@@ -34,45 +43,42 @@ def end_with_parent(number: signal.Signals) -> None:
         ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, int(number), 0, 0, 0)
 
 
-def _popen(command: str, **options: Any) -> subprocess.Popen[bytes]:
-    child: subprocess.Popen[bytes] = Popen(command, preexec_fn=lambda: end_with_parent(signal.SIGTERM), **options)
+@dataclass(eq=False)
+class Process:
+    """One that was started, and the thread that reads what it says."""
 
-    def end_group() -> None:
-        # Whoever of the group outlives its leader holds the pipe open, and its end would go unseen.
-        with contextlib.suppress(ChildProcessError):
-            os.waitid(os.P_PID, child.pid, os.WEXITED | os.WNOWAIT)
-        _signal_group(child.pid, signal.SIGKILL)
+    name: str
+    child: "subprocess.Popen[bytes]"
+    reader: threading.Thread
+    asked: bool = False
 
-    threading.Thread(target=end_group, daemon=True).start()
-    return child
+    def signal(self, number: signal.Signals) -> None:
+        """To it and all that it has started."""
+        with contextlib.suppress(ProcessLookupError, PermissionError):
+            os.killpg(self.child.pid, number)
 
-
-def _signal_group(pid: int, number: signal.Signals) -> None:
-    with contextlib.suppress(ProcessLookupError, PermissionError):
-        os.killpg(pid, number)
-
-
-class _Wrapper(Process):  # type: ignore[misc] # honcho publishes no types
-    """honcho's wrapper process: starts the command and hands its lines on; never outlives the supervisor."""
-
-    def run(self, events: Any = None, ignore_signals: bool = False) -> None:
-        end_with_parent(signal.SIGKILL)
-        self._child_ctor = _popen
-        super().run(events, ignore_signals)
+    def ended(self) -> bool:
+        """Whether it has, and then nothing of its group is left. Until here its number is nobody else's."""
+        if os.waitid(os.P_PID, self.child.pid, os.WEXITED | os.WNOWAIT | os.WNOHANG) is None:
+            return False
+        self.signal(signal.SIGKILL)
+        self.child.wait()
+        return True
 
 
-class Supervisor(Manager):  # type: ignore[misc] # honcho publishes no types
+class Supervisor:
     """`run` returns when every process has ended: 0 after a requested stop, else the first one's code."""
 
     def __init__(self, commands: Mapping[str, str], env: Mapping[str, str], on_tick: Callable[[], None]) -> None:
-        super().__init__(Printer(sys.stdout))
-        self._process_ctor = _Wrapper
-        for name, command in commands.items():
-            self.add_process(name, f"exec {command}", env=dict(env))
+        self._commands = dict(commands)
+        self._env = dict(env)
         self._on_tick = on_tick
+        self._printer = Printer(sys.stdout, width=max(map(len, (SYSTEM, *commands))))
+        self._lines: queue.Queue[Message] = queue.Queue(MAX_LINES)
+        self._running: list[Process] = []
+        self._returncode = 0
         self._requests = 0
         self._stop_began: float | None = None
-        self._asked: set[str] = set()
 
     @property
     def stopping(self) -> bool:
@@ -82,48 +88,65 @@ class Supervisor(Manager):  # type: ignore[misc] # honcho publishes no types
         """Start everything, show its output, and stop everything at a signal or at the first end."""
         for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
             signal.signal(number, self._on_signal)
-        self._start()
+        signal.signal(signal.SIGCHLD, signal.SIG_DFL)  # where it is ignored, no exit code is kept
         try:
-            while not self._all_stopped():
-                if not self._take_event():
-                    self._notice_lost_wrappers()
+            self._start()
+            while self._running:
+                self._show(TICK_S)
+                for process in [process for process in self._running if process.ended()]:
+                    self._stopped(process)
                 self._stop_step()
                 self._on_tick()
         finally:
             self._signal_all(signal.SIGKILL)
-            for process in self._processes.values():
-                process["process"].join(timeout=1.0)
-        return self.returncode or 0
+            for process in self._running:
+                process.child.wait()
+        return self._returncode
 
     def _on_signal(self, _number: int, _frame: FrameType | None) -> None:
         self._requests += 1  # nothing more: a handler that prints could interrupt a print
 
-    def _take_event(self) -> bool:
-        try:
-            event = self.events.get(timeout=0.1)
-        except queue.Empty:
-            return False
-        if event.type == "line":
-            self._printer.write(event)
-        elif event.type == "start":
-            self._processes[event.name]["pid"] = event.data["pid"]
-        else:
-            self._stopped(event.name, event.data["returncode"])
-        return True
+    def _start(self) -> None:
+        """All from this thread, with whose death theirs comes, and before there is another one."""
+        colours = get_colours()
+        for name, command in self._commands.items():
+            child = subprocess.Popen(
+                f"exec {command}", shell=True, env=self._env, start_new_session=True,
+                stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+                preexec_fn=lambda: end_with_parent(signal.SIGTERM),  # noqa: PLW1509 # there is no other thread yet
+            )  # fmt: skip
+            reader = threading.Thread(target=self._read, args=(name, next(colours), child), daemon=True)
+            self._running.append(Process(name, child, reader))
+        for process in self._running:
+            process.reader.start()
 
-    def _notice_lost_wrappers(self) -> None:
-        for name, process in self._processes.items():
-            if process.get("returncode") is None and not process["process"].is_alive():
-                self._stopped(name, -signal.SIGKILL)
+    def _read(self, name: str, colour: str, child: "subprocess.Popen[bytes]") -> None:
+        assert child.stdout is not None
+        with child.stdout as output:
+            for line in output:
+                self._lines.put(Message("line", line, now(), name, colour))
 
-    def _stopped(self, name: str, returncode: int) -> None:
-        self._processes[name]["returncode"] = returncode
-        code = returncode if returncode >= 0 else 128 - returncode
+    def _show(self, wait_s: float) -> None:
+        """Print what was said, after waiting for it that long at most."""
+        with contextlib.suppress(queue.Empty):
+            self._printer.write(self._lines.get(timeout=wait_s))
+            for _ in range(self._lines.qsize()):
+                self._printer.write(self._lines.get_nowait())
+
+    def _stopped(self, process: Process) -> None:
+        """Its last lines come before the line that says that it has stopped."""
+        deadline = time.monotonic() + READ_WAIT_S
+        while process.reader.is_alive() and time.monotonic() < deadline:
+            self._show(TICK_S)
+        self._show(0.0)
+        self._running.remove(process)
         if self.stopping:
-            self._say(f"{name} stopped")
+            self._say(f"{process.name} stopped")
             return
-        self._say(f"{name} ended with exit code {code}; stopping the others")
-        self.returncode = code or 1
+        number = process.child.returncode
+        code = number if number >= 0 else 128 - number
+        self._say(f"{process.name} ended with exit code {code}; stopping the others")
+        self._returncode = code or 1
         self._stop_began = time.monotonic()
 
     def _stop_step(self) -> None:
@@ -136,17 +159,18 @@ class Supervisor(Manager):  # type: ignore[misc] # honcho publishes no types
         if time.monotonic() - self._stop_began > KILL_WAIT_S:
             self._signal_all(signal.SIGKILL)
             return
-        running = [name for name, process in self._processes.items() if process.get("returncode") is None]
-        for name in running if self._requests > 1 else running[-1:]:
-            pid = self._processes[name].get("pid")
-            if pid is not None and name not in self._asked:
-                self._asked.add(name)
-                _signal_group(pid, signal.SIGTERM)
+        for process in self._running if self._requests > 1 else self._running[-1:]:
+            if not process.asked:
+                process.asked = True
+                process.signal(signal.SIGTERM)
 
     def _signal_all(self, number: signal.Signals) -> None:
-        for process in self._processes.values():
-            if process.get("pid") is not None and process.get("returncode") is None:
-                _signal_group(process["pid"], number)
+        for process in self._running:
+            process.signal(number)
 
     def _say(self, text: str) -> None:
-        self._system_print(f"{text}\n")
+        self._printer.write(Message("line", text, now(), SYSTEM, None))
+
+
+def now() -> datetime.datetime:
+    return datetime.datetime.now().astimezone()

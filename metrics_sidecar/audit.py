@@ -39,6 +39,7 @@ class Auditor:
         self._lock = asyncio.Lock()
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="audit")
         self._current: Snapshot | None = None
+        self._open: set[Snapshot] = set()
 
     async def reconcile(self) -> Reconciliation:
         """One check, after those that were asked for before. `StoreError` if the store can't be read."""
@@ -55,11 +56,14 @@ class Auditor:
         if self._current is not None:
             self._current.interrupt()
         self._thread.shutdown(cancel_futures=True)
+        while self._open:
+            self._open.pop().close()  # nobody is left to do it
 
     async def _attempt(self, *, compare_live: bool) -> Reconciliation | None:
         """None if the counters are past the state that was found."""
         loop = asyncio.get_running_loop()
         snapshot = self._current = self._open_snapshot()
+        self._open.add(snapshot)
         try:
             number = await loop.run_in_executor(self._thread, snapshot.commits)
             live = await self._live.copy_at(number) if compare_live else None
@@ -68,5 +72,10 @@ class Auditor:
             return await loop.run_in_executor(self._thread, snapshot.reconcile, live)
         finally:
             self._current = None
-            snapshot.interrupt()  # the caller may have gone in the middle
-            self._thread.submit(snapshot.close)
+            if snapshot in self._open:
+                snapshot.interrupt()  # the caller may have gone in the middle
+                self._thread.submit(self._let_go, snapshot)
+
+    def _let_go(self, snapshot: Snapshot) -> None:
+        snapshot.close()
+        self._open.discard(snapshot)

@@ -1,9 +1,15 @@
-"""Programs that some tests need: without one such a test is skipped, but in CI it fails."""
+"""What some tests need of a machine: without it such a test is skipped, but in CI it fails."""
 
 import os
 import shutil
+from typing import NoReturn
 
 import pytest
+
+
+def lack(reason: str) -> NoReturn:
+    """Skip the test, which says why; fail it in CI."""
+    (pytest.fail if os.environ.get("CI") else pytest.skip)(reason)
 
 
 def find_tool(name: str) -> str | None:
@@ -15,4 +21,4 @@ def require_tools(*names: str) -> None:
     """Skip the test if one is missing; fail it in CI."""
     missing = [name for name in names if find_tool(name) is None]
     if missing:
-        (pytest.fail if os.environ.get("CI") else pytest.skip)(f"not installed: {', '.join(missing)}")
+        lack(f"not installed: {', '.join(missing)}")

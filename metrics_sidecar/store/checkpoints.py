@@ -43,9 +43,13 @@ class Checkpointer:
         self._connection = sqlite3.connect(
             path, timeout=WAIT_FOR_READERS_S, isolation_level=None, check_same_thread=False
         )
-        self._connection.execute(f"PRAGMA synchronous = {synchronous}")
-        (page_bytes,) = self._connection.execute("PRAGMA page_size").fetchone()
-        self._log = WriteAheadLog(path, page_bytes)
+        try:
+            self._connection.execute(f"PRAGMA synchronous = {synchronous}")
+            (page_bytes,) = self._connection.execute("PRAGMA page_size").fetchone()
+            self._log = WriteAheadLog(path, page_bytes)
+        except BaseException:
+            self._connection.close()
+            raise
         self._changed = threading.Condition()
         self._asked = self._answered = 0
         self._is_due = self._is_copying = self._must = self._closing = False

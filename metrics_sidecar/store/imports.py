@@ -12,6 +12,7 @@ from typing import NamedTuple
 from metrics_sidecar.store.filters import first_kept_us
 from metrics_sidecar.store.sqlite import SqliteStore
 from metrics_sidecar.transaction import Commit
+from shared.settings import StartupError
 
 CHUNK_IDS = 8192
 MAX_CHUNKS_HELD = 4096
@@ -52,10 +53,14 @@ class ImportStore(SqliteStore):
 
     def __init__(self, path: Path) -> None:
         super().__init__(path)
-        self._rollups.finish()
-        self._connection.execute(_SCHEMA)
-        # The ledger's thread uses the other one.
-        self._reader = sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True, isolation_level=None)
+        try:
+            self._rollups.finish()
+            self._connection.execute(_SCHEMA)
+            # The ledger's thread uses the other one.
+            self._reader = sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True, isolation_level=None)
+        except sqlite3.Error as error:
+            super().close()
+            raise StartupError(f"{path} can't be used as history: {error}") from None
         self._expected: collections.deque[Marks] = collections.deque()
 
     def expect(self, marks: Marks) -> None:

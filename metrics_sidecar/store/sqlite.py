@@ -65,19 +65,22 @@ class SqliteStore:
         self._rows: list[tuple[Any, ...]] = []
         inspect(path)
         try:
-            self._connection = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
-            # Of a new file only: what is removed later can be given back to the disk, a few pages at a time.
-            self._connection.execute("PRAGMA auto_vacuum = INCREMENTAL")
-            self._connection.execute("PRAGMA journal_mode = WAL")
-            synchronous = "FULL" if synced else "NORMAL"
-            self._connection.execute(f"PRAGMA synchronous = {synchronous}")
-            self._connection.execute(f"PRAGMA cache_size = -{CACHE_BYTES // 1024}")
-            migrate(self._connection, str(path))
-            self._connection.execute("PRAGMA wal_autocheckpoint = 0")
-            self._last_id = self._find_last_id()
-            self._rollups = RollupWriter(self._connection)
-            self._remover = Remover(self._connection, retention, self._rollups)
-            self._checkpoints = Checkpointer(path, synchronous=synchronous)
+            with contextlib.ExitStack() as opened:
+                self._connection = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
+                opened.callback(self._connection.close)
+                # Of a new file only: what is removed later can be given back to the disk, a few pages at a time.
+                self._connection.execute("PRAGMA auto_vacuum = INCREMENTAL")
+                self._connection.execute("PRAGMA journal_mode = WAL")
+                synchronous = "FULL" if synced else "NORMAL"
+                self._connection.execute(f"PRAGMA synchronous = {synchronous}")
+                self._connection.execute(f"PRAGMA cache_size = -{CACHE_BYTES // 1024}")
+                migrate(self._connection, str(path))
+                self._connection.execute("PRAGMA wal_autocheckpoint = 0")
+                self._last_id = self._find_last_id()
+                self._rollups = RollupWriter(self._connection)
+                self._remover = Remover(self._connection, retention, self._rollups)
+                self._checkpoints = Checkpointer(path, synchronous=synchronous)
+                opened.pop_all()
         except (sqlite3.Error, OSError) as error:
             raise StartupError(f"{path} can't be used as history: {error}") from None
 

@@ -2,12 +2,14 @@
 
 import os
 import signal
+import subprocess
 import sys
 import uuid
 
 import pytest
 
 from tests.deploy.processes import running, wait_until_none_with
+from tests.tools import lack, require_tools
 
 # Runs each argument as a process of its own, named a, b, …
 DRIVER = """
@@ -97,3 +99,18 @@ def test_a_killed_supervisor_leaves_nothing_behind(mark: str) -> None:
         supervisor.until(r"\| up")
         supervisor.process.kill()
         assert wait_until_none_with(mark) == []
+
+
+def test_shared_memory_is_not_needed(mark: str) -> None:
+    """Some containers have none that can be written."""
+    require_tools("unshare", "mount")
+    read_only = ["unshare", "--map-root-user", "--mount", "sh", "-c",
+                 'mount -t tmpfs -o ro tmpfs /dev/shm && exec "$@"', "sh"]  # fmt: skip
+    tried = subprocess.run([*read_only, "true"], capture_output=True, text=True, check=False)
+    if tried.returncode:
+        lack(f"mounts of one's own are not to be had here: {tried.stderr}")
+    start = "import os, sys; os.execvp(sys.argv[1], sys.argv[1:])"
+    with running("-c", start, *read_only, sys.executable, "-c", DRIVER, FAILING, env={"MARK": mark}) as supervisor:
+        assert supervisor.end() == 7
+        assert "| no luck" in supervisor.output
+    assert wait_until_none_with(mark) == []
