@@ -4,16 +4,14 @@ apt works with a configuration of its own below `.venv/debian`, so it needs no r
 """
 
 import fcntl
-import os
+import re
 import shutil
 import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-import pytest
-
-from tests.tools import require_tools
+from tests.tools import lack, require_tools
 
 CACHE = Path(__file__).parent.parent / ".venv" / "debian"
 KEYRINGS = Path("/usr/share/keyrings")
@@ -34,9 +32,8 @@ def unpack(package: str, suite: str) -> Path:
         if not folder.is_dir():
             try:
                 fetch(package, suite, folder)
-            except subprocess.SubprocessError as error:
-                output = getattr(error, "stderr", None) or ""
-                (pytest.fail if os.environ.get("CI") else pytest.skip)(f"no {package} from {suite}: {error} {output}")
+            except (subprocess.SubprocessError, LookupError, OSError) as error:
+                lack(f"no {package} from {suite}: {error} {getattr(error, 'stderr', None) or ''}")
     return folder
 
 
@@ -109,16 +106,20 @@ def prepare_apt(apt: Path, suite: str) -> list[str]:
 
 
 def mirror() -> str:
-    """The archive that the machine's own sources name for its own release."""
-    form = ["--format", "$(CODENAME) $(SUITE) $(RELEASE) $(REPO_URI)", "Created-By: Packages"]
-    lines = run("apt-get", "indextargets", *form).splitlines()
-    codename = next(
-        (line.partition("=")[2] for line in read_lines("/etc/os-release") if line.startswith("VERSION_CODENAME=")), ""
-    )
-    uris = [line.split()[-1] for line in lines if codename in line.split()[:-1] and "debian" in line]
+    """The archive that the machine's own sources name for its own release, whether or not its lists were ever fetched.
+
+    LookupError where they name none, as on another system than Debian.
+    """
+    indexes = run("apt-get", "update", "--print-uris")
+    uris = re.findall(rf"^'(\S*debian\S*)/dists/{codename()}/main/binary-", indexes, re.MULTILINE)
     if not uris:
         raise LookupError("apt's sources name no archive of Debian for this machine's release")
-    return uris[0]
+    return str(uris[0])
+
+
+def codename() -> str:
+    release = dict(line.partition("=")[::2] for line in read_lines("/etc/os-release"))
+    return release.get("VERSION_CODENAME", "").strip('"') if release.get("ID") == "debian" else ""
 
 
 def read_lines(path: str) -> list[str]:

@@ -3,17 +3,17 @@
 import os
 import shutil
 import signal
-import subprocess
 import urllib.error
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
+from tests.chaos.disk import fill, free, small_disk
 from tests.processes import Json, Process, System, children, eventually, get, get_text, system
+from tests.tools import lack
 
 HURRIED = {"SIDECAR_SHUTDOWN_GRACE_S": "0.1"}
-FULL_DISK_BYTES = 2 * 1024 * 1024
 
 
 @pytest.fixture
@@ -112,21 +112,19 @@ def test_damage_that_shows_while_it_runs_is_acknowledged_to_nobody(started: Syst
 
 
 @pytest.fixture
-def small_disk(tmp_path: Path) -> Iterator[Path]:
-    """A disk of 2 MiB. Needs root, which tests have in CI."""
-    disk = tmp_path / "disk"
-    disk.mkdir()
-    subprocess.run(["mount", "-t", "tmpfs", "-o", f"size={FULL_DISK_BYTES}", "tmpfs", str(disk)], check=True)
-    try:
-        yield disk
-    finally:
-        subprocess.run(["umount", "--lazy", str(disk)], check=True)
+def full_disk(tmp_path: Path) -> Iterator[Path]:
+    """A disk of 2 MiB, to be filled."""
+    directory = tmp_path / "disk"
+    with small_disk(directory, megabytes=2) as mounted:
+        if not mounted:
+            lack("a disk that can be filled is a tmpfs, and to mount one takes root")
+        yield directory
 
 
-def test_a_full_disk_costs_no_record(small_disk: Path, tmp_path: Path) -> None:
+def test_a_full_disk_costs_no_record(full_disk: Path, tmp_path: Path) -> None:
     """Nothing is acknowledged, the sidecar stays and says why; with space again all arrives, nothing twice."""
     with system(tmp_path) as started:
-        started.data = small_disk
+        started.data = full_disk
         started.start_mock()
         sidecar = started.start_sidecar(**HURRIED)
         started.start_gateway()
@@ -135,7 +133,7 @@ def test_a_full_disk_costs_no_record(small_disk: Path, tmp_path: Path) -> None:
         started.settled("gpt-3.5", 30)
         counters = get_text(f"{started.sidecar_url}/metrics")
         for _ in range(2):
-            fill(small_disk / "ballast")
+            fill(full_disk)
             before = started.stats("gpt-3.5")["total_invocations"]
             for _ in range(200):
                 assert started.invoke("gpt-3.5", "x" * 100)[0] == 200
@@ -145,7 +143,7 @@ def test_a_full_disk_costs_no_record(small_disk: Path, tmp_path: Path) -> None:
             assert before <= shown < before + 200
             assert "model_invocations_total" in get_text(f"{started.sidecar_url}/metrics")
             assert get(f"{started.sidecar_url}/metrics/reconcile")["consistent"]
-            (small_disk / "ballast").unlink()
+            free(full_disk)
             started.settled("gpt-3.5", before + 200)
             eventually(lambda: readiness(started.sidecar_url)[0], lambda status: status == 200)
         assert started.stats("gpt-3.5")["total_invocations"] == 430
@@ -157,30 +155,21 @@ def test_a_full_disk_costs_no_record(small_disk: Path, tmp_path: Path) -> None:
         assert sidecar.stop() == 0
 
 
-def test_a_sidecar_stops_on_a_full_disk_and_resumes(small_disk: Path, tmp_path: Path) -> None:
+def test_a_sidecar_stops_on_a_full_disk_and_resumes(full_disk: Path, tmp_path: Path) -> None:
     """SIGTERM ends it in time, though nothing can be committed; the next one has all."""
     with system(tmp_path) as started:
-        started.data = small_disk
+        started.data = full_disk
         started.start_mock()
         sidecar = started.start_sidecar(**HURRIED)
         started.start_gateway()
-        fill(small_disk / "ballast")
+        fill(full_disk)
         for _ in range(20):
             assert started.invoke()[0] == 200
         eventually(lambda: readiness(started.sidecar_url)[0], lambda status: status == 503)
         assert sidecar.stop() == 0
-        (small_disk / "ballast").unlink()
+        free(full_disk)
         started.start_sidecar(**HURRIED)
         assert started.settled("gpt-3.5", 20)["total_invocations"] == 20
-
-
-def fill(ballast: Path) -> None:
-    with ballast.open("wb", buffering=0) as file:
-        try:
-            while file.write(bytes(4096)):
-                pass
-        except OSError:
-            return
 
 
 def test_a_second_sidecar_is_refused(started: System) -> None:

@@ -2,7 +2,6 @@
 
 import hashlib
 import json
-import os
 import shutil
 import subprocess
 from pathlib import Path
@@ -11,7 +10,7 @@ import pytest
 import yaml
 
 from tests.deploy.grafana.dashboards import NAMES, Json, read
-from tests.tools import require_tools
+from tests.tools import lack, require_tools
 
 ROOT = Path(__file__).parents[3]
 TYPES = Path(__file__).parent / "types"
@@ -29,7 +28,7 @@ def workspace() -> Path:
         shutil.copytree(TYPES, folder, dirs_exist_ok=True)
         done = run("npm", "ci", "--ignore-scripts", "--no-audit", "--no-fund", cwd=folder)
         if done.returncode:  # the registry can't be reached
-            (pytest.fail if os.environ.get("CI") else pytest.skip)(f"npm ci: {done.stderr}")
+            lack(f"npm ci: {done.stderr}")
     return folder
 
 
