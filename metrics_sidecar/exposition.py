@@ -32,28 +32,33 @@ class Exposition:
     model that nobody called since then costs next to nothing."""
 
     def __init__(self) -> None:
-        self._models: dict[str, _Model] = {}
+        self._models: dict[bool, dict[str, _Model]] = {False: {}, True: {}}
         self._heads = {openmetrics: _heads(openmetrics) for openmetrics in (False, True)}
 
     async def render(self, snapshot: Snapshot, openmetrics: bool) -> list[bytes]:
         """UTF-8, in parts of some 100 kB; together they are the text. A label that has only calls in flight gets
-        zeros. There is no `# EOF`, so that other families can follow."""
-        totals, active, exemplars = snapshot
-        traced = exemplars if openmetrics else {}
+        zeros. There is no `# EOF`, so that other families can follow. Exemplars, and when a label's totals were zero,
+        are OpenMetrics' alone."""
+        totals, active, exemplars, created_us = snapshot
+        traced, begun = (exemplars, created_us) if openmetrics else ({}, {})
+        shown = self._models[openmetrics]
         models: dict[str, _Model] = {}
         families: list[list[bytes]] = [[head] for head in self._heads[openmetrics]]
         labels = iter(dict.fromkeys((*totals, *active)))
         while slice_ := [*islice(labels, MODELS_PER_SLICE)]:
             rows = []
             for label in slice_:
-                model = models[label] = self._models.get(label) or _Model(label)
+                model, created = shown.get(label), begun.get(label)
+                if model is None or model.created_us != created:
+                    model = _Model(label, created)
+                models[label] = model
                 rows.append(
                     model.render(totals.get(label, NO_TOTALS), active.get(label, 0), traced.get(label, NO_EXEMPLARS))
                 )
             for family, samples in zip(families, zip(*rows, strict=True), strict=True):
                 family.append(b"".join(samples))
             await asyncio.sleep(0)
-        self._models = models
+        self._models[openmetrics] = models
         return [*chain.from_iterable(families)]
 
 
@@ -61,20 +66,28 @@ class _Model:
     """The templates of one label's samples: bytes, which `%` fills in half the time it takes for text. And the
     samples as they were last time."""
 
-    __slots__ = ("_active", "_count", "_error", "_invocations", "_latency", "_rate", "_samples", "_shown")
+    __slots__ = ("_active", "_count", "_error", "_invocations", "_latency", "_rate", "_samples", "_shown", "created_us")
 
-    def __init__(self, label: str) -> None:
+    def __init__(self, label: str, created_us: int | None) -> None:
+        self.created_us = created_us
         model = f'model_id="{escape_label(label)}"'.replace("%", "%%")
+        began = "" if created_us is None else " {}.{:06}\n".format(*divmod(created_us, 1_000_000))
+
+        def counter(name: str, labels: str) -> str:
+            """Its sample, and when it was zero, if that is told."""
+            created = f"{name}_created{{{labels}}}{began}" if began else ""
+            return f"{name}_total{{{labels}}} %d\n{created}"
+
         self._invocations = "".join(
-            f'model_invocations_total{{{model},status="{status}"}} %d\n' for status in ("success", "failure")
+            counter("model_invocations", f'{model},status="{status}"') for status in ("success", "failure")
         ).encode()
-        self._error = f'model_invocation_errors_total{{{model},error_type="%b"}} %d\n'.encode()
+        self._error = counter("model_invocation_errors", f'{model},error_type="%b"').encode()
         latency = "model_invocation_latency_seconds"
         bounds = (*map(str, BUCKET_BOUNDS_S), "+Inf")
         buckets = "".join(f'{latency}_bucket{{{model},le="{bound}"}} %d\n' for bound in bounds)
         # An integer, a point and six digits: as a float a sum of microseconds would be rounded.
         rest = f"{latency}_sum{{{model}}} %d.%06d\n{latency}_count{{{model}}} %d\n"
-        self._latency = (buckets + rest).encode()
+        self._latency = (buckets + rest + (f"{latency}_created{{{model}}}{began}" if began else "")).encode()
         self._active = f"model_active_invocations{{{model}}} %d\n".encode()
         self._count = f"model_total_invocations{{{model}}} %d\n".encode()
         self._rate = f"model_success_rate{{{model}}} %a\n".encode()
@@ -97,12 +110,15 @@ class _Model:
         latency = self._latency % (*cumulated, *divmod(totals.latency_us, 1_000_000), count)
         return (
             self._invocations % (totals.success_count, totals.failure_count),
-            b"".join([self._error % (kind.encode(), number) for kind, number in totals.errors.items()]),
+            b"".join([self._error_of(kind.encode(), number) for kind, number in totals.errors.items()]),
             _with_exemplars(latency, exemplars) if exemplars else latency,
             self._active % active,
             self._count % count,
             self._rate % (100 * totals.success_count / count) if count else b"",
         )
+
+    def _error_of(self, kind: bytes, number: int) -> bytes:
+        return self._error % ((kind, number) if self.created_us is None else (kind, number, kind))
 
 
 def _with_exemplars(latency: bytes, exemplars: Buckets) -> bytes:

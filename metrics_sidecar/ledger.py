@@ -82,7 +82,7 @@ class Store(Protocol):
 @dataclasses.dataclass(frozen=True, slots=True)
 class Committed:
     """What the transaction of this number changed, for the views: `totals` are what those of some labels have
-    come to, `exemplars` and `counters` what was added."""
+    come to, `exemplars` and `counters` what was added, `created_us` when new labels began at zero."""
 
     number: int
     totals: dict[str, ModelTotals]
@@ -92,6 +92,7 @@ class Committed:
     duplicate_count: int
     missing_count: int
     duration_s: float
+    created_us: dict[str, int] = dataclasses.field(default_factory=dict)
 
 
 class Ledger:
@@ -293,10 +294,13 @@ class Ledger:
     def _count(self, commit: Commit, duration_s: float) -> Committed:
         """By labels; done on this thread, so that the event loop only takes it over."""
         totals: dict[str, ModelTotals] = {}
+        created_us: dict[str, int] = {}
         for model_id, more in commit.totals.items():
             label = self._label(model_id)
             before = self._totals.get(label)
-            if before is not None:
+            if before is None:
+                created_us[label] = commit.now_us
+            else:
                 self._outdated[label] = before
             totals[label] = merged(totals.get(label) or before, more)
         self._totals.update(totals)
@@ -313,6 +317,7 @@ class Ledger:
             duplicate_count=commit.duplicate_count,
             missing_count=sum(gap.count for gap in commit.gaps),
             duration_s=duration_s,
+            created_us=created_us,
         )
 
     def _label(self, model_id: str) -> str:

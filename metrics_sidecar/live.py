@@ -25,11 +25,12 @@ class LiveCopy(NamedTuple):
 
 
 class Snapshot(NamedTuple):
-    """What there is to show at one moment, by label: totals, calls in flight, exemplars."""
+    """What there is to show at one moment, by label: totals, calls in flight, exemplars, when its totals were zero."""
 
     totals: dict[str, ModelTotals]
     active: dict[str, int]
     exemplars: dict[str, Buckets]
+    created_us: dict[str, int]
 
 
 class WorkerShare:
@@ -46,6 +47,7 @@ class Live:
     def __init__(self, state: State, max_models: int) -> None:
         self.totals = state.totals
         self.exemplars: dict[str, Buckets] = {}
+        self.created_us = state.created_us
         self.counters: Counters = state.counters
         self.shares: set[WorkerShare] = set()
         self._number = state.number
@@ -57,6 +59,7 @@ class Live:
     def apply(self, committed: Committed) -> None:
         """Count what a transaction has added. Transactions come in order, and none is left out."""
         self.totals.update(committed.totals)
+        self.created_us.update(committed.created_us)
         for label, buckets in committed.exemplars.items():
             self.exemplars[label] = latest(self.exemplars.get(label), buckets)
         for name, values in committed.counters.items():
@@ -128,7 +131,7 @@ class Live:
             for model_id, count in share.in_flight.items():
                 label = self._label(totals, model_id)
                 active[label] = active.get(label, 0) + count
-        return Snapshot(totals, active, dict(self.exemplars))
+        return Snapshot(totals, active, dict(self.exemplars), dict(self.created_us))
 
     def gauges(self) -> dict[str, float]:
         """Sums over the connected workers."""

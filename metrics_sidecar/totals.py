@@ -2,7 +2,7 @@
 
 from bisect import bisect_left
 from collections.abc import Iterable
-from operator import add
+from operator import add, sub
 
 import msgspec
 
@@ -19,14 +19,21 @@ BUCKET_BOUNDS_S = (
     1.0,
     2.0,
     2.5,
+    3.0,
+    4.0,
     5.0,
+    7.5,
     10.0,
+    15.0,
+    20.0,
     30.0,
+    45.0,
     60.0,
     120.0,
     300.0,
 )
-"""Upper bounds of the latency histogram; one more bucket has none. Stored counts depend on them."""
+"""Upper bounds of the latency histogram; one more bucket has none. Stored counts depend on them: none ever goes, and
+one that comes later begins at the count of the bound below it (see `store.migrations`)."""
 
 BUCKET_BOUNDS_US = tuple(round(bound * 1_000_000) for bound in BUCKET_BOUNDS_S)
 
@@ -81,6 +88,21 @@ def aggregate(records: Iterable[Record]) -> dict[str, ModelTotals]:
     for mine in totals.values():
         mine.latency_us = min(mine.latency_us, MAX_COUNT)
     return totals
+
+
+def without(mine: ModelTotals, some: ModelTotals) -> ModelTotals:
+    """What is left of sums without some that are part of them. Minimum, maximum and last timestamp stay."""
+    errors = {kind: count - some.errors.get(kind, 0) for kind, count in mine.errors.items()}
+    return ModelTotals(
+        mine.success_count - some.success_count,
+        mine.failure_count - some.failure_count,
+        mine.latency_us - some.latency_us,
+        mine.min_latency_us,
+        mine.max_latency_us,
+        mine.last_timestamp_us,
+        [*map(sub, mine.buckets, some.buckets)],
+        {kind: count for kind, count in errors.items() if count},
+    )
 
 
 def merged(mine: ModelTotals | None, more: ModelTotals) -> ModelTotals:

@@ -70,13 +70,14 @@ class Commit:
 @dataclasses.dataclass(slots=True)
 class State:
     """What a store holds, as the ledger and the views need it: the number of the last transaction, accounts
-    of producers, counters, totals per label."""
+    of producers, counters, totals per label, and when a label's began at zero (µs), where that is known."""
 
     number: int = 0
     producers: dict[str, Producer] = dataclasses.field(default_factory=dict)
     counters: Counters = dataclasses.field(default_factory=dict)
     totals: dict[str, ModelTotals] = dataclasses.field(default_factory=dict)
     missing_count: int = 0
+    created_us: dict[str, int] = dataclasses.field(default_factory=dict)
 
 
 class Planner:

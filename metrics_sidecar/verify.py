@@ -12,7 +12,8 @@ from metrics_sidecar.reconcile import Difference, Missing, Reconciliation, recon
 from metrics_sidecar.settings import HISTORY_FILE, VerifySettings
 from metrics_sidecar.store.books import SqliteBooks, damage
 from metrics_sidecar.store.inspection import check_file, has_log, opened_to_read
-from metrics_sidecar.store.schema import MIGRATIONS, check_bounds, check_version
+from metrics_sidecar.store.migrations import MIGRATIONS
+from metrics_sidecar.store.schema import check_bounds, check_version
 from metrics_sidecar.store.state import DAMAGE
 from metrics_sidecar.store.upkeep import count_rows
 from metrics_sidecar.transfer.progress import Advance, shown
@@ -83,7 +84,7 @@ def _examine(path: Path, advance: Advance) -> Findings:
             raise StartupError(
                 f"{path} has schema version {version}; start a sidecar on it once to bring it up to date"
             )
-        check_bounds(connection, str(path))
+        check_bounds(connection, str(path), version)
         advance(None, "pages and indexes")  # one statement, which doesn't say how far it is
         messages = [*damage(connection, MAX_DAMAGE)]
         try:

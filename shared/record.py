@@ -18,14 +18,14 @@ OVERFLOW_MODEL_ID = "__overflow__"
 
 RESERVED_MODEL_ID = f"{OVERFLOW_MODEL_ID!r} is reserved for the models beyond the sidecar's cap"
 
-_MODEL_ID_PATTERN = "^[^\\x00-\\x1f\\x7f-\\x9f]+\\Z"  # no control characters
+MODEL_ID_PATTERN = "^[^\\x00-\\x1f\\x7f-\\x9f]+\\Z"  # no control characters
 
 ModelId = Annotated[
     str,
     Meta(
         min_length=1,
         max_length=MAX_MODEL_ID_CHARS,
-        pattern=_MODEL_ID_PATTERN,
+        pattern=MODEL_ID_PATTERN,
         description="Which model to call: 1 to 256 characters, no control characters.",
         examples=["gpt-3.5"],
     ),

@@ -10,7 +10,7 @@ from metrics_sidecar.api.parameters import allowed_values
 from metrics_sidecar.queries import HistoryFilter, Status
 from shared.clock import TIMESTAMPS, parse_timestamp
 from shared.errors import invalid_parameter
-from shared.record import ErrorType, ModelId
+from shared.record import MAX_MODEL_ID_CHARS, MODEL_ID_PATTERN, ErrorType
 
 MAX_MODELS = 100
 MAX_LATENCY_MS = 9_007_199_254_740  # 2⁵³ µs: up to here floats tell microseconds apart
@@ -20,13 +20,17 @@ TIMESTAMP_SCHEMA = {"anyOf": [{"format": "date-time"}, {"pattern": r"^[0-9]{1,11
 Latency = Annotated[float, Meta(ge=0, le=MAX_LATENCY_MS)]
 
 
+ModelPattern = Annotated[str, Meta(min_length=1, max_length=2 * MAX_MODEL_ID_CHARS + 1, pattern=MODEL_ID_PATTERN)]
+"""As long as a model id of 256 backslashes is with its escapes; `split_models` looks at the length of what is meant."""
+
 ModelPatterns = Annotated[
-    list[ModelId],
+    list[ModelPattern],
     Meta(
         min_length=1,
         max_length=MAX_MODELS,
         description="Only these models; may be repeated. A `*` at the end stands for all that begins so, "
-        r"`\*` there for a `*` itself: 1 to 256 characters, no control characters.",
+        r"`\*` there for a `*` itself, and `\\*` for all that begins with what ends in a `\`: 1 to 256 characters, "
+        "no control characters.",
         examples=[["gpt-3.5"]],
     ),
 ]
@@ -115,17 +119,26 @@ def to_filter(parameters: FilterParameters) -> HistoryFilter:
 
 
 def split_models(patterns: Sequence[str]) -> tuple[tuple[str, ...], tuple[str, ...]]:
-    """Model ids and prefixes of ids, each once; none of either where all models are meant."""
+    """Model ids and prefixes of ids, each once; none of either where all models are meant. A 400 problem for what is
+    longer than an id can be."""
     models: dict[str, None] = {}
     prefixes: dict[str, None] = {}
     for pattern in patterns:
-        if pattern.endswith("\\*"):
-            models[f"{pattern[:-2]}*"] = None
-        elif pattern.endswith("*"):
-            prefixes[pattern[:-1]] = None
-        else:
-            models[pattern] = None
+        text, is_prefix = _unescape(pattern)
+        if len(text) > MAX_MODEL_ID_CHARS:
+            raise invalid_parameter("model_id", pattern, f"at most {MAX_MODEL_ID_CHARS} characters")
+        (prefixes if is_prefix else models)[text] = None
     return ((), ()) if "" in prefixes else ((*models,), (*prefixes,))
+
+
+def _unescape(pattern: str) -> tuple[str, bool]:
+    """The text that is meant, and whether ids begin with it. Only before a `*` at the end does a backslash escape."""
+    if not pattern.endswith("*"):
+        return pattern, False
+    text = pattern[:-1].rstrip("\\")
+    backslashes = len(pattern) - 1 - len(text)
+    text += "\\" * (backslashes // 2)
+    return (f"{text}*", False) if backslashes % 2 else (text, True)
 
 
 def _timestamp(name: str, text: str | UnsetType) -> int | None:

@@ -2,7 +2,7 @@
 
 import contextlib
 import sqlite3
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import cast
 
@@ -26,11 +26,10 @@ ROWS_AT_ONCE = 50_000
 MODELS_AT_ONCE = 10_000
 LAST = 2**63 - 1
 
-_BUCKET = " ".join(f"WHEN latency_us <= {bound} THEN {index}" for index, bound in enumerate(BUCKET_BOUNDS_US))
 # Grouped by what tells apart all that totals count. The sum is in two halves: SQLite's own would overflow.
 # The `+` keeps it from using an index: a few rows at a time are read as they stand in the file.
-_COUNT_ROWS = f"""
-SELECT model, error_type, CASE {_BUCKET} ELSE {len(BUCKET_BOUNDS_US)} END, COUNT(*),
+_COUNT_ROWS = """
+SELECT model, error_type, CASE {buckets} END, COUNT(*),
     SUM(latency_us >> 32), SUM(latency_us & 0xFFFFFFFF), MIN(latency_us), MAX(latency_us), MAX(timestamp_us)
 FROM invocations WHERE id BETWEEN ? AND ? AND +model > ? AND +model <= ? GROUP BY 1, 2, 3
 """
@@ -78,7 +77,7 @@ class SqliteBooks:
         return (Gap(*row) for row in self._connection.execute("SELECT * FROM gaps ORDER BY rowid"))
 
     def shown(self) -> LiveCopy:
-        return LiveCopy(read_totals_by_label(self._connection), read_counters(self._connection))
+        return LiveCopy(read_totals_by_label(self._connection, as_counted=True), read_counters(self._connection))
 
     def _counted(self, after: int) -> tuple[dict[int, tuple[str, ModelTotals, int]], int]:
         """Number → id, totals and removed rows of the next models, and the last number that belongs to them."""
@@ -105,17 +104,27 @@ class SqliteBooks:
     def _count_rows(self, after: int, last: int) -> dict[int, ModelTotals]:
         """Number → what its rows add up to, for the models of a range."""
         execute = self._connection.execute
+        query = _COUNT_ROWS.format(buckets=_bucket_of(dict(execute("SELECT bound_us, after_id FROM later_bounds"))))
         totals: dict[int, ModelTotals] = {}
         next_id = 0
         while (start := execute("SELECT MIN(id) FROM invocations WHERE id >= ?", (next_id,)).fetchone()[0]) is not None:
             next_id = min(start + ROWS_AT_ONCE, LAST)
             count = 0
-            for model, *group in execute(_COUNT_ROWS, (start, next_id - 1, after, last)):
+            for model, *group in execute(query, (start, next_id - 1, after, last)):
                 more = _group_totals(*group)
                 totals[model] = merged(totals.get(model), more)
                 count += more.count
             self._on_rows(count)
         return totals
+
+
+def _bucket_of(later_bounds: Mapping[int, int]) -> str:
+    """SQL of the bucket that a row was counted in. `later_bounds`: up to which id rows were counted without a bound."""
+    cases = [
+        f"WHEN latency_us <= {bound_us} AND id > {later_bounds.get(bound_us, 0)} THEN {index}"
+        for index, bound_us in enumerate(BUCKET_BOUNDS_US)
+    ]
+    return f"{' '.join(cases)} ELSE {len(cases)}"
 
 
 def _group_totals(

@@ -11,6 +11,7 @@ import stat
 from collections.abc import Iterator
 from pathlib import Path
 
+from metrics_sidecar.store.migrations import MIGRATIONS
 from metrics_sidecar.store.schema import check_bounds, check_version
 from metrics_sidecar.store.state import DAMAGE, read_state
 from shared.settings import StartupError
@@ -18,6 +19,7 @@ from shared.settings import StartupError
 MAGIC = b"SQLite format 3\x00"
 HEADER_BYTES = 100
 LEFT = "it is left as it is"
+STATE_TABLES = ("meta", "models", "totals", "error_totals", "producers", "books", "gaps", "gateway_counters")
 
 
 def inspect(path: Path) -> None:
@@ -31,10 +33,20 @@ def inspect(path: Path) -> None:
         return
     check_file(path, writable=True)
     with opened_to_read(path) as connection:
-        if check_version(connection, str(path)):  # what is read at start is the same in all versions so far
-            check_bounds(connection, str(path))
-            read_state(connection)
+        if version := check_version(connection, str(path)):
+            check_bounds(connection, str(path), version)
+            if version == len(MIGRATIONS):
+                read_state(connection)
+            else:
+                _read_as_it_stands(connection)
             connection.execute("SELECT MAX(id) FROM invocations").fetchone()
+
+
+def _read_as_it_stands(connection: sqlite3.Connection) -> None:
+    """All that an older version's state is in, so that damage is found before anything of it is changed."""
+    for table in STATE_TABLES:
+        for _ in connection.execute(f"SELECT * FROM {table}"):
+            pass
 
 
 @contextlib.contextmanager

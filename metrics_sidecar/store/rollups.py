@@ -12,7 +12,6 @@ from typing import NamedTuple
 
 from metrics_sidecar.retention import Kept
 from metrics_sidecar.rollups import (
-    ALL_MODELS,
     COLUMNS,
     DAY,
     HOUR,
@@ -208,38 +207,6 @@ class Table(NamedTuple):
         """The arguments of `within`, and of `EXISTING_BLOCKS`."""
         _, start, end = segment
         return {f"first{mark}": self.block_of(start), f"start{mark}": start, f"end{mark}": end}
-
-
-SCHEMA = f"""
-{
-    "".join(
-        f'''
-CREATE TABLE {Table(level).name} (
-    bucket INTEGER NOT NULL,  -- its first minute
-    model INTEGER NOT NULL,  -- {ALL_MODELS}: all together
-    {", ".join(f"{column} INTEGER NOT NULL" for column in COLUMNS[2:-2])},
-    errors BLOB,
-    sketch BLOB NOT NULL,
-    PRIMARY KEY (bucket, model)
-) WITHOUT ROWID;'''
-        for level in LEVELS
-    )
-}
-CREATE TABLE rollup_levels (
-    level INTEGER PRIMARY KEY,
-    bucket INTEGER NOT NULL,  -- up to this group everything is built
-    model INTEGER NOT NULL,
-    kept_from INTEGER NOT NULL
-);
-INSERT INTO rollup_levels VALUES {", ".join(f"({level}, 0, -1, 0)" for level in LEVELS)};
-CREATE TABLE rollup_progress (
-    id INTEGER PRIMARY KEY CHECK (id = 1),
-    last_id INTEGER NOT NULL,
-    older_id INTEGER NOT NULL,
-    older_end_id INTEGER NOT NULL
-);
-INSERT INTO rollup_progress SELECT 1, COALESCE(MAX(id), 0), 0, COALESCE(MAX(id), 0) FROM invocations;
-"""
 
 
 def read_progress(connection: sqlite3.Connection) -> Progress:

@@ -13,8 +13,7 @@ from metrics_sidecar.store.inspection import inspect
 from metrics_sidecar.store.retention import Remover
 from metrics_sidecar.store.rollup_writer import RollupWriter
 from metrics_sidecar.store.schema import migrate
-from metrics_sidecar.store.state import DAMAGE, SUMMED_COLUMNS, TOTAL_COLUMNS, read_state
-from metrics_sidecar.totals import ModelTotals
+from metrics_sidecar.store.state import DAMAGE, SUMMED_COLUMNS, TOTAL_COLUMNS, read_state, totals_row
 from metrics_sidecar.transaction import Commit, Producer, State
 from shared.record import MAX_COUNT, Record
 from shared.settings import StartupError
@@ -154,7 +153,7 @@ class SqliteStore:
         self._rows = [*_invocation_rows(commit.records, models, self._last_id + 1)]
         if self._rows:
             executemany(_INSERT_INVOCATION, self._rows)
-            executemany(_ADD_TOTALS, (_totals_row(models[m], totals) for m, totals in commit.totals.items()))
+            executemany(_ADD_TOTALS, ((models[m], *totals_row(totals)) for m, totals in commit.totals.items()))
             errors = [
                 (models[model_id], str(error_type), count)
                 for model_id, totals in commit.totals.items()
@@ -196,7 +195,8 @@ class SqliteStore:
                 labelled = len(granted) < commit.label_room
                 granted += [model_id] if labelled else []
                 row = execute(
-                    "INSERT INTO models (model_id, labelled) VALUES (?, ?) RETURNING model", (model_id, labelled)
+                    "INSERT INTO models (model_id, labelled, created_us) VALUES (?, ?, ?) RETURNING model",
+                    (model_id, labelled, commit.now_us),
                 ).fetchone()
             self._models[model_id] = row[0]
         return granted
@@ -220,19 +220,6 @@ def _invocation_rows(records: list[Record], models: dict[str, int], first_id: in
             None if error_type is None else record.error_log,
             record.trace_id,
         )
-
-
-def _totals_row(model: int, totals: ModelTotals) -> tuple[int, ...]:
-    return (
-        model,
-        totals.success_count,
-        totals.failure_count,
-        totals.latency_us,
-        totals.min_latency_us,
-        totals.max_latency_us,
-        totals.last_timestamp_us,
-        *totals.buckets,
-    )
 
 
 def _producer_row(producer_id: str, producer: Producer) -> tuple[object, ...]:

@@ -7,7 +7,7 @@ import msgspec
 
 from metrics_sidecar.reported import Counters
 from metrics_sidecar.store.schema import BUCKET_COLUMNS
-from metrics_sidecar.totals import ModelTotals, merged
+from metrics_sidecar.totals import ModelTotals, merged, without
 from metrics_sidecar.transaction import Producer, State
 from shared.record import OVERFLOW_MODEL_ID, ErrorType
 
@@ -33,7 +33,14 @@ def read_state(connection: sqlite3.Connection) -> State:
     rows = execute("SELECT producer_id, committed, accepted, missing, last_seen_us, reported FROM producers")
     producers = {producer_id: Producer(*columns) for producer_id, *columns in rows}
     counters = read_counters(connection)
-    return State(number, producers, counters, read_totals_by_label(connection), count_missing(connection)[1])
+    return State(
+        number,
+        producers,
+        counters,
+        read_totals_by_label(connection, as_counted=True),
+        count_missing(connection)[1],
+        _read_created(connection),
+    )
 
 
 def read_counters(connection: sqlite3.Connection) -> Counters:
@@ -66,18 +73,61 @@ def read_totals(connection: sqlite3.Connection, model_id: str) -> ModelTotals | 
     return totals_of(columns, {ErrorType(error_type): count for error_type, count in errors})
 
 
-def read_totals_by_label(connection: sqlite3.Connection) -> dict[str, ModelTotals]:
-    """Totals of the labelled models, and of all others together under `__overflow__`."""
+def read_totals_by_label(connection: sqlite3.Connection, *, as_counted: bool = False) -> dict[str, ModelTotals]:
+    """Totals of the labelled models, and of all others together under `__overflow__`. `as_counted`: as the counters
+    have them, where what a model had under `__overflow__` when it got a label of its own stays."""
     totals: dict[str, ModelTotals] = {}
     rows = connection.execute(
-        f"""SELECT CASE WHEN labelled THEN model_id ELSE ? END, models.model, {", ".join(TOTAL_COLUMNS)}
+        f"""SELECT CASE WHEN labelled THEN model_id ELSE ? END, overflowed, models.model, {", ".join(TOTAL_COLUMNS)}
         FROM totals JOIN models USING (model)""",
         (OVERFLOW_MODEL_ID,),
     )
     errors = _read_errors(connection)
-    for label, model, *columns in rows:
-        totals[label] = merged(totals.get(label), totals_of(columns, errors.get(model, {})))
+    for label, overflowed, model, *columns in rows:
+        mine = totals_of(columns, errors.get(model, {}))
+        if as_counted and overflowed is not None and label != OVERFLOW_MODEL_ID:
+            stays = decode_overflowed(overflowed)
+            totals[OVERFLOW_MODEL_ID] = merged(totals.get(OVERFLOW_MODEL_ID), stays)
+            mine = without(mine, stays)
+        totals[label] = merged(totals.get(label), mine)
     return totals
+
+
+def _read_created(connection: sqlite3.Connection) -> dict[str, int]:
+    """Label → when its totals were zero, µs since 1970; of labels of an earlier release it isn't known."""
+    created_us = dict(
+        connection.execute("SELECT model_id, created_us FROM models WHERE labelled AND created_us IS NOT NULL")
+    )
+    first_us, unknown = connection.execute(
+        """SELECT MIN(created_us), COUNT(*) - COUNT(created_us) + COUNT(overflowed)
+        FROM models WHERE NOT labelled OR overflowed IS NOT NULL"""
+    ).fetchone()
+    return created_us if first_us is None or unknown else {**created_us, OVERFLOW_MODEL_ID: first_us}
+
+
+def encode_overflowed(totals: ModelTotals) -> bytes:
+    """As it is kept with a model: by the names of columns, which outlive the order of buckets."""
+    columns = dict(zip(TOTAL_COLUMNS, totals_row(totals), strict=True))
+    return msgspec.json.encode({"totals": columns, "errors": totals.errors})
+
+
+def decode_overflowed(encoded: bytes) -> ModelTotals:
+    kept = msgspec.json.decode(encoded, type=dict[str, dict[str, int]])
+    columns = [kept["totals"].get(column, 0) for column in TOTAL_COLUMNS]
+    return totals_of(columns, {cast(ErrorType, kind): count for kind, count in kept["errors"].items()})
+
+
+def totals_row(totals: ModelTotals) -> tuple[int, ...]:
+    """In the order of `TOTAL_COLUMNS`."""
+    return (
+        totals.success_count,
+        totals.failure_count,
+        totals.latency_us,
+        totals.min_latency_us,
+        totals.max_latency_us,
+        totals.last_timestamp_us,
+        *totals.buckets,
+    )
 
 
 def totals_of(columns: list[int], errors: dict[ErrorType, int]) -> ModelTotals:

@@ -9,6 +9,7 @@ import click
 from metrics_sidecar.settings import SidecarSettings, VerifySettings
 from metrics_sidecar.transfer.export_command import SUFFIXES, export
 from metrics_sidecar.transfer.import_command import import_files
+from metrics_sidecar.transfer.label_commands import forget_labels, list_labels, promote_labels
 from metrics_sidecar.transfer.upkeep_commands import compact_history, info
 from shared.clock import SystemClock
 from shared.settings import PATH, options
@@ -29,9 +30,55 @@ def _info(data_dir: Path, as_json: bool) -> int:
     return info(data_dir, as_json=as_json)
 
 
+def _list_labels(data_dir: Path, as_json: bool) -> int:
+    return list_labels(data_dir, as_json=as_json)
+
+
+def _forget_labels(data_dir: Path, models: tuple[str, ...], dry_run: bool) -> int:
+    return forget_labels(data_dir, models, dry_run=dry_run)
+
+
+def _promote_labels(data_dir: Path, models: tuple[str, ...], max_models: int, dry_run: bool) -> int:
+    return promote_labels(data_dir, models, max_models, SystemClock(), dry_run=dry_run)
+
+
 def _option(*names: str, **attributes: Any) -> click.Option:
     return click.Option(names, show_default=bool(attributes.get("default")), **attributes)
 
+
+_MAX_MODELS = [option for option in options(SidecarSettings) if option.name == "max_models"]
+_MODELS = click.Argument(["models"], nargs=-1, required=True, metavar="MODEL...")
+_DRY_RUN = _option("--dry-run", is_flag=True, help="Only say what would be done.")
+
+LABELS = click.Group(
+    "labels",
+    help="Which models have a label of their own in the metrics. MODEL is an id, or a beginning of ids and *.",
+    commands=[
+        _command(
+            "list",
+            "Lists all models: own label or __overflow__, invocations, last call. Changes nothing.",
+            _list_labels,
+            _option("--json", "as_json", is_flag=True, help="As JSON."),
+        ),
+        _command(
+            "forget",
+            "Takes labels away: what these models were counted is counted under __overflow__, whose counters go up by "
+            "it at once. No sidecar may run on the directory.",
+            _forget_labels,
+            _MODELS,
+            _DRY_RUN,
+        ),
+        _command(
+            "promote",
+            "Gives labels to models under __overflow__: their counters begin at 0, and what was counted there stays "
+            "there. No sidecar may run on the directory.",
+            _promote_labels,
+            _MODELS,
+            _DRY_RUN,
+            *_MAX_MODELS,
+        ),
+    ],
+)
 
 COMMANDS = (
     _command(
@@ -48,7 +95,7 @@ COMMANDS = (
         "stdin. What is there already is not added again. Exit code 1 if a line can't be read.",
         _import,
         click.Argument(["files"], type=PATH, nargs=-1, required=True, metavar="FILE..."),
-        *[option for option in options(SidecarSettings) if option.name == "max_models"],
+        *_MAX_MODELS,
     ),
     _command(
         "compact",
@@ -61,4 +108,5 @@ COMMANDS = (
         _info,
         _option("--json", "as_json", is_flag=True, help="As JSON."),
     ),
+    LABELS,
 )

@@ -10,7 +10,8 @@ import msgspec
 from metrics_sidecar.data_dir import locked
 from metrics_sidecar.settings import HISTORY_FILE
 from metrics_sidecar.store.inspection import check_file, inspect, opened_to_read
-from metrics_sidecar.store.schema import MIGRATIONS, check_version
+from metrics_sidecar.store.migrations import MIGRATIONS
+from metrics_sidecar.store.schema import check_version
 from metrics_sidecar.store.upkeep import Summary, compact, size_of, summarize, used_bytes
 from metrics_sidecar.transfer.progress import watched
 from shared.clock import format_timestamp

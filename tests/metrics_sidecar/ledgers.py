@@ -27,6 +27,7 @@ class Books:
         self.store = SqliteStore(path)
         self.ledger = Ledger(self.store, SystemClock(), max_models, self.published.append, self.failures.append)
         self.totals = dict(self.ledger.state.totals)
+        self.created_us = dict(self.ledger.state.created_us)
         self.exemplars: dict[str, Buckets] = {}
         self.queries = SqliteQueries(path)
         self.ledger.start()
@@ -43,6 +44,7 @@ class Books:
         committed = await done
         for published in self.published:
             self.totals.update(published.totals)
+            self.created_us.update(published.created_us)
             self.exemplars.update(published.exemplars)
         self.published.clear()
         return committed

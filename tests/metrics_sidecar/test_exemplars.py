@@ -24,7 +24,7 @@ traced = st.builds(
 
 
 async def scraped(records: list[Record], exemplars: dict[str, Buckets], openmetrics: bool = True) -> str:
-    parts = await Exposition().render(Snapshot(aggregate(records), {}, exemplars), openmetrics)
+    parts = await Exposition().render(Snapshot(aggregate(records), {}, exemplars, {}), openmetrics)
     return b"".join(parts).decode()
 
 
@@ -68,8 +68,8 @@ async def test_a_new_exemplar_shows_at_the_next_scrape() -> None:
     """Also where nothing else of the model has changed."""
     exposition, totals = Exposition(), aggregate([record("m", 5)])
     first, second = (find_exemplars([Record("m", at, 5, trace_id=TRACES[at])]) for at in (1, 2))
-    await exposition.render(Snapshot(totals, {}, first), True)
-    assert TRACES[2] in b"".join(await exposition.render(Snapshot(totals, {}, second), True)).decode()
+    await exposition.render(Snapshot(totals, {}, first, {}), True)
+    assert TRACES[2] in b"".join(await exposition.render(Snapshot(totals, {}, second, {}), True)).decode()
 
 
 def test_the_later_one_stays() -> None:

@@ -35,9 +35,13 @@ counts = st.integers(0, 2**53)
 
 
 def render(
-    totals: Totals, active: dict[str, int], openmetrics: bool, exemplars: dict[str, Buckets] | None = None
+    totals: Totals,
+    active: dict[str, int],
+    openmetrics: bool,
+    exemplars: dict[str, Buckets] | None = None,
+    created_us: dict[str, int] | None = None,
 ) -> str:
-    parts = asyncio.run(Exposition().render(Snapshot(totals, active, exemplars or {}), openmetrics))
+    parts = asyncio.run(Exposition().render(Snapshot(totals, active, exemplars or {}, created_us or {}), openmetrics))
     return b"".join(parts).decode()
 
 
@@ -58,7 +62,7 @@ def key(name: str, **labels: str) -> tuple[str, frozenset[tuple[str, str]]]:
     return name, frozenset(labels.items())
 
 
-def expected_samples(totals: Totals, active: dict[str, int]) -> Samples:
+def expected_samples(totals: Totals, active: dict[str, int], created_us: dict[str, int]) -> Samples:
     """The samples by the plainest reading of the specification."""
     samples: Samples = {}
     for label in totals.keys() | active.keys():
@@ -77,18 +81,43 @@ def expected_samples(totals: Totals, active: dict[str, int]) -> Samples:
         samples[key("model_total_invocations", model_id=label)] = sums.count
         if sums.count:
             samples[key("model_success_rate", model_id=label)] = 100 * sums.success_count / sums.count
+        if label in created_us:
+            created = created_us[label] / 1_000_000
+            for status in ("success", "failure"):
+                samples[key("model_invocations_created", model_id=label, status=status)] = created
+            for error_type in sums.errors:
+                samples[key("model_invocation_errors_created", model_id=label, error_type=error_type.value)] = created
+            samples[key(f"{latency}_created", model_id=label)] = created
     return samples
 
 
 @pytest.mark.parametrize("openmetrics", [False, True])
-@given(invocations=st.lists(records, max_size=30), active=st.dictionaries(model_ids | tricky_model_ids, counts))
+@given(
+    invocations=st.lists(records, max_size=30),
+    active=st.dictionaries(model_ids | tricky_model_ids, counts),
+    created_us=st.integers(0, 2**52),
+)
 def test_what_is_parsed_is_what_was_counted(
-    openmetrics: bool, invocations: list[Record], active: dict[str, int]
+    openmetrics: bool, invocations: list[Record], active: dict[str, int], created_us: int
 ) -> None:
-    """The official parsers read back the same labels and values, whatever a model is called."""
+    """The official parsers read back the same labels and values, whatever a model is called; and, of those of which it
+    is known and in OpenMetrics alone, when they were zero."""
     totals = aggregate(invocations)
-    families = parse(render(totals, active, openmetrics), openmetrics)
-    assert samples_of(families) == expected_samples(totals, active)
+    known = dict.fromkeys([*totals][::2], created_us)
+    families = parse(render(totals, active, openmetrics, created_us=known), openmetrics)
+    assert samples_of(families) == expected_samples(totals, active, known if openmetrics else {})
+
+
+def test_a_label_that_begins_anew_tells_so() -> None:
+    """What was rendered for the last scrape is not shown again where only the time of its beginning is another."""
+    exposition = Exposition()
+
+    def scrape(created_us: int) -> str:
+        snapshot = Snapshot(one_model(), {}, {}, {"gpt-3.5": created_us})
+        return b"".join(asyncio.run(exposition.render(snapshot, True))).decode()
+
+    assert 'model_invocations_created{model_id="gpt-3.5",status="success"} 1.000002\n' in scrape(1_000_002)
+    assert 'model_invocations_created{model_id="gpt-3.5",status="success"} 3.000000\n' in scrape(3_000_000)
 
 
 def one_model() -> Totals:
@@ -126,7 +155,7 @@ def test_families_have_their_types(openmetrics: bool) -> None:
 
 def test_a_sum_of_latencies_is_exact() -> None:
     """No microsecond is rounded away, also where a float has no room for it."""
-    totals = ModelTotals(success_count=1, latency_us=2**60 + 1, buckets=[0] * 16 + [1])
+    totals = ModelTotals(success_count=1, latency_us=2**60 + 1, buckets=[0] * 22 + [1])
     (line,) = (line for line in render({"m": totals}, {}, False).splitlines() if "_sum" in line)
     assert Decimal(line.split()[1]) == Decimal(2**60 + 1) / 1_000_000
 
@@ -140,12 +169,14 @@ def test_nothing_counted_is_valid_too(openmetrics: bool) -> None:
 async def test_labels_that_are_gone_are_forgotten() -> None:
     """A second scrape shows and keeps only what the second call was given, with its new values."""
     exposition = Exposition()
-    await exposition.render(Snapshot(dict.fromkeys(map(str, range(MODELS_PER_SLICE + 1)), NO_TOTALS), {}, {}), False)
-    await exposition.render(Snapshot(one_model(), {}, {}), False)
+    await exposition.render(
+        Snapshot(dict.fromkeys(map(str, range(MODELS_PER_SLICE + 1)), NO_TOTALS), {}, {}, {}), False
+    )
+    await exposition.render(Snapshot(one_model(), {}, {}, {}), False)
     totals = aggregate([Record("gpt-3.5", 0, 1)])
-    text = b"".join(await exposition.render(Snapshot(totals, {}, {}), False)).decode()
-    assert samples_of(parse(text, False)) == expected_samples(totals, {})
-    assert [*exposition._models] == ["gpt-3.5"]
+    text = b"".join(await exposition.render(Snapshot(totals, {}, {}, {}), False)).decode()
+    assert samples_of(parse(text, False)) == expected_samples(totals, {}, {})
+    assert [*exposition._models[False]] == ["gpt-3.5"]
 
 
 async def test_other_tasks_run_while_many_models_are_rendered() -> None:
@@ -160,7 +191,7 @@ async def test_other_tasks_run_while_many_models_are_rendered() -> None:
 
     task = asyncio.create_task(other())
     many = dict.fromkeys(map(str, range(3 * MODELS_PER_SLICE)), NO_TOTALS)
-    await Exposition().render(Snapshot(many, {}, {}), True)
+    await Exposition().render(Snapshot(many, {}, {}, {}), True)
     task.cancel()
     assert turns >= 3
 

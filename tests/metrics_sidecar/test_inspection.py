@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 
 from metrics_sidecar.store.inspection import inspect
-from metrics_sidecar.store.schema import APPLICATION_ID, MIGRATIONS
+from metrics_sidecar.store.migrations import MIGRATIONS
+from metrics_sidecar.store.schema import APPLICATION_ID
 from metrics_sidecar.store.sqlite import SqliteStore
 from metrics_sidecar.transaction import Planner, Work
 from shared.record import Record

@@ -157,7 +157,7 @@ async def test_calls_in_flight_are_the_sum_over_live_connections(bench: Bench) -
     second.send(hello(2), Report({"m": 3, "n": 1}), batch(1))
     for producer in (first, second):
         assert [type(await producer.receive()) for _ in range(2)] == [Welcome, Ack]
-    totals, active, _ = bench.live.snapshot()
+    totals, active, *_ = bench.live.snapshot()
     assert active == {"m": 5, "n": 1}
     assert {label: total.count for label, total in totals.items()} == {"m": 2, "n": 0, "quiet": 0}
     second.send(Report({"n": 0}), batch(2))

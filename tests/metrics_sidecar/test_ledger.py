@@ -83,6 +83,19 @@ async def test_models_beyond_the_cap_share_a_label(open_books: Open) -> None:
     assert len(counts) == 4
 
 
+async def test_when_a_label_began_is_kept(open_books: Open) -> None:
+    """It is published with the label's first totals, and is the same after a restart; so for the shared one."""
+    books = open_books(max_models=1)
+    await books.commit(1, record("a"))
+    await books.commit(2, record("b"))
+    await books.commit(3, record("a"), record("c"))
+    begun = dict(books.created_us)
+    assert [*begun] == ["a", OVERFLOW_MODEL_ID]
+    assert 0 < begun["a"] <= begun[OVERFLOW_MODEL_ID]
+    await books.close()
+    assert open_books(max_models=1).ledger.state.created_us == begun
+
+
 async def test_a_retired_producer_leaves_no_cursor(open_books: Open) -> None:
     """The set of cursors doesn't grow with every worker that ever lived."""
     books = open_books()

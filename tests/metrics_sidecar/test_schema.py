@@ -1,7 +1,10 @@
 """A file of an older release is brought up to date, with all that is in it."""
 
 import contextlib
+import gzip
 import sqlite3
+from itertools import accumulate
+from math import inf
 from pathlib import Path
 
 import pytest
@@ -9,15 +12,20 @@ import pytest
 from metrics_sidecar.queries import HistoryQuery
 from metrics_sidecar.rollups import COLUMNS, LEVELS
 from metrics_sidecar.store import rollups, schema
+from metrics_sidecar.store.migrations import MIGRATIONS
 from metrics_sidecar.store.queries import SqliteQueries
 from metrics_sidecar.store.sqlite import SqliteStore
-from metrics_sidecar.totals import BUCKET_BOUNDS_US
+from metrics_sidecar.totals import BUCKET_BOUNDS_S
 from metrics_sidecar.transaction import Planner, Work
 from metrics_sidecar.verify import examine
 from shared.record import ErrorType, Record
 from shared.settings import StartupError
 
 TRACE = "4bf92f3577b34da6a3ce929d0e0e4736"
+FIRST_BOUNDS = (
+    "[5000,10000,25000,50000,100000,250000,500000,1000000,2000000,2500000,5000000,10000000,30000000,60000000,"
+    "120000000,300000000]"
+)
 FIRST_ROW = "INSERT INTO invocations VALUES (1, 1, 10, 20, 3, 4, 'timeout', 'why')"
 
 
@@ -25,14 +33,13 @@ def write_version_1(path: Path, *more: str) -> None:
     """A history as the first release left it: one failure, and its books."""
     with contextlib.closing(sqlite3.connect(path)) as connection:
         connection.executescript(
-            f"PRAGMA journal_mode = WAL; {schema.MIGRATIONS[0]} PRAGMA application_id = {schema.APPLICATION_ID};"
+            f"PRAGMA journal_mode = WAL; {MIGRATIONS[0]} PRAGMA application_id = {schema.APPLICATION_ID};"
             f"PRAGMA user_version = 1; INSERT INTO models VALUES (1, 'm', 1); {FIRST_ROW};"
-            f"INSERT INTO totals VALUES (1, 0, 1, 20, 20, 20, 10, 1{', 0' * len(BUCKET_BOUNDS_US)}, 0);"
+            f"INSERT INTO totals VALUES (1, 0, 1, 20, 20, 20, 10, 1{', 0' * 16}, 0);"
             "INSERT INTO error_totals VALUES (1, 'timeout', 1);"
             f"INSERT INTO producers VALUES ('{'0' * 32}', 1, 1, 0, 5, x'');"
-            f"INSERT INTO meta VALUES ('bucket_bounds_us', CAST('{list(BUCKET_BOUNDS_US)}' AS BLOB));"
+            f"INSERT INTO meta VALUES ('bucket_bounds_us', CAST('{FIRST_BOUNDS}' AS BLOB));"
         )
-        connection.execute("UPDATE meta SET value = CAST(REPLACE(value, ' ', '') AS BLOB)")
         for statement in more:
             connection.execute(statement)
         connection.commit()
@@ -61,6 +68,53 @@ async def test_an_older_file_goes_on_where_it_was(tmp_path: Path) -> None:
     assert findings.books.consistent
 
 
+async def test_a_file_of_the_release_before_has_all_that_it_had(tmp_path: Path) -> None:
+    """Made by it: rows, totals by label, accounts, gaps and counters; and the books agree, before and after more of it,
+    although its latencies were counted without some of today's bounds."""
+    path = tmp_path / "history.db"
+    released = Path(__file__).parent / "released" / "schema-6.db.gz"
+    path.write_bytes(gzip.decompress(released.read_bytes()))
+    store = SqliteStore(path)
+    state = store.load()
+    counts = {label: (totals.success_count, totals.failure_count) for label, totals in state.totals.items()}
+    assert counts == {"gpt-3.5": (18, 0), "team/bert": (0, 8), "__overflow__": (1, 1)}
+    cumulated = dict(zip((*BUCKET_BOUNDS_S, inf), accumulate(state.totals["gpt-3.5"].buckets), strict=True))
+    assert [cumulated[bound] for bound in (2.5, 3.0, 4.0, 5.0)] == [5, 5, 5, 9]
+    assert [cumulated[bound] for bound in (7.5, 10.0, 15.0, 20.0, 30.0, 45.0, 60.0, inf)] == [
+        9,
+        11,
+        11,
+        11,
+        14,
+        14,
+        16,
+        18,
+    ]
+    assert state.totals["team/bert"].errors[ErrorType.TIMEOUT] == 1
+    assert (state.missing_count, [*state.producers], state.created_us) == (3, ["b" * 32], {})
+    assert is_sound(path)
+    more = [Record("gpt-3.5", 1_764_000_000_000_000, latency_us) for latency_us in (2_700_000, 3_700_000, 44_000_000)]
+    store.commit(Planner(state).plan([Work("c" * 32, 1, more)], 1_764_000_000_000_000))
+    buckets = dict(zip(BUCKET_BOUNDS_S, store.load().totals["gpt-3.5"].buckets, strict=False))
+    assert [buckets[bound] for bound in (3.0, 4.0, 5.0, 45.0, 60.0)] == [1, 1, 4, 1, 2]
+    queries = SqliteQueries(path)
+    page = await queries.history(HistoryQuery(limit=100))
+    queries.close()
+    store.close()
+    assert (page.total_count, len(page.rows)) == (31, 31)
+    assert is_sound(path)
+
+
+def is_sound(path: Path) -> bool:
+    findings = examine(path)
+    return findings.damage == [] and findings.books is not None and findings.books.consistent
+
+
+def test_each_bucket_has_its_column() -> None:
+    """What is counted is stored where it is read."""
+    assert len(schema.BUCKET_COLUMNS) == len(set(schema.BUCKET_COLUMNS)) == len(BUCKET_BOUNDS_S) + 1
+
+
 def test_no_row_is_written_anew(tmp_path: Path) -> None:
     """The step to the newest version changes no invocation, so that a large file is ready at once."""
     path = tmp_path / "history.db"
@@ -71,7 +125,7 @@ def test_no_row_is_written_anew(tmp_path: Path) -> None:
         )
         connection.execute("PRAGMA wal_checkpoint (TRUNCATE)")
         schema.migrate(connection, str(path))
-        assert connection.execute("PRAGMA user_version").fetchone() == (len(schema.MIGRATIONS),)
+        assert connection.execute("PRAGMA user_version").fetchone() == (len(MIGRATIONS),)
         assert path.with_name("history.db-wal").stat().st_size < 40 * 4096  # a tenth of what the rows take
 
 
@@ -85,7 +139,7 @@ def test_sums_by_the_minute_are_kept_in_another_order(tmp_path: Path) -> None:
         for model in (0, 1, 2)
     ]
     with contextlib.closing(sqlite3.connect(path, isolation_level=None)) as connection:
-        for script in schema.MIGRATIONS[:4]:
+        for script in MIGRATIONS[:4]:
             connection.executescript(script)
         connection.executemany(f"INSERT INTO {minutes.name} VALUES (?{', ?' * (len(COLUMNS) - 1)})", rows)
         connection.execute(f"PRAGMA application_id = {schema.APPLICATION_ID}")

@@ -115,7 +115,7 @@ def make_app(queries: FakeQueries, reasons: list[str]) -> web.Application:
     app[EXPORTER] = queries.exporter
     app[RECONCILE] = queries.reconcile
     app[READINESS] = lambda: Readiness("not_ready" if reasons else "ready", reasons)
-    app[SNAPSHOT] = lambda: Snapshot(queries.by_label, {"starting": 1}, {})
+    app[SNAPSHOT] = lambda: Snapshot(queries.by_label, {"starting": 1}, {}, {})
     app[DISK] = lambda: DiskUse(1, 2, 3)
     app[METRICS] = SidecarMetrics()
     setup_routes(app)

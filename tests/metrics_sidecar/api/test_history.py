@@ -197,7 +197,10 @@ async def test_the_next_cursor_continues_the_page(client: Client, queries: FakeQ
         (["b", "a", "b"], (("b", "a"), ())),
         (["a*", "b"], (("b",), ("a",))),
         ([r"a\*"], (("a*",), ())),
-        ([r"a\\*"], ((r"a\*",), ())),
+        ([r"a\\*"], ((), ("a\\",))),
+        ([r"a\\\*", r"\a\b"], ((r"a\*", r"\a\b"), ())),
+        (["a" * 255 + r"\*"], (("a" * 255 + "*",), ())),
+        (["\\" * 512 + "*"], ((), ("\\" * 256,))),
         (["a**"], ((), ("a*",))),
         (["*a", "a*b"], (("*a", "a*b"), ())),
         (["a", "*"], ((), ())),
@@ -206,8 +209,15 @@ async def test_the_next_cursor_continues_the_page(client: Client, queries: FakeQ
 def test_a_star_at_the_end_is_any_ending(
     patterns: list[str], expected: tuple[tuple[str, ...], tuple[str, ...]]
 ) -> None:
-    """And with a backslash before it, it is a star; elsewhere it always is."""
+    """And with a backslash before it, it is a star, and two are a backslash; elsewhere each is what it is."""
     assert split_models(patterns) == expected
+
+
+async def test_no_id_is_longer_than_an_id_can_be(client: Client) -> None:
+    """Its escapes are not counted."""
+    for pattern in ("a" * 257, "a" * 257 + "*", "a" * 256 + r"\*"):
+        answer = await client.get(PATH, params={"model_id": pattern})
+        assert (answer.status, (await answer.json())["allowed"]) == (400, "at most 256 characters")
 
 
 async def test_repeated_values_are_alternatives(client: Client, queries: FakeQueries) -> None:
