@@ -89,7 +89,7 @@ def prometheus_command(program: str, directory: Path, sidecar: Service, port: in
             f"--config.file={config}",
             f"--storage.tsdb.path={directory / 'prometheus'}",
             f"--web.listen-address=127.0.0.1:{port}",
-            "--enable-feature=exemplar-storage",
+            "--enable-feature=exemplar-storage,created-timestamp-zero-ingestion",
             "--log.level=warn",
         ]
     )

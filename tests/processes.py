@@ -191,8 +191,8 @@ def get(url: str) -> Json:
         return answer
 
 
-def get_text(url: str) -> str:
-    with urllib.request.urlopen(url, timeout=10) as response:
+def get_text(url: str, **headers: str) -> str:
+    with urllib.request.urlopen(urllib.request.Request(url, headers=headers), timeout=10) as response:
         text: str = response.read().decode()
         return text
 

@@ -15,7 +15,11 @@ from shared.record import OVERFLOW_MODEL_ID, RESERVED_MODEL_ID, ModelId, measure
 
 AnyJson = Annotated[
     msgspec.Raw,
-    Meta(description="Any JSON.", examples=[[1, 2, 3, 4, 5]], extra_json_schema={"title": "any JSON"}),
+    Meta(
+        description="Any JSON, passed on as it stands: numbers beyond 2⁵³ keep all their digits.",
+        examples=[[1, 2, 3, 4, 5]],
+        extra_json_schema={"title": "any JSON"},
+    ),
 ]
 
 

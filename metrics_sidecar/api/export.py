@@ -3,10 +3,10 @@
 import asyncio
 from collections.abc import AsyncIterator
 from http import HTTPStatus
-from typing import Annotated
+from typing import Annotated, Literal
 
 from aiohttp import hdrs, web
-from msgspec import Meta
+from msgspec import UNSET, Meta, UnsetType
 
 from metrics_sidecar.api import CLOCK, EXPORTER
 from metrics_sidecar.api.answers import store_problems, takes_gzip
@@ -18,7 +18,7 @@ from metrics_sidecar.transfer.exporting import Export
 from metrics_sidecar.transfer.formats import COMPRESSED_ITSELF, MEDIA_TYPES, PARQUET_MISSING, Format, has_parquet
 from shared import logs
 from shared.clock import format_timestamp
-from shared.errors import status_problem
+from shared.errors import invalid_parameter, status_problem
 
 STALL_TIMEOUT_S = 60.0
 """How long a caller may take none of its answer: it holds one of the few places."""
@@ -33,6 +33,9 @@ class ExportParameters(FilterParameters, frozen=True, kw_only=True, forbid_unkno
     """What can be exported: the filters of the history, and how."""
 
     format: Annotated[Format, Meta(description="Of the file.")] = "ndjson"
+    bom: (
+        Annotated[Literal["0", "1"], Meta(description="1: CSV begins with a byte order mark, for Excel.")] | UnsetType
+    ) = UNSET
 
 
 EXAMPLES = {
@@ -54,8 +57,12 @@ async def export(request: web.Request) -> web.StreamResponse:
     parameters = decode_query(request.query, ExportParameters)
     if parameters.format == "parquet" and not has_parquet():
         raise status_problem(HTTPStatus.NOT_IMPLEMENTED, PARQUET_MISSING)
+    if parameters.bom == "1" and parameters.format != "csv":
+        raise invalid_parameter("bom", "1", f"with format=csv, not {parameters.format}")
     may_compress = parameters.format not in COMPRESSED_ITSELF
-    wanted = Export(parameters.format, to_filter(parameters), may_compress and takes_gzip(request))
+    wanted = Export(
+        parameters.format, to_filter(parameters), may_compress and takes_gzip(request), parameters.bom == "1"
+    )
     response = _response(wanted, request.app[CLOCK].now_us())
     if request.method == hdrs.METH_HEAD:
         await response.prepare(request)

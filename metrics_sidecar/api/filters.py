@@ -126,7 +126,7 @@ def split_models(patterns: Sequence[str]) -> tuple[tuple[str, ...], tuple[str, .
     for pattern in patterns:
         text, is_prefix = _unescape(pattern)
         if len(text) > MAX_MODEL_ID_CHARS:
-            raise invalid_parameter("model_id", pattern, f"at most {MAX_MODEL_ID_CHARS} characters")
+            raise invalid_parameter("model_id", pattern, f"1 to {MAX_MODEL_ID_CHARS} characters, no control characters")
         (prefixes if is_prefix else models)[text] = None
     return ((), ()) if "" in prefixes else ((*models,), (*prefixes,))
 

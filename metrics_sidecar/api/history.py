@@ -52,7 +52,9 @@ class InvocationPath(msgspec.Struct, frozen=True):
 class Invocation(msgspec.Struct, frozen=True):
     """One finished invocation. Sizes: elements of an array, characters of a string, otherwise bytes."""
 
-    id: int
+    id: Annotated[
+        int, Meta(description="Rises with each commit. A whole number, to be read as 64 bits: it may exceed 2⁵³.")
+    ]
     model_id: str
     timestamp: Annotated[str, Meta(description="When it was accepted.", extra_json_schema={"format": "date-time"})]
     success: bool

@@ -88,6 +88,7 @@ COMMANDS = (
         _option("--output", "-o", type=PATH, default="-", help="File or pipe; - is stdout. Ends in .gz: compressed."),
         _option("--format", "format_", type=FORMATS, help="Format, where the file's name doesn't tell it."),
         _option("--filter", "filters", default="", help="Which ones, as of /metrics/history: 'status=failure&since=…'"),
+        _option("--bom", is_flag=True, help="CSV begins with a byte order mark, for Excel."),
     ),
     _command(
         "import",

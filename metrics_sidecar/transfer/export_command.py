@@ -8,6 +8,7 @@ from pathlib import Path
 from urllib.parse import parse_qsl
 
 import click
+import msgspec
 from multidict import MultiDict
 from rfc9457 import Problem
 
@@ -28,11 +29,14 @@ GZIP_SUFFIX = ".gz"
 READER_GONE = 128 + signal.SIGPIPE
 
 
-def export(data_dir: Path, output: Path, format_: Format | None, filters: str) -> int:
+def export(data_dir: Path, output: Path, format_: Format | None, filters: str, bom: bool) -> int:
     """Write the file; 0, or what a shell says of others whose reader has gone. `StartupError` if it can't be written
     whole: then there is none."""
     path = data_dir / HISTORY_FILE
     wanted = _wanted(output, format_, _filter(filters))
+    if bom and wanted.format != "csv":
+        raise click.UsageError(f"--bom is for CSV, not for {wanted.format}.")
+    wanted = msgspec.structs.replace(wanted, bom=bom)
     if wanted.format == "parquet" and not has_parquet():
         raise StartupError(PARQUET_MISSING)
     check_file(path, writable=False)

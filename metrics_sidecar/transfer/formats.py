@@ -3,7 +3,7 @@
 import csv
 import importlib.util
 import io
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Literal, Protocol
 
 import msgspec
@@ -48,10 +48,11 @@ class NdjsonEncoder:
 
 class CsvEncoder:
     """RFC 4180, UTF-8, with a header. Texts are quoted, so that no separator of any spreadsheet splits them, and
-    those that would be a formula begin with an apostrophe."""
+    those that would be a formula begin with an apostrophe. `bom`: what tells Excel that it is UTF-8 comes first."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, bom: bool = False) -> None:
         self._buffer = io.StringIO(newline="")
+        self._buffer.write("\ufeff" if bom else "")
         self._writer = csv.writer(self._buffer, quoting=csv.QUOTE_NONNUMERIC)
         self._writer.writerow(COLUMNS)
 
@@ -94,11 +95,10 @@ def has_parquet() -> bool:
     return importlib.util.find_spec("pyarrow") is not None
 
 
-def make_encoder(format_: Format) -> Encoder:
-    """`ModuleNotFoundError` for Parquet where pyarrow is missing: see `has_parquet`."""
+def make_encoder(format_: Format, *, bom: bool = False) -> Encoder:
+    """`bom` is CSV's alone. `ModuleNotFoundError` for Parquet where pyarrow is missing: see `has_parquet`."""
     if format_ == "parquet":
         from metrics_sidecar.transfer.parquet import ParquetEncoder  # noqa: PLC0415 - an extra, 60 MB of memory
 
         return ParquetEncoder()
-    encoders: dict[str, Callable[[], Encoder]] = {"csv": CsvEncoder, "ndjson": NdjsonEncoder}
-    return encoders[format_]()
+    return CsvEncoder(bom=bom) if format_ == "csv" else NdjsonEncoder()

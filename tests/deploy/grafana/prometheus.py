@@ -34,7 +34,7 @@ def prometheus(directory: Path, sidecar_url: str) -> Iterator[str]:
         f"--config.file={config_file}",
         f"--storage.tsdb.path={directory / 'prometheus'}",
         f"--web.listen-address={urllib.parse.urlsplit(url).netloc}",
-        "--enable-feature=exemplar-storage",
+        "--enable-feature=exemplar-storage,created-timestamp-zero-ingestion",
     ]
     with (
         (directory / "prometheus.log").open("wb") as log,

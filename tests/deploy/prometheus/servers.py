@@ -52,7 +52,7 @@ def prometheus(config: Path, port: int) -> Iterator[str]:
         debian.prometheus(),
         f"--config.file={config}",
         f"--storage.tsdb.path={directory / 'tsdb'}",
-        "--enable-feature=exemplar-storage",
+        "--enable-feature=exemplar-storage,created-timestamp-zero-ingestion",
     ]
     with served(command, port, directory / "prometheus.log", directory) as url:
         yield url

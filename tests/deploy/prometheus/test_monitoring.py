@@ -106,14 +106,29 @@ def test_rules_name_what_there_is(stack: tuple[System, Monitoring]) -> None:
 def test_the_sample_limit_lies_above_the_cap_on_models(stack: tuple[System, Monitoring]) -> None:
     """As many models as may have a label, each with every type of error, are scraped."""
     started, _ = stack
-    lines = [line for line in get_text(f"{started.sidecar_url}/metrics").splitlines() if not line.startswith("#")]
-    one = [line for line in lines if 'model_id="bad"' in line and "errors_total" not in line]
+    scraped = get_text(f"{started.sidecar_url}/metrics", Accept="application/openmetrics-text; version=1.0.0")
+    lines = [line for line in scraped.splitlines() if not line.startswith("#")]
+    one = [line for line in lines if 'model_id="bad"' in line and "model_invocation_errors_" not in line]
     own = [line for line in lines if "model_id=" not in line]
     assert own != []
     models = 2000 + 1  # SIDECAR_MAX_MODELS, and __overflow__
     config = (DEPLOY / "prometheus/prometheus.yml").read_text()
     limit = int(re.findall(r"sample_limit: (\d+)", config)[0])
-    assert (len(one) + len(ErrorType)) * models + len(own) < limit
+    assert any("_created" in line for line in one)
+    assert (len(one) + 2 * len(ErrorType)) * models + len(own) < limit
+
+
+def test_what_a_new_model_was_called_before_its_first_scrape_is_no_secret(stack: tuple[System, Monitoring]) -> None:
+    """Its counters tell when they were zero: fifty failures within one scrape are an increase of fifty."""
+    started, watching = stack
+    for _ in range(50):
+        started.invoke("worse-from-the-start")
+    found = eventually(
+        lambda: watching.query('sum(increase(model_invocations_total{model_id="worse-from-the-start"}[1h]))'),
+        lambda found: bool(found) and [*found.values()] != [0.0],
+        30,
+    )
+    assert [*found.values()] == [pytest.approx(50, rel=0.02)]
 
 
 def test_the_commands_of_the_runbook_work(stack: tuple[System, Monitoring]) -> None:

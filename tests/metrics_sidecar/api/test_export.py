@@ -35,6 +35,18 @@ async def test_an_export_is_a_file_to_be_saved(
     assert queries.exporter.asked == [Export(format_)]
 
 
+async def test_csv_for_excel_begins_with_a_byte_order_mark(client: Client, queries: FakeQueries) -> None:
+    """By `bom=1`; no other format has one."""
+    await client.get("/metrics/export", params={"format": "csv", "bom": "1"}, headers=IDENTITY)
+    await client.get("/metrics/export", params={"format": "csv", "bom": "0"}, headers=IDENTITY)
+    assert queries.exporter.asked == [Export("csv", bom=True), Export("csv")]
+    refused = await client.get("/metrics/export", params={"format": "ndjson", "bom": "1"})
+    assert (refused.status, (await refused.json())["detail"]) == (
+        400,
+        "bom is '1'; allowed: with format=csv, not ndjson.",
+    )
+
+
 async def test_the_filters_are_those_of_the_history(client: Client, queries: FakeQueries) -> None:
     """NDJSON, where no format is asked for."""
     params = {"model_id": "a*", "status": "failure", "since": "1", "until": "2", "error_contains": "x"}

@@ -49,6 +49,14 @@ def test_an_export_to_stdout(run: Command) -> None:
     assert run("export", "--format", "ndjson") == (0, exported, "3 rows exported\n")
 
 
+def test_csv_for_excel(run: Command) -> None:
+    """A byte order mark, and then what is there without; nothing else has one."""
+    exported = export(run.directory, "csv")
+    assert run("export", "--format", "csv", "--bom")[1] == b"\xef\xbb\xbf" + exported
+    code, _, told = run("export", "--format", "ndjson", "--bom")
+    assert (code, "--bom is for CSV, not for ndjson" in told) == (2, True)
+
+
 @pytest.mark.parametrize("name", ["x.ndjson", "x.jsonl", "x.csv", "x.ndjson.gz", "x.csv.gz", "X.CSV", "x.NDJSON.GZ"])
 def test_the_name_tells_the_format(run: Command, tmp_path: Path, name: str) -> None:
     """And whether it is compressed; nothing else is left beside the file."""
