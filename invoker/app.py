@@ -7,6 +7,7 @@ from aiohttp import web
 from invoker.answering import Answering
 from invoker.connections import Connections
 from invoker.durability import GroupSync
+from invoker.file_plan import plan_files
 from invoker.forward import SIDECAR_URL, sidecar_session
 from invoker.health import READINESS, Readiness
 from invoker.invocation import Invoker
@@ -33,7 +34,8 @@ def make_app(settings: InvokerSettings, models: Models) -> web.Application:
     app = web.Application(middlewares=[problem_middleware], client_max_size=settings.max_body_bytes)
     app[SIDECAR_URL] = settings.sidecar_url
     rejected: dict[str, int] = {}
-    connections = app[CONNECTIONS] = Connections(settings.max_connections, rejected)
+    plan = plan_files(settings.max_connections, settings.max_in_flight)
+    connections = app[CONNECTIONS] = Connections(plan, rejected)
 
     async def domain(app: web.Application) -> AsyncIterator[None]:
         clock = SystemClock()
@@ -48,7 +50,9 @@ def make_app(settings: InvokerSettings, models: Models) -> web.Application:
         app[INVOKER] = invoker
         app[ANSWERING] = Answering(invoker, settings.max_body_bytes, rejected)
         background = Background(clock)
-        app[READINESS] = lambda: _readiness(invoker, connections, outbox, journal, sync, background)
+        app[READINESS] = lambda: _readiness(
+            invoker, connections, outbox, journal, sync, [*background.reasons.values(), plan.reason]
+        )
         async with (
             shipping(outbox, journal, background),
             adopting(bound, settings.sidecar_socket, clock, background),
@@ -69,11 +73,11 @@ def _readiness(
     outbox: Outbox,
     journal: Journal,
     sync: GroupSync | None,
-    background: Background,
+    others: list[str | None],
 ) -> Readiness:
     if invoker.draining:
         return Readiness("not_ready", ["draining: the gateway is shutting down"])
-    reasons = [*background.reasons.values()]
+    reasons = [reason for reason in (*others, connections.accepting.reason) if reason]
     if not outbox.connected:
         reasons.append(f"the sidecar is not connected; {journal.records_waiting} records wait for it")
     if journal.full is not None:

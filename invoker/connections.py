@@ -2,14 +2,17 @@
 
 import asyncio
 import contextlib
+import socket
 from email.utils import formatdate
 
 from aiohttp import web
 
 from invoker.answering import Answering
 from invoker.caller import CallerConnection
-from invoker.refusal import RESERVE, Refusal, Refusals
+from invoker.file_plan import RESERVED_FILES, FilePlan
+from invoker.refusal import Refusal, Refusals
 from shared import logs
+from shared.accepting import Acceptor, Acceptors
 from shared.serving import RequestHandler
 
 IDLE_S = 75
@@ -25,18 +28,21 @@ class Connections:
     """Counts the open connections of one worker; what is refused is counted in `rejected`. Implements `Listener`.
     `full`: whether the newest one was beyond the limit."""
 
-    def __init__(self, limit: int, rejected: dict[str, int]) -> None:
+    def __init__(self, plan: FilePlan, rejected: dict[str, int]) -> None:
         self.answering: Answering
         self.stalled_s = STALLED_S
         self.now = 0
         self.date = b""
-        self.limit = limit
+        self.limit = plan.max_connections
+        self.accepting = Acceptors()
         self._rejected = rejected
         self._open: set[CallerConnection] = set()
         self._none_open = asyncio.Event()
         self._server: web.Server
         self._clock: asyncio.TimerHandle | None = None
-        self._refusals = Refusals(self._serve_probe, self._count_refused)
+        self._probes = plan.probes
+        self._refusals = Refusals(self._serve_probe, self._count_refused, plan.probes, plan.lingering)
+        self._acceptors: list[Acceptor] = []
         self.full = False
 
     @property
@@ -48,6 +54,12 @@ class Connections:
         self.answering, self._server = answering, server
         self._tick()
 
+    def listen(self, listener: socket.socket) -> Acceptor:
+        """On one more socket."""
+        acceptor = self.accepting.listen(listener, self.protocol, lambda: RESERVED_FILES, self._has_room)
+        self._acceptors.append(acceptor)
+        return acceptor
+
     def protocol(self) -> asyncio.Protocol:
         """For each new connection: one that serves, or, beyond the limit, one that refuses."""
         full = self.count >= self.limit
@@ -56,8 +68,11 @@ class Connections:
             self.full = full
         return Refusal(self._refusals) if full else CallerConnection(self)
 
+    def _has_room(self, pending: int) -> bool:
+        return self.count < self.limit or pending < self._probes
+
     def _serve_probe(self) -> asyncio.Protocol | None:
-        return self.other_server() if self.count < self.limit + RESERVE else None
+        return self.other_server() if self.count < self.limit + self._probes else None
 
     def _count_refused(self) -> None:
         self._rejected["connection_limit"] = self._rejected.get("connection_limit", 0) + 1
@@ -77,7 +92,8 @@ class Connections:
     async def close(self, grace_s: float) -> None:
         """While draining, close all connections that are not aiohttp's: their answers may go out until the grace
         time is over. Nothing listens any more."""
-        await asyncio.sleep(0)  # what was accepted is made a connection now
+        for acceptor in self._acceptors:
+            await acceptor.wait_closed()  # what was accepted is made a connection now
         if self._clock is not None:
             self._clock.cancel()
         for connection in [*self._open]:

@@ -9,7 +9,7 @@ from shared.lingering import linger
 RESERVE = 100
 """Connections beyond the limit that may be asked what they want, at one time."""
 MAX_LINGERING = 1000
-"""Refused connections that wait for their callers to read why; those beyond are closed at once."""
+"""Refused connections that wait for their callers to read why; beyond them, the oldest is closed."""
 WAIT_S = 1.0
 """So long may the first bytes of a request take."""
 PROBES = tuple(b"%b %b " % (method, path) for path in (b"/healthz", b"/readyz") for method in (b"GET", b"HEAD"))
@@ -24,17 +24,30 @@ class Refusals:
     """All of one worker. `serve_probe` makes the protocol that answers a probe, or None for one too many; `on_refused`
     counts the others."""
 
-    def __init__(self, serve_probe: Callable[[], asyncio.Protocol | None], on_refused: Callable[[], None]) -> None:
+    def __init__(
+        self,
+        serve_probe: Callable[[], asyncio.Protocol | None],
+        on_refused: Callable[[], None],
+        max_waiting: int = RESERVE,
+        max_lingering: int = MAX_LINGERING,
+    ) -> None:
         self.serve_probe = serve_probe
         self.on_refused = on_refused
-        self.lingering: set[Refusal] = set()
+        self._max_waiting, self._max_lingering = max_waiting, max_lingering
+        self.lingering: dict[Refusal, None] = {}  # likewise the oldest first
         self.waiting: dict[Refusal, None] = {}  # the oldest first
 
     def wait(self, refusal: "Refusal") -> None:
         """For its first bytes; whoever has waited longest makes room."""
         self.waiting[refusal] = None
-        if len(self.waiting) > RESERVE:
+        if len(self.waiting) > self._max_waiting:
             next(iter(self.waiting)).refuse()
+
+    def linger(self, refusal: "Refusal") -> None:
+        """Until its caller has read why; whoever had most time for it makes room."""
+        self.lingering[refusal] = None
+        if len(self.lingering) > self._max_lingering:
+            next(iter(self.lingering)).abort()
 
     def close(self) -> None:
         """At once."""
@@ -68,20 +81,18 @@ class Refusal(asyncio.Protocol):
 
     def connection_lost(self, _error: Exception | None) -> None:
         self._done()
-        self._refusals.lingering.discard(self)
+        self._refusals.lingering.pop(self, None)
 
     def refuse(self) -> None:
         """Say so, and see to it that it is read."""
         self._done()
         self._refusals.on_refused()
         self._transport.write(REFUSAL)
-        if len(self._refusals.lingering) < MAX_LINGERING:
-            self._refusals.lingering.add(self)
-            linger(self._transport, self.connection_lost)
-        else:
-            self._transport.close()
+        if linger(self._transport, self.connection_lost):
+            self._refusals.linger(self)
 
     def abort(self) -> None:
+        self._refusals.lingering.pop(self, None)
         self._transport.abort()
 
     def _done(self) -> None:

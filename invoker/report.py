@@ -8,6 +8,7 @@ from invoker.journal import Journal
 from invoker.overhead import Overhead
 from shared.wire import Report
 
+ACCEPTING = "invoker_accept_failures_total"
 DROPPED = "invoker_records_dropped_total"
 OVERHEAD = "invoker_overhead_seconds"
 REJECTED = "invoker_requests_rejected_total"
@@ -21,7 +22,12 @@ def worker_report(
     def report(everything: bool) -> Report:
         return Report(
             in_flight.all() if everything else in_flight.changes(),
-            {DROPPED: dict(journal.dropped), REJECTED: dict(rejected), OVERHEAD: overhead.report()},
+            {
+                DROPPED: dict(journal.dropped),
+                REJECTED: dict(rejected),
+                OVERHEAD: overhead.report(),
+                ACCEPTING: dict(connections.accepting.failures),
+            },
             {
                 "invoker_journal_bytes": float(journal.bytes_used),
                 "invoker_records_waiting": float(journal.records_waiting),

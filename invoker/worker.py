@@ -11,7 +11,7 @@ from invoker.models import Models
 from invoker.routes import ANSWERING
 from invoker.settings import InvokerSettings
 from shared import logs
-from shared.serving import BACKLOG, bind, listen, running, stop_signal, stop_signals, url_of
+from shared.serving import bind, listen, running, stop_signal, stop_signals, url_of
 
 log = logs.get("worker")
 
@@ -39,7 +39,7 @@ async def _serve(settings: InvokerSettings, models: Models, number: int, parent_
         assert runner.server is not None
         connections = app[CONNECTIONS]
         connections.serve(app[ANSWERING], runner.server)
-        listener = await loop.create_server(connections.protocol, sock=bound, backlog=BACKLOG)
+        listener = connections.listen(bound)
         log.info("worker.listening", worker=number, url=url_of(bound), pid=os.getpid())
         await stop.wait()
         log.info("worker.draining", worker=number, in_flight=app[INVOKER].in_flight.total)

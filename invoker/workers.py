@@ -5,6 +5,7 @@ import os
 import signal
 import sys
 
+from invoker.file_plan import plan_files, tell_plan
 from invoker.models import Models, load_models
 from invoker.settings import InvokerSettings
 from invoker.shipping import OUTBOX_GRACE_S
@@ -46,6 +47,7 @@ class Workers:
     def run(self) -> int:
         """The exit code: 0 after a requested stop, 2 if the workers can't start."""
         models = load_models(self._settings)
+        tell_plan(plan_files(self._settings.max_connections, self._settings.max_in_flight))
         self._reserve_port()
         signal.pthread_sigmask(signal.SIG_BLOCK, self._signals)
         for number in range(self._settings.workers):

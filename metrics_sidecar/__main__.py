@@ -1,12 +1,11 @@
 """The `metrics-sidecar` command."""
 
 import asyncio
-import resource
 import sys
 
 import uvloop
 
-from metrics_sidecar.app import INTAKE, make_app
+from metrics_sidecar.app import ACCEPTORS, INTAKE, make_app
 from metrics_sidecar.settings import SidecarSettings, VerifySettings
 from metrics_sidecar.transfer.cli import COMMANDS
 from metrics_sidecar.verify import verify
@@ -29,7 +28,7 @@ async def serve(settings: SidecarSettings) -> None:
     app = make_app(settings)
     with bind(settings.host, settings.port, "SIDECAR_PORT") as bound:
         listen(bound, "SIDECAR_PORT")
-        async with running(app, HTTP_GRACE_S) as runner, serving(runner, bound):
+        async with running(app, HTTP_GRACE_S) as runner, serving(runner, bound, app[ACCEPTORS], app[INTAKE].reserve):
             log.info("sidecar.listening", url=url_of(bound), socket=str(settings.socket))
             await stop.wait()
             log.info("sidecar.stopping", producers=len(app[INTAKE].producers))
@@ -39,9 +38,6 @@ async def serve(settings: SidecarSettings) -> None:
 
 def run(settings: SidecarSettings) -> None:
     logs.configure(settings.log_format, settings.log_level)
-    # Each worker takes a descriptor; the soft limit is often no more than 1024.
-    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
     sys.setswitchinterval(SWITCH_INTERVAL_S)
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         runner.run(serve(settings))

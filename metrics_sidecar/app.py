@@ -11,6 +11,7 @@ from metrics_sidecar.api.health import READINESS, Readiness
 from metrics_sidecar.audit import Auditor
 from metrics_sidecar.backend import Backend
 from metrics_sidecar.data_dir import locked
+from metrics_sidecar.file_plan import plan_files
 from metrics_sidecar.intake import Intake, listening
 from metrics_sidecar.ledger import THREAD, Committed, Ledger, State
 from metrics_sidecar.live import Live
@@ -20,17 +21,20 @@ from metrics_sidecar.retention import Retention
 from metrics_sidecar.routes import setup_routes
 from metrics_sidecar.settings import HISTORY_FILE, SidecarSettings, age_us
 from metrics_sidecar.store.backend import SqliteBackend
+from shared.accepting import Acceptors
 from shared.clock import SystemClock
 from shared.errors import problem_middleware
 from shared.record import OVERFLOW_MODEL_ID
 from shared.tasks import Background
 
+ACCEPTORS = web.AppKey("acceptors", Acceptors)
 INTAKE = web.AppKey("intake", Intake)
 
 
 def make_app(settings: SidecarSettings) -> web.Application:
     """The sidecar of one data directory; its resources start and stop with the application."""
     app = web.Application(middlewares=[problem_middleware])
+    app[ACCEPTORS] = Acceptors()
 
     async def resources(app: web.Application) -> AsyncIterator[None]:
         with locked(settings.data_dir):
@@ -44,6 +48,7 @@ def make_app(settings: SidecarSettings) -> web.Application:
 
 
 async def _start(app: web.Application, settings: SidecarSettings, stack: contextlib.AsyncExitStack) -> None:
+    plan = plan_files(settings.max_producers)
     backend = _backend(settings)
     metrics = SidecarMetrics()
     clock = SystemClock()
@@ -74,13 +79,14 @@ async def _start(app: web.Application, settings: SidecarSettings, stack: context
     auditor = Auditor(backend.open_snapshot, live)
     stack.callback(auditor.close)
 
-    intake = Intake(ledger, live, settings.max_producers, metrics.count_rejected)
+    intake = Intake(ledger, live, plan.max_producers, metrics.count_rejected, app[ACCEPTORS])
     await stack.enter_async_context(listening(intake, settings.socket))
 
     def readiness() -> Readiness:
-        return _readiness(ledger, intake, store.failures)
+        return _readiness(ledger, intake, [*store.failures, *([plan.reason] if plan.reason else [])])
 
     def before_collect() -> None:
+        metrics.accept_failures = app[ACCEPTORS].failures
         _count_live(metrics, ledger, live, intake)
         metrics.upkeep = store.upkeep
 
@@ -107,6 +113,8 @@ def _readiness(ledger: Ledger, intake: Intake, failures: list[str]) -> Readiness
     reasons = [reason for name, reason in ledger.background.reasons.items() if name != THREAD]
     if ledger.tend_failure is not None:
         failures = [*failures, f"old rows and sums over time can't be looked after: {ledger.tend_failure}"]
+    if intake.acceptors.reason is not None:
+        reasons.append(intake.acceptors.reason)
     reasons += failures
     return Readiness("not_ready" if stopped else "degraded" if reasons else "ready", [*stopped, *reasons])
 

@@ -6,10 +6,12 @@ from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 
 from metrics_sidecar.connection import ProducerConnection
+from metrics_sidecar.file_plan import RESERVED_FILES
 from metrics_sidecar.ledger import Ledger, Work
 from metrics_sidecar.live import Live
 from metrics_sidecar.socket_file import SocketFile
 from shared import logs
+from shared.accepting import Acceptor, Acceptors
 from shared.settings import StartupError
 
 SWEEP_INTERVAL_S = 1.0
@@ -33,10 +35,18 @@ log = logs.get("intake")
 class Intake:
     """All producer connections. `on_rejected(reason)` is called for each connection closed for its fault."""
 
-    def __init__(self, ledger: Ledger, live: Live, max_producers: int, on_rejected: Callable[[str], None]) -> None:
+    def __init__(
+        self,
+        ledger: Ledger,
+        live: Live,
+        max_producers: int,
+        on_rejected: Callable[[str], None],
+        acceptors: Acceptors | None = None,
+    ) -> None:
         self.ledger = ledger
         self.live = live
         self.max_producers = max_producers
+        self.acceptors = acceptors or Acceptors()
         self.connections: set[ProducerConnection] = set()
         self.greeting: dict[ProducerConnection, None] = {}
         self.producers: dict[str, ProducerConnection] = {}
@@ -63,6 +73,10 @@ class Intake:
     def overfull(self) -> bool:
         """Whether more waits than connections that are not read from can explain."""
         return self._waiting_bytes > 2 * MAX_WAITING_BYTES
+
+    def reserve(self) -> int:
+        """Files that others leave: for producers that may still come, and for the sidecar's own work."""
+        return RESERVED_FILES + max(self.max_producers - len(self.connections), 0)
 
     def make_room(self) -> bool:
         """Whether there is a place for one more connection: that of the oldest one without a hello, if need be."""
@@ -145,7 +159,7 @@ class Intake:
 async def listening(intake: Intake, path: Path, sweep_interval_s: float = SWEEP_INTERVAL_S) -> AsyncIterator[None]:
     """The socket file, created with mode 0660, made anew when it vanishes, and removed at the end if it is ours."""
     door = _Door(intake, SocketFile(path))
-    await door.open()
+    door.open()
     async with intake.ledger.background.task("intake", lambda: door.watch(sweep_interval_s)):
         try:
             yield
@@ -160,20 +174,20 @@ class _Door:
     def __init__(self, intake: Intake, file: SocketFile) -> None:
         self._intake = intake
         self._file = file
-        self._server: asyncio.AbstractServer | None = None
+        self._acceptor: Acceptor | None = None
 
-    async def open(self) -> None:
-        loop = asyncio.get_running_loop()
-        self._server = await loop.create_unix_server(self._intake.protocol, sock=self._file.listener)
+    def open(self) -> None:
+        intake = self._intake
+        self._acceptor = intake.acceptors.listen(self._file.listener, intake.protocol, lambda: RESERVED_FILES)
 
     async def watch(self, interval_s: float) -> None:
         while True:
             await asyncio.sleep(interval_s)
             self._intake.sweep()
             if not self._file.is_reachable():
-                await self._open_anew()
+                self._open_anew()
 
-    async def _open_anew(self) -> None:
+    def _open_anew(self) -> None:
         """Connections stay as they are: only new ones need the file."""
         intake = self._intake
         try:
@@ -185,11 +199,11 @@ class _Door:
             return
         self.close()
         self._file = file
-        await self.open()
+        self.open()
         intake.unreachable = None
         log.warning("intake.socket_replaced", socket=str(file.path), producers=len(intake.producers))
 
     def close(self) -> None:
-        if self._server is not None:
-            self._server.close()
+        if self._acceptor is not None:
+            self._acceptor.close()
         self._file.remove()

@@ -18,7 +18,7 @@ from prometheus_client.openmetrics import exposition as openmetrics_exposition
 from prometheus_client.registry import Collector
 
 from metrics_sidecar.disk import DiskUse
-from metrics_sidecar.reported import OVERHEAD, OVERHEAD_HELP, REPORTED_COUNTERS, REPORTED_GAUGES
+from metrics_sidecar.reported import ACCEPT_ERRORS, OVERHEAD, OVERHEAD_HELP, REPORTED_COUNTERS, REPORTED_GAUGES
 from metrics_sidecar.retention import Upkeep
 from shared.wire import OVERHEAD_BOUNDS_S, OVERHEAD_SUM
 
@@ -63,6 +63,7 @@ class SidecarMetrics:
         self.gateway_gauges: Mapping[str, float] = {}
         self.disk: DiskUse | None = None
         self.upkeep = Upkeep(0, None, 0)
+        self.accept_failures: Mapping[str, int] = {}
         self.before_collect: Callable[[], None] = _nothing
         registry = self._registry = CollectorRegistry()
         ProcessCollector(registry=registry)
@@ -70,6 +71,7 @@ class SidecarMetrics:
         registry.register(_GatewayCollector(self))
         registry.register(_DiskCollector(self))
         registry.register(_UpkeepCollector(self))
+        registry.register(_AcceptingCollector(self))
         self._make_ledger_instruments(registry)
         self._make_intake_instruments(registry)
         self.event_loop_lag = Histogram(
@@ -192,6 +194,20 @@ class _UpkeepCollector(Collector):
             "Rows of the history that are not in the sums over time yet",
             value=waiting_rows,
         )
+
+
+class _AcceptingCollector(Collector):
+    """How often connections had to wait, by the error's name."""
+
+    def __init__(self, metrics: SidecarMetrics) -> None:
+        self._metrics = metrics
+
+    def collect(self) -> Iterator[Metric]:
+        help_ = "Times that connections to the sidecar had to wait because no file was free for them"
+        counter = CounterMetricFamily("sidecar_accept_failures", help_, labels=["reason"])
+        for reason, count in {**dict.fromkeys(ACCEPT_ERRORS, 0), **self._metrics.accept_failures}.items():
+            counter.add_metric([reason], count)
+        yield counter
 
 
 def _overhead(counts: Mapping[str, int]) -> HistogramMetricFamily:

@@ -1,8 +1,15 @@
 """Which of their own numbers gateway workers may report. Their socket is not trusted: all others are left out."""
 
+ACCEPT_ERRORS = ("EMFILE", "ENFILE", "ENOBUFS", "ENOMEM")
+
 REPORTED_COUNTERS = {
     # name without `_total` → label, help, label values that are there at 0 from the start; the only counters of a
     # worker's report that are kept and exposed. A series that first shows at 1 looks to Prometheus like no increase.
+    "invoker_accept_failures": (
+        "reason",
+        "Times that connections of model callers had to wait because no file was free for them",
+        ACCEPT_ERRORS,
+    ),
     "invoker_records_dropped": (
         "reason",
         "Records that gateway workers dropped: no space for them, or the sidecar can't take them",

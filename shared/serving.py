@@ -11,6 +11,7 @@ from typing import Any
 
 from aiohttp import web
 
+from shared.accepting import Acceptors
 from shared.errors import clip, problem_response, status_problem
 from shared.lingering import linger
 from shared.settings import StartupError
@@ -143,16 +144,23 @@ async def running(app: web.Application, grace_s: float) -> AsyncIterator[web.App
 
 
 @contextlib.asynccontextmanager
-async def serving(runner: web.AppRunner, bound: socket.socket) -> AsyncIterator[None]:
-    """Connections to this socket are the application's; at the end no more are accepted."""
+async def serving(
+    runner: web.AppRunner,
+    bound: socket.socket,
+    acceptors: Acceptors | None = None,
+    reserve: Callable[[], int] = lambda: 0,
+) -> AsyncIterator[None]:
+    """Connections to this socket are the application's, while more files than `reserve` are free; at the end no more
+    are accepted."""
     server = runner.server
     assert server is not None
-    loop = asyncio.get_running_loop()
-    listener = await loop.create_server(lambda: RequestHandler(server), sock=bound, backlog=BACKLOG)
+    bound.listen(BACKLOG)
+    listener = (acceptors or Acceptors()).listen(bound, lambda: RequestHandler(server), reserve)
     try:
         yield
     finally:
         listener.close()
+        await listener.wait_closed()
 
 
 def stop_signal() -> asyncio.Event:

@@ -21,10 +21,16 @@ Json = dict[str, Any]
 class Process:
     """A command with JSON logs; `event` waits for one of them. Its own process group."""
 
-    def __init__(self, module: str, environment: dict[str, str], *arguments: str) -> None:
+    def __init__(
+        self, module: str, environment: dict[str, str], *arguments: str, files: tuple[int, int] | None = None
+    ) -> None:
+        """`files`: soft and hard limit of those that it may have open."""
         inherited = {name: os.environ[name] for name in ("PATH", "HOME", "LANG") if name in os.environ}
+        command = [sys.executable, "-m", module, *arguments]
+        if files is not None:
+            command = ["sh", "-c", f'ulimit -Sn {files[0]} && ulimit -Hn {files[1]} && exec "$@"', "sh", *command]
         self._popen = subprocess.Popen(
-            [sys.executable, "-m", module, *arguments],
+            command,
             env={**inherited, "LOG_FORMAT": "json", "PYTHONWARNINGS": "error", **environment},
             cwd=Path(__file__).parent.parent,
             stderr=subprocess.PIPE,
@@ -108,6 +114,7 @@ class System:
         self.upstream = "http://127.0.0.1:1/invoke"
         self.gateway_url = ""
         self.sidecar_url = "http://127.0.0.1:1"
+        self.files: tuple[int, int] | None = None
 
     def start_mock(self, **settings: str) -> Process:
         mock = self._start("deploy.mock_server", {"MOCK_PORT": "0", "MOCK_LATENCY": "fixed:0ms", **settings})
@@ -159,7 +166,7 @@ class System:
         return settled
 
     def _start(self, module: str, settings: dict[str, str]) -> Process:
-        process = Process(module, settings)
+        process = Process(module, settings, files=self.files)
         self.processes.append(process)
         return process
 

@@ -14,10 +14,12 @@ from multidict import CIMultiDict
 
 from invoker.answering import Answering
 from invoker.connections import Connections
+from invoker.file_plan import FilePlan
 from invoker.forward import SIDECAR_URL, sidecar_session
 from invoker.health import READINESS, Readiness
 from invoker.invocation import Invoker
 from invoker.models import Model, Models
+from invoker.refusal import MAX_LINGERING, RESERVE
 from invoker.routes import ANSWERING, setup_routes
 from invoker.upstream import Answer
 from shared.errors import problem_middleware
@@ -63,7 +65,7 @@ class Gateway:
         self.app[READINESS] = lambda: Readiness("ready", [])
         self.invoker = Invoker(models, self.upstream, self.journal, FakeClock(), 100)
         self.rejected: dict[str, int] = {}
-        self.connections = Connections(max_connections, self.rejected)
+        self.connections = Connections(FilePlan(max_connections, RESERVE, MAX_LINGERING), self.rejected)
         self.app[ANSWERING] = Answering(self.invoker, BODY_LIMIT, self.rejected)
         self.app.cleanup_ctx.append(sidecar_session)
         close_while(self.app, lambda: self.connections.full)

@@ -127,14 +127,16 @@ async def test_the_last_answer_reaches_a_caller_that_sends_on(more: bytes) -> No
         await until(lambda: gateway.connections.count == 0)
 
 
-async def test_more_refused_callers_than_may_linger_are_closed_at_once(
-    full: Gateway, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_of_more_refused_callers_than_may_linger_the_oldest_is_closed(full: Gateway) -> None:
     """What a refusal keeps has a bound, too."""
-    monkeypatch.setattr(refusal, "MAX_LINGERING", 1)
+    refusals = full.connections._refusals
+    refusals._max_lingering = 1
     with connect(full) as first, connect(full) as second:
         first.sendall(REQUEST)
-        await until(lambda: full.connections._refusals.lingering)
+        await until(lambda: refusals.lingering)
+        (oldest,) = refusals.lingering
         second.sendall(REQUEST)
         await until(lambda: full.rejected == {"connection_limit": 2})
-        assert len(full.connections._refusals.lingering) == 1
+        assert len(refusals.lingering) == 1
+        assert oldest not in refusals.lingering
+        assert await asyncio.to_thread(read_all, first) == REFUSAL
