@@ -74,6 +74,7 @@ class Live:
     def reload(self, state: State) -> None:
         """Show what the store has, in the place of all that was counted here."""
         self.totals, self.counters, self._number = state.totals, state.counters, state.number
+        self.created_us = state.created_us
         for number in [number for number in self._awaited if number <= state.number]:
             for future in self._awaited.pop(number):
                 if not future.done():

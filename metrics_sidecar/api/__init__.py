@@ -22,8 +22,6 @@ TakeSnapshot = Callable[[], Snapshot]
 MeasureDisk = Callable[[], DiskUse | None]
 """Asks the file system, which may take its time."""
 
-"""Why the sidecar is not ready, one sentence each; none when it is."""
-
 Reconcile = Callable[[], Awaitable[Reconciliation]]
 """Compares all books; raises `StoreError`."""
 
