@@ -6,6 +6,7 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check install --quiet
 RUNTIME := .venv/.runtime-installed
 DEV := .venv/.dev-installed
 BENCH := .venv/.bench-installed
+MUTANTS := .venv/.mutants-installed
 # Arguments for what is run, as in `make load ARGS="--rate 1000"` or `make test ARGS="-k mock"`.
 ARGS ?=
 SEED ?= 1
@@ -13,7 +14,7 @@ FAULTS ?= 100
 
 .DELETE_ON_ERROR:
 .DEFAULT_GOAL := help
-.PHONY: run demo test lint load chaos soak bench stack-test lock clean help rules dashboards
+.PHONY: run demo test lint load chaos soak mutants bench stack-test lock clean help rules dashboards
 
 run: $(RUNTIME) ## Run mock server, sidecar and gateway until Ctrl-C
 	@exec $(BIN)/python -m deploy.run --with-parent
@@ -38,6 +39,9 @@ chaos: $(DEV) ## Break things under load and compare what callers saw with what 
 
 soak: $(DEV) ## Take the sidecar away for five minutes under load
 	@exec $(BIN)/python -m tests.chaos.outage --seconds 300 --rate 1000 $(ARGS)
+
+mutants: $(MUTANTS) ## Put small faults into the code and tell which no test notices (ARGS="--seed 1 --count 300 'invoker/*'")
+	@exec $(BIN)/python -m tests.mutants $(ARGS)
 
 bench: $(BENCH) ## Measure speed beside yardsticks, and write tests/bench/RESULTS.md
 	@for command in wrk nginx; do command -v $$command >/dev/null || missing=1; done; \
@@ -66,6 +70,7 @@ lock: $(DEV) ## Write the lock files anew from pyproject.toml
 	$(LOCK) --group build --output-file requirements.lock
 	$(LOCK) --group build --extra dev --constraint requirements.lock --output-file requirements-dev.lock
 	$(LOCK) --group build --extra bench --constraint requirements-dev.lock --output-file requirements-bench.lock
+	$(LOCK) --group build --extra mutants --constraint requirements-dev.lock --output-file requirements-mutants.lock
 
 clean: ## Remove .venv and caches; recorded data stays
 	rm -rf .venv .mypy_cache .ruff_cache .pytest_cache .hypothesis *.egg-info
@@ -92,6 +97,10 @@ $(DEV): requirements-dev.lock $(RUNTIME)
 
 $(BENCH): requirements-bench.lock $(RUNTIME)
 	$(PIP) --require-hashes -r requirements-bench.lock
+	@touch $@
+
+$(MUTANTS): requirements-mutants.lock $(DEV)
+	$(PIP) --require-hashes -r requirements-mutants.lock
 	@touch $@
 
 $(BIN)/python:

@@ -204,7 +204,7 @@ def _is_record(encoded: msgspec.Raw) -> bool:
 
 
 def is_report(body: bytes | memoryview) -> bool:
-    """Whether an undecodable frame would be a report: an a short array with that tag."""
+    """Whether an undecodable frame would be a report: a short array with that tag."""
     return len(body) > 1 and 0x90 <= body[0] <= 0x9F and body[1] == _REPORT_TAG
 
 
