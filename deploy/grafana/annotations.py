@@ -1,33 +1,42 @@
-"""What happened, marked on every graph."""
+"""What happened, marked below every graph, a lane for each kind."""
 
 from grafana_foundation_sdk.models import dashboard, prometheus
 
-from deploy.grafana.queries import PAIR
+from deploy.grafana import queries as q
 from deploy.grafana.variables import DATA_SOURCE
 
 
-def alerts(matchers: str = "") -> dashboard.AnnotationQuery:
-    """Alerts while they fire. `ALERTS` has a `job` and an `instance` only where the rule keeps them."""
-    selector = ", ".join(filter(None, ('alertstate="firing"', matchers)))
+def pages(matchers: str = "") -> dashboard.AnnotationQuery:
+    """Alerts that need someone now, while they fire: one mark for all models and replicas that have the same one.
+    Tickets stand in the list of alerts: they last for hours, and would cover all else."""
     return _annotation(
-        "Alerts",
-        f"ALERTS{{{selector}}}",
+        "Pages",
+        f"group by (alertname) ({q.firing('page', matchers)})",
         color="red",
-        title="{{alertname}} {{model_id}}",
-        text="severity {{severity}}",
-        tags="severity,model_id,instance",
+        title="{{alertname}}",
+        text="a page, while it fires",
+        tags="alertname",
     )
 
 
 def restarts() -> dashboard.AnnotationQuery:
-    """A sidecar that started anew."""
-    expression = f"changes(process_start_time_seconds{{{PAIR}}}[$__rate_interval]) > 0"
+    """A sidecar that started: at the time that the process itself tells, whatever is seen of it."""
+    started = f"1000 * {q.series('process_start_time_seconds')}"
     return _annotation(
-        "Restarts", expression, color="blue", title="Sidecar restarted", text="{{instance}}", tags="instance"
+        "Restarts",
+        f"{started} >= ${{__from}}",
+        color="blue",
+        title="Sidecar started",
+        text="{{instance}}",
+        tags="instance",
+        value_is_time=True,
     )
 
 
-def _annotation(name: str, expr: str, *, color: str, title: str, text: str, tags: str) -> dashboard.AnnotationQuery:
+def _annotation(
+    name: str, expr: str, *, color: str, title: str, text: str, tags: str, value_is_time: bool | None = None
+) -> dashboard.AnnotationQuery:
+    """`value_is_time`: the mark is where the value says, in ms since 1970, and not where the sample is."""
     return dashboard.AnnotationQuery(
         name=name,
         datasource=DATA_SOURCE,
@@ -36,4 +45,5 @@ def _annotation(name: str, expr: str, *, color: str, title: str, text: str, tags
         title_format=title,
         text_format=text,
         tag_keys=tags,
+        use_value_for_time=value_is_time,
     )

@@ -2,12 +2,17 @@
 
 from dataclasses import dataclass
 
-from grafana_foundation_sdk.models import dashboard
+from grafana_foundation_sdk.models import dashboard, units
 
 NO_TRAFFIC = "No traffic"
+"""What NaN means: a sidecar tells of no calls."""
 NOT_REPORTED = "Not reported"
+"""What no value at all means: whoever would tell is away, or never told."""
+NONE_SEEN = "No traffic reported"
+"""Of a course, which can't tell the two apart."""
 
-GREEN, ORANGE, RED = "green", "orange", "red"
+GREEN, ORANGE, RED, PLAIN = "green", "orange", "red", "text"
+"""As it should be; worth a look today; worth one now; neither good nor bad. The same on each screen."""
 
 
 @dataclass(frozen=True)
@@ -22,7 +27,9 @@ class Limits:
         return dashboard.ThresholdsConfig(mode=dashboard.ThresholdsMode.ABSOLUTE, steps=steps)
 
 
-NEUTRAL = Limits("text")
+NEUTRAL = Limits(PLAIN)
+NONE_IS_GOOD = Limits(GREEN, ((1, RED),))
+"""Of what should never be: one is a page."""
 
 
 def red_from(value: float) -> Limits:
@@ -44,25 +51,42 @@ class Field:
     decimals: float | None = None
     min: float | None = 0
     max: float | None = None
-    no_value: str = NO_TRAFFIC
-    by_limits: bool = False
-    """Coloured by the limits; otherwise each series has a colour of its own."""
+    no_value: str = NOT_REPORTED
 
-    def config(self, links: list[dashboard.DashboardLink], custom: object = None) -> dashboard.FieldConfigSource:
-        mode = dashboard.FieldColorModeId
-        color = mode.THRESHOLDS if self.by_limits else mode.PALETTE_CLASSIC_BY_NAME
+    def of_figures(self, links: list[dashboard.DashboardLink], custom: object = None) -> dashboard.FieldConfigSource:
+        """Coloured by the limits, and not at all where there is no figure."""
+        made = self.of_series(links, custom)
+        made.defaults.color = dashboard.FieldColor(mode=dashboard.FieldColorModeId.THRESHOLDS)
+        made.defaults.mappings = [
+            _without_color(dashboard.SpecialValueMatch.NA_N, NO_TRAFFIC),
+            _without_color(dashboard.SpecialValueMatch.NULL, self.no_value),
+        ]
+        return made
+
+    def of_series(self, links: list[dashboard.DashboardLink], custom: object = None) -> dashboard.FieldConfigSource:
+        """Each series has a colour of its own."""
         defaults = dashboard.FieldConfig(
             unit=self.unit,
             decimals=self.decimals,
             min_val=self.min,
             max_val=self.max,
             thresholds=self.limits.thresholds(),
-            color=dashboard.FieldColor(mode=color),
+            color=dashboard.FieldColor(mode=dashboard.FieldColorModeId.PALETTE_CLASSIC_BY_NAME),
             links=links,
             no_value=self.no_value,
             custom=custom,
         )
         return dashboard.FieldConfigSource(defaults=defaults, overrides=[])
+
+
+COUNT = Field(units.LocaleFormat, decimals=0)
+"""To the last one: `short` would make 48 K of 47,590."""
+
+
+def _without_color(match: dashboard.SpecialValueMatch, text: str) -> dashboard.SpecialValueMap:
+    """Grafana gives what is no number the colour of the lowest limit, which is green here and red there."""
+    result = dashboard.ValueMappingResult(text=text, color=PLAIN)
+    return dashboard.SpecialValueMap(dashboard.DashboardSpecialValueMapOptions(match, result))
 
 
 def override(name: str, **properties: object) -> dashboard.DashboardFieldConfigSourceOverrides:

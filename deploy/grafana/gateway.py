@@ -4,11 +4,10 @@ from grafana_foundation_sdk.models import dashboard, units
 
 from deploy.grafana import links
 from deploy.grafana import queries as q
-from deploy.grafana.fields import NOT_REPORTED, Field
+from deploy.grafana.fields import COUNT, NONE_SEEN, Field
 from deploy.grafana.panels import Query, graph
 
 OVERHEAD = q.series("invoker_overhead_seconds_bucket")
-PER_MINUTE = Field(units.RequestsPerMinute)
 
 
 def gateway() -> list[dashboard.Panel]:
@@ -19,13 +18,13 @@ def gateway() -> list[dashboard.Panel]:
             "What the gateway itself added to the latency of invocations, without the model: 50, 95 and 99 of 100 were "
             "below. Of all models: the gateway doesn't count it by model.",
             [Query(q.quantile(share / 100, OVERHEAD), f"p{share}") for share in (50, 95, 99)],
-            Field(units.Seconds),
+            Field(units.Seconds, no_value=NONE_SEEN),
         ),
         graph(
             "Rejected Requests",
             "Requests per minute that were refused before any model was called, and so are no invocations.",
             [Query(q.per_minute(rejected, "reason"), "{{reason}}")],
-            Field(units.RequestsPerMinute, no_value="None so far"),
+            Field(units.RequestsPerMinute, no_value="None reported"),
             stacked=True,
         ),
         graph(
@@ -35,7 +34,7 @@ def gateway() -> list[dashboard.Panel]:
                 Query(q.total(q.series("invoker_connections")), "connections of callers"),
                 Query(q.total(q.series("invoker_workers_connected")), "workers"),
             ],
-            Field(units.Short, decimals=0, no_value=NOT_REPORTED),
+            COUNT,
         ),
     ]
 
@@ -48,7 +47,7 @@ def health() -> list[dashboard.Panel]:
             "Journal",
             "Size of the gateway workers' journals, by replica. It grows while the sidecar is away.",
             [Query(q.total(q.series("invoker_journal_bytes"), "instance"), "{{instance}}")],
-            Field(units.BytesIEC, no_value=NOT_REPORTED),
+            Field(units.BytesIEC),
             more,
         ),
         graph(
@@ -59,14 +58,14 @@ def health() -> list[dashboard.Panel]:
                 Query(q.total(q.series("invoker_records_waiting")), "outbox"),
                 Query(q.total(q.series("sidecar_queue_records")), "sidecar's queue"),
             ],
-            Field(units.Short, decimals=0, no_value=NOT_REPORTED),
+            COUNT,
             more,
         ),
         graph(
             "Commit Latency",
             "How long the sidecar's commits took: 50 and 99 of 100 were faster.",
             [Query(q.quantile(share / 100, commit), f"p{share}") for share in (50, 99)],
-            Field(units.Seconds, no_value="No commits"),
+            Field(units.Seconds, no_value="No commits reported"),
             more,
         ),
     ]

@@ -2,10 +2,11 @@
 
 from grafana_foundation_sdk.models import dashboard, units
 
-from deploy.grafana import annotations, gateway, links, variables
+from deploy.grafana import annotations, gateway, links, overview, variables
 from deploy.grafana import queries as q
-from deploy.grafana.fields import GREEN, RED, Field, fixed_color, red_below, red_from
-from deploy.grafana.limits import ERROR_RATE_PERCENT, P95_S
+from deploy.grafana.fields import COUNT, GREEN, NONE_SEEN, ORANGE, RED, Field, Limits, fixed_color, red_from
+from deploy.grafana.limits import BURN_RATE_1H, BURN_RATE_6H, ERROR_BUDGET, ERROR_RATE_PERCENT, P95_S
+from deploy.grafana.overview import LATENCY_LIMITS, SUCCESS_RATE
 from deploy.grafana.page import Line, Row, make_dashboard
 from deploy.grafana.panels import Query, bars, graph, heat, pie, stat_panel
 from deploy.grafana.tables import Column, table_panel
@@ -21,14 +22,17 @@ ACTIVE = q.series("model_active_invocations", q.MODEL)
 TOTAL = q.series("model_total_invocations", q.MODEL)
 
 MODEL_NAME = "{{model_id}}"
-COUNT = Field(units.Short, decimals=0)
-PER_MINUTE = Field(units.RequestsPerMinute)
-SUCCESS_LIMITS = red_below(100 - ERROR_RATE_PERCENT)
-SUCCESS_RATE = Field(units.Percent, SUCCESS_LIMITS, decimals=2, max=100, by_limits=True)
-ERROR_RATE = Field(units.Percent, red_from(ERROR_RATE_PERCENT), decimals=2, max=100)
-LATENCY_LIMITS = red_from(P95_S)
+PER_MINUTE = Field(units.RequestsPerMinute, no_value=NONE_SEEN)
+SUCCESS_RATE_BY_MODEL = q.percent_of_called(q.count(SUCCESSES, "model_id"), q.count(INVOCATIONS, "model_id"))
+RATE_OF_ERRORS = q.percent_of_called(q.rate(FAILURES, "model_id"), q.rate(INVOCATIONS, "model_id"))
+ERROR_RATE_BY_MODEL = q.percent_of_called(q.count(FAILURES, "model_id"), q.count(INVOCATIONS, "model_id"))
+ERROR_RATE_LIMITS = red_from(ERROR_RATE_PERCENT)
+ERROR_RATE = Field(units.Percent, ERROR_RATE_LIMITS, decimals=2, no_value=NONE_SEEN)
+BURN_RATE_LIMITS = Limits(GREEN, ((BURN_RATE_6H, ORANGE), (BURN_RATE_1H, RED)))
+SECONDS = Field(units.Seconds, LATENCY_LIMITS, no_value=NONE_SEEN)
 
-SUCCESS_RATE_BY_MODEL = q.percent(q.increase(SUCCESSES, "model_id"), q.increase(INVOCATIONS, "model_id"))
+# An alert or a restart that is about no model shows whatever the model.
+OF_MODELS = 'model_id=~"$model_id|"'
 
 
 def make_model_invocation_metrics() -> dashboard.Dashboard:
@@ -43,17 +47,19 @@ def make_model_invocation_metrics() -> dashboard.Dashboard:
             variables.model(),
             variables.gateway_url(),
         ],
-        # An alert that is about no model shows whatever the model.
-        annotations=[annotations.alerts('model_id=~"$model_id|"'), annotations.restarts()],
+        annotations=[annotations.pages(OF_MODELS), annotations.restarts()],
         links=[
             links.history("History"),
             links.reconcile(),
             links.to_dashboard("Sidecar health", "sidecar-health"),
         ],
         rows=[
-            Row("Overview", [Line(4, [*outcome(), *pace()])]),
+            Row("Overview", [Line(4, now()), Line(4, in_range())]),
+            Row(
+                "What needs a look",
+                [Line(8, [overview.firing_alerts(OF_MODELS)]), Line(10, [models()])],
+            ),
             Row("Invocations", [Line(9, per_model()), Line(9, course()), Line(9, latency())]),
-            Row("Models", [Line(10, [models()])]),
             Row("Errors", [Line(8, errors())]),
             Row("Gateway", [Line(8, gateway.gateway())]),
             Row("Health", [Line(8, gateway.health())]),
@@ -61,58 +67,54 @@ def make_model_invocation_metrics() -> dashboard.Dashboard:
     )
 
 
-def outcome() -> list[dashboard.Panel]:
+def now() -> list[dashboard.Panel]:
+    return [
+        overview.alerts(OF_MODELS),
+        overview.sidecars_down(),
+        overview.worst_success(),
+        overview.worst_p95(),
+        stat_panel(
+            "Requests per Minute",
+            "Invocations that finished per minute, now.",
+            q.told(q.per_minute(INVOCATIONS)),
+            Field(units.RequestsPerMinute),
+            links.of_all(),
+        ),
+        stat_panel("Active", "Invocations that have begun and not ended, now.", q.told(q.total(ACTIVE)), COUNT),
+    ]
+
+
+def in_range() -> list[dashboard.Panel]:
     return [
         stat_panel(
             "Invocations",
-            "Finished invocations in the time range, whatever their end, as Prometheus reckons them from its scrapes. "
-            "Exact, since the beginning: Total Invocations per Model.",
-            q.increase(INVOCATIONS),
+            "Finished invocations in the time range, whatever their end, to the last one that was scraped.",
+            q.told(q.count(INVOCATIONS)),
             COUNT,
-            links.of_all(),
-        ),
-        stat_panel(
-            "Success Rate",
-            f"Share of successful invocations in the time range. Red below {100 - ERROR_RATE_PERCENT:g} %: an alert "
-            "fires when a model stays there for 5 minutes.",
-            q.percent(q.increase(SUCCESSES), q.increase(INVOCATIONS)),
-            SUCCESS_RATE,
             links.of_all(),
         ),
         stat_panel(
             "Failures",
             "Failed invocations in the time range, of any type.",
-            q.increase(FAILURES),
+            q.told(q.count(FAILURES)),
             COUNT,
             links.of_all("failure"),
         ),
-    ]
-
-
-def pace() -> list[dashboard.Panel]:
-    return [
         stat_panel(
-            "Requests per Minute",
-            "Invocations that finished per minute, now.",
-            q.per_minute(INVOCATIONS),
-            PER_MINUTE,
+            "Success Rate",
+            "Share of successful invocations in the time range, of all models together: one that always fails may hide "
+            "in it, and shows in the worst success rate.",
+            q.told(q.percent(q.count(SUCCESSES), q.count(INVOCATIONS))),
+            SUCCESS_RATE,
             links.of_all(),
-            now=False,
         ),
         stat_panel(
             "95th Percentile",
-            f"95 of 100 invocations of the time range were faster. Red from {P95_S:g} s: an alert fires when a model "
-            "stays there for 5 minutes.",
-            q.quantile(0.95, LATENCY, window="$__range"),
-            Field(units.Seconds, limits=LATENCY_LIMITS, by_limits=True),
+            "95 of 100 invocations of the time range were faster, of all models together. Between two bounds of the "
+            "histogram it is an estimate.",
+            q.told(q.quantile(0.95, LATENCY, window="$__range")),
+            Field(units.Seconds, LATENCY_LIMITS),
             links.of_all(),
-        ),
-        stat_panel(
-            "Active",
-            "Invocations that have begun and not ended, now.",
-            q.total(ACTIVE),
-            COUNT,
-            now=False,
         ),
     ]
 
@@ -121,8 +123,9 @@ def per_model() -> list[dashboard.Panel]:
     return [
         bars(
             "Total Invocations per Model",
-            f"Invocations since the ledger began, of the {q.TOP} models with most. Click one for its history.",
-            Query(q.top(q.total(TOTAL, "model_id")), MODEL_NAME),
+            f"Invocations since the ledger began, of the {q.TOP} models with most, as told last. Click one for its "
+            "history.",
+            Query(q.or_idle(q.top(q.last(TOTAL, "model_id"))), MODEL_NAME),
             COUNT,
             links.of_series(),
         ),
@@ -130,9 +133,10 @@ def per_model() -> list[dashboard.Panel]:
             "Success Rate by Model",
             f"Share of successful invocations in the time range, of the {q.TOP} models with the lowest. Red below "
             f"{100 - ERROR_RATE_PERCENT:g} %.",
-            Query(q.bottom(SUCCESS_RATE_BY_MODEL), MODEL_NAME),
+            Query(q.told(q.bottom(SUCCESS_RATE_BY_MODEL)), MODEL_NAME),
             SUCCESS_RATE,
             links.of_series("failure"),
+            by_limits=True,
         ),
         success_or_failure(),
     ]
@@ -142,7 +146,7 @@ def success_or_failure() -> dashboard.Panel:
     made = pie(
         "Success vs Failure Pie Chart",
         "Successful and failed invocations of the chosen models in the time range.",
-        Query(q.increase(INVOCATIONS, "status"), "{{status}}"),
+        Query(q.count(INVOCATIONS, "status"), "{{status}}"),
         COUNT,
         [links.history("History: ${__field.labels.status}", status="${__field.labels.status}")],
     )
@@ -164,7 +168,7 @@ def course() -> list[dashboard.Panel]:
             "Error Rate Over Time",
             f"Share of failed invocations, of the {q.TOP} models with the highest. The line is at "
             f"{ERROR_RATE_PERCENT:g} %, where an alert fires after 5 minutes.",
-            [Query(q.top(q.percent(q.rate(FAILURES, "model_id"), q.rate(INVOCATIONS, "model_id"))), MODEL_NAME)],
+            [Query(q.top(RATE_OF_ERRORS), MODEL_NAME)],
             ERROR_RATE,
             links.of_series("failure"),
         ),
@@ -185,14 +189,22 @@ def latency() -> list[dashboard.Panel]:
             f"50, 95 and 99 of 100 invocations of the chosen models were faster. The line is at {P95_S:g} s, where an "
             "alert on a model's 95th percentile fires after 5 minutes. A dot is one invocation and leads to its trace.",
             [Query(q.quantile(share / 100, LATENCY), f"p{share}", exemplars=share == 95) for share in (50, 95, 99)],
-            Field(units.Seconds, limits=LATENCY_LIMITS),
+            SECONDS,
             links.of_all(),
+        ),
+        graph(
+            "95th Percentile by Model",
+            f"95 of 100 invocations were faster, of the {q.TOP} slowest models. The line is at {P95_S:g} s, where an "
+            "alert fires after 5 minutes.",
+            [Query(q.top(q.quantile(0.95, LATENCY, "model_id")), MODEL_NAME)],
+            SECONDS,
+            links.of_series(),
         ),
         heat(
             "Latency Distribution",
             "How many invocations took how long. A dot is one invocation, and leads to its trace.",
             Query(f"sum by (le) (increase({LATENCY}[$__rate_interval]))", "{{le}}", exemplars=True),
-            Field(units.Seconds),
+            Field(units.Seconds, no_value=NONE_SEEN),
             links.of_all(),
         ),
     ]
@@ -206,41 +218,55 @@ def models() -> dashboard.Panel:
     ]
     return table_panel(
         "Models",
-        "Each model in the time range; `Total` is since the ledger began. Red where an alert's limit is passed. A name "
-        "leads to its history.",
+        "Each model in the time range, the worst first; `Total` is since the ledger began. Red where an alert's limit "
+        "is passed. A name leads to its history.",
         "model_id",
         "Model",
         [
-            Column("Invocations", q.increase(INVOCATIONS, by), units.Short, 0),
-            Column("Failures", q.increase(FAILURES, by), units.Short, 0),
-            Column("Success rate", SUCCESS_RATE_BY_MODEL, units.Percent, 2, SUCCESS_LIMITS),
+            Column("Error rate", ERROR_RATE_BY_MODEL, units.Percent, 2, ERROR_RATE_LIMITS),
+            Column("Failures", q.count(FAILURES, by), units.LocaleFormat, 0),
+            Column("Invocations", q.count(INVOCATIONS, by), units.LocaleFormat, 0),
             *latencies,
             Column("Per minute", q.per_minute(INVOCATIONS, by), units.RequestsPerMinute, 1),
-            Column("Active", q.total(ACTIVE, by), units.Short, 0),
-            Column("Total", q.total(TOTAL, by), units.Short, 0),
+            Column("Active", q.total(ACTIVE, by), units.LocaleFormat, 0),
+            Column("Total", q.last(TOTAL, by), units.LocaleFormat, 0),
         ],
         [
-            links.history("History: invocations of ${__value.raw}", links.MODEL_OF_CELL),
-            links.history("History: failures of ${__value.raw}", links.MODEL_OF_CELL, "failure"),
+            links.history("History: invocations of ${__value.raw}", model_id=links.MODEL_OF_CELL),
+            links.history("History: failures of ${__value.raw}", model_id=links.MODEL_OF_CELL, status="failure"),
         ],
+        worst_by="Error rate",
     )
 
 
 def errors() -> list[dashboard.Panel]:
+    burn = "model:model_invocation_failures_per_model_invocations:ratio_rate"
     return [
+        graph(
+            "Error Budget Burn Rate",
+            f"How many times faster than allowed (1 spends {100 * ERROR_BUDGET:g} % in just 30 days) over the last "
+            f"hour and 6 hours, of the {q.TOP} worst models, over all replicas. A page fires where 1 h is over "
+            f"{BURN_RATE_1H:g}, or 6 h over {BURN_RATE_6H:g}, and it goes on.",
+            [
+                Query(q.top(f"{q.series(burn + window, overview.CHOSEN)} / {ERROR_BUDGET}"), f"{MODEL_NAME}, {hours}")
+                for window, hours in (("1h", "1 h"), ("6h", "6 h"))
+            ],
+            Field(units.NoUnit, BURN_RATE_LIMITS, decimals=1, no_value=NONE_SEEN),
+            links.of_series("failure"),
+        ),
         graph(
             "Errors by Type",
             "Failed invocations per minute by what went wrong; the types are explained in the README.",
             [Query(q.per_minute(ERRORS, "error_type"), "{{error_type}}")],
-            Field(units.RequestsPerMinute, no_value="No failures"),
-            links.of_all("failure"),
+            Field(units.RequestsPerMinute, no_value="No failures reported"),
+            links.of_errors(),
             stacked=True,
         ),
         bars(
             "Errors by Model and Type",
             f"Failed invocations in the time range: the {q.TOP} most frequent kinds.",
-            Query(q.top(f"{q.increase(ERRORS, 'model_id, error_type')} > 0"), "{{model_id}}: {{error_type}}"),
-            Field(units.Short, decimals=0, no_value="No failures"),
-            links.of_series("failure"),
+            Query(q.top(f"{q.count(ERRORS, 'model_id, error_type')} > 0"), "{{model_id}}: {{error_type}}"),
+            Field(units.LocaleFormat, decimals=0, no_value="No failures reported"),
+            links.of_errors(links.MODEL_OF_SERIES),
         ),
     ]

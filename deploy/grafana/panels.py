@@ -22,27 +22,41 @@ class Query:
     exemplars: bool = False
 
 
+class GraphOptions(timeseries.Options):
+    """With annotations in lanes of their own, which the SDK doesn't know yet."""
+
+    def to_json(self) -> dict[str, object]:
+        return {**super().to_json(), "annotations": {"multiLane": True}}
+
+
 def stat_panel(
-    title: str, description: str, query: str, field: Field, links: Links | None = None, *, now: bool = True
+    title: str, description: str, queries: str | Sequence[Query], field: Field, links: Links | None = None
 ) -> dashboard.Panel:
-    """One figure: of the whole time range or the moment (`now`), or a course whose last value is shown."""
+    """A figure of now or of the whole time range; with legends if there may be several, or it has a name. Never the
+    last of a course: what was last reported an hour ago is not how things are."""
+    named = not isinstance(queries, str)
     options = stat.Options(
-        graph_mode=common.BigValueGraphMode.NONE if now else common.BigValueGraphMode.AREA,
+        graph_mode=common.BigValueGraphMode.NONE,
         color_mode=common.BigValueColorMode.VALUE,
+        text_mode=common.BigValueTextMode.VALUE_AND_NAME if named else common.BigValueTextMode.VALUE,
         reduce_options=_last(),
     )
-    return _panel("stat", title, description, [Query(query)], field.config(links or []), options, instant=now)
+    asked = [Query(queries)] if isinstance(queries, str) else queries
+    return _panel("stat", title, description, asked, field.of_figures(links or []), options, instant=True)
 
 
-def bars(title: str, description: str, query: Query, field: Field, links: Links) -> dashboard.Panel:
-    """A bar for each series."""
+def bars(
+    title: str, description: str, query: Query, field: Field, links: Links, *, by_limits: bool = False
+) -> dashboard.Panel:
+    """A bar for each series, coloured by the field's limits or each by its name."""
     options = bargauge.Options(
         display_mode=common.BarGaugeDisplayMode.BASIC,
         value_mode=common.BarGaugeValueMode.TEXT,
         orientation=common.VizOrientation.HORIZONTAL,
         reduce_options=_last(),
     )
-    return _panel("bargauge", title, description, [query], field.config(links), options, instant=True)
+    config = field.of_figures(links) if by_limits else field.of_series(links)
+    return _panel("bargauge", title, description, [query], config, options, instant=True)
 
 
 def pie(title: str, description: str, query: Query, field: Field, links: Links) -> dashboard.Panel:
@@ -60,7 +74,7 @@ def pie(title: str, description: str, query: Query, field: Field, links: Links) 
         ),
     )
     return _panel(
-        "piechart", title, description, [query], field.config(links, piechart.FieldConfig()), options, instant=True
+        "piechart", title, description, [query], field.of_series(links, piechart.FieldConfig()), options, instant=True
     )
 
 
@@ -72,8 +86,9 @@ def graph(
     links: Links | None = None,
     *,
     stacked: bool = False,
+    low_is_worse: bool = False,
 ) -> dashboard.Panel:
-    """Series over time; limits that have steps are drawn as dashed lines."""
+    """Series over time, the worst first in the legend; limits that have steps are drawn as dashed lines."""
     dashed = common.GraphThresholdsStyleMode.DASHED if field.limits.steps else common.GraphThresholdsStyleMode.OFF
     custom = timeseries.FieldConfig(
         line_width=1,
@@ -82,16 +97,18 @@ def graph(
         stacking=common.StackingConfig(mode=common.StackingMode.NORMAL if stacked else common.StackingMode.NONE),
         thresholds_style=common.GraphThresholdsStyleConfig(mode=dashed),
     )
-    options = timeseries.Options(
+    options = GraphOptions(
         legend=common.VizLegendOptions(
             display_mode=common.LegendDisplayMode.TABLE,
             placement=common.LegendPlacement.BOTTOM,
             show_legend=True,
-            calcs=["lastNotNull", "max"],
+            calcs=["lastNotNull", "min" if low_is_worse else "max"],
+            sort_by="Last *",  # what Grafana calls lastNotNull there
+            sort_desc=not low_is_worse,
         ),
         tooltip=common.VizTooltipOptions(mode=common.TooltipDisplayMode.MULTI, sort=common.SortOrder.DESCENDING),
     )
-    config = field.config(links or [], custom)
+    config = field.of_series(links or [], custom)
     return _panel("timeseries", title, description, queries, config, options, instant=False)
 
 
@@ -111,7 +128,7 @@ def heat(title: str, description: str, query: Query, field: Field, links: Links)
         exemplars=heatmap.ExemplarConfig(color="rgba(255,0,255,0.7)"),
     )
     made = _panel(
-        "heatmap", title, description, [query], field.config(links, heatmap.FieldConfig()), options, instant=False
+        "heatmap", title, description, [query], field.of_series(links, heatmap.FieldConfig()), options, instant=False
     )
     made.targets = targets([query], instant=False, form=prometheus.PromQueryFormat.HEATMAP)
     return made
@@ -141,7 +158,8 @@ def targets(
 
 
 def _last() -> common.ReduceDataOptions:
-    return common.ReduceDataOptions(calcs=["lastNotNull"], values=False, fields="")
+    """NaN, too, which has a text of its own."""
+    return common.ReduceDataOptions(calcs=["last"], values=False, fields="")
 
 
 def _panel(

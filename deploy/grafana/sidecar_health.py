@@ -2,9 +2,9 @@
 
 from grafana_foundation_sdk.models import dashboard, units
 
-from deploy.grafana import annotations, links, variables
+from deploy.grafana import annotations, links, overview, variables
 from deploy.grafana import queries as q
-from deploy.grafana.fields import GREEN, NOT_REPORTED, ORANGE, RED, Field, Limits, red_from
+from deploy.grafana.fields import COUNT, GREEN, NONE_IS_GOOD, ORANGE, RED, Field, Limits, red_from
 from deploy.grafana.limits import DISK_FREE_PAGE_PERCENT, DISK_FREE_TICKET_PERCENT, LOOP_LAG_S
 from deploy.grafana.page import Line, Row, make_dashboard
 from deploy.grafana.panels import Query, graph, stat_panel
@@ -20,7 +20,7 @@ DISK_FREE = q.series("sidecar_disk_free_bytes")
 DISK_SIZE = q.series("sidecar_disk_size_bytes")
 DISK_FREE_PERCENT = f"100 * {DISK_FREE} / {DISK_SIZE}"
 
-LOSS = Limits(GREEN, ((1, RED),))
+NONE_WANTED = Field(units.LocaleFormat, NONE_IS_GOOD, decimals=0)
 DISK_LIMITS = Limits(RED, ((DISK_FREE_PAGE_PERCENT, ORANGE), (DISK_FREE_TICKET_PERCENT, GREEN)))
 
 
@@ -30,13 +30,14 @@ def make_sidecar_health() -> dashboard.Dashboard:
         title="Sidecar health",
         description="The metrics sidecars: what comes in, what is committed, what was lost, and what it costs.",
         variables=[variables.data_source(), variables.job(), variables.instance(), variables.gateway_url()],
-        annotations=[annotations.alerts(), annotations.restarts()],
+        annotations=[annotations.pages(), annotations.restarts()],
         links=[
             links.reconcile(),
             links.to_dashboard("Model Invocation Metrics", "model-invocation-metrics"),
         ],
         rows=[
-            Row("Overview", [Line(4, [*connected(), *whole()])]),
+            Row("Overview", [Line(4, [overview.alerts(), overview.sidecars_down(), *whole()])]),
+            Row("What needs a look", [Line(8, [overview.firing_alerts()])]),
             Row("Ingest", [Line(8, ingest()), Line(8, waiting())]),
             Row("Losses and refusals", [Line(8, losses())]),
             Row("Process", [Line(8, process())]),
@@ -46,51 +47,34 @@ def make_sidecar_health() -> dashboard.Dashboard:
     )
 
 
-def connected() -> list[dashboard.Panel]:
-    return [
-        stat_panel(
-            "Sidecars Up",
-            "Sidecars that Prometheus could scrape, of those that it knows.",
-            q.total(q.series("up")),
-            Field(units.Short, Limits(RED, ((1, GREEN),)), decimals=0, no_value="None known", by_limits=True),
-        ),
-        stat_panel(
-            "Workers Connected",
-            "Gateway workers connected to a sidecar. An alert fires for a sidecar that has none.",
-            q.total(q.series("sidecar_producers_connected")),
-            Field(units.Short, Limits(RED, ((1, GREEN),)), decimals=0, no_value=NOT_REPORTED, by_limits=True),
-        ),
-        stat_panel(
-            "Records Committed",
-            "Records committed per second, now.",
-            q.rate(COMMITTED),
-            Field(units.RecordsPerSecond),
-            now=False,
-        ),
-    ]
-
-
 def whole() -> list[dashboard.Panel]:
+    workers = q.series("sidecar_producers_connected")
     return [
+        stat_panel(
+            "Sidecars without Gateway",
+            "Sidecars that no gateway worker is connected to. One is a page, after 2 minutes.",
+            f"count({workers} == 0) or 0 * count({workers})",
+            NONE_WANTED,
+        ),
         stat_panel(
             "Missing",
             "Records of the time range that were lost in holes of a sequence. One is a page.",
-            q.increase(MISSING),
-            Field(units.Short, LOSS, decimals=0, no_value=NOT_REPORTED, by_limits=True),
+            q.increase_of_new(MISSING),
+            NONE_WANTED,
             [links.reconcile()],
         ),
         stat_panel(
             "Dropped",
             "Records of the time range that gateway workers dropped, their journal being full. One is a page.",
-            q.increase_of_new(DROPPED),
-            Field(units.Short, LOSS, decimals=0, no_value="None so far", by_limits=True),
+            q.count(DROPPED),
+            NONE_WANTED,
         ),
         stat_panel(
             "Disk Free",
             f"Of the file system with the least left. Orange below {DISK_FREE_TICKET_PERCENT:g} %, red below "
             f"{DISK_FREE_PAGE_PERCENT:g} %, where alerts fire.",
             f"min({DISK_FREE_PERCENT})",
-            Field(units.Percent, DISK_LIMITS, decimals=1, max=100, no_value=NOT_REPORTED, by_limits=True),
+            Field(units.Percent, DISK_LIMITS, decimals=1, max=100),
         ),
     ]
 
@@ -114,13 +98,13 @@ def ingest() -> list[dashboard.Panel]:
                 Query(q.rate(commits, "instance"), INSTANCE),
                 Query(q.rate(failures, "instance"), f"failed on {INSTANCE}"),
             ],
-            Field(units.OpsPerSecond, no_value="No commits"),
+            Field(units.OpsPerSecond, no_value="No commits reported"),
         ),
         graph(
             "Commit Latency",
             "How long commits took: 50, 95 and 99 of 100 were faster.",
             [Query(q.quantile(share / 100, commit_seconds), f"p{share}") for share in (50, 95, 99)],
-            Field(units.Seconds, no_value="No commits"),
+            Field(units.Seconds, no_value="No commits reported"),
         ),
     ]
 
@@ -131,19 +115,19 @@ def waiting() -> list[dashboard.Panel]:
             "Queue",
             "Records received by the sidecar that wait for a commit.",
             [Query(q.total(q.series("sidecar_queue_records"), "instance"), INSTANCE)],
-            Field(units.Short, decimals=0, no_value=NOT_REPORTED),
+            COUNT,
         ),
         graph(
             "Outbox",
             "Records in the gateway workers' journals that no sidecar has acknowledged. An alert fires if they grow.",
             [Query(q.total(q.series("invoker_records_waiting"), "instance"), INSTANCE)],
-            Field(units.Short, decimals=0, no_value=NOT_REPORTED),
+            COUNT,
         ),
         graph(
             "Journals",
             "Size of the gateway workers' journals.",
             [Query(q.total(q.series("invoker_journal_bytes"), "instance"), INSTANCE)],
-            Field(units.BytesIEC, no_value=NOT_REPORTED),
+            Field(units.BytesIEC),
         ),
     ]
 
@@ -165,7 +149,7 @@ def losses() -> list[dashboard.Panel]:
                 Query(q.rate(MISSING, "instance"), f"missing on {INSTANCE}"),
                 Query(q.rate(DROPPED, "instance, reason"), f"dropped on {INSTANCE}: {{{{reason}}}}"),
             ],
-            Field(units.RecordsPerSecond, no_value="None so far"),
+            Field(units.RecordsPerSecond, no_value="None reported"),
         ),
         graph(
             "Rejected Frames",
@@ -181,7 +165,7 @@ def losses() -> list[dashboard.Panel]:
             "Connections",
             "Gateway workers on the sidecar's socket.",
             [Query(q.total(q.series("sidecar_producers_connected"), "instance"), INSTANCE)],
-            Field(units.Short, decimals=0, no_value=NOT_REPORTED),
+            COUNT,
         ),
     ]
 
@@ -193,25 +177,25 @@ def process() -> list[dashboard.Panel]:
             f"99 of 100 waits of the sidecar's event loop were shorter. The line is at {LOOP_LAG_S:g} s, where an "
             "alert fires after 10 minutes.",
             [Query(q.quantile(0.99, LAG, "instance"), INSTANCE)],
-            Field(units.Seconds, red_from(LOOP_LAG_S), no_value=NOT_REPORTED),
+            Field(units.Seconds, red_from(LOOP_LAG_S)),
         ),
         graph(
             "CPU",
             "CPU seconds per second; 100 % is one core. The sidecar is one process.",
             [Query(q.rate(q.series("process_cpu_seconds_total"), "instance"), INSTANCE)],
-            Field(units.PercentUnit, no_value=NOT_REPORTED),
+            Field(units.PercentUnit),
         ),
         graph(
             "Memory",
             "Resident memory.",
             [Query(q.total(q.series("process_resident_memory_bytes"), "instance"), INSTANCE)],
-            Field(units.BytesIEC, no_value=NOT_REPORTED),
+            Field(units.BytesIEC),
         ),
         graph(
             "File Descriptors",
             "Share of the open files that the process may have.",
             [Query(f"{q.series('process_open_fds')} / {q.series('process_max_fds')}", INSTANCE)],
-            Field(units.PercentUnit, no_value=NOT_REPORTED),
+            Field(units.PercentUnit),
         ),
     ]
 
@@ -223,25 +207,26 @@ def disk() -> list[dashboard.Panel]:
             "Ledger",
             "Size of history.db and its write-ahead log.",
             [Query(q.total(q.series("sidecar_history_bytes"), "instance"), INSTANCE)],
-            Field(units.BytesIEC, no_value=NOT_REPORTED),
+            Field(units.BytesIEC),
         ),
         graph(
             "Disk Free over Time",
             "Share of the data directory's file system that is free. The lines are where alerts fire.",
             [Query(DISK_FREE_PERCENT, INSTANCE)],
-            Field(units.Percent, DISK_LIMITS, max=100, no_value=NOT_REPORTED),
+            Field(units.Percent, DISK_LIMITS, max=100),
+            low_is_worse=True,
         ),
         graph(
             "Labels",
             "Models with a label of their own.",
             [Query(q.total(q.series("sidecar_models_labelled"), "instance"), INSTANCE)],
-            Field(units.Short, decimals=0, no_value=NOT_REPORTED),
+            COUNT,
         ),
         graph(
             "Overflow",
             "Invocations per minute of the models beyond the cap on labels, counted together as __overflow__.",
             [Query(q.per_minute(overflow, "instance"), INSTANCE)],
-            Field(units.RequestsPerMinute, no_value="No overflow"),
+            Field(units.RequestsPerMinute, no_value="No overflow reported"),
         ),
     ]
 
@@ -252,12 +237,12 @@ def scrapes() -> list[dashboard.Panel]:
             "Scrape Duration",
             "How long Prometheus waited for a sidecar's metrics.",
             [Query(q.series("scrape_duration_seconds"), INSTANCE)],
-            Field(units.Seconds, no_value="No scrapes"),
+            Field(units.Seconds, no_value="No scrapes reported"),
         ),
         graph(
             "Samples per Scrape",
             "Samples of one scrape. Above the job's sample_limit the scrape fails as a whole.",
             [Query(q.series("scrape_samples_scraped"), INSTANCE)],
-            Field(units.Short, decimals=0, no_value="No scrapes"),
+            Field(units.LocaleFormat, decimals=0, no_value="No scrapes reported"),
         ),
     ]

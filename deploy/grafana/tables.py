@@ -1,10 +1,10 @@
 """A table with a row per model and a column per query."""
 
 import string
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from grafana_foundation_sdk.models import common, dashboard, prometheus, table
+from grafana_foundation_sdk.models import common, dashboard, prometheus, table, units
 
 from deploy.grafana.fields import NEUTRAL, NO_TRAFFIC, Field, Limits, override
 from deploy.grafana.panels import Query, targets
@@ -29,10 +29,11 @@ def table_panel(
     key_title: str,
     columns: Sequence[Column],
     key_links: list[dashboard.DashboardLink],
+    worst_by: str,
 ) -> dashboard.Panel:
-    """Rows by the label `key`, whose cells have the links; sorted by the first column."""
+    """Rows by the label `key`, whose cells have the links; the highest of the column `worst_by` first."""
     cells = table.FieldConfig(filterable=True, cell_options=common.TableAutoCellOptions())
-    config = Field("short", no_value=NO_TRAFFIC).config([], cells)
+    config = Field(units.NoUnit, no_value=NO_TRAFFIC).of_figures([], cells)
     config.overrides = [override(key_title, links=key_links, unit="string"), *map(_look, columns)]
     return dashboard.Panel(
         type_val="table",
@@ -43,16 +44,44 @@ def table_panel(
             [Query(column.expr) for column in columns], instant=True, form=prometheus.PromQueryFormat.TABLE
         ),
         field_config=config,
-        options=_options(columns[0].title),
+        options=_options(worst_by),
         transformations=_joined(key, key_title, columns),
     )
 
 
-def _options(sorted_by: str) -> table.Options:
+def list_panel(
+    title: str, description: str, query: str, columns: Mapping[str, str], colors: Mapping[str, str], no_value: str
+) -> dashboard.Panel:
+    """A row for each series and a column for each of these labels (label → title), sorted by the first, whose values
+    have colours."""
+    first = next(iter(columns.values()))
+    mapped = {value: dashboard.ValueMappingResult(color=color) for value, color in colors.items()}
+    cells = table.FieldConfig(filterable=True, cell_options=common.TableAutoCellOptions())
+    config = Field(units.NoUnit, no_value=no_value).of_figures([], cells)
+    look = {"custom__cellOptions": {"type": "color-text"}, "mappings": [dashboard.ValueMap(mapped)]}
+    config.overrides = [override(first, **look)]
+    places = {label: place for place, label in enumerate(columns)}
+    only = dashboard.DataTransformerConfig(
+        id_val="filterFieldsByName", options={"include": {"names": list(columns)}, "byVariable": False}
+    )
+    named = {"excludeByName": {}, "indexByName": places, "renameByName": dict(columns)}
+    return dashboard.Panel(
+        type_val="table",
+        title=title,
+        description=description,
+        datasource=DATA_SOURCE,
+        targets=targets([Query(query)], instant=True, form=prometheus.PromQueryFormat.TABLE),
+        field_config=config,
+        options=_options(first, desc=False),
+        transformations=[only, dashboard.DataTransformerConfig(id_val="organize", options=named)],
+    )
+
+
+def _options(sorted_by: str, desc: bool = True) -> table.Options:
     options = table.Options(
         show_header=True,
         cell_height=common.TableCellHeight.SM,
-        sort_by=[common.TableSortByFieldState(display_name=sorted_by, desc=True)],
+        sort_by=[common.TableSortByFieldState(display_name=sorted_by, desc=desc)],
     )
     options.footer = None  # the SDK adds one, which today's Grafana doesn't have any more
     return options
@@ -65,7 +94,6 @@ def _look(column: Column) -> dashboard.DashboardFieldConfigSourceOverrides:
     if column.limits.steps:
         properties["thresholds"] = column.limits.thresholds()
         properties["custom__cellOptions"] = {"type": "color-text"}
-        properties["color"] = dashboard.FieldColor(mode=dashboard.FieldColorModeId.THRESHOLDS)
     return override(column.title, **properties)
 
 

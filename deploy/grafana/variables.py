@@ -27,8 +27,10 @@ def data_source() -> dashboard.VariableModel:
 
 
 def job() -> dashboard.VariableModel:
-    """All of them are named in a query: `up` and `process_*` of other jobs are no sidecar's."""
-    return _values_of_label("job", "Job", "Scrape job of the sidecars.", "sidecar_commits_total")
+    """All stands for the one that the rules name: also when no sidecar has told anything for so long that there is none
+    to choose. `up` and `process_*` of other jobs are no sidecar's."""
+    description = "Scrape job of the sidecars. All: metrics-sidecar."
+    return _values_of_label("job", "Job", description, "sidecar_commits_total", "metrics-sidecar")
 
 
 def instance() -> dashboard.VariableModel:
@@ -54,9 +56,7 @@ def gateway_url() -> dashboard.VariableModel:
     )
 
 
-def _values_of_label(
-    label: str, title: str, description: str, metric: str, every: str | None = None
-) -> dashboard.VariableModel:
+def _values_of_label(label: str, title: str, description: str, metric: str, every: str) -> dashboard.VariableModel:
     """`every`: the pattern that stands for all values."""
     return _variable(
         type_val=dashboard.VariableType.QUERY,

@@ -20,6 +20,7 @@ def fill_expression(expression: str, time_range_s: int, models: Sequence[str] = 
         "$job": "metrics-sidecar",
         "$instance": ".+",
         "$model_id": model_id,
+        "${__from}": "0",
     }
     filled = expression
     for name, value in values.items():

@@ -12,7 +12,10 @@ MODEL = 'model_invocations_total{{job="metrics-sidecar", instance="{}", model_id
 BUCKET = 'model_invocation_latency_seconds_bucket{{job="metrics-sidecar", instance="{}", model_id="m", le="{}"}}'
 
 # Per 5 s: a is busy and fails in 1 of 10 calls; b is nearly idle and fails in each second call. In all, 12 of 104.
+UP = 'up{{job="metrics-sidecar", instance="{}"}}'
 TWO_REPLICAS = {
+    UP.format("a"): "1x60",
+    UP.format("b"): "1x60",
     MODEL.format("a", "m", "success"): "0+90x60",
     MODEL.format("a", "m", "failure"): "0+10x60",
     MODEL.format("b", "m", "success"): "0+2x60",
@@ -31,10 +34,23 @@ TWO_REPLICAS = {
 }
 
 
-def expression_of(title: str, number: int = 0, models: tuple[str, ...] = ()) -> str:
+OF_MODELS = (
+    "Worst Success Rate",
+    "Worst 95th Percentile",
+    "Requests per Minute",
+    "Active",
+    "Invocations",
+    "Failures",
+    "Success Rate",
+    "95th Percentile",
+    "Success Rate by Model",
+)
+
+
+def expression_of(title: str, number: int = 0, models: tuple[str, ...] = (), range_s: int = 300) -> str:
     """The panel's query with its variables filled in, for a time range of 5 minutes."""
     found = [target["expr"] for name in NAMES for panel, target in targets(name) if panel == title]
-    return fill_expression(found[number], 300, models)
+    return fill_expression(found[number], range_s, models)
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -70,27 +86,122 @@ def test_figures_are_right_across_replicas(tmp_path: Path) -> None:
 
 
 def test_without_traffic_there_is_no_rate(tmp_path: Path) -> None:
-    """0 failures of 0 calls are neither 0 % nor NaN: the panel says "No traffic"."""
-    idle = dict.fromkeys(TWO_REPLICAS, "5x60")
-    nothing: dict[str, dict[str, float]] = {
-        expression_of(title): {}
-        for title in (
-            "Success Rate",
-            "95th Percentile",
-            "Success Rate by Model",
-            "Error Rate Over Time",
-            "Response Time Percentiles",
-        )
+    """0 failures of 0 calls are not 0 %: a figure is NaN, which says "No traffic", a graph is empty."""
+    idle = {**dict.fromkeys(TWO_REPLICAS, "5x720"), UP.format("a"): "1x720"}
+    figures = (
+        "Success Rate",
+        "95th Percentile",
+        "Success Rate by Model",
+        "Worst Success Rate",
+        "Worst 95th Percentile",
+    )
+    graphs = ("Error Rate Over Time", "Response Time Percentiles", "95th Percentile by Model")
+    expected: dict[str, dict[str, float]] = {
+        **{is_nan(expression_of(title)): {"{}": 1} for title in figures},
+        **{expression_of(title): {} for title in graphs},
+        expression_of("Invocations"): {"{}": 0},
     }
-    check_values(idle, nothing, "300s", tmp_path)
+    check_values(idle, expected, "3600s", tmp_path)
+
+
+def test_before_the_first_call_there_is_no_traffic(tmp_path: Path) -> None:
+    """A sidecar is up, no model is known: NaN, which is told from an outage."""
+    expected = {is_nan(expression_of(title)): {"{}": 1.0} for title in OF_MODELS}
+    check_values({UP.format("a"): "1x60"}, expected, "300s", tmp_path)
+
+
+def is_nan(expression: str) -> str:
+    """1 where it is: in promtool's tests NaN is not NaN."""
+    return f"count(({expression}) != ({expression})) "
+
+
+def test_in_an_outage_nothing_looks_well(tmp_path: Path) -> None:
+    """With its only sidecar gone for 10 minutes the first screens have that it is down, and no figure of the models at
+    all; what was counted last stays in the totals."""
+    series = {name: f"{values} stale _x120" for name, values in TWO_REPLICAS.items()}
+    series |= {UP.format("a"): "1x60 0x121", UP.format("b"): "1x60 0x121"}
+    series['sidecar_producers_connected{job="metrics-sidecar", instance="a"}'] = "1x60 stale _x120"
+    expected: dict[str, dict[str, float]] = {
+        **{expression_of(title): {} for title in (*OF_MODELS, "Sidecars without Gateway", "Missing", "Dropped")},
+        expression_of("Sidecars Down"): {"{}": 2},
+        expression_of("Total Invocations per Model", range_s=1800): {'{model_id="m"}': 104 * 60},
+    }
+    check_values(series, expected, "900s", tmp_path)
+
+
+def test_one_sidecar_of_two_is_down(tmp_path: Path) -> None:
+    """It shows, though the other is up."""
+    series = {UP.format("a"): "1x60", UP.format("b"): "0x60"}
+    check_values(series, {expression_of("Sidecars Down"): {"{}": 1}}, "300s", tmp_path)
+    series = dict.fromkeys(series, "1x60")
+    check_values(series, {expression_of("Sidecars Down"): {"{}": 0}}, "300s", tmp_path)
+
+
+def test_one_sidecar_of_two_has_no_gateway(tmp_path: Path) -> None:
+    """It shows, though the other has many."""
+    workers = 'sidecar_producers_connected{{job="metrics-sidecar", instance="{}"}}'
+    series = {workers.format("a"): "8x60", workers.format("b"): "0x60"}
+    check_values(series, {expression_of("Sidecars without Gateway"): {"{}": 1}}, "300s", tmp_path)
+
+
+def test_alerts_are_counted(tmp_path: Path) -> None:
+    """Pages and tickets, of this project; 0 only where rules are evaluated."""
+    alert = 'ALERTS{{alertname="{}", alertstate="{}", severity="{}"}}'
+    pages, tickets = expression_of("Alerts Firing"), expression_of("Alerts Firing", 1)
+    firing = {alert.format(n, "firing", "ticket"): "1x60" for n in range(11)}
+    firing |= {alert.format(1, "firing", "page"): "1x60", alert.format(1, "pending", "page"): "1x60"}
+    firing[alert.format("Watchdog", "firing", "none")] = "1x60"
+    check_values(firing, {pages: {"{}": 1}, tickets: {"{}": 11}}, "300s", tmp_path)
+    check_values({"rules:evaluation:timestamp_seconds": "0+5x60"}, {pages: {"{}": 0}}, "300s", tmp_path)
+    check_values({UP.format("a"): "1x60"}, {pages: {}, tickets: {}}, "300s", tmp_path)
+
+
+def test_the_worst_model_is_shown(tmp_path: Path) -> None:
+    """One that always fails, or takes 9 s, among a hundred that don't."""
+    ratio = 'model:model_invocation_failures_per_model_invocations:ratio_rate5m{{model_id="{}"}}'
+    p95 = 'model:model_invocation_latency_seconds:p95_rate5m{{model_id="{}"}}'
+    series = {ratio.format(n): "0x60" for n in range(99)} | {p95.format(n): "0.1x60" for n in range(99)}
+    series |= {UP.format("a"): "1x60", ratio.format("bad"): "1x60", p95.format("bad"): "9x60"}
+    expected = {
+        expression_of("Worst Success Rate"): {'{model_id="bad"}': 0.0},
+        expression_of("Worst 95th Percentile"): {'{model_id="bad"}': 9.0},
+    }
+    check_values(series, expected, "300s", tmp_path)
+    assert expression_of("Worst Success Rate", models=("good",)).count('model_id=~"good"') == 1
+
+
+def test_counts_are_exact(tmp_path: Path) -> None:
+    """A new model from its first call on, a model that stood still, a sidecar that was away when the range began, and
+    one whose ledger was replaced."""
+    series = {
+        MODEL.format("a", "new", "success"): "_x40 50x200",
+        MODEL.format("a", "old", "success"): "1000+1x240",
+        MODEL.format("a", "still", "success"): "1000x240",
+        MODEL.format("b", "away", "success"): "1000x170 stale _x15 1007x60",
+        MODEL.format("c", "replaced", "success"): "1000x200 3x40",
+    }
+    counts = {"new": 50.0, "old": 180.0, "still": 0.0, "away": 7.0, "replaced": 3.0}
+    table = expression_of("Models", 2, range_s=900)
+    expected = {table: {f'{{model_id="{model}"}}': count for model, count in counts.items() if model != "new"}}
+    expected[table]['{model_id="new"}'] = 0.0  # it was there before the range
+    check_values(series, expected, "1200s", tmp_path)
+    expected = {expression_of("Models", 2, models=("new",), range_s=1100): {'{model_id="new"}': counts["new"]}}
+    check_values(series, expected, "1200s", tmp_path)
+
+
+def test_the_first_error_of_a_type_is_counted(tmp_path: Path) -> None:
+    """Its series begins with it."""
+    labels = 'job="metrics-sidecar", instance="a", model_id="m", error_type="timeout"'
+    series = {f"model_invocation_errors_total{{{labels}}}": "_x30 1x30"}
+    found = {'{error_type="timeout", model_id="m"}': 1.0}
+    check_values(series, {expression_of("Errors by Model and Type"): found}, "300s", tmp_path)
 
 
 def test_the_first_drop_is_seen(tmp_path: Path) -> None:
     """Also where the counter appears with it; what was dropped before the time range is not in it."""
     counter = 'invoker_records_dropped_total{{job="metrics-sidecar", instance="{}", reason="journal_full"}}'
     series = {counter.format("new"): "_x80 7x40", counter.format("old"): "5x80 8x40"}
-    of_old = 3 * 300 / 295  # Prometheus stretches what 60 samples show to the whole 5 minutes
-    check_values(series, {expression_of("Dropped"): {"{}": 7 + of_old}}, "590s", tmp_path)
+    check_values(series, {expression_of("Dropped"): {"{}": 7 + 3}}, "590s", tmp_path)
 
 
 def test_a_chosen_model_is_that_one(tmp_path: Path) -> None:

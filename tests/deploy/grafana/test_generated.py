@@ -16,6 +16,8 @@ from grafana_foundation_sdk.models.dashboard import Dashboard
 
 from deploy.grafana import limits
 from deploy.grafana.generate import DASHBOARDS, render
+from metrics_sidecar.process_metrics import LAG_SECONDS
+from metrics_sidecar.totals import BUCKET_BOUNDS_S
 from tests.deploy.grafana.dashboards import (
     NAMES,
     Json,
@@ -61,10 +63,12 @@ def test_the_sdk_reads_what_it_wrote(name: str) -> None:
 
 
 def without_additions(value: Any) -> Any:
-    """Whatever is written, the SDK reads a placement in a menu, an interval's settings of any variable, a footer."""
+    """Whatever is written, the SDK reads a placement in a menu, an interval's settings of any variable, a footer. Lanes
+    of annotations are what it doesn't know yet."""
     if isinstance(value, dict):
         added = {"placement", "auto", "auto_min", "auto_count", "footer"}
-        return {key: without_additions(item) for key, item in value.items() if key not in added}
+        kept = {key: item for key, item in value.items() if key not in added and item != {"multiLane": True}}
+        return {key: without_additions(item) for key, item in kept.items()}
     return [without_additions(item) for item in value] if isinstance(value, list) else value
 
 
@@ -84,9 +88,10 @@ def test_a_dashboard_is_refreshed_filtered_and_not_edited(name: str) -> None:
     assert (chosen["datasource"]["label"], chosen["datasource"]["query"]) == ("Data source", "prometheus")
     for filter_ in {"job", "instance", "model_id"} & set(chosen):
         assert [chosen[filter_][key] for key in ("multi", "includeAll", "refresh")] == [True, True, 2]
-    # All jobs that have a sidecar, not all jobs: Prometheus has `up` and `process_*` of itself, too.
+    # The job that the rules name, not all jobs: Prometheus has `up` and `process_*` of itself, too. By its name, so
+    # that a sidecar that told nothing in the time range is asked for all the same.
     patterns = {name: chosen[name].get("allValue") for name in {"job", "instance", "model_id"} & set(chosen)}
-    assert patterns == {name: None if name == "job" else ".+" for name in patterns}
+    assert patterns == {name: "metrics-sidecar" if name == "job" else ".+" for name in patterns}
 
 
 def test_models_can_be_chosen() -> None:
@@ -113,15 +118,17 @@ def test_every_panel_explains_itself(name: str) -> None:
 
 @pytest.mark.parametrize("name", NAMES)
 def test_every_selector_is_bound_to_the_chosen_replicas(name: str) -> None:
-    """Also within an expression; alerts, which have no replica, aside."""
-    selectors = [found for _, target in targets(name) for found in re.findall(r"\w+\{[^}]*\}", target["expr"])]
-    assert selectors
-    assert [one for one in selectors if 'job=~"$job"' not in one or 'instance=~"$instance"' not in one] == []
+    """Also within an expression; alerts and what rules have added up, which have no replica, aside."""
+    selectors = [found for _, target in targets(name) for found in re.findall(r"[\w:]+\{[^}]*\}", target["expr"])]
+    own = [one for one in selectors if not one.startswith(("ALERTS{", "model:"))]
+    assert own
+    assert [one for one in own if 'job=~"$job"' not in one or 'instance=~"$instance"' not in one] == []
 
 
 @pytest.mark.parametrize("name", NAMES)
 def test_a_rate_follows_the_zoom(name: str) -> None:
     """Rates are over $__rate_interval or the whole time range, and increases, too."""
+    assert not re.search(r"(?:rate|increase)\(model_invocations_total", " ".join(of_the_range(name)))
     found = re.findall(r"(?:rate|increase)\([^[]*(\[[^]]*\])", " ".join(expressions(name)))
     assert set(found) == {"[$__rate_interval]", "[$__range]"}
 
@@ -152,6 +159,11 @@ def cells_of(place: Json) -> list[tuple[int, int]]:
     )
 
 
+def of_the_range(name: str) -> list[str]:
+    """Expressions about the dashboard's time range that are no percentiles."""
+    return [e for e in expressions(name) if "$__range" in e and "histogram_quantile" not in e]
+
+
 def test_every_metric_is_one_that_the_readme_describes() -> None:
     """Which tests/test_docs.py holds against what the sidecar exposes."""
     readme = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -177,9 +189,68 @@ def test_panels_turn_red_where_alerts_fire() -> None:
     }
     assert steps["Error Rate Over Time"] == [(None, "green"), (5, "red")]
     assert steps["Response Time Percentiles"] == steps["95th Percentile"] == [(None, "green"), (2, "red")]
+    assert steps["Worst 95th Percentile"] == steps["95th Percentile by Model"] == [(None, "green"), (2, "red")]
     assert steps["Success Rate"] == steps["Success Rate by Model"] == [(None, "red"), (95, "green")]
+    assert steps["Worst Success Rate"] == [(None, "red"), (95, "green")]
     assert steps["Event Loop Lag"] == [(None, "green"), (0.25, "red")]
     assert steps["Disk Free"] == [(None, "red"), (5, "orange"), (15, "green")]
+
+
+def test_a_limit_of_a_percentile_is_a_bound_of_its_histogram() -> None:
+    """Only there is a percentile from buckets exact."""
+    assert limits.P95_S in BUCKET_BOUNDS_S
+    assert limits.LOOP_LAG_S in LAG_SECONDS
+
+
+def test_the_burn_rate_has_the_lines_of_the_page() -> None:
+    """1 h at 14.4 and 6 h at 6, of the same budget."""
+    (page,) = [rule["expr"] for rule in alert_rules() if rule["alert"] == "ModelErrorBudgetBurnFast"]
+    assert f"ratio_rate1h > {limits.BURN_RATE_1H:g} * {limits.ERROR_BUDGET:g}" in page
+    assert f"ratio_rate6h > {limits.BURN_RATE_6H:g} * {limits.ERROR_BUDGET:g}" in page
+    panel = panel_of("model-invocation-metrics", "Error Budget Burn Rate")
+    steps = panel["fieldConfig"]["defaults"]["thresholds"]["steps"]
+    assert [step["value"] for step in steps] == [None, limits.BURN_RATE_6H, limits.BURN_RATE_1H]
+    assert [re.findall(r"ratio_rate\w+", target["expr"]) for target in panel["targets"]] == [
+        ["ratio_rate1h"],
+        ["ratio_rate6h"],
+    ]
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_the_worst_comes_first(name: str) -> None:
+    """In each legend by its last value, and in tables of models."""
+    graphs = [panel for panel in panels(name) if panel["type"] == "timeseries"]
+    legends = {panel["title"]: panel["options"]["legend"] for panel in graphs}
+    assert {legend["sortBy"] for legend in legends.values()} == {"Last *"}
+    ascending = {title for title, legend in legends.items() if not legend["sortDesc"]}
+    assert ascending == ({"Disk Free over Time"} if name == "sidecar-health" else set())
+    tables = {panel["title"]: panel["options"]["sortBy"] for panel in panels(name) if panel["type"] == "table"}
+    assert tables["Firing Alerts"] == [{"displayName": "Severity", "desc": False}]  # page, then ticket
+    if "Models" in tables:
+        assert tables["Models"] == [{"displayName": "Error rate", "desc": True}]
+
+
+def test_a_low_error_rate_can_be_seen() -> None:
+    """Its axis ends where it does, and not at 100 %."""
+    assert "max" not in panel_of("model-invocation-metrics", "Error Rate Over Time")["fieldConfig"]["defaults"]
+
+
+def test_a_type_of_error_leads_to_its_invocations() -> None:
+    """Links of panels by `error_type` carry it, and the model if they have one."""
+    by_type = [panel for panel in panels("model-invocation-metrics") if "error_type" in panel["targets"][0]["expr"]]
+    assert len(by_type) == 2
+    for panel in by_type:
+        (link,) = panel["fieldConfig"]["defaults"]["links"]
+        query = urllib.parse.parse_qs(urllib.parse.urlsplit(link["url"]).query)
+        assert query["error_type"] == ["${__field.labels.error_type:percentencode}"]
+        assert ("model_id" in query) == (
+            "model_id" in panel["targets"][0]["expr"].partition("by (")[2].partition(")")[0]
+        )
+
+
+def panel_of(name: str, title: str) -> Json:
+    (found,) = [panel for panel in panels(name) if panel["title"] == title]
+    return found
 
 
 def test_alerts_lead_to_a_dashboard() -> None:
@@ -191,12 +262,31 @@ def test_alerts_lead_to_a_dashboard() -> None:
         assert {key.removeprefix("var-") for key in urllib.parse.parse_qs(url.query)} <= set(variables(name))
 
 
-def test_alerts_are_marked_on_the_graphs() -> None:
-    """While they fire, on both dashboards; of the chosen models, and of those that are about none."""
+def test_pages_are_marked_on_the_graphs() -> None:
+    """One mark each while they fire, on both dashboards; of the chosen models, and of those that are about none."""
     assert annotations("model-invocation-metrics")[0]["target"]["expr"] == (
-        'ALERTS{alertstate="firing", model_id=~"$model_id|"}'
+        'group by (alertname) (ALERTS{alertstate="firing", severity=~"page", model_id=~"$model_id|"})'
     )
-    assert annotations("sidecar-health")[0]["target"]["expr"] == 'ALERTS{alertstate="firing"}'
+    assert annotations("sidecar-health")[0]["target"]["expr"] == (
+        'group by (alertname) (ALERTS{alertstate="firing", severity=~"page"})'
+    )
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_marks_cover_no_graph(name: str) -> None:
+    """They stand in lanes of their own."""
+    graphs = [panel for panel in panels(name) if panel["type"] == "timeseries"]
+    assert {json.dumps(panel["options"]["annotations"]) for panel in graphs} == {'{"multiLane": true}'}
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_restart_is_marked_where_the_process_began(name: str) -> None:
+    """By the value, in ms, whatever the distance of the samples; not those before the time range."""
+    (restarts,) = [one for one in annotations(name) if one["name"] == "Restarts"]
+    assert restarts["useValueForTime"] is True
+    assert restarts["target"]["expr"] == (
+        '1000 * process_start_time_seconds{job=~"$job", instance=~"$instance"} >= ${__from}'
+    )
 
 
 def test_grafana_is_told_where_everything_is() -> None:

@@ -60,8 +60,8 @@ def test_only_sidecars_are_shown(live: Live) -> None:
     """Prometheus scrapes others, too, which have the same metrics of their processes and scrapes."""
     shown = [one["metric"].get("instance") for _, target in targets("sidecar-health") for one in answer(live, target)]
     assert set(shown) - {None} == {urllib.parse.urlsplit(live.system.sidecar_url).netloc}
-    (target,) = [target for title, target in targets("sidecar-health") if title == "Sidecars Up"]
-    assert [one["value"][1] for one in answer(live, target)] == ["1"]
+    (target,) = [target for title, target in targets("sidecar-health") if title == "Sidecars Down"]
+    assert [one["value"][1] for one in answer(live, target)] == ["0"]
 
 
 def test_totals_are_those_of_the_statistics(live: Live) -> None:
@@ -74,6 +74,15 @@ def test_totals_are_those_of_the_statistics(live: Live) -> None:
     assert shown == expected
     assert "__overflow__" in shown
     assert BEYOND not in shown
+    assert figure(live, "Invocations") == sum(expected.values())
+    assert figure(live, "Failures") == sum(figures["failed_invocations"] for figures in stats.values())
+
+
+def figure(live: Live, title: str) -> float:
+    """Of a panel that shows one."""
+    (target,) = [target for panel, target in targets("model-invocation-metrics") if panel == title]
+    (one,) = answer(live, target)
+    return values_of(one)[0]
 
 
 @pytest.mark.parametrize("model_id", [STEADY, STRANGE])
@@ -116,6 +125,7 @@ def follow(live: Live, url: str, model_id: str) -> Json:
         "__field.labels.model_id": model_id,
         "__value.raw": model_id,
         "__field.labels.status": "failure",
+        "__field.labels.error_type": "upstream_status",
     }
     filled = fill_url(url, values, moment(live.start), moment(time.time()))
     assert "$" not in filled
@@ -137,6 +147,12 @@ def test_a_series_leads_to_its_model(url: str, model_id: str, live: Live) -> Non
 def test_a_failure_leads_to_failures(url: str, live: Live) -> None:
     """To the history of what failed."""
     assert {row["success"] for row in follow(live, url, FAILING)["history"]} == {False}
+
+
+@pytest.mark.parametrize("url", [url for url in HISTORY if "error_type=" in url])
+def test_a_type_of_error_leads_to_failures_of_that_type(url: str, live: Live) -> None:
+    """To the history of what failed in just that way."""
+    assert {row["error_type"] for row in follow(live, url, FAILING)["history"]} == {"upstream_status"}
 
 
 @pytest.mark.parametrize("url", [url for url in HISTORY if "model_id=" not in url])

@@ -1,35 +1,23 @@
 """The dashboards are of the types that Grafana publishes for the version that the stack runs."""
 
-import hashlib
 import json
 import shutil
-import subprocess
 from pathlib import Path
 
 import pytest
 import yaml
 
+from tests.deploy.grafana import library
 from tests.deploy.grafana.dashboards import NAMES, Json, read
-from tests.tools import lack, require_tools
+from tests.deploy.grafana.library import ROOT, TYPES, run
 
-ROOT = Path(__file__).parents[3]
-TYPES = Path(__file__).parent / "types"
 CUSTOM = ("heatmap", "piechart", "table", "timeseries")
 """The kinds of panel that have field settings of their own."""
 
 
 @pytest.fixture(scope="module")
 def workspace() -> Path:
-    """A folder with the locked packages in it, kept for the next run."""
-    require_tools("node", "npm")
-    lock = (TYPES / "package-lock.json").read_bytes()
-    folder = ROOT / ".venv" / f"grafana-types-{hashlib.sha256(lock).hexdigest()[:12]}"
-    if not (folder / "node_modules/.package-lock.json").exists():
-        shutil.copytree(TYPES, folder, dirs_exist_ok=True)
-        done = run("npm", "ci", "--ignore-scripts", "--no-audit", "--no-fund", cwd=folder)
-        if done.returncode:  # the registry can't be reached
-            lack(f"npm ci: {done.stderr}")
-    return folder
+    return library.workspace()
 
 
 def compile_as_grafana(dashboard: Json, workspace: Path, tmp_path: Path) -> str:
@@ -41,10 +29,6 @@ def compile_as_grafana(dashboard: Json, workspace: Path, tmp_path: Path) -> str:
     compiler = workspace / "node_modules/typescript/bin/tsc"
     done = run("node", str(compiler), "--project", str(tmp_path), cwd=tmp_path)
     return done.stdout + done.stderr
-
-
-def run(*command: str, cwd: Path) -> "subprocess.CompletedProcess[str]":
-    return subprocess.run(command, cwd=cwd, capture_output=True, text=True, check=False)
 
 
 def declarations(dashboard: Json) -> list[str]:
@@ -92,5 +76,6 @@ def test_a_wrong_option_is_noticed(key: str, value: str, workspace: Path, tmp_pa
 def test_the_types_are_those_of_the_grafana_that_runs() -> None:
     """compose.yaml and the types name the same version."""
     compose = yaml.safe_load((ROOT / "deploy/compose.yaml").read_text(encoding="utf-8"))
-    wanted = json.loads((TYPES / "package.json").read_text())["dependencies"]["@grafana/schema"]
-    assert compose["services"]["grafana"]["image"] == f"grafana/grafana:{wanted}"
+    wanted = json.loads((TYPES / "package.json").read_text())["dependencies"]
+    images = [f"grafana/grafana:{wanted[name]}" for name in ("@grafana/schema", "@grafana/data")]
+    assert images == [compose["services"]["grafana"]["image"]] * 2

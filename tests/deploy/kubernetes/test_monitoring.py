@@ -88,6 +88,12 @@ def test_the_service_monitor_scrapes_as_prometheus_does() -> None:
     assert endpoint["scrapeTimeout"] == job.get("scrape_timeout", scraping["scrape_timeout"])
 
 
+def test_a_replica_keeps_its_name_when_its_pod_starts_anew() -> None:
+    """The pod of a StatefulSet has the same name again, and its ledger; its address is another one."""
+    (endpoint,) = find(OPERATOR, "ServiceMonitor", "metrics-sidecar")["spec"]["endpoints"]
+    assert {"sourceLabels": ["__meta_kubernetes_pod_name"], "targetLabel": "instance"} in endpoint["relabelings"]
+
+
 def test_each_dashboard_is_a_config_map() -> None:
     """With the JSON of deploy/grafana, the label that Grafana's dashboard sidecar looks for, and within the limits
     of a ConfigMap and of what `kubectl apply` notes of it."""

@@ -29,6 +29,7 @@ interface PrometheusAnnotation {
   titleFormat: string;
   textFormat: string;
   tagKeys: string;
+  useValueForTime?: boolean;
 }
 
 export type DashboardJson = Json<Omit<Dashboard, "panels" | "annotations">>;
