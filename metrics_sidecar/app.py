@@ -49,7 +49,8 @@ def make_app(settings: SidecarSettings) -> web.Application:
 
 async def _start(app: web.Application, settings: SidecarSettings, stack: contextlib.AsyncExitStack) -> None:
     plan = plan_files(settings.max_producers)
-    backend = _backend(settings)
+    retention = _retention(settings)
+    backend = _backend(settings, retention)
     metrics = SidecarMetrics()
     clock = SystemClock()
     background = Background(clock)
@@ -66,7 +67,14 @@ async def _start(app: web.Application, settings: SidecarSettings, stack: context
 
     store = backend.open_store()
     ledger = Ledger(
-        store, clock, settings.max_models, on_committed, on_failed, on_reloaded=on_reloaded, background=background
+        store,
+        clock,
+        settings.max_models,
+        on_committed,
+        on_failed,
+        on_reloaded=on_reloaded,
+        background=background,
+        retention=retention,
     )
     live = Live(ledger.state, settings.max_models)
     metrics.records_missing.inc(ledger.state.missing_count)
@@ -89,6 +97,7 @@ async def _start(app: web.Application, settings: SidecarSettings, stack: context
         metrics.accept_failures = app[ACCEPTORS].failures
         _count_live(metrics, ledger, live, intake)
         metrics.upkeep = store.upkeep
+        metrics.clock_lead_us, metrics.clock_jumps = ledger.reckoning.lead_us, ledger.reckoning.jump_counts
 
     metrics.before_collect = before_collect
     # What was loaded stays: a full collection that walked it would block the loop for tens of ms.
@@ -116,20 +125,26 @@ def _readiness(ledger: Ledger, intake: Intake, failures: list[str]) -> Readiness
     if intake.acceptors.reason is not None:
         reasons.append(intake.acceptors.reason)
     reasons += failures
+    if ledger.reckoning.concern is not None:
+        reasons.append(ledger.reckoning.concern)
     return Readiness("not_ready" if stopped else "degraded" if reasons else "ready", [*stopped, *reasons])
 
 
-def _backend(settings: SidecarSettings) -> Backend:
+def _retention(settings: SidecarSettings) -> Retention:
+    return Retention(
+        rows_us=age_us(settings.retention),
+        minutes_us=age_us(settings.retention_minutes),
+        hours_us=age_us(settings.retention_hours),
+        days_us=age_us(settings.retention_days),
+        max_bytes=settings.max_bytes or None,
+    )
+
+
+def _backend(settings: SidecarSettings, retention: Retention) -> Backend:
     return SqliteBackend(
         settings.data_dir / HISTORY_FILE,
         synced=settings.durability == "power",
-        retention=Retention(
-            rows_us=age_us(settings.retention),
-            minutes_us=age_us(settings.retention_minutes),
-            hours_us=age_us(settings.retention_hours),
-            days_us=age_us(settings.retention_days),
-            max_bytes=settings.max_bytes or None,
-        ),
+        retention=retention,
         query_timeout_s=settings.query_timeout_s,
     )
 
@@ -140,6 +155,8 @@ def _count_commit(metrics: SidecarMetrics, committed: Committed) -> None:
     metrics.records_committed.inc(committed.record_count)
     metrics.records_duplicate.inc(committed.duplicate_count)
     metrics.records_missing.inc(committed.missing_count)
+    for reason, count in committed.clamped.items():
+        metrics.timestamps_clamped.labels(reason).inc(count)
 
 
 def _count_live(metrics: SidecarMetrics, ledger: Ledger, live: Live, intake: Intake) -> None:

@@ -14,8 +14,11 @@ from typing import Protocol
 
 from metrics_sidecar.exemplars import Buckets, latest
 from metrics_sidecar.queries import StoreError
+from metrics_sidecar.reckoning import Reckoning
 from metrics_sidecar.reported import Counters
-from metrics_sidecar.retention import Upkeep
+from metrics_sidecar.retention import KEEP_ALL, Retention, Upkeep
+from metrics_sidecar.rollups import MINUTE_US
+from metrics_sidecar.times import Times
 from metrics_sidecar.totals import ModelTotals, merged
 from metrics_sidecar.transaction import Commit, Gap, Planner, State, Work
 from shared import logs
@@ -36,9 +39,10 @@ BUSY_SHARE = 0.5
 """What tending may take then, beside what the transaction took: less would not keep up with many models."""
 
 FORGET_PRODUCERS_AFTER_US = 90 * 24 * 3600 * 1_000_000
-"""A producer that died without a bye, and whose journal nobody has shipped for so long, is taken for gone.
-Were its journal to come back after all, its records would be counted again: 90 days is longer than any
-journal (1 GiB) waits, and than most histories are kept. Connected producers are seen every hour."""
+"""A producer that died without a bye, and whose journal nobody has shipped while the sidecar ran for so long, is taken
+for gone. Were its journal to come back after all, its records would be counted again: 90 days is longer than any
+journal (1 GiB) waits, and than most histories are kept. Connected producers are seen every hour. It is running time,
+as any other may be wrong."""
 MAX_PRODUCERS_KNOWN = 20_000
 """Accounts kept at one time, all of those who have not said bye; beyond it no new one is welcome."""
 
@@ -59,9 +63,10 @@ class Store(Protocol):
         Returns the models that got a label: those never seen before, in order, while there is room."""
         ...
 
-    def tend(self, now_us: int, *, busy: bool) -> bool:
-        """One slice of what keeps the store quick, between two commits; False if there is nothing left to do. `busy`:
-        what is cheapest comes first. `StoreError` if it can't be done now; what is committed stays as it is."""
+    def tend(self, now_us: int, *, busy: bool, aged_us: int | None = None) -> bool:
+        """One slice of what keeps the store quick, between two commits; False if there is nothing left to do. What is
+        old is removed as it was at `aged_us`, where that is not now. `busy`: what is cheapest comes first.
+        `StoreError` if it can't be done now; what is committed stays as it is."""
         ...
 
     @property
@@ -93,10 +98,12 @@ class Committed:
     missing_count: int
     duration_s: float
     created_us: dict[str, int] = dataclasses.field(default_factory=dict)
+    clamped: dict[str, int] = dataclasses.field(default_factory=dict)
 
 
 class Ledger:
-    """Owns the store and the writer thread. All methods but the thread's own are the event loop's."""
+    """Owns the store and the writer thread. All methods but the thread's own are the event loop's. `reckoning` is the
+    thread's, once it runs: which time it is for what can't be undone."""
 
     def __init__(
         self,
@@ -108,11 +115,14 @@ class Ledger:
         *,
         on_reloaded: Callable[[State], None] | None = None,
         background: Background | None = None,
+        retention: Retention = KEEP_ALL,
+        live: bool = True,
     ) -> None:
         """`on_reloaded` is given all that was committed, read anew after a defect: it takes the place of what was
-        published before."""
+        published before. `live`: records tell which time it is, as they come from those who called just now."""
         self._store = store
-        self._clock = clock
+        self._live = live
+        self._retention = retention
         self._max_models = max_models
         self._on_committed = on_committed
         self._on_failed = on_failed
@@ -126,6 +136,7 @@ class Ledger:
         self._group: list[Work] = []  # being committed
         self._is_last_group = False
         self._state = store.load()
+        self.reckoning = Reckoning(self._state.time, clock, self._state.arrived_us)
         self._planner = Planner(self._state)
         self._totals = dict(self._state.totals)
         # What `_totals` had before: held so that it ends here, and not when the event loop takes over the newer.
@@ -176,8 +187,8 @@ class Ledger:
             self._store.close()
 
     def _forget_lost_producers(self) -> None:
-        now_us = self._clock.now_us()
-        commit = self._planner.plan_retirement(now_us - FORGET_PRODUCERS_AFTER_US, now_us)
+        running_us = self.reckoning.running_us
+        commit = self._planner.plan_retirement(running_us - FORGET_PRODUCERS_AFTER_US, running_us)
         if not commit.retired:
             return
         try:
@@ -228,9 +239,9 @@ class Ledger:
         if started < self._tend_again_at and (self.tend_failure or not busy):
             return self._tend_again_at - started
         try:
-            more = self._store.tend(self._clock.now_us(), busy=busy)
+            more = self._tend_once(busy=busy)
             while more and time.perf_counter() < started + busy_s:
-                more = self._store.tend(self._clock.now_us(), busy=busy)
+                more = self._tend_once(busy=busy)
         except Exception as error:  # noqa: BLE001 - a defect must not end the thread unseen, either
             self._tend_again_at = time.perf_counter() + TEND_EVERY_S
             reason = f"{type(error).__name__}: {error}"
@@ -244,6 +255,22 @@ class Ledger:
         now = time.perf_counter()
         self._tend_again_at = now + TEND_PAUSE * (now - started)
         return self._tend_again_at - now
+
+    def _tend_once(self, *, busy: bool) -> bool:
+        self.reckoning.look()
+        return self._store.tend(self.reckoning.reckoned_us, busy=busy, aged_us=self.reckoning.aged_us)
+
+    def _plan(self, group: list[Work]) -> Commit:
+        reckoning = self.reckoning
+        reckoning.look()
+        earliest_us = self._retention.kept(reckoning.aged_us).rows * MINUTE_US if self._live else 0
+        times = Times(earliest_us, reckoning.latest_us, reckoning.arrival_us)
+        commit = self._planner.plan(group, reckoning.arrival_us, reckoning.running_us, times)
+        if self._live and commit.newest_us is not None:
+            reckoning.recorded(commit.newest_us)
+        commit.time = reckoning.copy()
+        commit.label_room = max(self._max_models - len(self._labels), 0)
+        return commit
 
     def _next_group(self, wait_s: float) -> tuple[list[Work], bool]:
         """All work that waits, up to one transaction's worth; True once the queue is closed. Without any, none
@@ -271,8 +298,7 @@ class Ledger:
         while True:
             started = time.perf_counter()
             try:
-                commit = self._planner.plan(group, self._clock.now_us())
-                commit.label_room = max(self._max_models - len(self._labels), 0)
+                commit = self._plan(group)
                 granted = self._store.commit(commit)
             except Exception as error:  # noqa: BLE001 - a defect must not end the thread unseen, either
                 reason = str(error) if isinstance(error, StoreError) else f"{type(error).__name__}: {error}"
@@ -318,6 +344,7 @@ class Ledger:
             missing_count=sum(gap.count for gap in commit.gaps),
             duration_s=duration_s,
             created_us=created_us,
+            clamped=commit.clamped,
         )
 
     def _label(self, model_id: str) -> str:

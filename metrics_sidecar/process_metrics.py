@@ -20,6 +20,7 @@ from prometheus_client.registry import Collector
 from metrics_sidecar.disk import DiskUse
 from metrics_sidecar.reported import ACCEPT_ERRORS, OVERHEAD, OVERHEAD_HELP, REPORTED_COUNTERS, REPORTED_GAUGES
 from metrics_sidecar.retention import Upkeep
+from metrics_sidecar.times import REASONS
 from shared.wire import OVERHEAD_BOUNDS_S, OVERHEAD_SUM
 
 COMMIT_SECONDS = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0)
@@ -64,6 +65,8 @@ class SidecarMetrics:
         self.disk: DiskUse | None = None
         self.upkeep = Upkeep(0, None, 0)
         self.accept_failures: Mapping[str, int] = {}
+        self.clock_lead_us = 0
+        self.clock_jumps: Mapping[str, int] = {}
         self.before_collect: Callable[[], None] = _nothing
         registry = self._registry = CollectorRegistry()
         ProcessCollector(registry=registry)
@@ -72,6 +75,7 @@ class SidecarMetrics:
         registry.register(_DiskCollector(self))
         registry.register(_UpkeepCollector(self))
         registry.register(_AcceptingCollector(self))
+        registry.register(_ClockCollector(self))
         self._make_ledger_instruments(registry)
         self._make_intake_instruments(registry)
         self.event_loop_lag = Histogram(
@@ -110,6 +114,14 @@ class SidecarMetrics:
             "Records lost in holes of producers' sequences",
             registry=registry,
         )
+        self.timestamps_clamped = Counter(
+            "sidecar_timestamps_clamped_total",
+            "Records that were given the time of their arrival as theirs can't be",
+            ["reason"],
+            registry=registry,
+        )
+        for reason in REASONS:
+            self.timestamps_clamped.labels(reason)
         self.commits = Counter("sidecar_commits_total", "Transactions committed to the ledger", registry=registry)
         self.commit_failures = Counter(
             "sidecar_commit_failures_total", "Transactions that failed, to be tried again", registry=registry
@@ -208,6 +220,28 @@ class _AcceptingCollector(Collector):
         for reason, count in {**dict.fromkeys(ACCEPT_ERRORS, 0), **self._metrics.accept_failures}.items():
             counter.add_metric([reason], count)
         yield counter
+
+
+class _ClockCollector(Collector):
+    """How far the machine's clock can be believed."""
+
+    def __init__(self, metrics: SidecarMetrics) -> None:
+        self._metrics = metrics
+
+    def collect(self) -> Iterator[Metric]:
+        yield GaugeMetricFamily(
+            "sidecar_clock_lead_seconds",
+            "How far the clock is ahead of the time that retention goes by in seconds",
+            value=self._metrics.clock_lead_us / 1_000_000,
+        )
+        jumps = CounterMetricFamily(
+            "sidecar_clock_jumps",
+            "Times that the clock was found to have been set by over a minute",
+            labels=["direction"],
+        )
+        for direction, count in self._metrics.clock_jumps.items():
+            jumps.add_metric([direction], count)
+        yield jumps
 
 
 def _overhead(counts: Mapping[str, int]) -> HistogramMetricFamily:

@@ -6,7 +6,9 @@ from collections.abc import Callable, Iterable
 import msgspec
 
 from metrics_sidecar.exemplars import Buckets, find_exemplars
+from metrics_sidecar.reckoning import TimeState
 from metrics_sidecar.reported import MAX_REPORTED_VALUES, OTHER_VALUES, Counters, known_counters
+from metrics_sidecar.times import ANY_TIME, Times
 from metrics_sidecar.totals import ModelTotals, aggregate
 from shared.record import MAX_COUNT, Record
 
@@ -40,7 +42,8 @@ class Gap:
 @dataclasses.dataclass(frozen=True, slots=True)
 class Producer:
     """One producer's account. `committed` is its last sequence in the ledger: each up to there is either
-    `accepted` or `missing`. `reported`: its own counters (msgpack), so that only what grows is added."""
+    `accepted` or `missing`. `last_seen_us`: in running time, which no clock changes. `reported`: its own counters
+    (msgpack), so that only what grows is added."""
 
     committed: int = 0
     accepted: int = 0
@@ -52,7 +55,9 @@ class Producer:
 @dataclasses.dataclass(slots=True)
 class Commit:
     """One transaction: all of it or nothing. `number` counts transactions, `label_room` says how many new
-    models may get a label, and a producer that is None has retired."""
+    models may get a label, and a producer that is None has retired. `time`: what is known of it, if that is to be kept.
+    `clamped`: how many records were given the time of their arrival, by reason; `newest_us`: the latest time of the
+    others."""
 
     number: int
     now_us: int
@@ -65,12 +70,17 @@ class Commit:
     gaps: list[Gap] = dataclasses.field(default_factory=list)
     counters: Counters = dataclasses.field(default_factory=dict)
     duplicate_count: int = 0
+    clamped: dict[str, int] = dataclasses.field(default_factory=dict)
+    newest_us: int | None = None
+    running_us: int = 0
+    time: TimeState | None = None
 
 
 @dataclasses.dataclass(slots=True)
 class State:
     """What a store holds, as the ledger and the views need it: the number of the last transaction, accounts
-    of producers, counters, totals per label, and when a label's began at zero (µs), where that is known."""
+    of producers, counters, totals per label, when a label's began at zero (µs), where that is known, and what is known of
+    the time. `arrived_us`: the time of the rows that came last, None without any."""
 
     number: int = 0
     producers: dict[str, Producer] = dataclasses.field(default_factory=dict)
@@ -78,6 +88,8 @@ class State:
     totals: dict[str, ModelTotals] = dataclasses.field(default_factory=dict)
     missing_count: int = 0
     created_us: dict[str, int] = dataclasses.field(default_factory=dict)
+    time: TimeState = dataclasses.field(default_factory=TimeState, compare=False)
+    arrived_us: int | None = dataclasses.field(default=None, compare=False)
 
 
 class Planner:
@@ -96,23 +108,24 @@ class Planner:
         """The account of a producer that has one."""
         return self._producers.get(producer_id)
 
-    def plan(self, group: Iterable[Work], now_us: int) -> Commit:
+    def plan(self, group: Iterable[Work], now_us: int, running_us: int = 0, times: Times = ANY_TIME) -> Commit:
         """One transaction for all of this work. Changes nothing here: see `applied`."""
-        commit = Commit(self._number + 1, now_us)
+        commit = Commit(self._number + 1, now_us, running_us=running_us)
         for work in group:
             if work.records:
                 self._plan_records(commit, work)
             if work.reported is not None:
                 self._plan_report(commit, work.producer_id, known_counters(work.reported))
             self._plan_seen(commit, work)
+        commit.records, commit.newest_us, commit.clamped = times.clamp(commit.records)
         commit.totals = aggregate(commit.records)
         commit.exemplars = find_exemplars(commit.records)
         return commit
 
-    def plan_retirement(self, seen_before_us: int, now_us: int) -> Commit:
-        """A transaction in which all producers retire that were last seen before a moment."""
+    def plan_retirement(self, seen_before_us: int, running_us: int) -> Commit:
+        """A transaction in which all producers retire that were last seen before a moment of running time."""
         stale = (id_ for id_, producer in self._producers.items() if producer.last_seen_us < seen_before_us)
-        return self.plan([Work(producer_id, retire=True) for producer_id in stale], now_us)
+        return self.plan([Work(producer_id, retire=True) for producer_id in stale], 0, running_us)
 
     def applied(self, commit: Commit) -> None:
         """The store has this commit."""
@@ -184,4 +197,4 @@ class Planner:
             commit.retired.append(account)
             commit.producers[producer_id] = None
         else:
-            commit.producers[producer_id] = dataclasses.replace(account, last_seen_us=commit.now_us)
+            commit.producers[producer_id] = dataclasses.replace(account, last_seen_us=commit.running_us)

@@ -91,7 +91,7 @@ class ImportStore(SqliteStore):
             self._expected.popleft()
         return granted
 
-    def tend(self, now_us: int, *, busy: bool = False) -> bool:
+    def tend(self, now_us: int, *, busy: bool = False, aged_us: int | None = None) -> bool:
         return False
 
     def _write(self, commit: Commit) -> list[str]:

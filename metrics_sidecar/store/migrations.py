@@ -225,5 +225,12 @@ ALTER TABLE models ADD COLUMN created_us INTEGER;
 ALTER TABLE models ADD COLUMN overflowed BLOB;
 """
 
-MIGRATIONS = (_V1, _V2, _V3, _V4, _V5, _V6, _V7)
+# What is known of the time (msgpack of a `TimeState`); and when producers were last seen is in running time from now
+# on, of which there was none before.
+_V8 = """
+ALTER TABLE books ADD COLUMN time BLOB NOT NULL DEFAULT x'';
+UPDATE producers SET last_seen_us = 0;
+"""
+
+MIGRATIONS = (_V1, _V2, _V3, _V4, _V5, _V6, _V7, _V8)
 """`MIGRATIONS[n]` brings version n to n + 1. Never change one that was released."""

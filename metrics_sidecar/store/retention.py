@@ -1,22 +1,27 @@
 """Removes what is no longer kept from the SQLite ledger, a few rows between two commits, and gives back the space.
 
-First it is noted from when on rows and buckets are kept, so that nothing is read that is half removed. Only what is
-in larger buckets is removed, so that sums of all time stay what they are.
+First it is noted from when on rows and buckets are kept, so that nothing is read that is half removed: an hour or a day
+of what there is at a time, so that hardly more is hidden than is removed. If less is to be removed after all, because
+the clock was wrong, as much is shown again as is there. Only what is in larger buckets is removed, so that sums of all
+time stay what they are.
 """
 
 import sqlite3
 
 from metrics_sidecar.retention import Kept, Retention
 from metrics_sidecar.rollups import DAY, HOUR, LEVELS, MINUTE_US
+from metrics_sidecar.store.lowering import lowered
 from metrics_sidecar.store.rollup_writer import RollupWriter
 from metrics_sidecar.store.rollups import Table
 from metrics_sidecar.store.transactions import transaction
+from shared.record import MAX_TIMESTAMP_US
 
 ROWS_AT_ONCE = 100
 PAGES_AT_ONCE = 64
 FREE_PAGES_KEPT = 1024
 """Some room for what comes in: giving back a page that is needed again right away costs twice."""
 LOOK_EVERY_US = 10_000_000
+NONE = (MAX_TIMESTAMP_US // MINUTE_US // DAY + 1) * DAY
 
 
 class Remover:
@@ -28,50 +33,68 @@ class Remover:
         self._retention = retention
         self._rollups = rollups
         self._next_look_us = 0
+        self._too_much = 0
         self.removed_count = 0
         self.oldest_us: int | None = None
 
     def step(self, now_us: int) -> bool:
-        """One slice; False if there is nothing to remove, which is looked for every 10 s."""
-        if now_us < self._next_look_us:
+        """One slice; False if there is nothing to remove, which is looked for every 10 s. `now_us` may go back."""
+        if now_us < self._next_look_us <= now_us + LOOK_EVERY_US:
             return False
         # What is to go is gone before it is looked whether more must.
-        if self._remove_rows() or self._remove_buckets() or self._note_what_is_kept(now_us) or self._give_back():
+        until = self._removed_until(now_us)
+        if self._remove_rows(until) or self._remove_buckets(until) or self._note_what_is_kept(now_us):
+            return True
+        if self._give_back():
             return True
         self._next_look_us = now_us + LOOK_EVERY_US
         return False
 
+    def _removed_until(self, now_us: int) -> Kept:
+        """What is too old, of what is hidden: not what only a wrong clock has hidden."""
+        aged = self._retention.kept(now_us)
+        aged = aged._replace(rows=max(aged.rows, self._too_much), minutes=max(aged.minutes, self._too_much))
+        return Kept(*map(min, self._rollups.progress.kept, aged))
+
     def _note_what_is_kept(self, now_us: int) -> bool:
-        """Whether less is kept from now on."""
+        """Whether less is kept from now on, or more."""
         progress = self._rollups.progress
         (self.oldest_us,) = self._connection.execute("SELECT MIN(timestamp_us) FROM invocations").fetchone()
         if not progress.is_complete:
             return False
         before = progress.kept
         wanted = self._retention.kept(now_us)
+        oldest = self._oldest()
+        self._too_much = 0
         if self._retention.is_exceeded(self._used_bytes()):
-            hour = self._oldest_hour() + HOUR
+            # Not the present, however few hours there are: what comes in would be hidden at once.
+            hour = min(min(oldest.rows, oldest.minutes) + HOUR, now_us // MINUTE_US // HOUR * HOUR)
             wanted = wanted._replace(rows=max(wanted.rows, hour), minutes=max(wanted.minutes, hour))
+            self._too_much = hour
         # What is not in larger buckets yet is kept until it is.
-        minutes = min(wanted.minutes, progress.built_until[HOUR] // HOUR * HOUR)
+        wanted = Kept(*map(_next, wanted, oldest, (HOUR, HOUR, DAY, DAY)))
+        minutes = min(wanted.minutes, wanted.rows, progress.built_until[HOUR] // HOUR * HOUR)
         hours = min(wanted.hours, minutes, progress.built_until[DAY]) // DAY * DAY
-        kept = Kept(
-            max(before.rows, wanted.rows),
-            max(before.minutes, minutes),
-            max(before.hours, hours),
-            max(before.days, min(wanted.days, hours)),
-        )
+        wanted = Kept(wanted.rows, minutes, hours, min(wanted.days, hours))
+        kept = Kept(*map(max, before, wanted))
         if kept == before or not self._is_there(kept):
+            kept = lowered(self._connection, progress, wanted)
+        if kept == before:
             return False
         self._rollups.keep(kept)
         return True
 
-    def _oldest_hour(self) -> int:
-        """Of the rows, or of the sums by the minute, of which there may be older ones."""
-        table = Table(LEVELS[0])
+    def _oldest(self) -> Kept:
+        """The hours, and days, in which what there is begins; of what there is none, after the last."""
+        found = {level: self._oldest_bucket(Table(level)) for level in LEVELS}
+        rows = NONE if self.oldest_us is None else self.oldest_us // MINUTE_US
+        minutes = min(found[level] for level in LEVELS if level < HOUR)
+        hours = min(found[level] for level in LEVELS if HOUR <= level < DAY)
+        return Kept(rows // HOUR * HOUR, minutes // HOUR * HOUR, hours // DAY * DAY, found[DAY])
+
+    def _oldest_bucket(self, table: Table) -> int:
         (block,) = self._connection.execute(f"SELECT MIN({table.block}) FROM {table.name}").fetchone()
-        times = [minute for minute in (block, self.oldest_us and self.oldest_us // MINUTE_US) if minute is not None]
-        return min(times, default=0) // HOUR * HOUR
+        return NONE if block is None else int(block)
 
     def _is_there(self, kept: Kept) -> bool:
         """Whether there is anything that is not to be kept: only then it is noted, for it can't be undone."""
@@ -83,13 +106,13 @@ class Remover:
             for table, until in tables
         )
 
-    def _remove_rows(self) -> bool:
+    def _remove_rows(self, until: Kept) -> bool:
         progress = self._rollups.progress
         execute = self._connection.execute
         found = execute(
             """SELECT id, model FROM invocations WHERE timestamp_us < ? AND +id <= ?
             ORDER BY timestamp_us LIMIT ?""",
-            (progress.kept.rows * MINUTE_US, progress.last_id, ROWS_AT_ONCE),
+            (until.rows * MINUTE_US, progress.last_id, ROWS_AT_ONCE),
         ).fetchall()
         if not found:
             return False
@@ -101,8 +124,8 @@ class Remover:
         self.removed_count += len(found)
         return True
 
-    def _remove_buckets(self) -> bool:
-        for level, kept_from in self._rollups.progress.kept.levels.items():
+    def _remove_buckets(self, until: Kept) -> bool:
+        for level, kept_from in until.levels.items():
             table = Table(level)
             query = f"SELECT {table.key} FROM {table.name} WHERE {table.block} < ? ORDER BY {table.key} LIMIT ?"
             found = self._connection.execute(query, (kept_from, ROWS_AT_ONCE)).fetchall()
@@ -127,6 +150,11 @@ class Remover:
             for name in ("page_count", "freelist_count", "page_size")
         )
         return int((pages - free) * size)
+
+
+def _next(wanted: int, oldest: int, length: int) -> int:
+    """The end of the oldest hour or day that is to go, or all that is wanted where there is none."""
+    return min(wanted, oldest + length) if oldest < wanted else wanted
 
 
 INCREMENTAL = 2

@@ -6,6 +6,8 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
+import msgspec
+
 from metrics_sidecar.queries import StoreError
 from metrics_sidecar.retention import KEEP_ALL, Retention, Upkeep
 from metrics_sidecar.store.checkpoints import Checkpointer
@@ -44,7 +46,7 @@ ON CONFLICT (producer_id) DO UPDATE SET committed = excluded.committed, accepted
 """
 _ADD_RETIRED = f"""
 UPDATE books SET commits = ?, retired_producers = retired_producers + ?, retired_accepted = retired_accepted + ?,
-    retired_missing = MIN(retired_missing + ?, {MAX_COUNT})
+    retired_missing = MIN(retired_missing + ?, {MAX_COUNT}), time = COALESCE(?, time)
 """
 _ADD_COUNTER = f"""
 INSERT INTO gateway_counters VALUES (?, ?, ?)
@@ -132,14 +134,14 @@ class SqliteStore:
         reason = self._checkpoints.failure
         return [] if reason is None else [f"the history's log can't be copied into its file: {reason}"]
 
-    def tend(self, now_us: int, *, busy: bool = False) -> bool:
+    def tend(self, now_us: int, *, busy: bool = False, aged_us: int | None = None) -> bool:
         self._checkpoints.give_way()
         try:
             more = self._rollups.step(self._last_id, now_us, busy=busy)
             if not more:
                 if not self._checkpoints.is_idle():
                     return True
-                more = self._remover.step(now_us)
+                more = self._remover.step(now_us if aged_us is None else aged_us)
         except sqlite3.Error as error:
             raise StoreError(f"{self._path}: {error}") from error
         if more:
@@ -179,7 +181,8 @@ class SqliteStore:
         connection.executemany("DELETE FROM producers WHERE producer_id = ?", ((producer_id,) for producer_id in gone))
         accepted = sum(producer.accepted for producer in commit.retired)
         missing = min(sum(producer.missing for producer in commit.retired), MAX_COUNT)
-        connection.execute(_ADD_RETIRED, (commit.number, len(commit.retired), accepted, missing))
+        time = None if commit.time is None else msgspec.msgpack.encode(commit.time)
+        connection.execute(_ADD_RETIRED, (commit.number, len(commit.retired), accepted, missing, time))
 
     def _number_models(self, commit: Commit) -> list[str]:
         """Make sure that `_models` has all models of this commit; the new ones that got a label."""

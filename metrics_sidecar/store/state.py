@@ -1,10 +1,12 @@
 """Reads of the ledger's whole state: totals and accounts, without the rows."""
 
 import sqlite3
+import statistics
 from typing import cast
 
 import msgspec
 
+from metrics_sidecar.reckoning import TimeState
 from metrics_sidecar.reported import Counters
 from metrics_sidecar.store.schema import BUCKET_COLUMNS
 from metrics_sidecar.totals import ModelTotals, merged, without
@@ -21,6 +23,8 @@ TOTAL_COLUMNS = (
     "last_timestamp_us",
     *BUCKET_COLUMNS,
 )
+
+ARRIVED_ROWS = 101
 
 DAMAGE = (sqlite3.Error, ValueError, TypeError, msgspec.MsgspecError)
 """What reading a damaged file may raise."""
@@ -40,7 +44,23 @@ def read_state(connection: sqlite3.Connection) -> State:
         read_totals_by_label(connection, as_counted=True),
         count_missing(connection)[1],
         _read_created(connection),
+        read_time(connection),
+        _read_arrived_us(connection),
     )
+
+
+def read_time(connection: sqlite3.Connection) -> TimeState:
+    """What was known of the time at the last commit; nothing in a file that an older release wrote."""
+    cursor = connection.execute("SELECT * FROM books")
+    encoded = dict(zip((name for name, *_ in cursor.description), cursor.fetchone(), strict=True)).get("time")
+    return msgspec.msgpack.decode(encoded, type=TimeState) if encoded else TimeState()
+
+
+def _read_arrived_us(connection: sqlite3.Connection) -> int | None:
+    """The time of the rows that came last: the median, as a gateway's clock may be wrong."""
+    query = f"SELECT timestamp_us FROM invocations ORDER BY id DESC LIMIT {ARRIVED_ROWS}"
+    times_us = [time_us for (time_us,) in connection.execute(query)]
+    return statistics.median_low(times_us) if times_us else None
 
 
 def read_counters(connection: sqlite3.Connection) -> Counters:

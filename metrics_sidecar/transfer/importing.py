@@ -122,7 +122,7 @@ class History:
         self.own_id = identify(path)
         self.own_last_id = self._store.last_id()
         self.kept_from_us = self._store.kept_from_us()
-        self._ledger = Ledger(self._store, clock, max_models, _tell_no_view, self._fail)
+        self._ledger = Ledger(self._store, clock, max_models, _tell_no_view, self._fail, live=False)
         self._ledger.start()
 
     async def add(self, source: str, rows: Rows, on_added: Callable[[Added], None]) -> None:

@@ -20,12 +20,16 @@ from metrics_sidecar.store import rollup_writer
 from metrics_sidecar.store.books import SqliteSnapshot
 from metrics_sidecar.store.sqlite import SqliteStore
 from metrics_sidecar.verify import examine, verify
+from metrics_sidecar.windows import DAY_US
 from shared.clock import SystemClock
 from shared.record import ErrorType, Record
 from shared.settings import StartupError
 
 A, B = "a" * 32, "b" * 32
 MAX_MODELS = 3
+HOUR_US = DAY_US // 24
+BEGAN_US = SystemClock().now_us() // DAY_US * DAY_US - 40 * HOUR_US
+"""The first batch ends with today's begin: the sums of the days before are built then."""
 REJECTED = "invoker_requests_rejected_total"
 
 
@@ -60,10 +64,16 @@ def path(tmp_path: Path) -> Path:
 async def sidecar(path: Path) -> AsyncIterator[Sidecar]:
     """One that has taken in of everything something."""
     sidecar = Sidecar(path)
-    await sidecar.submit(A, 1, *(Record(f"m{number % 5}", number, number * 1000) for number in range(40)))
-    await sidecar.submit(A, 30, *(Record("m0", 99, 7, ErrorType.TIMEOUT, "why") for _ in range(20)))  # half known
-    await sidecar.submit(A, 60, Record("m1", 5, 2**63 - 1, ErrorType.CONNECT, "why"), Record("m1", 5, 2**63 - 1))
-    await sidecar.submit(B, 3, Record("m2", 1, 0))
+    await sidecar.submit(
+        A, 1, *(Record(f"m{number % 5}", BEGAN_US + number * HOUR_US, number * 1000) for number in range(40))
+    )
+    await sidecar.submit(
+        A, 30, *(Record("m0", BEGAN_US + 99, 7, ErrorType.TIMEOUT, "why") for _ in range(20))
+    )  # half known
+    await sidecar.submit(
+        A, 60, Record("m1", BEGAN_US + 5, 2**63 - 1, ErrorType.CONNECT, "why"), Record("m1", BEGAN_US + 5, 2**63 - 1)
+    )
+    await sidecar.submit(B, 3, Record("m2", BEGAN_US + 1, 0))
     await sidecar.submit(B, reported={REJECTED: {"too_large": 3}})
     await sidecar.submit(B, retire=True)
     yield sidecar

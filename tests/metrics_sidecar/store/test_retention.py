@@ -189,3 +189,94 @@ def test_late_records_of_removed_times_are_counted(path: Path) -> None:
     findings = examine(path)
     assert findings.books is not None
     assert findings.books.differences == []
+
+
+def test_the_bound_of_retention_is_kept(path: Path) -> None:
+    """A row of the very first microsecond that is kept stays, and the one before it goes."""
+    bound_us = (END - 2 * DAY) * MINUTE_US
+    store = SqliteStore(path, retention=aged(2 * DAY_US))
+    planner = Planner(store.load())
+    store.commit(planner.plan([Work("1" * 32, 1, [Record("edge", at, 5) for at in (bound_us - 1, bound_us)])], 0))
+    tend(store)
+    tend(store, (END + 59) * MINUTE_US + MINUTE_US - 1)
+    assert ask(path, "SELECT MIN(timestamp_us) FROM invocations") == bound_us
+    tend(store, (END + 60) * MINUTE_US)
+    assert ask(path, "SELECT MIN(timestamp_us) FROM invocations") == bound_us + 60 * MINUTE_US + 7
+    store.close()
+
+
+def test_late_rows_are_rolled_up_before_they_are_removed(path: Path) -> None:
+    """Until then they stay, and what they add up to is in the sums for good."""
+    store = SqliteStore(path, retention=aged(2 * DAY_US))
+    tend(store)
+    late = [Record("late", (START + 10) * MINUTE_US, 5, None, "", 5, 5)] * 3
+    commit = Planner(store.load()).plan([Work("1" * 32, 1, late)], 0)
+    commit.label_room = 1
+    store.commit(commit)
+    of_late = "FROM invocations JOIN models USING (model) WHERE model_id = 'late'"
+    for _ in range(10):  # too few to be rolled up before they have waited for a while
+        store.tend(NOW_US)
+        assert ask(path, f"SELECT COUNT(*) {of_late}") == 3
+    tend(store, NOW_US + 2 * MINUTE_US)
+    assert ask(path, f"SELECT COUNT(*) {of_late}") == 0
+    store.close()
+    assert count_window(path, EVERYTHING) == (EVERYTHING, DAYS * DAY + 3)
+
+
+def test_hardly_more_is_hidden_than_is_removed(path: Path) -> None:
+    """An hour of rows at a time: if the clock goes back in the middle of it, all that is left is shown, and whole."""
+    store = SqliteStore(path, retention=aged(2 * DAY_US))
+    for _ in range(50):
+        assert store.tend(NOW_US)
+    rows_from = "(SELECT rows_from FROM rollup_progress)"
+    hidden = f"SELECT COUNT(*) FROM invocations WHERE timestamp_us < {rows_from} * {MINUTE_US}"
+    removed = ask(path, "SELECT SUM(removed_count) FROM totals")
+    assert 0 < removed < 4 * DAY
+    assert ask(path, hidden) <= 60
+    tend(store, (START + DAY) * MINUTE_US)
+    store.close()
+    assert ask(path, hidden) <= 60
+    assert ask(path, "SELECT SUM(removed_count) FROM totals") <= removed + 60
+    since_us = ask(path, f"SELECT {rows_from}") * MINUTE_US + 1
+    window = Window(since_us, END * MINUTE_US)
+    assert count_window(path, window) == (window, END - since_us // MINUTE_US)
+
+
+@pytest.mark.parametrize("ahead", [30 * DAY, 500 * DAY])
+def test_what_a_clock_of_an_earlier_release_has_hidden_shows_again(path: Path, ahead: int) -> None:
+    """It had noted that nothing is kept from before a time to come; nothing is removed by that any longer."""
+    with contextlib.closing(sqlite3.connect(path)) as connection, connection:
+        connection.execute("UPDATE rollup_progress SET rows_from = ?", (END + ahead,))
+        connection.execute("UPDATE rollup_levels SET kept_from = ? WHERE level < 1440", (END + ahead,))
+    store = SqliteStore(path, retention=aged(30 * DAY_US)._replace(hours_us=400 * DAY_US))
+    tend(store)
+    store.close()
+    assert ask(path, "SELECT COUNT(*) FROM invocations") == DAYS * DAY
+    assert ask(path, f"SELECT rows_from <= {START} FROM rollup_progress")
+    findings = examine(path)
+    assert findings.books is not None
+    assert findings.books.differences == []
+
+
+def test_hours_of_which_anything_is_removed_stay_hidden(path: Path) -> None:
+    """Whatever the clock says then: what is shown is whole."""
+    remove(path, aged(2 * DAY_US))
+    rows_from = ask(path, "SELECT rows_from FROM rollup_progress")
+    store = SqliteStore(path, retention=aged(30 * DAY_US))
+    for now_us in (NOW_US, 0, NOW_US + 20 * DAY_US):
+        tend(store, now_us)
+        assert ask(path, "SELECT rows_from FROM rollup_progress") == rows_from == END - 2 * DAY
+    store.close()
+
+
+def test_rows_of_the_future_hide_none_of_today(path: Path) -> None:
+    """However large the history is: the oldest hours go, and not the present one."""
+    store = SqliteStore(path, retention=Retention(max_bytes=1))
+    planner = Planner(store.load())
+    ahead = [Record("ahead", (END + 5 * 365 * DAY) * MINUTE_US, 5)] * 150
+    today = [Record("today", NOW_US - MINUTE_US, 5)] * 150
+    store.commit(planner.plan([Work("1" * 32, 1, [*ahead, *today])], 0))
+    tend(store)
+    store.close()
+    assert ask(path, "SELECT rows_from FROM rollup_progress") == NOW_US // MINUTE_US // 60 * 60
+    assert ask(path, f"SELECT COUNT(*) FROM invocations WHERE timestamp_us < {NOW_US}") == 150
