@@ -94,7 +94,11 @@ def check_ports(stack: list[Service]) -> None:
 def environment(stack: list[Service], given: Mapping[str, str]) -> dict[str, str]:
     """The environment of all processes: they find each other wherever their ports are."""
     mock, sidecar, _ = stack
-    found = {"INVOKER_UPSTREAM_URL": f"{mock.url}/invoke", "INVOKER_SIDECAR_URL": sidecar.url}
+    found = {
+        "INVOKER_UPSTREAM_URL": f"{mock.url}/invoke",
+        "INVOKER_SIDECAR_URL": sidecar.url,
+        "INVOKER_DRAIN_DELAY_S": "0",  # here, all callers are stopped as well
+    }
     return {**found, **given, "PYTHONUNBUFFERED": "1"}
 
 

@@ -18,12 +18,14 @@ class Answering:
 
     def __init__(self, invoker: Invoker, max_body_bytes: int, rejected: dict[str, int]) -> None:
         self.max_body_bytes = max_body_bytes
+        self.stopping = False
         self._invoker = invoker
         self._rejected = rejected
 
     @property
-    def draining(self) -> bool:
-        return self._invoker.draining
+    def closing(self) -> bool:
+        """Whether an answer is the last of its connection: calls are refused, or will be soon, as `stopping` says."""
+        return self.stopping or self._invoker.draining
 
     async def answer(self, content_type: str | None, body: bytes, trace: Trace | None) -> Reply:
         """Of one invocation, or of the refusal of a request that is none."""

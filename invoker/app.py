@@ -51,7 +51,7 @@ def make_app(settings: InvokerSettings, models: Models) -> web.Application:
         app[ANSWERING] = Answering(invoker, settings.max_body_bytes, rejected)
         background = Background(clock)
         app[READINESS] = lambda: _readiness(
-            invoker, connections, outbox, journal, sync, [*background.reasons.values(), plan.reason]
+            app[ANSWERING], connections, outbox, journal, sync, [*background.reasons.values(), plan.reason]
         )
         async with (
             shipping(outbox, journal, background),
@@ -60,7 +60,7 @@ def make_app(settings: InvokerSettings, models: Models) -> web.Application:
             yield
         await upstream.close()
 
-    close_while(app, lambda: connections.full)
+    close_while(app, lambda: connections.full or app[ANSWERING].closing)
     app.cleanup_ctx.append(domain)
     app.cleanup_ctx.append(sidecar_session)
     setup_routes(app)
@@ -68,14 +68,14 @@ def make_app(settings: InvokerSettings, models: Models) -> web.Application:
 
 
 def _readiness(
-    invoker: Invoker,
+    answering: Answering,
     connections: Connections,
     outbox: Outbox,
     journal: Journal,
     sync: GroupSync | None,
     others: list[str | None],
 ) -> Readiness:
-    if invoker.draining:
+    if answering.closing:
         return Readiness("not_ready", ["draining: the gateway is shutting down"])
     reasons = [reason for reason in (*others, connections.accepting.reason) if reason]
     if not outbox.connected:

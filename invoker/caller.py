@@ -178,7 +178,7 @@ class CallerConnection(asyncio.Protocol):
             head, body = await self._request
             reply = await answering.answer(head.content_type, body, head.trace)
             self._request = self._loop.create_future()
-            self._write(*reply, close=head.close or answering.draining)
+            self._write(*reply, close=head.close or answering.closing)
             self._go_on()
 
     def _write(self, status: int, body: bytes, headers: bytes, *, close: bool) -> None:

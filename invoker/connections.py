@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import socket
 from email.utils import formatdate
+from typing import cast
 
 from aiohttp import web
 
@@ -88,6 +89,14 @@ class Connections:
     def other_server(self) -> asyncio.Protocol:
         """aiohttp's protocol, for a connection that is not for our own. The server's own keep idle ones for an hour."""
         return RequestHandler(self._server, keepalive_timeout=IDLE_S)
+
+    def close_idle(self) -> None:
+        """Close connections on which nothing has begun. Nothing listens any more."""
+        for connection in [*self._open]:
+            if connection.is_idle:
+                connection.close()
+        for handed_over in self._server.connections:
+            cast(RequestHandler, handed_over).close_idle()
 
     async def close(self, grace_s: float) -> None:
         """While draining, close all connections that are not aiohttp's: their answers may go out until the grace

@@ -45,8 +45,6 @@ async def invoke(request: web.Request) -> web.Response:
     for line in headers.decode("latin-1").splitlines():
         name, _, value = line.partition(": ")
         response.headers[name] = value
-    if answering.draining:
-        response.force_close()
     return response
 
 

@@ -72,8 +72,20 @@ class InvokerSettings:
         HttpUrl(),
         "Where /metrics and /metrics/* asked of the gateway are forwarded.",
     )
+    worker_timeout_s: float = setting(
+        "INVOKER_WORKER_TIMEOUT_S",
+        5.0,
+        SECONDS,
+        "Seconds that a worker may stand still before it is killed and replaced; 0: for ever.",
+    )
+    drain_delay_s: float = setting(
+        "INVOKER_DRAIN_DELAY_S",
+        2.0,
+        SECONDS,
+        "Seconds after SIGTERM in which calls are still taken, so that callers can turn elsewhere; Ctrl-C has none.",
+    )
     shutdown_grace_s: float = setting(
-        "INVOKER_SHUTDOWN_GRACE_S", 10.0, SECONDS, "Seconds that calls in flight get to finish after SIGTERM."
+        "INVOKER_SHUTDOWN_GRACE_S", 10.0, SECONDS, "Seconds that calls in flight get to finish after that."
     )
     log_format: Literal["text", "json"] = log_format()
     log_level: str = log_level()

@@ -1,37 +1,35 @@
-"""One worker process: serves until it is told to stop, then drains in a fixed order."""
+"""One worker process: serves until it is told to stop, goes on for the delay, then drains in a fixed order."""
 
 import asyncio
+import contextlib
 import os
 import signal
 
 import uvloop
 
 from invoker.app import CONNECTIONS, INVOKER, make_app
+from invoker.heartbeats import Heartbeats
 from invoker.models import Models
 from invoker.routes import ANSWERING
 from invoker.settings import InvokerSettings
 from shared import logs
-from shared.serving import bind, listen, running, stop_signal, stop_signals, url_of
+from shared.serving import bind, listen, running, stop_signals, url_of
 
 log = logs.get("worker")
 
 
-def run_worker(settings: InvokerSettings, models: Models, number: int, parent_pipe: int) -> None:
+def run_worker(
+    settings: InvokerSettings, models: Models, number: int, parent_pipe: int, heartbeats: Heartbeats
+) -> None:
     """Serve on the shared port until a stop signal, or until the parent is gone (its pipe closes)."""
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-        runner.run(_serve(settings, models, number, parent_pipe))
+        runner.run(_serve(settings, models, number, parent_pipe, heartbeats))
 
 
-async def _serve(settings: InvokerSettings, models: Models, number: int, parent_pipe: int) -> None:
-    stop = stop_signal()
-    signal.pthread_sigmask(signal.SIG_UNBLOCK, {*stop_signals(), signal.SIGCHLD})  # the parent blocked them
-    loop = asyncio.get_running_loop()
-
-    def parent_gone() -> None:
-        loop.remove_reader(parent_pipe)
-        stop.set()
-
-    loop.add_reader(parent_pipe, parent_gone)
+async def _serve(
+    settings: InvokerSettings, models: Models, number: int, parent_pipe: int, heartbeats: Heartbeats
+) -> None:
+    stop = _Stop(parent_pipe)
     app = make_app(settings, models)
     async with running(app, grace_s=1.0) as runner:
         bound = bind(settings.host, settings.port, "INVOKER_PORT", reuse_port=True)
@@ -40,9 +38,42 @@ async def _serve(settings: InvokerSettings, models: Models, number: int, parent_
         connections = app[CONNECTIONS]
         connections.serve(app[ANSWERING], runner.server)
         listener = connections.listen(bound)
+        heartbeats.beat(number, asyncio.get_running_loop())
         log.info("worker.listening", worker=number, url=url_of(bound), pid=os.getpid())
         await stop.wait()
+        app[ANSWERING].stopping = True
+        await stop.wait_at_once(settings.drain_delay_s)
         log.info("worker.draining", worker=number, in_flight=app[INVOKER].in_flight.total)
         listener.close()
+        connections.close_idle()
         await app[INVOKER].drain(settings.shutdown_grace_s)
         await connections.close(grace_s=1.0)
+
+
+class _Stop:
+    """What ends this worker: SIGTERM in good time, any other signal or the parent's end at once."""
+
+    def __init__(self, parent_pipe: int) -> None:
+        self._asked, self._at_once = asyncio.Event(), asyncio.Event()
+        self._loop = asyncio.get_running_loop()
+        self._pipe = parent_pipe
+        for number in stop_signals():
+            self._loop.add_signal_handler(number, self._asked.set if number == signal.SIGTERM else self._end_at_once)
+        self._loop.add_reader(parent_pipe, self._parent_gone)
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, {*stop_signals(), signal.SIGCHLD})  # the parent blocked them
+
+    async def wait(self) -> None:
+        await self._asked.wait()
+
+    async def wait_at_once(self, seconds: float) -> None:
+        """Until it must be now."""
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(self._at_once.wait(), seconds)
+
+    def _end_at_once(self) -> None:
+        self._asked.set()
+        self._at_once.set()
+
+    def _parent_gone(self) -> None:
+        self._loop.remove_reader(self._pipe)
+        self._end_at_once()

@@ -1,4 +1,4 @@
-"""The parent process: starts the workers, restarts one that dies, passes signals on."""
+"""The parent process: starts the workers, replaces those that die or stand still, passes signals on."""
 
 import dataclasses
 import os
@@ -6,6 +6,7 @@ import signal
 import sys
 
 from invoker.file_plan import plan_files, tell_plan
+from invoker.heartbeats import Heartbeats
 from invoker.models import Models, load_models
 from invoker.settings import InvokerSettings
 from invoker.shipping import OUTBOX_GRACE_S
@@ -14,20 +15,36 @@ from shared import logs
 from shared.clock import Clock
 from shared.serving import bind, listen, stop_signals, url_of
 from shared.settings import StartupError
+from shared.stillness import MICROSECONDS, Stillness
 
 CANT_START = 2
 """Exit code of a worker that said why it can't start."""
 KILL_AFTER_S = OUTBOX_GRACE_S + 5.0
 """Past the workers' own grace time, one that is still there is killed."""
+REAP_S = 5.0
+"""So long may one that was killed take to end."""
 HEALTHY_AFTER_S = 5.0
 RESTART_FIRST_S, RESTART_LAST_S = 0.1, 5.0
-MICROSECONDS = 1_000_000
+TICK_S = 1.0
+"""How often workers are looked at. They give a sign of life twice as often."""
+START_TIMEOUT_S = 60.0
+"""A worker that doesn't serve yet may stand still for longer: its disk may be slow, and no caller waits for it."""
 
 log = logs.get("workers")
 
 
 class CantStartError(Exception):
     """A worker of the first ones can't start; it has said why."""
+
+
+@dataclasses.dataclass(slots=True)
+class Running:
+    """One worker as its parent knows it."""
+
+    number: int
+    started_us: int
+    stillness: Stillness
+    killed: bool = False
 
 
 class Workers:
@@ -37,9 +54,9 @@ class Workers:
         self._settings = settings
         self._clock = clock
         self._stop_signals = stop_signals()
-        self._signals = self._stop_signals | {signal.SIGCHLD}
-        self._numbers: dict[int, int] = {}  # pid → worker number
-        self._started_us: dict[int, int] = {}
+        self._running: dict[int, Running] = {}  # by process id
+        self._heartbeats = Heartbeats(settings.workers)
+        self._due_us: dict[int, int] = {}  # worker number → when it is started again
         self._restarted: set[int] = set()
         self._restart_s = RESTART_FIRST_S
         self._pipe = os.pipe()
@@ -49,33 +66,31 @@ class Workers:
         models = load_models(self._settings)
         tell_plan(plan_files(self._settings.max_connections, self._settings.max_in_flight))
         self._reserve_port()
-        signal.pthread_sigmask(signal.SIG_BLOCK, self._signals)
+        signal.signal(signal.SIGCHLD, signal.SIG_DFL)  # if it is ignored, no worker can be waited for
+        signal.pthread_sigmask(signal.SIG_BLOCK, {*self._stop_signals, signal.SIGCHLD})
         for number in range(self._settings.workers):
             self._start(number, models)
         try:
-            self._supervise(models)
+            received = self._supervise(models)
         except CantStartError:
-            return self._stop(CANT_START)
-        return self._stop(0)
-
-    def _supervise(self, models: Models) -> None:
-        """Restart workers that die, until a stop signal."""
-        received: int = signal.sigwait(self._signals)
-        while received == signal.SIGCHLD:
-            received = self._restart_ended(models) or signal.sigwait(self._signals)
+            return self._stop(signal.SIGINT, CANT_START)
         log.info("gateway.stopping", signal=signal.Signals(received).name)
+        return self._stop(received, 0)
 
-    def _restart_ended(self, models: Models) -> int | None:
-        """A stop signal, if one came meanwhile. A worker that can't start is fatal only at first: later, what
-        hinders it (a full disk, say) is no reason to end the others."""
-        for number, code in self._reap():
-            if code == CANT_START and number not in self._restarted:
-                raise CantStartError
-            if received := self._pause(number):
-                return received
-            self._restarted.add(number)
-            self._start(number, models)
-        return None
+    def _supervise(self, models: Models) -> int:
+        """Replace workers that end or stand still, until a stop signal: which one."""
+        while (received := self._wait()) not in self._stop_signals:
+            self._note_ended()
+            self._kill_still()
+            self._start_due(models)
+        return received
+
+    def _wait(self) -> int:
+        """For a signal, or until something is due: its number, or 0."""
+        next_us = min(self._due_us.values(), default=None)
+        wait_s = TICK_S if next_us is None else (next_us - self._clock.monotonic_us()) / MICROSECONDS
+        received = signal.sigtimedwait({*self._stop_signals, signal.SIGCHLD}, min(max(wait_s, 0.0), TICK_S))
+        return received.si_signo if received else 0
 
     def _reserve_port(self) -> None:
         """Settle the port for all workers and refuse one that is taken.
@@ -92,18 +107,27 @@ class Workers:
         self._settings = dataclasses.replace(settings, port=port)
         log.info("gateway.starting", url=url_of(self._reserved), workers=settings.workers)
 
+    # Starts.
+
     def _start(self, number: int, models: Models) -> None:
+        self._heartbeats.reset(number)
         pid = os.fork()
         if pid == 0:
             self._become_worker(number, models)
-        self._numbers[pid] = number
-        self._started_us[pid] = self._clock.monotonic_us()
+        self._running[pid] = Running(number, self._clock.monotonic_us(), Stillness(pid, self._clock, TICK_S))
+
+    def _start_due(self, models: Models) -> None:
+        now_us = self._clock.monotonic_us()
+        for number in [number for number, due_us in self._due_us.items() if due_us <= now_us]:
+            del self._due_us[number]
+            self._restarted.add(number)
+            self._start(number, models)
 
     def _become_worker(self, number: int, models: Models) -> None:
         code = 1
         try:
             os.close(self._pipe[1])
-            run_worker(self._settings, models, number, self._pipe[0])
+            run_worker(self._settings, models, number, self._pipe[0], self._heartbeats)
             code = 0
         except StartupError as error:
             print(f"invoker: error: {error}", file=sys.stderr)
@@ -114,38 +138,67 @@ class Workers:
             sys.stderr.flush()
             os._exit(code)
 
-    def _reap(self) -> list[tuple[int, int]]:
-        """(worker number, exit code) of each that has ended; a signal's number is negative."""
-        ended: list[tuple[int, int]] = []
-        while self._numbers:
-            pid, status = os.waitpid(-1, os.WNOHANG)
-            if pid == 0:
-                break
-            code = os.waitstatus_to_exitcode(status)
-            ended.append((self._numbers.pop(pid), code))
-            lived_us = self._clock.monotonic_us() - self._started_us.pop(pid)
-            if lived_us > HEALTHY_AFTER_S * MICROSECONDS:
+    # Ends.
+
+    def _note_ended(self) -> None:
+        """Each is to be started again, later each time while workers die young. One that can't start is fatal only at
+        first: later, what hinders it (a full disk, say) is no reason to end the others."""
+        for worker, code in self._reap():
+            if code == CANT_START and worker.number not in self._restarted:
+                raise CantStartError
+            now_us = self._clock.monotonic_us()
+            if now_us - worker.started_us > HEALTHY_AFTER_S * MICROSECONDS:
                 self._restart_s = RESTART_FIRST_S
+            log.error("worker.died", worker=worker.number, exit_code=code, restart_in_s=self._restart_s)
+            self._due_us[worker.number] = now_us + round(self._restart_s * MICROSECONDS)
+            self._restart_s = min(self._restart_s * 2, RESTART_LAST_S)
+
+    def _reap(self) -> list[tuple[Running, int]]:
+        """Each worker that has ended, with its exit code; a signal's number is negative. Only those are waited for:
+        this process may have been given other children."""
+        ended: list[tuple[Running, int]] = []
+        for pid in [*self._running]:
+            found, status = os.waitpid(pid, os.WNOHANG)
+            if found:
+                ended.append((self._running.pop(pid), os.waitstatus_to_exitcode(status)))
         return ended
 
-    def _pause(self, number: int) -> int | None:
-        """Before a restart, longer each time while workers die young. A stop signal ends it and is returned."""
-        log.error("worker.died", worker=number, restart_in_s=self._restart_s)
-        received = signal.sigtimedwait(self._stop_signals, self._restart_s)
-        self._restart_s = min(self._restart_s * 2, RESTART_LAST_S)
-        return received.si_signo if received else None
+    def _kill_still(self) -> None:
+        """Its share of the port would go on swallowing connections."""
+        timeout_s = self._settings.worker_timeout_s
+        for pid, worker in self._running.items():
+            sign = self._heartbeats.of(worker.number)
+            still_s = worker.stillness.check(sign)
+            if not worker.killed and 0 < (timeout_s if sign else max(timeout_s, START_TIMEOUT_S)) < still_s:
+                log.error("worker.stands_still", worker=worker.number, pid=pid, still_s=round(still_s, 1))
+                self._kill(pid, worker)
 
-    def _stop(self, code: int) -> int:
-        for pid in self._numbers:
-            os.kill(pid, signal.SIGTERM)
-        grace_s = self._settings.shutdown_grace_s + KILL_AFTER_S
-        deadline_us = self._clock.monotonic_us() + grace_s * MICROSECONDS
-        while self._numbers and self._clock.monotonic_us() < deadline_us:
-            signal.sigtimedwait({signal.SIGCHLD}, 0.2)
-            self._reap()
-        for pid in self._numbers:
-            log.error("worker.killed", worker=self._numbers[pid])
-            os.kill(pid, signal.SIGKILL)
+    def _kill(self, pid: int, worker: Running) -> None:
+        worker.killed = True
+        os.kill(pid, signal.SIGKILL)
+        log.error("worker.killed", worker=worker.number, pid=pid)
+
+    def _stop(self, number: int, code: int) -> int:
+        """As this signal wants it: SIGTERM leaves time to callers to turn elsewhere, unless a second signal comes."""
+        self._tell(signal.SIGTERM if number == signal.SIGTERM else signal.SIGINT)
+        self._due_us.clear()
+        self._wait_for_ends(self._settings.drain_delay_s + self._settings.shutdown_grace_s + KILL_AFTER_S)
+        for pid, worker in self._running.items():
+            self._kill(pid, worker)
+        self._wait_for_ends(REAP_S)
         self._reserved.close()
         log.info("gateway.stopped")
         return code
+
+    def _wait_for_ends(self, seconds: float) -> None:
+        deadline_us = self._clock.monotonic_us() + round(seconds * MICROSECONDS)
+        self._reap()
+        while self._running and self._clock.monotonic_us() < deadline_us:
+            if self._wait() in self._stop_signals:
+                self._tell(signal.SIGINT)
+            self._reap()
+            self._kill_still()
+
+    def _tell(self, number: signal.Signals) -> None:
+        for pid in self._running:
+            os.kill(pid, number)

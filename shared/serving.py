@@ -48,6 +48,11 @@ class RequestHandler(web.RequestHandler):
         answer.force_close()
         return answer
 
+    def close_idle(self) -> None:
+        """At once, unless a request is being answered."""
+        if self._waiter is not None:
+            self.force_close()
+
     async def finish_response(
         self, request: web.BaseRequest, resp: web.StreamResponse, start_time: float | None
     ) -> tuple[web.StreamResponse, bool]:

@@ -17,6 +17,8 @@ from urllib.parse import unquote, urlsplit
 import click
 from click.core import ParameterSource
 
+from shared.init import go_on_below_init
+
 Settings = TypeVar("Settings")
 
 PATH = click.Path(path_type=Path)
@@ -205,6 +207,7 @@ class StartupError(Exception):
 
 def run_command(cli: click.Command) -> NoReturn:
     """Run a command as a process does: errors are one line on stderr and exit code 2."""
+    go_on_below_init()
     try:
         code = cli.main(standalone_mode=False)
     except click.exceptions.Exit as done:

@@ -10,7 +10,7 @@ import threading
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -22,15 +22,20 @@ class Process:
     """A command with JSON logs; `event` waits for one of them. Its own process group."""
 
     def __init__(
-        self, module: str, environment: dict[str, str], *arguments: str, files: tuple[int, int] | None = None
+        self,
+        module: str,
+        environment: dict[str, str],
+        *arguments: str,
+        files: tuple[int, int] | None = None,
+        prefix: Sequence[str] = (),
     ) -> None:
-        """`files`: soft and hard limit of those that it may have open."""
+        """`files`: soft and hard limit of those that it may have open. `prefix`: a command that becomes this one."""
         inherited = {name: os.environ[name] for name in ("PATH", "HOME", "LANG") if name in os.environ}
         command = [sys.executable, "-m", module, *arguments]
         if files is not None:
             command = ["sh", "-c", f'ulimit -Sn {files[0]} && ulimit -Hn {files[1]} && exec "$@"', "sh", *command]
         self._popen = subprocess.Popen(
-            command,
+            [*prefix, *command],
             env={**inherited, "LOG_FORMAT": "json", "PYTHONWARNINGS": "error", **environment},
             cwd=Path(__file__).parent.parent,
             stderr=subprocess.PIPE,
@@ -132,15 +137,16 @@ class System:
         self.sidecar_url = sidecar.event("sidecar.listening")["url"]
         return sidecar
 
-    def start_gateway(self, **settings: str) -> Process:
+    def start_gateway(self, module: str = "invoker", prefix: Sequence[str] = (), **settings: str) -> Process:
         environment = {
             "INVOKER_PORT": "0",
+            "INVOKER_DRAIN_DELAY_S": "0",
             "INVOKER_UPSTREAM_URL": self.upstream,
             "INVOKER_SIDECAR_URL": self.sidecar_url,
             "INVOKER_JOURNAL_DIR": str(self.directory / "journal"),
             "SIDECAR_SOCKET": str(self.socket),
         }
-        gateway = self._start("invoker", {**environment, **settings})
+        gateway = self._start(module, {**environment, **settings}, prefix)
         workers = int(settings.get("INVOKER_WORKERS", "1"))
         self.gateway_url = gateway.event("worker.listening", workers)["url"]
         return gateway
@@ -165,8 +171,8 @@ class System:
         )
         return settled
 
-    def _start(self, module: str, settings: dict[str, str]) -> Process:
-        process = Process(module, settings, files=self.files)
+    def _start(self, module: str, settings: dict[str, str], prefix: Sequence[str] = ()) -> Process:
+        process = Process(module, settings, files=self.files, prefix=prefix)
         self.processes.append(process)
         return process
 

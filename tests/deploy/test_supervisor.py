@@ -1,6 +1,7 @@
 """Processes run together, stop together, and none is left behind, whoever dies first."""
 
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -14,7 +15,9 @@ from tests.tools import lack, require_tools
 # Runs each argument as a process of its own, named a, b, …
 DRIVER = """
 import os, shlex, sys
+from deploy import supervisor
 from deploy.supervisor import Supervisor
+supervisor.KILL_WAIT_S = float(os.environ.get("KILL_WAIT_S", supervisor.KILL_WAIT_S))
 commands = {
     name: f"{shlex.quote(sys.executable)} -u -c {shlex.quote(code)}"
     for name, code in zip("abc", sys.argv[1:], strict=False)
@@ -28,6 +31,13 @@ def stop(*_):
     print("bye")
     sys.exit(0)
 signal.signal(signal.SIGTERM, stop)
+print("up", os.getpid())
+while True:
+    signal.pause()
+"""
+STUBBORN = """
+import os, signal
+signal.signal(signal.SIGTERM, signal.SIG_IGN)
 print("up", os.getpid())
 while True:
     signal.pause()
@@ -113,4 +123,14 @@ def test_shared_memory_is_not_needed(mark: str) -> None:
     with running("-c", start, *read_only, sys.executable, "-c", DRIVER, FAILING, env={"MARK": mark}) as supervisor:
         assert supervisor.end() == 7
         assert "| no luck" in supervisor.output
+    assert wait_until_none_with(mark) == []
+
+
+def test_a_process_that_ignores_the_request_is_killed(mark: str) -> None:
+    """Past the time that it may take, for each and all; the others stop in good order."""
+    with running("-c", DRIVER, STUBBORN, POLITE, env={"MARK": mark, "KILL_WAIT_S": "1"}) as supervisor:
+        supervisor.until(r"\| up")
+        supervisor.until(r"\| up")
+        assert supervisor.stop() == 0
+        assert re.search(r"b +\| bye\n.*b stopped\n.*a stopped", supervisor.output)
     assert wait_until_none_with(mark) == []

@@ -68,7 +68,7 @@ class Gateway:
         self.connections = Connections(FilePlan(max_connections, RESERVE, MAX_LINGERING), self.rejected)
         self.app[ANSWERING] = Answering(self.invoker, BODY_LIMIT, self.rejected)
         self.app.cleanup_ctx.append(sidecar_session)
-        close_while(self.app, lambda: self.connections.full)
+        close_while(self.app, lambda: self.connections.full or self.app[ANSWERING].closing)
         setup_routes(self.app)
 
     async def _answer(self, body: bytes) -> Answer:

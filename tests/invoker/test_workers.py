@@ -79,7 +79,7 @@ class SlowUpstream:
         return connection
 
     def answer(self, connection: socket.socket) -> None:
-        connection.sendall(b'HTTP/1.1 200 OK\r\nContent-Length: 20\r\n\r\n{"worklet_output":1}')
+        connection.sendall(b'HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Length: 20\r\n\r\n{"worklet_output":1}')
 
     def close(self) -> None:
         for opened in [self._listener, *self._connections]:

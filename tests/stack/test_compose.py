@@ -120,7 +120,8 @@ def test_the_time_to_stop_is_longer_than_the_drain() -> None:
     """The engine's SIGKILL comes after all that the processes may take themselves."""
     found = services()
     grace = {name: seconds(found[name]["stop_grace_period"]) for name in ("gateway", "sidecar")}
-    assert grace["gateway"] > InvokerSettings().shutdown_grace_s + KILL_AFTER_S
+    settings = InvokerSettings()
+    assert grace["gateway"] > settings.drain_delay_s + settings.shutdown_grace_s + KILL_AFTER_S
     assert grace["sidecar"] > SidecarSettings().shutdown_grace_s + HTTP_GRACE_S
 
 

@@ -136,11 +136,11 @@ def test_the_sidecar_is_there_before_the_gateway_and_after_it() -> None:
 
 @pytest.mark.parametrize("overlay", OVERLAYS)
 def test_a_pod_gets_the_time_that_its_end_takes(overlay: str) -> None:
-    """preStop, calls in flight, journal, workers, then the sidecar: nothing of it is cut off by the kubelet."""
-    pause_s = container(overlay, "invoker")["lifecycle"]["preStop"]["sleep"]["seconds"]
+    """Delay, calls in flight, journal, workers, then the sidecar: nothing of it is cut off by the kubelet."""
+    delay_s = float(setting(overlay, "invoker", "INVOKER_DRAIN_DELAY_S"))
     gateway_s = float(setting(overlay, "invoker", "INVOKER_SHUTDOWN_GRACE_S")) + KILL_AFTER_S
     sidecar_s = float(setting(overlay, "metrics-sidecar", "SIDECAR_SHUTDOWN_GRACE_S")) + HTTP_GRACE_S
-    assert gateway_pod(overlay)["terminationGracePeriodSeconds"] > pause_s + gateway_s + sidecar_s
+    assert gateway_pod(overlay)["terminationGracePeriodSeconds"] > delay_s + gateway_s + sidecar_s
 
 
 def test_a_rollout_cuts_no_call() -> None:

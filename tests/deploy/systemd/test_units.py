@@ -121,7 +121,8 @@ def test_the_sidecar_is_first_and_is_not_needed() -> None:
 def test_a_stop_takes_no_longer_than_systemd_waits() -> None:
     """With the default grace times nothing is killed."""
     waits = {one: float(unit(one)["Service"]["TimeoutStopSec"][0]) for one in COMMANDS}
-    assert waits["invoker"] > InvokerSettings().shutdown_grace_s + KILL_AFTER_S
+    settings = InvokerSettings()
+    assert waits["invoker"] > settings.drain_delay_s + settings.shutdown_grace_s + KILL_AFTER_S
     assert waits["metrics-sidecar"] > SidecarSettings().shutdown_grace_s + HTTP_GRACE_S
 
 

@@ -1,0 +1,29 @@
+"""`python -m tests.invoker.hanging`: the gateway, with workers that can be made to hang in several ways."""
+
+import os
+import signal
+import time
+from types import FrameType
+
+from invoker import workers
+from invoker.__main__ import main
+
+SPIN, SLEEP = signal.SIGUSR1, signal.SIGUSR2
+"""What has a worker's loop stand still: in Python that never ends, or in a system call that doesn't."""
+
+
+def spin(_number: int, _frame: FrameType | None) -> None:
+    while True:
+        pass
+
+
+def sleep(_number: int, _frame: FrameType | None) -> None:
+    while True:
+        time.sleep(1000)
+
+
+if __name__ == "__main__":
+    signal.signal(SPIN, spin)
+    signal.signal(SLEEP, sleep)
+    workers.KILL_AFTER_S = float(os.environ.get("KILL_AFTER_S", workers.KILL_AFTER_S))
+    main()
