@@ -79,8 +79,8 @@ class Commit:
 @dataclasses.dataclass(slots=True)
 class State:
     """What a store holds, as the ledger and the views need it: the number of the last transaction, accounts
-    of producers, counters, totals per label, when a label's began at zero (µs), where that is known, and what is known of
-    the time. `arrived_us`: the time of the rows that came last, None without any."""
+    of producers, counters, totals per label, when a label's began at zero (µs), where that is known, what is known
+    of the time. `arrived_us`: the time of the rows that came last, None without any."""
 
     number: int = 0
     producers: dict[str, Producer] = dataclasses.field(default_factory=dict)

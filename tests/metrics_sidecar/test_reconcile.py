@@ -27,9 +27,9 @@ from shared.settings import StartupError
 
 A, B = "a" * 32, "b" * 32
 MAX_MODELS = 3
-HOUR_US = DAY_US // 24
-BEGAN_US = SystemClock().now_us() // DAY_US * DAY_US - 40 * HOUR_US
-"""The first batch ends with today's begin: the sums of the days before are built then."""
+NOW_US = SystemClock().now_us()
+BEGAN_US = NOW_US - 2 * DAY_US
+"""So long ago that the sums of that day are built, as soon as there is a record of today."""
 REJECTED = "invoker_requests_rejected_total"
 
 
@@ -64,12 +64,10 @@ def path(tmp_path: Path) -> Path:
 async def sidecar(path: Path) -> AsyncIterator[Sidecar]:
     """One that has taken in of everything something."""
     sidecar = Sidecar(path)
-    await sidecar.submit(
-        A, 1, *(Record(f"m{number % 5}", BEGAN_US + number * HOUR_US, number * 1000) for number in range(40))
-    )
-    await sidecar.submit(
-        A, 30, *(Record("m0", BEGAN_US + 99, 7, ErrorType.TIMEOUT, "why") for _ in range(20))
-    )  # half known
+    first = [Record(f"m{number % 5}", BEGAN_US + number, number * 1000) for number in range(39)]
+    await sidecar.submit(A, 1, *first, Record("m4", NOW_US, 39_000))
+    timeouts = [Record("m0", BEGAN_US + 99, 7, ErrorType.TIMEOUT, "why")] * 20
+    await sidecar.submit(A, 30, *timeouts)  # half known
     await sidecar.submit(
         A, 60, Record("m1", BEGAN_US + 5, 2**63 - 1, ErrorType.CONNECT, "why"), Record("m1", BEGAN_US + 5, 2**63 - 1)
     )
