@@ -114,7 +114,8 @@ class Workers:
         pid = os.fork()
         if pid == 0:
             self._become_worker(number, models)
-        self._running[pid] = Running(number, self._clock.monotonic_us(), Stillness(pid, self._clock, TICK_S))
+        now_us = self._clock.monotonic_us()
+        self._running[pid] = Running(number, now_us, Stillness(pid, now_us, TICK_S))
 
     def _start_due(self, models: Models) -> None:
         now_us = self._clock.monotonic_us()
@@ -165,10 +166,10 @@ class Workers:
 
     def _kill_still(self) -> None:
         """Its share of the port would go on swallowing connections."""
-        timeout_s = self._settings.worker_timeout_s
+        timeout_s, now_us = self._settings.worker_timeout_s, self._clock.monotonic_us()
         for pid, worker in self._running.items():
             sign = self._heartbeats.of(worker.number)
-            still_s = worker.stillness.check(sign)
+            still_s = worker.stillness.check(sign, now_us)
             if not worker.killed and 0 < (timeout_s if sign else max(timeout_s, START_TIMEOUT_S)) < still_s:
                 log.error("worker.stands_still", worker=worker.number, pid=pid, still_s=round(still_s, 1))
                 self._kill(pid, worker)

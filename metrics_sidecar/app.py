@@ -25,6 +25,7 @@ from shared.accepting import Acceptors
 from shared.clock import SystemClock
 from shared.errors import problem_middleware
 from shared.record import OVERFLOW_MODEL_ID
+from shared.serving import close_while
 from shared.tasks import Background
 
 ACCEPTORS = web.AppKey("acceptors", Acceptors)
@@ -43,6 +44,7 @@ def make_app(settings: SidecarSettings) -> web.Application:
                 yield
 
     app.cleanup_ctx.append(resources)
+    close_while(app, lambda: app[INTAKE].stopping)
     setup_routes(app)
     return app
 
@@ -117,6 +119,8 @@ async def _start(app: web.Application, settings: SidecarSettings, stack: context
 
 def _readiness(ledger: Ledger, intake: Intake, failures: list[str]) -> Readiness:
     stopped = ledger.reasons
+    if intake.stopping:
+        stopped.append("the sidecar is shutting down")
     if intake.unreachable is not None:
         stopped.append(intake.unreachable)
     reasons = [reason for name, reason in ledger.background.reasons.items() if name != THREAD]

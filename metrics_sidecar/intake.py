@@ -54,6 +54,7 @@ class Intake:
         self.all_left.set()
         self.full = False
         self.turn_over = False
+        self.stopping = False
         self.closed = False
         self.unreachable: str | None = None
         # One for all: what is read is taken over before anything else is read.
@@ -144,7 +145,8 @@ class Intake:
             connection.update_reading()
 
     async def wait_until_left(self, grace_s: float) -> None:
-        """Until no producer is connected, at most for the grace time."""
+        """Until no producer is connected, at most for the grace time; callers of the API are told meanwhile."""
+        self.stopping = True
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(grace_s):
                 await self.all_left.wait()

@@ -6,8 +6,6 @@ one; the machine may have been suspended, or who watches stopped, or all of them
 
 from pathlib import Path
 
-from shared.clock import Clock
-
 MICROSECONDS = 1_000_000
 STAT_UNITS_US = 10_000
 """Times in /proc are in hundredths of a second, on all machines."""
@@ -18,20 +16,19 @@ RUNNABLE, TRACED = "R", "t"
 
 class Stillness:
     """How long the main thread of one process has stood still: asked for every `tick_s`, and the time between two
-    answers never counts as more. Of the time in which it could run, only that counts in which it did."""
+    answers never counts as more. Of the time in which it could run, only that counts in which it did. `now_us` is a
+    monotonic time."""
 
-    def __init__(self, pid: int, clock: Clock, tick_s: float) -> None:
+    def __init__(self, pid: int, now_us: int, tick_s: float) -> None:
         self._stat = Path(f"/proc/{pid}/task/{pid}/stat")
-        self._clock = clock
         self._tick_us = round(tick_s * MICROSECONDS)
         self._sign = -1
-        self._checked_us = clock.monotonic_us()
+        self._checked_us = now_us
         self._cpu_us = 0
         self._still_us = 0
 
-    def check(self, sign: int) -> float:
+    def check(self, sign: int, now_us: int) -> float:
         """Seconds, given the number of its last sign of life."""
-        now_us = self._clock.monotonic_us()
         passed_us = min(now_us - self._checked_us, self._tick_us)
         self._checked_us = now_us
         if sign != self._sign:

@@ -27,8 +27,12 @@ from metrics_sidecar.store.questions import LENGTH, Answered, Asked, Question
 from metrics_sidecar.totals import ModelTotals
 from metrics_sidecar.windows import SeriesAnswer, SeriesQuery, Window, WindowAnswer
 from shared import logs
+from shared.stillness import MICROSECONDS, Stillness
 
 READING = "metrics_sidecar.store.reading"
+TICK_S = 1.0
+STILL_S = 15.0
+"""The process that reads is killed if it stands still for longer. A disk may be slow, and callers are told sooner."""
 
 log = logs.get("queries")
 
@@ -73,9 +77,18 @@ class SqliteQueries:
             await self.invocation(0)
 
     async def watch(self) -> None:
-        """Keep the process running, until it ends: then `StoreError` tells so."""
+        """Keep the process running, until it ends, or stands still and is killed: then `StoreError` tells so."""
         reader = await self._running()
-        raise StoreError(await asyncio.shield(reader.ended))
+        loop = asyncio.get_running_loop()
+        still = Stillness(reader.pid, round(loop.time() * MICROSECONDS), TICK_S)
+        while not reader.ended.done():
+            reader.ask_for_sign()
+            await asyncio.wait([reader.ended], timeout=TICK_S)
+            if still.check(reader.signs, round(loop.time() * MICROSECONDS)) > STILL_S:
+                log.error("queries.process_stands_still", pid=reader.pid)
+                reader.kill()
+                await asyncio.wait([reader.ended])
+        raise StoreError(reader.ended.result())
 
     def close(self) -> None:
         """Ends what is being read. Idempotent."""
@@ -136,6 +149,8 @@ class _Reader(asyncio.Protocol):
 
     def __init__(self, process: subprocess.Popen[bytes]) -> None:
         self.has_ended = False
+        self.signs = 0
+        self._asked_at_sign = -1
         self.ended: asyncio.Future[str] = asyncio.get_running_loop().create_future()
         self._process = process
         self._transport: asyncio.Transport
@@ -174,10 +189,23 @@ class _Reader(asyncio.Protocol):
             if waiting.answer.cancelled() and not self.has_ended:
                 self._transport.write(questions.encode(Asked(number, None)))
 
-    def close(self) -> None:
-        """It only reads: nothing is lost when it is killed."""
-        self.has_ended = True
+    @property
+    def pid(self) -> int:
+        return self._process.pid
+
+    def ask_for_sign(self) -> None:
+        """Unless it owes one: `signs` counts whatever comes."""
+        if not self.has_ended and self._asked_at_sign != self.signs:
+            self._asked_at_sign = self.signs
+            self._transport.write(questions.encode(Asked(questions.SIGN, None)))
+
+    def kill(self) -> None:
+        """It only reads: nothing is lost."""
         self._process.kill()
+
+    def close(self) -> None:
+        self.has_ended = True
+        self.kill()
         self._process.wait()
         self._transport.close()
 
@@ -185,6 +213,7 @@ class _Reader(asyncio.Protocol):
         self._transport = cast(asyncio.Transport, transport)  # uvloop's is no subclass of it
 
     def data_received(self, data: bytes) -> None:
+        self.signs += 1
         self._received += data
         while len(self._received) >= LENGTH.size:
             end = LENGTH.size + LENGTH.unpack_from(self._received)[0]

@@ -10,6 +10,8 @@ from metrics_sidecar.totals import ModelTotals
 from metrics_sidecar.windows import SeriesAnswer, SeriesQuery, Window, WindowAnswer
 
 LENGTH = struct.Struct(">I")
+SIGN = 0
+"""The number that asks for a sign of life."""
 
 
 class History(msgspec.Struct, frozen=True, tag=True, array_like=True):
@@ -42,7 +44,8 @@ Found = HistoryPage | HistoryRow | None | dict[str, ModelTotals] | WindowAnswer 
 
 
 class Asked(msgspec.Struct, frozen=True, array_like=True):
-    """A question and its number; without one, that of this number is no longer of interest."""
+    """A question and its number; without one, that of this number is no longer of interest. `SIGN` is answered
+    by a question that has begun."""
 
     number: int
     question: Question | None

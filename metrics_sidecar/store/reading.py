@@ -127,6 +127,9 @@ class Reading:
                 self._take(questions.decode_asked(stream.read(*questions.LENGTH.unpack(length))))
 
     def _take(self, asked: Asked) -> None:
+        if asked.number == questions.SIGN:
+            self._send(_without_found(asked.number, "begun"), Guard())
+            return
         if asked.question is None:
             if guard := self._guards.get(asked.number):
                 guard.stop()

@@ -63,6 +63,7 @@ class Cluster(System):
             "INVOKER_WORKERS": str(self.workers),
             "INVOKER_JOURNAL_DIR": str(self.journal),
             "INVOKER_MODELS_FILE": str(file),
+            "INVOKER_DRAIN_DELAY_S": "0",
             "INVOKER_SHUTDOWN_GRACE_S": "1",
         }
         if self._journal_bytes is not None:

@@ -11,7 +11,6 @@ from pathlib import Path
 import pytest
 
 from shared.stillness import Stillness
-from tests.invoker.fakes import FakeClock
 from tests.processes import eventually
 
 TICK_US = 1_000_000
@@ -39,65 +38,66 @@ def cpu_s_of(pid: int) -> float:
 
 def test_a_process_that_waits_stands_still_until_its_next_sign() -> None:
     """Each tick counts, and a sign of life ends it."""
-    clock = FakeClock()
+    now_us = 0
     with process("import time; time.sleep(1000)") as pid:
         eventually(lambda: state_of(pid), lambda state: state == "S")
-        still = Stillness(pid, clock, 1.0)
+        still = Stillness(pid, 0, 1.0)
         found = []
         for sign in (0, 0, 0, 1, 1):
-            clock.elapsed_us += TICK_US
-            found.append(still.check(sign))
+            now_us += TICK_US
+            found.append(still.check(sign, now_us))
     assert found == [0.0, 1.0, 2.0, 0.0, 1.0]
 
 
 def test_a_stopped_process_stands_still() -> None:
     """Whatever it was doing."""
-    clock = FakeClock()
+    now_us = 0
     with process("while True: pass") as pid:
         os.kill(pid, signal.SIGSTOP)
         eventually(lambda: state_of(pid), lambda state: state == "T")
-        still = Stillness(pid, clock, 1.0)
+        still = Stillness(pid, 0, 1.0)
         found = []
         for _ in range(3):
-            clock.elapsed_us += TICK_US
-            found.append(still.check(1))
+            now_us += TICK_US
+            found.append(still.check(1, now_us))
     assert found == [0.0, 1.0, 2.0]
 
 
 @pytest.mark.parametrize("paused_us", [TICK_US + 1, 3600 * TICK_US])
 def test_time_in_which_nobody_watched_counts_as_a_tick(paused_us: int) -> None:
     """The machine was suspended, or the watching process stopped: most likely the other was, too."""
-    clock = FakeClock()
+    now_us = 0
     with process("import time; time.sleep(1000)") as pid:
         eventually(lambda: state_of(pid), lambda state: state == "S")
-        still = Stillness(pid, clock, 1.0)
-        still.check(1)
-        clock.elapsed_us += paused_us
-        assert still.check(1) == 1.0
+        still = Stillness(pid, 0, 1.0)
+        still.check(1, now_us)
+        now_us += paused_us
+        assert still.check(1, now_us) == 1.0
 
 
 def test_a_process_that_wants_to_run_stands_still_only_while_it_does() -> None:
     """On a core that others keep busy, a long slice takes a long time."""
-    clock = FakeClock()
+    now_us = 0
     with process("while True: pass") as pid:
-        still = Stillness(pid, clock, 1.0)
-        still.check(1)
+        still = Stillness(pid, 0, 1.0)
+        still.check(1, now_us)
         for _ in range(100):  # an age by this clock, and no time at all by the machine's
-            clock.elapsed_us += TICK_US
-            counted_s = still.check(1)
+            now_us += TICK_US
+            counted_s = still.check(1, now_us)
         assert counted_s <= cpu_s_of(pid)
 
         def check() -> float:
-            clock.elapsed_us += TICK_US
-            return still.check(1)
+            nonlocal now_us
+            now_us += TICK_US
+            return still.check(1, now_us)
 
         eventually(check, lambda counted: counted > 0.2, 60.0)
 
 
 def test_a_process_that_is_gone_counts_by_the_clock() -> None:
     """As does one on a system that tells nothing of it."""
-    clock = FakeClock()
-    still = Stillness(2**30, clock, 1.0)
-    still.check(1)
-    clock.elapsed_us += TICK_US
-    assert still.check(1) == 1.0
+    now_us = 0
+    still = Stillness(2**30, 0, 1.0)
+    still.check(1, now_us)
+    now_us += TICK_US
+    assert still.check(1, now_us) == 1.0

@@ -3,6 +3,7 @@
 import os
 import shutil
 import signal
+import socket
 import urllib.error
 from collections.abc import Iterator
 from pathlib import Path
@@ -259,3 +260,26 @@ def test_a_reader_that_dies_is_started_again_and_shows(started: System) -> None:
     eventually(lambda: readiness(url), lambda ready: ready == (200, {"status": "ready", "reasons": []}), 30)
     (event,) = started.processes[-1].events("background.failed")
     assert event["task"] == "reader"
+
+
+def test_a_sidecar_that_stops_answers_while_it_waits_for_gateways(started: System) -> None:
+    """With `Connection: close`, and `/readyz` is 503; a caller that is idle is closed, and not cut off in an answer."""
+    sidecar = started.start_sidecar(SIDECAR_SHUTDOWN_GRACE_S="1000")
+    gateway = started.start_gateway()
+    eventually(lambda: get(f"{started.gateway_url}/readyz")["status"], lambda status: status == "ready")
+    address = ("127.0.0.1", int(started.sidecar_url.rpartition(":")[2]))
+    with socket.create_connection(address, 20) as scraper, socket.create_connection(address, 20) as idle:
+        scraper.sendall(b"GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n")
+        assert b"Connection: close" not in scraper.recv(65536)
+        sidecar.signal(signal.SIGTERM)
+        sidecar.event("sidecar.stopping")
+        status, told = readiness(started.sidecar_url)
+        assert (status, "the sidecar is shutting down" in told["reasons"]) == (503, True)
+        scraper.sendall(b"GET /metrics HTTP/1.1\r\nHost: x\r\n\r\n")
+        answer = b"".join(iter(lambda: scraper.recv(65536), b""))
+        assert answer.startswith(b"HTTP/1.1 200 OK\r\n")
+        assert b"\r\nConnection: close\r\n" in answer
+        assert answer.endswith(b"\n")
+        assert gateway.stop() == 0
+        assert idle.recv(1) == b""
+    assert sidecar.wait() == 0

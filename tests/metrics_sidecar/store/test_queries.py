@@ -103,6 +103,27 @@ async def test_a_long_read_is_ended(open_queries: OpenQueries, endless: Endless)
     assert row is not None
 
 
+@pytest.mark.parametrize("number", [signal.SIGSTOP, signal.SIGKILL])
+async def test_a_process_that_stands_still_is_replaced(
+    open_queries: OpenQueries, monkeypatch: pytest.MonkeyPatch, number: signal.Signals
+) -> None:
+    """As is one that ends: whoever watches is told, and starts another by watching on."""
+    monkeypatch.setattr("metrics_sidecar.store.queries.TICK_S", 0.05)
+    monkeypatch.setattr("metrics_sidecar.store.queries.STILL_S", 0.3)
+    queries = open_queries(1.0)
+    await started(queries)
+    watching = asyncio.create_task(queries.watch())
+    reader = queries._reader
+    assert reader is not None
+    await until(lambda: reader.signs > 5)  # and answered with one each time
+    os.kill(reader.pid, number)
+    with pytest.raises(StoreError, match=r"^the process that reads the history has ended with -9$"):
+        await asyncio.wait_for(watching, 30)
+    await started(queries)
+    assert queries._reader is not None
+    assert queries._reader.pid != reader.pid
+
+
 async def test_a_read_ends_when_its_caller_goes(open_queries: OpenQueries, endless: Endless) -> None:
     """It takes no more of the machine then."""
     queries = open_queries()
