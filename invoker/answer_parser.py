@@ -1,21 +1,23 @@
 """Parses one HTTP/1.1 answer with llhttp (through httptools), which is strict: bare line feeds, two lengths, or a
 length beside chunks are errors."""
 
-import zlib
+from collections.abc import Mapping
 
 import httptools
 
 from invoker.plain import MIN_PIECE_BYTES
 
 MAX_HEAD_BYTES = 64 * 1024
-ZLIB_OR_GZIP = 47  # zlib's window bits for "detect which"
 
 
-class MalformedError(Exception):
-    """The answer is not HTTP/1.1 as it should be, or larger than allowed; the message says why."""
+class UnusableError(Exception):
+    """No whole answer came; the message says why. `head`: its status and headers, if they are known."""
+
+    head: tuple[int, Mapping[bytes, bytes]] | None = None
 
 
-HEAD_TOO_LARGE = MalformedError(f"its header is larger than {MAX_HEAD_BYTES} bytes")
+class MalformedError(UnusableError):
+    """The answer is not HTTP/1.1 as it should be, or larger than allowed."""
 
 
 class AnswerParser:
@@ -53,7 +55,7 @@ class AnswerParser:
         if self._refused is not None:
             raise self._refused
         if not self.started and self._head_bytes > MAX_HEAD_BYTES:
-            raise HEAD_TOO_LARGE
+            raise _head_too_large()
 
     def end(self) -> None:
         """The connection has ended: that completes an answer of no stated length."""
@@ -61,24 +63,8 @@ class AnswerParser:
             self.complete, self.keep_alive = True, False
 
     def body(self) -> bytes:
-        """The whole body, without a compression that was not asked for, which some servers use all the same.
-        `MalformedError` if that is broken, unknown or too large."""
-        body = self._body[0] if len(self._body) == 1 else b"".join(self._body)
-        encoding = self.fields.get(b"content-encoding", b"").lower()
-        if encoding in (b"", b"identity"):
-            return body
-        if encoding not in (b"gzip", b"x-gzip", b"deflate"):
-            raise MalformedError(f"content-encoding {encoding[:32]!r} was not asked for")
-        inflate = zlib.decompressobj(ZLIB_OR_GZIP)
-        try:
-            plain = inflate.decompress(body, self._max_answer_bytes + 1)
-        except zlib.error as error:
-            raise MalformedError(f"its compression is broken: {error}") from None
-        if len(plain) > self._max_answer_bytes:
-            raise self._too_large()
-        if not inflate.eof:
-            raise MalformedError("its compression breaks off")
-        return plain
+        """The whole body, in the coding that it came in."""
+        return self._body[0] if len(self._body) == 1 else b"".join(self._body)
 
     @property
     def place(self) -> str:
@@ -97,10 +83,8 @@ class AnswerParser:
     def on_header(self, name: bytes, value: bytes) -> None:
         self._header_bytes += len(name) + len(value)
         if self._header_bytes > MAX_HEAD_BYTES:
-            self._refused = HEAD_TOO_LARGE
+            self._refused = _head_too_large()
         lower = name.lower()
-        if lower == b"content-length" or (lower == b"transfer-encoding" and value.lower().endswith(b"chunked")):
-            self._until_eof = False
         # Several of a name are one list (RFC 9110, 5.3).
         self.fields[lower] = self.fields[lower] + b", " + value if lower in self.fields else value
 
@@ -108,6 +92,12 @@ class AnswerParser:
         self.status = self._parser.get_status_code()
         self._informational = 100 <= self.status < 200
         if not self._informational:
+            transfer_coding = self.fields.get(b"transfer-encoding", b"identity").lower()
+            if transfer_coding not in (b"chunked", b"identity"):
+                self._refused = MalformedError(
+                    f"its Transfer-Encoding {transfer_coding[:32].decode('latin-1')!r} is not known"
+                )
+            self._until_eof = transfer_coding != b"chunked" and b"content-length" not in self.fields
             self.started = True
             self.keep_alive = self._parser.should_keep_alive()
 
@@ -122,9 +112,13 @@ class AnswerParser:
 
     def on_message_complete(self) -> None:
         if self._informational:
-            self._until_eof = True  # 100 Continue and the like: the answer is still to come
+            self.fields = {}  # 100 Continue and the like: the answer is still to come
         elif self._refused is None:
             self.complete = True
 
     def _too_large(self) -> MalformedError:
         return MalformedError(f"it is larger than {self._max_answer_bytes} bytes")
+
+
+def _head_too_large() -> MalformedError:
+    return MalformedError(f"its header is larger than {MAX_HEAD_BYTES} bytes")

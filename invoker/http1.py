@@ -11,7 +11,7 @@ import os
 import select
 from typing import cast
 
-from invoker.answer_parser import AnswerParser, MalformedError
+from invoker.answer_parser import AnswerParser, MalformedError, UnusableError
 from invoker.plain import END, MAX_HEAD_BYTES, MIN_PIECE_BYTES, AnswerHead, parse_answer_head
 from invoker.upstream import Answer
 
@@ -19,13 +19,10 @@ MAX_JOINED_BYTES = 64 * 1024
 """A larger body is not copied to stand in one piece with its head."""
 
 
-class BrokenError(Exception):
-    """The connection ended before the answer did. `begun`: some of it had come; `answered`: a whole header."""
+class BrokenError(UnusableError):
+    """The connection ended before the answer did. `begun`: some of it had come."""
 
-    def __init__(self, message: str, *, begun: bool = False, answered: bool = False) -> None:
-        super().__init__(message)
-        self.begun = begun
-        self.answered = answered
+    begun = False
 
 
 class Connection(asyncio.Protocol):
@@ -145,12 +142,7 @@ class Connection(asyncio.Protocol):
 
     def _check_complete(self, parser: AnswerParser) -> None:
         if parser.complete and self._answer is not None and not self._answer.done():
-            try:
-                body = parser.body()
-            except MalformedError as error:
-                self._fail(error)
-            else:
-                self._complete((parser.status, body, parser.fields), keep=parser.keep_alive)
+            self._complete((parser.status, parser.body(), parser.fields), keep=parser.keep_alive)
 
     def _complete(self, answer: Answer, *, keep: bool) -> None:
         if self._answer is not None:
@@ -164,18 +156,24 @@ class Connection(asyncio.Protocol):
     def _broken_off(self, exc: Exception | None) -> BrokenError:
         """What the end of the connection means for the answer that is waited for."""
         reason = f": {os.strerror(exc.errno)}" if isinstance(exc, OSError) and exc.errno else ""
-        if self._head is not None:
-            length = self._head.content_length
-            place = f"after {length - self._missing_bytes} of {length} bytes"
-        elif self._parser is None:
+        head, parser = self._head, self._parser
+        if head is not None:
+            place = f"after {head.content_length - self._missing_bytes} of {head.content_length} bytes"
+        elif parser is None:
             return BrokenError(f"upstream closed the connection without an answer{reason}")
-        elif not self._parser.started:
-            return BrokenError(f"upstream closed the connection in its answer's header{reason}", begun=True)
+        elif parser.started:
+            place = parser.place
         else:
-            place = self._parser.place
-        return BrokenError(f"upstream's answer broke off {place}{reason}", begun=True, answered=True)
+            place = "in its header"
+        error = BrokenError(f"it broke off {place}{reason}")
+        error.begun = True
+        return error
 
-    def _fail(self, error: Exception) -> None:
+    def _fail(self, error: UnusableError) -> None:
         if self._answer is not None and not self._answer.done():
+            if self._head is not None:
+                error.head = self._head.status, self._head.fields
+            elif self._parser is not None and self._parser.started:
+                error.head = self._parser.status, self._parser.fields
             self._answer.set_exception(error)
         self.close()

@@ -167,7 +167,7 @@ class Invoker:
             return await try_again(attempt, failed, model.retries, remaining_s)
         except asyncio.CancelledError:
             if self._deadlines.expired(task):
-                message = f"upstream gave no answer within {timeout_s:g} s"
+                message = f"upstream gave no whole answer within {timeout_s:g} s"
                 raise UpstreamError(ErrorType.TIMEOUT, message) from None
             raise
         finally:

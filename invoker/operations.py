@@ -51,7 +51,7 @@ INVOKE = Operation(
         500: _failure("The gateway itself failed.", "the gateway can't open a connection: Too many open files"),
         502: _failure("The upstream failed.", "upstream answered 500: …", 12.5),
         503: _failure("The gateway is shutting down, or the upstream answered 503.", "the gateway is shutting down"),
-        504: _failure("The upstream did not answer in time.", "upstream gave no answer within 120 s", 120000.4),
+        504: _failure("The upstream did not answer in time.", "upstream gave no whole answer within 120 s", 120000.4),
     },
     tags=["invocations"],
 )

@@ -4,13 +4,15 @@ import asyncio
 import ssl
 from base64 import b64encode
 from collections import deque
+from collections.abc import Mapping
 from typing import NamedTuple
 from urllib.parse import quote, unquote, urlsplit
 
-from invoker.answer_parser import MalformedError
+from invoker.answer_parser import MalformedError, UnusableError
+from invoker.codings import BrokenCodingError, TooLargeError, UnknownCodingError, decoded
 from invoker.connect_failure import connect_failure
 from invoker.http1 import BrokenError, Connection
-from invoker.upstream import Answer, ConnectError, UpstreamError
+from invoker.upstream import Answer, ConnectError, UpstreamError, status_error
 from shared.clock import Clock
 from shared.record import ErrorType
 from shared.settings import UNIX_SCHEME
@@ -61,16 +63,34 @@ class PooledUpstream:
         while True:
             connection = reused or await self._connect(target.origin)
             try:
-                return await connection.exchange(head, body)
+                answer = await connection.exchange(head, body)
+                break
             except BrokenError as error:
                 if reused is None or error.begun or not self._is_fresh(connection):
-                    error_type = ErrorType.INVALID_RESPONSE if error.answered else ErrorType.CONNECT
-                    raise UpstreamError(error_type, str(error)) from None
+                    raise _failure(error) from None
                 reused = None
             except MalformedError as error:
-                raise UpstreamError(ErrorType.INVALID_RESPONSE, f"upstream's answer is not usable: {error}") from None
+                raise _failure(error) from None
             finally:
                 self._give_back(target.origin, connection)
+        return await self._decoded(*answer) if answer[1] and b"content-encoding" in answer[2] else answer
+
+    async def _decoded(self, status: int, body: bytes, headers: Mapping[bytes, bytes]) -> Answer:
+        """An answer in a coding, which was not asked for and some servers use all the same, without it."""
+        pieces: list[bytes] = []
+        try:
+            for piece in decoded(body, headers[b"content-encoding"].decode("latin-1"), self._max_answer_bytes):
+                pieces.append(piece)
+                await asyncio.sleep(0)  # others have their turn
+        except (UnknownCodingError, BrokenCodingError) as error:
+            problem = str(error)
+        except TooLargeError:
+            problem = f"it is larger than {self._max_answer_bytes} bytes"
+        else:
+            return status, b"".join(pieces), headers
+        failure = MalformedError(problem)
+        failure.head = status, headers
+        raise _failure(failure)
 
     async def close(self) -> None:
         """Close what is idle; calls in flight have ended before."""
@@ -146,3 +166,13 @@ def prepare(url: str) -> Target:
         head += f"Authorization: Basic {b64encode(credentials).decode()}\r\n"
     head += "Content-Type: application/json\r\nAccept: application/json\r\nContent-Length: "
     return Target(origin, head.encode("ascii"))
+
+
+def _failure(error: UnusableError) -> UpstreamError:
+    if error.head is not None and not 200 <= error.head[0] < 300:
+        return status_error(error.head[0], b"", error.head[1], str(error))
+    if isinstance(error, BrokenError) and error.head is None:
+        return UpstreamError(
+            ErrorType.CONNECT, f"upstream's answer is not usable: {error}" if error.begun else str(error)
+        )
+    return UpstreamError(ErrorType.INVALID_RESPONSE, f"upstream's answer is not usable: {error}")

@@ -31,14 +31,16 @@ class UpstreamError(Exception):
         self.error_type = error_type
 
 
-def status_error(status: int, body: bytes, headers: Mapping[bytes, bytes]) -> UpstreamError:
-    """What an answer comes to whose status is not 2xx."""
+def status_error(status: int, body: bytes, headers: Mapping[bytes, bytes], body_problem: str = "") -> UpstreamError:
+    """What an answer comes to whose status is not 2xx, even if its body can't be had."""
     message = f"upstream answered {status}"
     if 300 <= status < 400 and (location := headers.get(b"location")):
         shown = _shown(_SECRETS.sub(rb"\1\2***", location), LOCATION_CHARS)
         message += f" with Location {shown!r}"
     if excerpt := _shown(body, ERROR_BODY_CHARS):
         message += f": {excerpt}"
+    if body_problem:
+        message += f"; its body is not usable: {body_problem}"
     if status not in (429, 503):
         return UpstreamError(ErrorType.UPSTREAM_STATUS, message)
     retry_after = headers.get(b"retry-after", b"")

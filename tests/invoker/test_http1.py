@@ -58,7 +58,7 @@ async def exchange(made: Connection, pieces: Sequence[bytes], *, ends: bool) -> 
         status, body, _ = await answer
         return status, body, made.reusable
     except BrokenError as error:
-        return f"broken off, {error.answered=}"
+        return f"broken off, {error.head is not None=}"
     except MalformedError:
         return "malformed"
 
@@ -74,7 +74,7 @@ def llhttps(data: bytes, *, ends: bool) -> Result:
             return parser.status, parser.body(), parser.keep_alive
     except MalformedError:
         return "malformed"
-    return f"broken off, error.answered={parser.started}" if ends else "more to come"
+    return f"broken off, error.head is not None={parser.started}" if ends else "more to come"
 
 
 ANSWERS = [

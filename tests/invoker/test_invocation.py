@@ -115,7 +115,7 @@ async def test_a_success_has_its_record_and_its_answer() -> None:
         (answering(200, b"[]"), 502, ErrorType.INVALID_RESPONSE,
          "upstream's answer is not usable: Expected `object`, got `array`"),
         (answering(204, b""), 502, ErrorType.INVALID_RESPONSE,
-         "upstream's answer is not usable: Input data was truncated"),
+         "upstream's answer is not usable: it is empty"),
         (raising(ConnectError("refused")), 502, ErrorType.CONNECT, "refused"),
         (raising(UpstreamError(ErrorType.INVALID_RESPONSE, "broke off")), 502, ErrorType.INVALID_RESPONSE,
          "broke off"),
@@ -162,7 +162,7 @@ async def test_a_long_reason_is_clipped_in_record_and_answer() -> None:
 async def test_a_call_past_its_time_is_504() -> None:
     """The model's timeout bounds the call, and its upstream call is ended."""
     domain = Domain(Gate(), models(Model(URL, 0.01)))
-    assert await domain.invoke() == (504, failed("upstream gave no answer within 0.01 s"))
+    assert await domain.invoke() == (504, failed("upstream gave no whole answer within 0.01 s"))
     assert domain.error_types == [ErrorType.TIMEOUT]
     assert domain.at_rest()
 

@@ -188,14 +188,19 @@ def test_a_failure_is_encoded_with_its_reason(reason: str) -> None:
 @pytest.mark.parametrize(
     ("body", "said"),
     [
-        (b"", "truncated"),
+        (b"", "^it is empty$"),
+        (b" ", "^it is blank$"),
+        (b'{"worklet_output":[1', "^it ends too early, after 20 bytes$"),
+        (b'{"worklet_output":-Infinity}', r"^-Infinity is no JSON \(byte 18\)$"),
+        (b'{"worklet_output":["\\\\\\ud83d\\ude00","\\ud83d"]}', "half of a surrogate pair"),
+        (b'{"worklet_output":["\\ud83d\\ude00","\\\\ud83d', "ends too early"),
         (b"<html>", "malformed"),
         (b"[1]", "Expected `object`, got `array`"),
         (b"null", "Expected `object`, got `null`"),
         (b"{}", "missing required field `worklet_output`"),
         (b'{"worklet_output":}', "malformed"),
         (b'{"worklet_output":1}{}', "trailing characters"),
-        (b'{"worklet_output":"\xff"}', "utf-8"),
+        (b'{"worklet_output":"\xff"}', "it is no UTF-8: invalid start byte"),
         (b'{"worklet_output":' + b"[" * 100_000, "nested too deeply"),
     ],
 )
