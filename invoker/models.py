@@ -1,6 +1,7 @@
 """Which model goes where: the models file, and the default for models that it doesn't name."""
 
 import tomllib
+from collections.abc import Mapping
 from typing import Annotated, Literal
 
 import msgspec
@@ -9,6 +10,9 @@ from msgspec import Meta
 from invoker.settings import InvokerSettings
 from shared.record import check_model_id
 from shared.settings import ABSOLUTE_URL, UNIX_URL, StartupError, is_http_url
+
+MAX_MATCHED = 10_000
+"""Ids whose pattern is known."""
 
 Seconds = Annotated[float, Meta(gt=0, le=86_400)]
 
@@ -40,18 +44,35 @@ class Model(msgspec.Struct, frozen=True):
 
 
 class Models:
-    """All models: those of the file, and one default for the others, if there is an upstream for them."""
+    """All models: those of the file, by id or by how their ids begin, and one default for the others, if there is an
+    upstream for them."""
 
-    def __init__(self, named: dict[str, Model], default: Model | None) -> None:
+    def __init__(
+        self, named: dict[str, Model], default: Model | None, by_prefix: Mapping[str, Model] | None = None
+    ) -> None:
         self._named = named
         self._default = default
+        self._by_prefix = sorted((by_prefix or {}).items(), key=lambda item: -len(item[0]))
+        self._matched: dict[str, Model | None] = {}
 
     @property
     def names(self) -> list[str]:
         return list(self._named)
 
     def find(self, model_id: str) -> Model | None:
-        return self._named.get(model_id, self._default)
+        model = self._named.get(model_id)
+        if model is not None:
+            return model
+        return self._match(model_id) if self._by_prefix else self._default
+
+    def _match(self, model_id: str) -> Model | None:
+        """The one of the longest pattern. It is kept, as callers name the same few models again and again."""
+        if model_id not in self._matched:
+            if len(self._matched) >= MAX_MATCHED:
+                self._matched.clear()
+            matches = (model for prefix, model in self._by_prefix if model_id.startswith(prefix))
+            self._matched[model_id] = next(matches, self._default)
+        return self._matched[model_id]
 
 
 def load_models(settings: InvokerSettings) -> Models:
@@ -60,16 +81,32 @@ def load_models(settings: InvokerSettings) -> Models:
     if settings.models_file is None:
         return Models({}, default)
     try:
-        tables = tomllib.loads(settings.models_file.read_text(encoding="utf-8"))
+        tables = tomllib.loads(settings.models_file.read_text(encoding="utf-8-sig"))
     except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
         raise StartupError(f"INVOKER_MODELS_FILE: {str(settings.models_file)!r}: {error}") from None
-    return Models({name: _model(settings, name, table) for name, table in tables.items()}, default)
+    named: dict[str, Model] = {}
+    by_prefix: dict[str, Model] = {}
+    for name, table in tables.items():
+        where = f"INVOKER_MODELS_FILE: {str(settings.models_file)!r}: [{name!r}]"
+        is_pattern, text = _parse_name(where, name)
+        (by_prefix if is_pattern else named)[text] = _model(settings, where, table)
+    return Models(named, default, by_prefix)
 
 
-def _model(settings: InvokerSettings, model_id: str, table: object) -> Model:
-    where = f"INVOKER_MODELS_FILE: {str(settings.models_file)!r}: [{model_id!r}]"
-    if problem := check_model_id(model_id):
+def _parse_name(where: str, name: str) -> tuple[bool, str]:
+    """Whether a table is for all ids that begin so, and how they begin; or the one id."""
+    is_pattern = name.endswith("*") and not name.endswith("\\*")
+    text = name[:-1] if is_pattern else f"{name[:-2]}*" if name.endswith("\\*") else name
+    if "*" in (text if is_pattern else text[:-1]):
+        raise StartupError(
+            f"{where}: a * may only stand at the end, as in 'team/*'; one that is meant as it is, as '\\*'"
+        )
+    if (text or not is_pattern) and (problem := check_model_id(text)):
         raise StartupError(f"{where}: {problem}")
+    return is_pattern, text
+
+
+def _model(settings: InvokerSettings, where: str, table: object) -> Model:
     try:
         parsed = msgspec.convert(table, ModelTable)
     except msgspec.ValidationError as error:

@@ -1,9 +1,8 @@
-"""Keep-alive connections to upstreams, per origin: used again last in, first out, and bounded."""
+"""Calls to upstreams over HTTP/1.1, on connections that are kept."""
 
 import asyncio
 import ssl
 from base64 import b64encode
-from collections import deque
 from collections.abc import Mapping
 from typing import NamedTuple
 from urllib.parse import quote, unquote, urlsplit
@@ -12,18 +11,16 @@ from invoker.answer_parser import MalformedError, UnusableError
 from invoker.codings import BrokenCodingError, TooLargeError, UnknownCodingError, decoded
 from invoker.connect_failure import connect_failure
 from invoker.http1 import BrokenError, Connection
+from invoker.idle import IdleConnections
 from invoker.upstream import Answer, ConnectError, UpstreamError, status_error
 from shared.clock import Clock
 from shared.record import ErrorType
 from shared.settings import UNIX_SCHEME
 
 CONNECT_TIMEOUT_S = 5.0
-KEEPALIVE_US = 4_000_000
-"""Shorter than the 5 s after which uvicorn and Node.js close an idle connection: a call must not meet that."""
 CROSSING_US = 1_000_000
 """A server may end an idle connection while a request is on its way there. That shows within a round trip; what ends
 later without an answer was worked on, and must not be done twice."""
-MAX_IDLE_PER_ORIGIN = 1024
 
 URL_CHARACTERS = "%/:?#[]@!$&'()*+,;=-._~"
 
@@ -51,7 +48,7 @@ class PooledUpstream:
         self._clock = clock
         self._max_answer_bytes = max_answer_bytes
         self._targets: dict[str, Target] = {}
-        self._idle: dict[Origin, deque[Connection]] = {}
+        self._idle = IdleConnections(clock)
         self._tls: ssl.SSLContext | None = None
 
     async def post(self, url: str, body: bytes, headers: bytes = b"") -> Answer:
@@ -59,7 +56,7 @@ class PooledUpstream:
         if target is None:
             target = self._targets[url] = prepare(url)
         head = b"%b%d\r\n%b\r\n" % (target.head, len(body), headers)
-        reused = self._take_idle(target.origin)
+        reused = self._idle.take(target.origin)
         while True:
             connection = reused or await self._connect(target.origin)
             try:
@@ -72,7 +69,7 @@ class PooledUpstream:
             except MalformedError as error:
                 raise _failure(error) from None
             finally:
-                self._give_back(target.origin, connection)
+                self._idle.keep(target.origin, connection)
         return await self._decoded(*answer) if answer[1] and b"content-encoding" in answer[2] else answer
 
     async def _decoded(self, status: int, body: bytes, headers: Mapping[bytes, bytes]) -> Answer:
@@ -94,37 +91,11 @@ class PooledUpstream:
 
     async def close(self) -> None:
         """Close what is idle; calls in flight have ended before."""
-        for idle in self._idle.values():
-            while idle:
-                idle.pop().close()
-
-    def _take_idle(self, origin: Origin) -> Connection | None:
-        idle = self._idle.get(origin)
-        if not idle:
-            return None
-        now_us = self._clock.monotonic_us()
-        while idle:
-            connection = idle.pop()
-            if connection.since_us > now_us - KEEPALIVE_US and connection.is_quiet():
-                connection.since_us = now_us
-                return connection
-            connection.close()
-        return None
+        self._idle.close()
 
     def _is_fresh(self, connection: Connection) -> bool:
         """Whether what ends now was taken so lately that its end may have been on the way before our request was."""
         return self._clock.monotonic_us() - connection.since_us < CROSSING_US
-
-    def _give_back(self, origin: Origin, connection: Connection) -> None:
-        if not connection.reusable:
-            connection.close()
-            return
-        connection.since_us = self._clock.monotonic_us()
-        idle = self._idle.setdefault(origin, deque())
-        idle.append(connection)
-        # The ones that were not used for longest are at the other end.
-        while idle[0].since_us <= connection.since_us - KEEPALIVE_US or len(idle) > MAX_IDLE_PER_ORIGIN:
-            idle.popleft().close()
 
     async def _connect(self, origin: Origin) -> Connection:
         loop = asyncio.get_running_loop()

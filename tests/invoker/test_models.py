@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from invoker.models import Model, load_models
+from invoker.models import MAX_MATCHED, Model, load_models
 from invoker.settings import InvokerSettings
 from shared.settings import StartupError
 
@@ -46,6 +46,31 @@ def test_a_model_is_read_with_all_its_keys(tmp_path: Path) -> None:
     assert models.find("gpt-3.5") == Model("https://models.example:8443/v1/invoke?key=1", 2.0, 3, 8)
     assert models.find("bert-base") == Model("http://[::1]:9000", 30.0, 0, None)
     assert models.find("with space/é😀") == Model("http://xn--bcher-kva.example/", 0.5)
+
+
+def test_the_longest_pattern_wins_and_an_id_before_all(tmp_path: Path) -> None:
+    """`team/*` is every id that begins so, `*` is every id, and `\\*` at the end a `*` itself."""
+    tables = {"*": 1, "team/*": 2, "team/a*": 3, "team/abc": 4, "team/\\\\*": 5}
+    text = "".join(f'["{name}"]\n{UP}timeout = {timeout}\n' for name, timeout in tables.items())
+    models = load_models(settings(written(tmp_path, text)))
+    expected = {"x": 1, "team": 1, "team/": 2, "team/b": 2, "team/a": 3, "team/abcd": 3, "team/abc": 4, "team/*": 5}
+    for _ in range(2):
+        assert {model_id: getattr(models.find(model_id), "timeout_s", 0) for model_id in expected} == expected
+    assert models.names == ["team/abc", "team/*"]
+
+
+def test_what_no_pattern_matches_goes_to_the_default(tmp_path: Path) -> None:
+    """However many ids callers name, few are remembered."""
+    models = load_models(settings(written(tmp_path, f'["team/*"]\n{UP}')))
+    for number in range(MAX_MATCHED + 10):
+        assert models.find(f"id-{number}") == Model(DEFAULT_URL, 30.0)
+    assert models.find("team/x") == Model("http://host:1/x", 30.0)
+    assert len(models._matched) <= MAX_MATCHED
+
+
+def test_a_byte_order_mark_is_left_out(tmp_path: Path) -> None:
+    """Editors put it at the beginning of a file."""
+    assert load_models(settings(written(tmp_path, b"\xef\xbb\xbf[a]\n" + UP.encode()))).names == ["a"]
 
 
 @pytest.mark.parametrize("text", ["", UP.replace("upstream", "[a]\nupstream")])
@@ -89,6 +114,10 @@ def test_no_file_is_no_names() -> None:
         (f"[gpt-3.5]\n{UP}", ["['gpt-3']", 'written in quotes: ["gpt-3.5"]']),
         (f"[__overflow__]\n{UP}", ["['__overflow__']", "is reserved"]),
         (f'[""]\n{UP}', ["['']", "'' is no model id"]),
+        (f'["a*b"]\n{UP}', ["['a*b']", "a * may only stand at the end"]),
+        (f'["**"]\n{UP}', ["['**']", "a * may only stand at the end"]),
+        (f'["*a*"]\n{UP}', ["['*a*']", "a * may only stand at the end"]),
+        (f'["a\\n*"]\n{UP}', ["is no model id"]),
         (f'["{"m" * 257}"]\n{UP}', ["is no model id", "length <= 256"]),
         (f'["a\\n"]\n{UP}', ["'a\\n'", "is no model id"]),
         ("[a]\nupstream = ''", ["['a']", "upstream: '' is not an absolute http:// or https:// URL or http+unix://"]),
