@@ -4,6 +4,7 @@ from invoker.invocation import Invoker, UnknownModelError
 from invoker.protocols.worklet import NULL, BadRequestError, InvokeAnswer, decode_request, encode_answer
 from invoker.trace import Trace
 from shared import logs
+from shared.request_heads import ENDED
 
 JSON = "application/json"
 
@@ -45,12 +46,20 @@ class Answering:
 
     def refusal(self, error: BadRequestError) -> Reply:
         """What a request is told that is no invocation."""
-        self._rejected[error.reason] = self._rejected.get(error.reason, 0) + 1
-        return error.status, encode_answer(InvokeAnswer(NULL, False, 0.0, str(error))), b""
+        self.count(error.reason)
+        return error.status, encode_answer(InvokeAnswer(NULL, False, 0.0, str(error))), error.headers
+
+    def count(self, reason: str) -> None:
+        """A request that was refused."""
+        self._rejected[reason] = self._rejected.get(reason, 0) + 1
 
     def timed_out(self) -> Reply:
         """What a caller is told that doesn't send its request to the end."""
         return self.refusal(BadRequestError(408, "request_timeout", "The request did not come to its end in time"))
+
+    def incomplete(self) -> Reply:
+        """What a caller is told that closes its side before that; it may be gone, too."""
+        return self.refusal(BadRequestError(*ENDED))
 
 
 def check_content_type(content_type: str | None) -> None:

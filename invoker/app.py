@@ -17,7 +17,8 @@ from invoker.models import Models
 from invoker.outbox import Outbox
 from invoker.pool import PooledUpstream
 from invoker.report import worker_report
-from invoker.routes import ANSWERING, setup_routes
+from invoker.responses import ANSWERING, count_refused
+from invoker.routes import setup_routes
 from invoker.settings import InvokerSettings
 from invoker.shipping import adopting, shipping
 from shared.clock import SystemClock
@@ -31,11 +32,11 @@ INVOKER = web.AppKey("invoker", Invoker)
 
 def make_app(settings: InvokerSettings, models: Models) -> web.Application:
     """One worker's application; its resources start and stop with it."""
-    app = web.Application(middlewares=[problem_middleware], client_max_size=settings.max_body_bytes)
+    app = web.Application(middlewares=[count_refused, problem_middleware], client_max_size=settings.max_body_bytes)
     app[SIDECAR_URL] = settings.sidecar_url
     rejected: dict[str, int] = {}
     plan = plan_files(settings.max_connections, settings.max_in_flight)
-    connections = app[CONNECTIONS] = Connections(plan, rejected)
+    connections = app[CONNECTIONS] = Connections(plan, rejected, settings.max_header_bytes)
 
     async def domain(app: web.Application) -> AsyncIterator[None]:
         clock = SystemClock()

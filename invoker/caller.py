@@ -12,6 +12,7 @@ from typing import Protocol, cast
 
 from invoker.answering import Answering
 from invoker.plain import END, MAX_HEAD_BYTES, MIN_PIECE_BYTES, RequestHead, parse_request_head
+from shared.half_closed import HalfClosed
 from shared.lingering import linger
 
 MAX_AHEAD_BYTES = 64 * 1024
@@ -59,6 +60,8 @@ class CallerConnection(asyncio.Protocol):
         self._writable = True
         self._unsent_bytes = 0
         self._lingering = False
+        self._ended = False  # the caller's side
+        self._half_closed: HalfClosed | None = None  # writes the answer that such a caller waits for
         listener.opened(self)  # and not when it is made: of many that come at once, the first would not be counted
 
     @property
@@ -91,7 +94,19 @@ class CallerConnection(asyncio.Protocol):
         self._unsent_bytes = 0
         self._go_on()
 
+    def eof_received(self) -> bool:
+        """Whether the connection is kept: for answers that are still to be given."""
+        self._ended = True
+        if self._request.done():
+            self._await_half_closed()
+            return True
+        if self._writable:
+            self._end_of_requests()
+        return not self._writable
+
     def connection_lost(self, exc: Exception | None) -> None:
+        if not self._ended and not self._lingering and not self._request.done() and (self._head or self._unread):
+            self._listener.answering.incomplete()  # nobody is there to be told, but it counts
         self._leave()
 
     def _leave(self) -> None:
@@ -167,6 +182,8 @@ class CallerConnection(asyncio.Protocol):
         transport.set_protocol(other)
         other.connection_made(transport)
         other.data_received(data)
+        if self._ended and not other.eof_received():
+            transport.close()
 
     # Answers.
 
@@ -180,6 +197,8 @@ class CallerConnection(asyncio.Protocol):
             self._request = self._loop.create_future()
             self._write(*reply, close=head.close or answering.closing)
             self._go_on()
+            if self._request.done():  # what was sent ahead; if it is refused, too, nobody else had a turn
+                await asyncio.sleep(0)
 
     def _write(self, status: int, body: bytes, headers: bytes, *, close: bool) -> None:
         """An answer, unless the caller is gone."""
@@ -193,17 +212,18 @@ class CallerConnection(asyncio.Protocol):
             headers,
             b"Connection: close\r\n\r\n" if close else b"\r\n",
         )
+        writer, self._half_closed = self._half_closed or transport, None
         if len(body) > MAX_JOINED_BYTES:
-            transport.writelines((head, body))
+            writer.writelines((head, body))
         else:
-            transport.write(head + body)
+            writer.write(head + body)
         if close:
             self._end(transport)
 
     def _end(self, transport: asyncio.Transport) -> None:
         """With its last answer written. Only a caller that sends no more is known to get it if nothing more is read."""
         head = self._last_head[1]
-        if head is not None and head.close and not self._unread and self._head is None:
+        if self._ended or (head is not None and head.close and not self._unread and self._head is None):
             transport.close()
             return
         self._lingering = True
@@ -218,8 +238,24 @@ class CallerConnection(asyncio.Protocol):
         self.since = self._listener.now
         if self._unread:
             data, self._unread = self._unread, b""
-            transport.resume_reading()
+            if not self._ended:
+                transport.resume_reading()
             self._take_head(data)
+        if self._ended:
+            self._end_of_requests()
+
+    def _end_of_requests(self) -> None:
+        """No more comes: what has begun is all there, or never will be."""
+        if self._request.done():
+            self._await_half_closed()
+        elif self._head is not None or self._unread:
+            self._write(*self._listener.answering.incomplete(), close=True)
+        elif self._transport is not None:
+            self._transport.close()
+
+    def _await_half_closed(self) -> None:
+        if self._transport is not None:
+            self._half_closed = HalfClosed(self._transport)
 
     # Its end.
 

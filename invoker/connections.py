@@ -12,9 +12,11 @@ from invoker.answering import Answering
 from invoker.caller import CallerConnection
 from invoker.file_plan import RESERVED_FILES, FilePlan
 from invoker.refusal import Refusal, Refusals
+from invoker.responses import refusing
 from shared import logs
 from shared.accepting import Acceptor, Acceptors
-from shared.serving import RequestHandler
+from shared.request_handler import RequestHandler
+from shared.request_heads import MAX_HEADER_BYTES
 
 IDLE_S = 75
 """An idle connection is closed after so long: longer than the 60 s after which most load balancers do it."""
@@ -29,7 +31,7 @@ class Connections:
     """Counts the open connections of one worker; what is refused is counted in `rejected`. Implements `Listener`.
     `full`: whether the newest one was beyond the limit."""
 
-    def __init__(self, plan: FilePlan, rejected: dict[str, int]) -> None:
+    def __init__(self, plan: FilePlan, rejected: dict[str, int], max_header_bytes: int = MAX_HEADER_BYTES) -> None:
         self.answering: Answering
         self.stalled_s = STALLED_S
         self.now = 0
@@ -37,6 +39,7 @@ class Connections:
         self.limit = plan.max_connections
         self.accepting = Acceptors()
         self._rejected = rejected
+        self._max_header_bytes = max_header_bytes
         self._open: set[CallerConnection] = set()
         self._none_open = asyncio.Event()
         self._server: web.Server
@@ -88,7 +91,8 @@ class Connections:
 
     def other_server(self) -> asyncio.Protocol:
         """aiohttp's protocol, for a connection that is not for our own. The server's own keep idle ones for an hour."""
-        return RequestHandler(self._server, keepalive_timeout=IDLE_S)
+        refuse = refusing(self.answering)
+        return RequestHandler(self._server, refuse, self._max_header_bytes, keepalive_timeout=IDLE_S)
 
     def close_idle(self) -> None:
         """Close connections on which nothing has begun. Nothing listens any more."""

@@ -50,7 +50,12 @@ async def _pass_on(request: web.Request, answer: aiohttp.ClientResponse) -> web.
         if name.lower() not in KEPT_BY_CONNECTION:
             response.headers.add(name, value)
     await response.prepare(request)
-    async for part in answer.content.iter_any():
-        await response.write(part)
+    try:
+        async for part in answer.content.iter_any():
+            await response.write(part)
+    except (aiohttp.ClientError, TimeoutError):  # who asked sees by the missing end that it is not all
+        if request.transport is not None:
+            request.transport.close()
+        raise ConnectionError from None
     await response.write_eof()
     return response

@@ -8,6 +8,7 @@ import re
 from typing import NamedTuple
 
 from invoker.trace import Trace, parse_trace
+from shared.request_heads import HOST
 
 END = b"\r\n\r\n"
 MAX_HEAD_BYTES = 8 * 1024
@@ -44,7 +45,9 @@ class AnswerHead(NamedTuple):
 
 def parse_request_head(head: bytes) -> RequestHead | None:
     """A head up to and including its empty line; None if it is not that of a plain `POST /invoke`."""
-    if _REQUEST.fullmatch(head) is None or (fields := _plain_fields(head)) is None or b"host" not in fields:
+    if _REQUEST.fullmatch(head) is None or (fields := _plain_fields(head)) is None:
+        return None
+    if (host := fields.get(b"host")) is None or HOST.fullmatch(host) is None:
         return None
     content_type = fields.get(b"content-type")
     return RequestHead(

@@ -6,6 +6,7 @@ from typing import Literal
 
 import click
 
+from shared.request_heads import MAX_HEADER_BYTES
 from shared.settings import BYTES, PATH, PORT, SECONDS, Bytes, HttpUrl, Number, log_format, log_level, setting
 
 
@@ -44,6 +45,12 @@ class InvokerSettings:
         "Connections of callers per worker; on a further one only /healthz and /readyz are answered, and all else 503.",
     )
     max_body_bytes: int = setting("INVOKER_MAX_BODY_BYTES", 16 * 1024 * 1024, BYTES, "Largest request body.")
+    max_header_bytes: int = setting(
+        "INVOKER_MAX_HEADER_BYTES",
+        MAX_HEADER_BYTES,
+        Bytes(MAX_HEADER_BYTES, 1024 * 1024),
+        "Largest header line of a request; all of them may take four times as much, or are answered 431.",
+    )
     max_answer_bytes: int = setting(
         "INVOKER_MAX_ANSWER_BYTES",
         64 * 1024 * 1024,

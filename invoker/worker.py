@@ -10,7 +10,7 @@ import uvloop
 from invoker.app import CONNECTIONS, INVOKER, make_app
 from invoker.heartbeats import Heartbeats
 from invoker.models import Models
-from invoker.routes import ANSWERING
+from invoker.responses import ANSWERING
 from invoker.settings import InvokerSettings
 from shared import logs
 from shared.serving import bind, listen, running, stop_signals, url_of

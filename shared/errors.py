@@ -14,6 +14,7 @@ from aiohttp.typedefs import Handler
 from rfc9457 import Problem
 
 from shared import logs
+from shared.request_heads import BrokenBodyError
 
 PROBLEM_MEDIA_TYPE = "application/problem+json"
 INVALID_PARAMETER = "urn:problem:invalid-parameter"
@@ -80,11 +81,18 @@ async def problem_middleware(request: web.Request, handler: Handler) -> web.Stre
         if error.status < HTTPStatus.BAD_REQUEST:  # a redirect is no error
             raise
         return problem_response(_from_http_exception(request, error))
+    except BrokenBodyError as error:
+        return problem_response(status_problem(error.refused.status, error.refused.message))
     except Exception:
-        if request.writer.output_size > 0:  # too late for another status line: aiohttp closes the connection
+        if has_left(request) or request.writer.output_size > 0:  # too late for another status line
             raise
         log.error("request.failed", method=request.method, path=clip(request.path), exc_info=True)
         return problem_response(status_problem(500, "The server failed to answer; its log says why."))
+
+
+def has_left(request: web.BaseRequest) -> bool:
+    """Whether the peer's connection has ended: whatever is raised then is no defect."""
+    return request.transport is None or request.transport.is_closing()
 
 
 def _from_http_exception(request: web.Request, error: web.HTTPException) -> Problem:

@@ -7,74 +7,14 @@ import os
 import signal
 import socket
 from collections.abc import AsyncIterator, Callable
-from typing import Any
 
 from aiohttp import web
 
 from shared.accepting import Acceptors
-from shared.errors import clip, problem_response, status_problem
-from shared.lingering import linger
+from shared.request_handler import RequestHandler
 from shared.settings import StartupError
 
 BACKLOG = 1024
-MAX_REQUEST_LINE_BYTES = 320 * 1024
-"""Room for 100 model ids of 256 characters of 4 bytes, percent-encoded, and for what is asked beside."""
-
-UNREADABLE = "UNKNOWN"
-"""aiohttp's method of what is no request."""
-
-
-class RequestHandler(web.RequestHandler):
-    """A connection to an application, as aiohttp makes it; but what can't be read as a request is answered with a
-    problem, as all other errors are, and the last answer reaches a peer that still sends."""
-
-    __slots__ = ()
-
-    def __init__(self, server: web.Server, **options: Any) -> None:
-        loop = asyncio.get_running_loop()
-        super().__init__(
-            server,
-            loop=loop,
-            access_log=None,  # type: ignore[arg-type]  # none is written, and AppRunner's is typed so
-            max_line_size=MAX_REQUEST_LINE_BYTES,
-            **options,
-        )
-
-    def handle_error(
-        self, request: web.BaseRequest, status: int = 500, exc: BaseException | None = None, message: str | None = None
-    ) -> web.StreamResponse:
-        super().handle_error(request, status, exc, message)  # logs it; raises if the answer has begun
-        answer = problem_response(status_problem(status, clip(message or "")))
-        answer.force_close()
-        return answer
-
-    def close_idle(self) -> None:
-        """At once, unless a request is being answered."""
-        if self._waiter is not None:
-            self.force_close()
-
-    async def finish_response(
-        self, request: web.BaseRequest, resp: web.StreamResponse, start_time: float | None
-    ) -> tuple[web.StreamResponse, bool]:
-        answered, reset = await super().finish_response(request, resp, start_time)
-        if not reset and self.transport is not None and not answered.keep_alive and _may_send(request):
-            await self._linger(self.transport)
-        return answered, reset
-
-    async def _linger(self, transport: asyncio.BaseTransport) -> None:
-        ended = asyncio.Event()
-
-        def lost(error: Exception | None) -> None:
-            ended.set()
-            self.connection_lost(error)
-
-        if linger(transport, lost):
-            await ended.wait()
-
-
-def _may_send(request: web.BaseRequest) -> bool:
-    """Whether its peer has not said that this request is its last, or has not sent all of it; or none could be read."""
-    return request.keep_alive or not request.content.is_eof() or request.method == UNREADABLE
 
 
 def close_while(app: web.Application, closing: Callable[[], bool]) -> None:

@@ -62,12 +62,13 @@ class Call(msgspec.Struct, frozen=True):
 
 
 class BadRequestError(Exception):
-    """The request can't be understood."""
+    """The request can't be understood. `headers`: whole lines for its answer."""
 
-    def __init__(self, status: int, reason: str, message: str) -> None:
+    def __init__(self, status: int, reason: str, message: str, headers: bytes = b"") -> None:
         super().__init__(message)
         self.status = status
         self.reason = reason
+        self.headers = headers
 
 
 class InvalidAnswerError(Exception):

@@ -20,7 +20,8 @@ from invoker.health import READINESS, Readiness
 from invoker.invocation import Invoker
 from invoker.models import Model, Models
 from invoker.refusal import MAX_LINGERING, RESERVE
-from invoker.routes import ANSWERING, setup_routes
+from invoker.responses import ANSWERING, count_refused
+from invoker.routes import setup_routes
 from invoker.upstream import Answer
 from shared.errors import problem_middleware
 from shared.serving import BACKLOG, close_while, running
@@ -60,7 +61,7 @@ class Gateway:
         self.script: Any = None
         self.url = ""
         self.port = 0
-        self.app = web.Application(middlewares=[problem_middleware], client_max_size=BODY_LIMIT)
+        self.app = web.Application(middlewares=[count_refused, problem_middleware], client_max_size=BODY_LIMIT)
         self.app[SIDECAR_URL] = sidecar_url
         self.app[READINESS] = lambda: Readiness("ready", [])
         self.invoker = Invoker(models, self.upstream, self.journal, FakeClock(), 100)

@@ -6,7 +6,7 @@ import socket
 
 import pytest
 
-from invoker import connections, routes
+from invoker import connections, request_body
 from invoker.connections import IDLE_S, STALLED_S, SWEEP_S
 from invoker.refusal import REFUSAL
 from tests.invoker.callers import answered, body_of, calling, echo, invoke, large
@@ -125,7 +125,7 @@ async def test_a_caller_that_reads_slowly_is_not(gateway: Gateway) -> None:
 
 async def test_a_body_that_aiohttp_waits_for_is_408(gateway: Gateway, monkeypatch: pytest.MonkeyPatch) -> None:
     """A request that isn't plain has its time, too."""
-    monkeypatch.setattr(routes, "STALLED_S", 0.05)
+    monkeypatch.setattr(request_body, "STALLED_S", 0.05)
     async with calling(gateway.connections.protocol) as caller:
         caller.feed(b"POST /invoke HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n")
         await until(lambda: gateway.rejected)

@@ -13,7 +13,8 @@ import pytest
 from aiohttp import web
 
 from shared.errors import problem_middleware
-from shared.serving import MAX_REQUEST_LINE_BYTES, bind, close_while, listen, running, serving, stop_signal, url_of
+from shared.request_heads import MAX_REQUEST_LINE_BYTES
+from shared.serving import bind, close_while, listen, running, serving, stop_signal, url_of
 from shared.settings import StartupError
 
 STOPS = [signal.SIGTERM, signal.SIGINT, signal.SIGHUP]
@@ -110,7 +111,7 @@ async def test_open_requests_get_the_grace_time(grace_s: float, finished: bool) 
     ("request_line", "status", "detail"),
     [
         (f"GET /{'x' * (MAX_REQUEST_LINE_BYTES - 100)} HTTP/1.1", 404, "There is nothing at /xxx"),
-        (f"GET /{'x' * MAX_REQUEST_LINE_BYTES} HTTP/1.1", 400, "Got more than 327680 bytes when reading"),
+        (f"GET /{'x' * MAX_REQUEST_LINE_BYTES} HTTP/1.1", 414, "The request line is larger than 327680 bytes"),
         ("BREW /pot HTTP/1.1", 400, "Invalid method"),
         ("GET / HTTP/7.7", 400, "Invalid HTTP version"),
     ],
@@ -137,7 +138,7 @@ async def test_what_is_no_request_is_told_by_a_problem(request_line: str, status
     ("sent", "status"),
     [
         (b"BREW /pot HTTP/1.1\r\nHost: x\r\n\r\n", 400),
-        (b"GET /" + b"x" * MAX_REQUEST_LINE_BYTES + b" HTTP/1.1\r\nHost: x\r\n\r\n", 400),
+        (b"GET /" + b"x" * MAX_REQUEST_LINE_BYTES + b" HTTP/1.1\r\nHost: x\r\n\r\n", 414),
         (b"GET /nowhere HTTP/1.1\r\nHost: x\r\n\r\n", 404),
         (b"POST /nowhere HTTP/1.1\r\nHost: x\r\nConnection: close\r\nContent-Length: 8388608\r\n\r\n", 404),
     ],
