@@ -228,6 +228,7 @@ def run(settings: MockSettings, overrides: tuple[str, ...]) -> None:
     except ValueError as error:
         raise StartupError(str(error)) from None
     logs.configure(settings.log_format, settings.log_level)
+    logs.start_writer()
     config = Config(settings.latency, settings.failure_rate, settings.seed, models)
     uvloop.run(serve(settings, config))
 

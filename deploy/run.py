@@ -111,12 +111,13 @@ class Welcome:
         self._said = False
         self._thread = threading.Thread(target=self._watch, daemon=True)
 
-    def tick(self, *, stopping: bool) -> None:
+    def tick(self, *, stopping: bool) -> str | None:
         if not self._thread.ident:
             self._thread.start()  # only now: the processes were forked before there was a thread
         if self._ready.is_set() and not self._said and not stopping:
             self._said = True
-            print(self.text(), flush=True)
+            return self.text()
+        return None
 
     def text(self) -> str:
         _, sidecar, gateway = self._stack

@@ -22,6 +22,9 @@ from types import FrameType
 from honcho.colour import get_colours
 from honcho.printer import Message, Printer
 
+from shared.log_output import LineOutput, Screen
+from shared.logs import FLUSH_S
+
 KILL_WAIT_S = 20.0
 """From the request to stop to SIGKILL: more than the gateway's 10 s for calls in flight."""
 
@@ -69,11 +72,14 @@ class Process:
 class Supervisor:
     """`run` returns when every process has ended: 0 after a requested stop, else the first one's code."""
 
-    def __init__(self, commands: Mapping[str, str], env: Mapping[str, str], on_tick: Callable[[], None]) -> None:
+    def __init__(self, commands: Mapping[str, str], env: Mapping[str, str], on_tick: Callable[[], str | None]) -> None:
+        """`on_tick` may return a text that is to be shown once."""
         self._commands = dict(commands)
         self._env = dict(env)
         self._on_tick = on_tick
-        self._printer = Printer(sys.stdout, width=max(map(len, (SYSTEM, *commands))))
+        self._output = LineOutput(1, lambda count: self._say(f"{count} lines were dropped: nobody read them"))
+        self._screen = Screen(self._output, isatty=sys.stdout.isatty())
+        self._printer = Printer(self._screen, width=max(map(len, (SYSTEM, *commands))))
         self._lines: queue.Queue[Message] = queue.Queue(MAX_LINES)
         self._running: list[Process] = []
         self._returncode = 0
@@ -96,11 +102,13 @@ class Supervisor:
                 for process in [process for process in self._running if process.ended()]:
                     self._stopped(process)
                 self._stop_step()
-                self._on_tick()
+                if text := self._on_tick():
+                    print(text, file=self._screen)
         finally:
             self._signal_all(signal.SIGKILL)
             for process in self._running:
                 process.child.wait()
+            self._output.flush(FLUSH_S)
         return self._returncode
 
     def _on_signal(self, _number: int, _frame: FrameType | None) -> None:
@@ -117,6 +125,7 @@ class Supervisor:
             )  # fmt: skip
             reader = threading.Thread(target=self._read, args=(name, next(colours), child), daemon=True)
             self._running.append(Process(name, child, reader))
+        self._output.start()
         for process in self._running:
             process.reader.start()
 

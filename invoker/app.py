@@ -21,6 +21,7 @@ from invoker.responses import ANSWERING, count_refused
 from invoker.routes import setup_routes
 from invoker.settings import InvokerSettings
 from invoker.shipping import adopting, shipping
+from shared import logs
 from shared.clock import SystemClock
 from shared.errors import problem_middleware
 from shared.serving import close_while
@@ -52,7 +53,12 @@ def make_app(settings: InvokerSettings, models: Models) -> web.Application:
         app[ANSWERING] = Answering(invoker, settings.max_body_bytes, rejected)
         background = Background(clock)
         app[READINESS] = lambda: _readiness(
-            app[ANSWERING], connections, outbox, journal, sync, [*background.reasons.values(), plan.reason]
+            app[ANSWERING],
+            connections,
+            outbox,
+            journal,
+            sync,
+            [*background.reasons.values(), plan.reason, *logs.reasons()],
         )
         async with (
             shipping(outbox, journal, background),

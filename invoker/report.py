@@ -6,9 +6,11 @@ from invoker.connections import Connections
 from invoker.in_flight import InFlight
 from invoker.journal import Journal
 from invoker.overhead import Overhead
+from shared import logs
 from shared.wire import Report
 
 ACCEPTING = "invoker_accept_failures_total"
+LOG_LINES_DROPPED = "invoker_log_lines_dropped_total"
 DROPPED = "invoker_records_dropped_total"
 OVERHEAD = "invoker_overhead_seconds"
 REJECTED = "invoker_requests_rejected_total"
@@ -27,6 +29,7 @@ def worker_report(
                 REJECTED: dict(rejected),
                 OVERHEAD: overhead.report(),
                 ACCEPTING: dict(connections.accepting.failures),
+                LOG_LINES_DROPPED: {"not_read": logs.dropped()},
             },
             {
                 "invoker_journal_bytes": float(journal.bytes_used),

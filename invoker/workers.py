@@ -3,7 +3,6 @@
 import dataclasses
 import os
 import signal
-import sys
 
 from invoker.file_plan import plan_files, tell_plan
 from invoker.heartbeats import Heartbeats
@@ -128,15 +127,16 @@ class Workers:
         code = 1
         try:
             os.close(self._pipe[1])
+            logs.start_writer()
             run_worker(self._settings, models, number, self._pipe[0], self._heartbeats)
             code = 0
         except StartupError as error:
-            print(f"invoker: error: {error}", file=sys.stderr)
+            logs.tell(f"invoker: error: {error}")
             code = CANT_START
         except BaseException:
             log.exception("worker.crashed", worker=number)
         finally:
-            sys.stderr.flush()
+            logs.flush()
             os._exit(code)
 
     # Ends.

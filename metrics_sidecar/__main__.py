@@ -38,6 +38,7 @@ async def serve(settings: SidecarSettings) -> None:
 
 def run(settings: SidecarSettings) -> None:
     logs.configure(settings.log_format, settings.log_level)
+    logs.start_writer()
     sys.setswitchinterval(SWITCH_INTERVAL_S)
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         runner.run(serve(settings))

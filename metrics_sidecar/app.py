@@ -21,6 +21,7 @@ from metrics_sidecar.retention import Retention
 from metrics_sidecar.routes import setup_routes
 from metrics_sidecar.settings import HISTORY_FILE, SidecarSettings, age_us
 from metrics_sidecar.store.backend import SqliteBackend
+from shared import logs
 from shared.accepting import Acceptors
 from shared.clock import SystemClock
 from shared.errors import problem_middleware
@@ -128,7 +129,7 @@ def _readiness(ledger: Ledger, intake: Intake, failures: list[str]) -> Readiness
         failures = [*failures, f"old rows and sums over time can't be looked after: {ledger.tend_failure}"]
     if intake.acceptors.reason is not None:
         reasons.append(intake.acceptors.reason)
-    reasons += failures
+    reasons += [*logs.reasons(), *failures]
     if ledger.reckoning.concern is not None:
         reasons.append(ledger.reckoning.concern)
     return Readiness("not_ready" if stopped else "degraded" if reasons else "ready", [*stopped, *reasons])

@@ -21,6 +21,7 @@ from metrics_sidecar.disk import DiskUse
 from metrics_sidecar.reported import ACCEPT_ERRORS, OVERHEAD, OVERHEAD_HELP, REPORTED_COUNTERS, REPORTED_GAUGES
 from metrics_sidecar.retention import Upkeep
 from metrics_sidecar.times import REASONS
+from shared import logs
 from shared.wire import OVERHEAD_BOUNDS_S, OVERHEAD_SUM
 
 COMMIT_SECONDS = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0)
@@ -209,7 +210,7 @@ class _UpkeepCollector(Collector):
 
 
 class _AcceptingCollector(Collector):
-    """How often connections had to wait, by the error's name."""
+    """How often connections had to wait, by the error's name; and what was logged and nobody read."""
 
     def __init__(self, metrics: SidecarMetrics) -> None:
         self._metrics = metrics
@@ -220,6 +221,8 @@ class _AcceptingCollector(Collector):
         for reason, count in {**dict.fromkeys(ACCEPT_ERRORS, 0), **self._metrics.accept_failures}.items():
             counter.add_metric([reason], count)
         yield counter
+        help_ = "Lines of the sidecar's log that were dropped because nobody read them"
+        yield CounterMetricFamily("sidecar_log_lines_dropped", help_, value=logs.dropped())
 
 
 class _ClockCollector(Collector):

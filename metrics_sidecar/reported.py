@@ -10,6 +10,11 @@ REPORTED_COUNTERS = {
         "Times that connections of model callers had to wait because no file was free for them",
         ACCEPT_ERRORS,
     ),
+    "invoker_log_lines_dropped": (
+        "reason",
+        "Lines of the gateway's log that were dropped because nobody read them",
+        ("not_read",),
+    ),
     "invoker_records_dropped": (
         "reason",
         "Records that gateway workers dropped: no space for them, or the sidecar can't take them",

@@ -17,6 +17,7 @@ from urllib.parse import unquote, urlsplit
 import click
 from click.core import ParameterSource
 
+from shared import logs
 from shared.init import go_on_below_init
 
 Settings = TypeVar("Settings")
@@ -222,5 +223,5 @@ def run_command(cli: click.Command) -> NoReturn:
 
 
 def _fail(cli: click.Command, message: str) -> NoReturn:
-    print(f"{cli.name}: error: {' '.join(message.split())}", file=sys.stderr)
+    logs.tell(f"{cli.name}: error: {' '.join(message.split())}")
     sys.exit(2)

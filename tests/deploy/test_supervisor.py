@@ -134,3 +134,11 @@ def test_a_process_that_ignores_the_request_is_killed(mark: str) -> None:
         assert supervisor.stop() == 0
         assert re.search(r"b +\| bye\n.*b stopped\n.*a stopped", supervisor.output)
     assert wait_until_none_with(mark) == []
+
+
+def test_a_supervisor_whose_output_nobody_reads_stops(mark: str) -> None:
+    """And what it runs goes on until then: what isn't read is dropped."""
+    talkative = "import os\nfor _ in range(3000): print('x' * 1000)\nos.kill(os.getppid(), 15)\n" + POLITE
+    with running("-c", DRIVER, talkative, env={"MARK": mark}) as supervisor:
+        assert supervisor.process.wait(60) == 0  # a pipe takes 64 KiB, and the supervisor keeps 1 MiB of 3
+    assert wait_until_none_with(mark) == []
