@@ -1,8 +1,8 @@
 """`make mutants`: puts small faults into the code, one at a time, and tells which of them no test notices.
 
 A sample, drawn by a seed, over the places of all files of `targets.toml`; each against the tests of its file only. A
-fault that survives is shown as a diff: some are equal to the code as it is, the others want a test. (Processes that tests start
-in Python's isolated mode import the code without the fault.)
+fault that survives is shown as a diff: some are equal to the code as it is, the others want a test. (Processes that
+tests start in Python's isolated mode import the code without the fault.)
 """
 
 import difflib
