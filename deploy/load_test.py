@@ -21,7 +21,7 @@ from deploy.load_generator import Generator, Plan, open_session
 from deploy.load_outcomes import Totals, decode_stats, differences
 from deploy.load_report import print_result, progress, result
 from shared.record import check_model_id
-from shared.settings import HttpUrl, Number, StartupError, options, run_command, setting
+from shared.settings import Choice, HttpUrl, Number, StartupError, options, run_command, setting
 
 SETTLE_S = 10.0
 SETTLE_INTERVAL_S = 0.25
@@ -52,7 +52,7 @@ class LoadSettings:
     duration_s: float = setting("LOAD_DURATION", 30.0, Number(0.1, 86_400.0), "Seconds of sending.", flag="duration")
     models: dict[str, int] = setting("LOAD_MODELS", "gpt-3.5=3,bert-base=1", ModelMix(), "Models by weight.")
     arrivals: Any = setting(
-        "LOAD_ARRIVALS", "poisson", click.Choice(["poisson", "uniform"]), "How requests are spread in time."
+        "LOAD_ARRIVALS", "poisson", Choice("poisson", "uniform"), "How requests are spread in time."
     )
     input_size: int = setting("LOAD_INPUT_SIZE", 5, Number(0, 1_000_000), "Numbers in each input.")
     seed: int = setting("LOAD_SEED", 1, Number(0, 2**53), "Makes arrivals and models repeatable.")

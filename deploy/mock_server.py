@@ -5,7 +5,6 @@ while the server runs: `GET` and `PUT /config`, `PUT` and `DELETE /config/{model
 """
 
 import asyncio
-import signal
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from random import Random
@@ -28,6 +27,8 @@ from deploy.mock_config import (
     parse_override,
 )
 from shared import logs
+from shared.addresses import bind, listen, urls_of
+from shared.serving import running, serving, stop_signal
 from shared.settings import PORT, Number, StartupError, log_format, log_level, options, run_command, setting
 
 MAX_BODY_BYTES = 64 * 1024 * 1024
@@ -42,7 +43,9 @@ log = logs.get("mock")
 class MockSettings:
     """The mock server's settings; `models` comes from the flag `--model`, which may be repeated."""
 
-    host: str = setting("MOCK_HOST", "127.0.0.1", click.STRING, "Address to listen on.")
+    host: str = setting(
+        "MOCK_HOST", "127.0.0.1", click.STRING, "Addresses to listen on, with commas between them; * is all."
+    )
     port: int = setting("MOCK_PORT", 8001, PORT, "Port to listen on; 0 takes a free one.")
     latency: str = setting(
         "MOCK_LATENCY",
@@ -194,30 +197,16 @@ def _json(value: Any, status: int = 200) -> web.Response:
 
 
 async def serve(settings: MockSettings, config: Config) -> None:
-    """Listen until SIGTERM or SIGINT; then finish what is in flight within `SHUTDOWN_S`."""
-    stop = asyncio.Event()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        asyncio.get_running_loop().add_signal_handler(number, stop.set)
-    runner = web.AppRunner(make_app(config), access_log=None, handle_signals=False, shutdown_timeout=SHUTDOWN_S)
-    await runner.setup()
-    try:
-        site = web.TCPSite(runner, settings.host, settings.port, backlog=1024)
-        try:
-            await site.start()
-        except OSError as error:
-            where = f"{settings.host}:{settings.port}"
-            raise StartupError(f"can't listen on {where} (MOCK_HOST, MOCK_PORT): {error.strerror}") from None
-        log.info("mock.listening", url=_url(runner), latency=config.latency, failure_rate=config.failure_rate)
+    """Listen until a stop signal; then finish what is in flight within `SHUTDOWN_S`."""
+    stop = stop_signal()
+    bound = bind(settings.host, settings.port, "MOCK_PORT")
+    listen(bound, "MOCK_PORT")
+    async with running(make_app(config), SHUTDOWN_S) as runner, serving(runner, bound):
+        url = urls_of(bound)
+        log.info("mock.listening", url=url, latency=config.latency, failure_rate=config.failure_rate)
         await stop.wait()
         log.info("mock.stopping")
-    finally:
-        await runner.cleanup()
     log.info("mock.stopped")
-
-
-def _url(runner: web.AppRunner) -> str:
-    host, port, *_ = runner.addresses[0]
-    return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
 
 
 def run(settings: MockSettings, overrides: tuple[str, ...]) -> None:

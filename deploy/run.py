@@ -4,7 +4,6 @@ import http.client
 import os
 import shlex
 import signal
-import socket
 import sys
 import threading
 import time
@@ -18,10 +17,11 @@ from deploy.mock_server import MockSettings
 from deploy.supervisor import Supervisor, end_with_parent
 from invoker.settings import InvokerSettings
 from metrics_sidecar.settings import SidecarSettings
+from shared.addresses import ALL, bind, close_all, listen
 from shared.settings import StartupError, options, run_command
 
 POLL_INTERVAL_S = 0.2
-ANY_ADDRESS = {"0.0.0.0": "127.0.0.1", "::": "::1", "": "127.0.0.1"}
+ANY_ADDRESS = {"0.0.0.0": "127.0.0.1", "::": "::1", ALL: "127.0.0.1"}
 
 EXAMPLE_BODY = '{"worklet_input": {"model_id": "gpt-3.5", "input": [1, 2, 3, 4, 5]}}'
 
@@ -45,7 +45,8 @@ class Service:
 
     @property
     def reachable_host(self) -> str:
-        return ANY_ADDRESS.get(self.host, self.host)
+        first = self.host.partition(",")[0].strip()
+        return ANY_ADDRESS.get(first, first)
 
     @property
     def url(self) -> str:
@@ -80,15 +81,14 @@ def check_ports(stack: list[Service]) -> None:
     for service in stack:
         if service.port == 0:
             raise StartupError(f"{service.port_setting}: 0 (any free port) is not possible here")
-        family = socket.AF_INET6 if ":" in service.host else socket.AF_INET
-        with socket.socket(family) as probe:
-            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probes = bind(service.host, service.port, service.port_setting)
             try:
-                probe.bind((service.host, service.port))
-                probe.listen(1)
-            except OSError as error:
-                where = f"{service.host}:{service.port} ({service.port_setting})"
-                raise StartupError(f"the {service.name} can't listen on {where}: {error.strerror}") from None
+                listen(probes, service.port_setting)
+            finally:
+                close_all(probes)
+        except StartupError as error:
+            raise StartupError(f"the {service.name} can't start: {error}") from None
 
 
 def environment(stack: list[Service], given: Mapping[str, str]) -> dict[str, str]:

@@ -7,14 +7,32 @@ from typing import Literal
 import click
 
 from shared.request_heads import MAX_HEADER_BYTES
-from shared.settings import BYTES, PATH, PORT, SECONDS, Bytes, HttpUrl, Number, log_format, log_level, setting
+from shared.settings import (
+    BYTES,
+    PATH,
+    PORT,
+    SECONDS,
+    SOCKET_PATH,
+    Bytes,
+    Choice,
+    HttpUrl,
+    Number,
+    log_format,
+    log_level,
+    setting,
+)
 
 
 @dataclasses.dataclass(frozen=True)
 class InvokerSettings:
     """Parsed and checked; see `shared.settings`."""
 
-    host: str = setting("INVOKER_HOST", "127.0.0.1", click.STRING, "Address that callers connect to.")
+    host: str = setting(
+        "INVOKER_HOST",
+        "127.0.0.1",
+        click.STRING,
+        "Addresses that callers connect to, with commas between them; * is all.",
+    )
     port: int = setting("INVOKER_PORT", 8000, PORT, "Port that callers connect to; 0 takes a free one.")
     workers: int = setting("INVOKER_WORKERS", 1, Number(1, 256), "Worker processes that share the port.")
     upstream_url: str = setting(
@@ -69,10 +87,12 @@ class InvokerSettings:
     durability: Literal["process", "power"] = setting(
         "INVOKER_DURABILITY",
         "process",
-        click.Choice(["process", "power"]),
+        Choice("process", "power"),
         "What a record survives before its reply is sent: the death of any process, or a loss of power.",
     )
-    sidecar_socket: Path = setting("SIDECAR_SOCKET", Path("data/sidecar.sock"), PATH, "Unix socket of the sidecar.")
+    sidecar_socket: Path = setting(
+        "SIDECAR_SOCKET", Path("data/sidecar.sock"), SOCKET_PATH, "Unix socket of the sidecar."
+    )
     sidecar_url: str = setting(
         "INVOKER_SIDECAR_URL",
         "http://127.0.0.1:8002",
@@ -111,7 +131,9 @@ class ShipSettings:
         Bytes(1024 * 1024, 2**50),
         "Space for all workers' journals together; beyond it records are dropped and counted.",
     )
-    sidecar_socket: Path = setting("SIDECAR_SOCKET", Path("data/sidecar.sock"), PATH, "Unix socket of the sidecar.")
+    sidecar_socket: Path = setting(
+        "SIDECAR_SOCKET", Path("data/sidecar.sock"), SOCKET_PATH, "Unix socket of the sidecar."
+    )
     timeout_s: float = setting(
         "INVOKER_SHIP_TIMEOUT_S",
         30.0,

@@ -13,7 +13,8 @@ from invoker.models import Models
 from invoker.responses import ANSWERING
 from invoker.settings import InvokerSettings
 from shared import logs
-from shared.serving import bind, listen, running, stop_signals, url_of
+from shared.addresses import bind, listen, urls_of
+from shared.serving import running, stop_signals
 
 log = logs.get("worker")
 
@@ -37,14 +38,15 @@ async def _serve(
         assert runner.server is not None
         connections = app[CONNECTIONS]
         connections.serve(app[ANSWERING], runner.server)
-        listener = connections.listen(bound)
+        listeners = [connections.listen(one) for one in bound]
         heartbeats.beat(number, asyncio.get_running_loop())
-        log.info("worker.listening", worker=number, url=url_of(bound), pid=os.getpid())
+        log.info("worker.listening", worker=number, url=urls_of(bound), pid=os.getpid())
         await stop.wait()
         app[ANSWERING].stopping = True
         await stop.wait_at_once(settings.drain_delay_s)
         log.info("worker.draining", worker=number, in_flight=app[INVOKER].in_flight.total)
-        listener.close()
+        for listener in listeners:
+            listener.close()
         connections.close_idle()
         await app[INVOKER].drain(settings.shutdown_grace_s)
         await connections.close(grace_s=1.0)

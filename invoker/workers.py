@@ -11,8 +11,9 @@ from invoker.settings import InvokerSettings
 from invoker.shipping import OUTBOX_GRACE_S
 from invoker.worker import run_worker
 from shared import logs
+from shared.addresses import bind, close_all, listen, urls_of
 from shared.clock import Clock
-from shared.serving import bind, listen, stop_signals, url_of
+from shared.serving import stop_signals
 from shared.settings import StartupError
 from shared.stillness import MICROSECONDS, Stillness
 
@@ -95,16 +96,16 @@ class Workers:
         """Settle the port for all workers and refuse one that is taken.
 
         A listener that shares its port lets any second one of the same user in, so the port is tried
-        without sharing first. The socket kept here never listens: it gets no connections.
+        without sharing first. The sockets kept here never listen: they get no connections.
         """
         settings = self._settings
         probe = bind(settings.host, settings.port, "INVOKER_PORT")
         listen(probe, "INVOKER_PORT")
-        port = probe.getsockname()[1]
-        probe.close()
+        port = probe[0].getsockname()[1]
+        close_all(probe)
         self._reserved = bind(settings.host, port, "INVOKER_PORT", reuse_port=True)
         self._settings = dataclasses.replace(settings, port=port)
-        log.info("gateway.starting", url=url_of(self._reserved), workers=settings.workers)
+        log.info("gateway.starting", url=urls_of(self._reserved), workers=settings.workers)
 
     # Starts.
 
@@ -187,7 +188,7 @@ class Workers:
         for pid, worker in self._running.items():
             self._kill(pid, worker)
         self._wait_for_ends(REAP_S)
-        self._reserved.close()
+        close_all(self._reserved)
         log.info("gateway.stopped")
         return code
 

@@ -10,7 +10,8 @@ from metrics_sidecar.settings import SidecarSettings, VerifySettings
 from metrics_sidecar.transfer.cli import COMMANDS
 from metrics_sidecar.verify import verify
 from shared import logs
-from shared.serving import bind, listen, running, serving, stop_signal, url_of
+from shared.addresses import bind, listen, urls_of
+from shared.serving import running, serving, stop_signal
 from shared.settings import command, command_group, run_command
 
 HTTP_GRACE_S = 5.0
@@ -26,13 +27,13 @@ async def serve(settings: SidecarSettings) -> None:
     """Serve until a signal; then commit what connected workers still send, and close."""
     stop = stop_signal()
     app = make_app(settings)
-    with bind(settings.host, settings.port, "SIDECAR_PORT") as bound:
-        listen(bound, "SIDECAR_PORT")
-        async with running(app, HTTP_GRACE_S) as runner, serving(runner, bound, app[ACCEPTORS], app[INTAKE].reserve):
-            log.info("sidecar.listening", url=url_of(bound), socket=str(settings.socket))
-            await stop.wait()
-            log.info("sidecar.stopping", producers=len(app[INTAKE].producers))
-            await app[INTAKE].wait_until_left(settings.shutdown_grace_s)
+    bound = bind(settings.host, settings.port, "SIDECAR_PORT")
+    listen(bound, "SIDECAR_PORT")
+    async with running(app, HTTP_GRACE_S) as runner, serving(runner, bound, app[ACCEPTORS], app[INTAKE].reserve):
+        log.info("sidecar.listening", url=urls_of(bound), socket=str(settings.socket))
+        await stop.wait()
+        log.info("sidecar.stopping", producers=len(app[INTAKE].producers))
+        await app[INTAKE].wait_until_left(settings.shutdown_grace_s)
     log.info("sidecar.stopped")
 
 

@@ -7,7 +7,7 @@ from typing import Literal
 import click
 
 from metrics_sidecar.windows import UNITS_US, parse_duration
-from shared.settings import PATH, PORT, SECONDS, Bytes, Number, log_format, log_level, setting
+from shared.settings import PATH, PORT, SECONDS, SOCKET_PATH, Bytes, Choice, Number, log_format, log_level, setting
 
 HISTORY_FILE = "history.db"
 SHORTEST_RETENTION_US = UNITS_US["h"]
@@ -40,16 +40,18 @@ class Age(click.ParamType[str]):
 class SidecarSettings:
     """Parsed and checked; see `shared.settings`."""
 
-    host: str = setting("SIDECAR_HOST", "127.0.0.1", click.STRING, "Address of the HTTP API.")
+    host: str = setting(
+        "SIDECAR_HOST", "127.0.0.1", click.STRING, "Addresses of the HTTP API, with commas between them; * is all."
+    )
     port: int = setting("SIDECAR_PORT", 8002, PORT, "Port of the HTTP API; 0 takes a free one.")
     socket: Path = setting(
-        "SIDECAR_SOCKET", Path("data/sidecar.sock"), PATH, "Unix socket that gateway workers send records to."
+        "SIDECAR_SOCKET", Path("data/sidecar.sock"), SOCKET_PATH, "Unix socket that gateway workers send records to."
     )
     data_dir: Path = setting("SIDECAR_DATA_DIR", Path("data"), PATH, "Directory of history.db.")
     durability: Literal["process", "power"] = setting(
         "SIDECAR_DURABILITY",
         "process",
-        click.Choice(["process", "power"]),
+        Choice("process", "power"),
         "What a commit survives before it is acknowledged: the death of any process, or a loss of power.",
     )
     max_models: int = setting(

@@ -25,6 +25,8 @@ from shared.request_heads import (
     unreadable,
 )
 
+SERVER = "invocation-gateway"
+"""Who answers, without versions: nobody learns from it which known faults to try."""
 UNREADABLE = "UNKNOWN"
 """aiohttp's method of what is no request."""
 KEPT_HEAD_BYTES = 256
@@ -153,6 +155,7 @@ class RequestHandler(web.RequestHandler):
     def _refusal(self, request: web.BaseRequest, path: str, refused: Refused) -> web.Response:
         request._version = HttpVersion11  # whatever it said, or nothing that could be read
         answer = self._refuse(path, refused)
+        answer.headers["Server"] = SERVER
         answer.force_close()
         return answer
 

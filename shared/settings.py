@@ -122,8 +122,36 @@ def setting(env: str, default: object, type_: click.ParamType[Any], help_: str, 
     return dataclasses.field(default=default, metadata={"env": env, "type": type_, "help": help_, "flag": flag})
 
 
-LOG_FORMAT: Any = click.Choice(["text", "json"])
-LOG_LEVEL: Any = click.Choice(["debug", "info", "warning", "error"])
+class Choice(click.Choice[str]):
+    """One of these words, in any case; `aliases` are other names of some."""
+
+    def __init__(self, *words: str, **aliases: str) -> None:
+        super().__init__(words, case_sensitive=False)
+        self._aliases = aliases
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
+        return super().convert(self._aliases.get(str(value).lower(), value), param, ctx)
+
+
+class SocketPath(click.Path):
+    """Of a Unix socket: no longer than its address can be, which nobody could connect to."""
+
+    def __init__(self) -> None:
+        super().__init__(path_type=Path)
+
+    def convert(
+        self, value: str | os.PathLike[str], param: click.Parameter | None, ctx: click.Context | None
+    ) -> str | bytes | os.PathLike[str]:
+        size = len(os.fsencode(value))
+        if not 0 < size <= MAX_SOCKET_PATH_BYTES or "\0" in str(value):
+            allowed = f"a path of 1 to {MAX_SOCKET_PATH_BYTES} bytes, which is what a Unix socket's address holds"
+            self.fail(f"{os.fspath(value)!r} is not {allowed}; it has {size}.", param, ctx)
+        return super().convert(value, param, ctx)
+
+
+LOG_FORMAT: Any = Choice("text", "json")
+LOG_LEVEL: Any = Choice("debug", "info", "warning", "error", warn="warning")
+SOCKET_PATH = SocketPath()
 
 
 def log_format() -> Any:

@@ -12,9 +12,9 @@ from metrics_sidecar.transfer.import_command import import_files
 from metrics_sidecar.transfer.label_commands import forget_labels, list_labels, promote_labels
 from metrics_sidecar.transfer.upkeep_commands import compact_history, info
 from shared.clock import SystemClock
-from shared.settings import PATH, options
+from shared.settings import PATH, Choice, options
 
-FORMATS = click.Choice(sorted(set(SUFFIXES.values())))
+FORMATS = Choice(*sorted(set(SUFFIXES.values())))
 
 
 def _command(name: str, help_: str, run: Callable[..., int], *params: click.Parameter) -> click.Command:

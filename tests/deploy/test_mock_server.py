@@ -138,7 +138,7 @@ def test_a_taken_port_is_one_line_and_exit_code_2() -> None:
         port = other.getsockname()[1]
         with running(*MODULE, "--port", str(port)) as mock:
             assert mock.end() == 2
-            expected = f"can't listen on 127.0.0.1:{port} (MOCK_HOST, MOCK_PORT): "
+            expected = f"MOCK_PORT: 127.0.0.1:{port} can't be bound: another process listens there "
             assert mock.output.startswith(f"mock-server: error: {expected}")
             assert mock.output.count("\n") == 1
 

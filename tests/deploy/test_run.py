@@ -53,7 +53,7 @@ def test_the_processes_find_each_other_wherever_their_ports_are() -> None:
 
 def test_a_port_that_is_shared_with_another_gateway_is_taken(taken_port: int) -> None:
     """SO_REUSEPORT of the one that listens doesn't let a second stack start beside it."""
-    with pytest.raises(StartupError, match=rf"the b can't listen on 127\.0\.0\.1:{taken_port} \(B_PORT\): "):
+    with pytest.raises(StartupError, match=rf"the b can't start: B_PORT: 127\.0\.0\.1:{taken_port} can't be "):
         check_ports([service("a", free_port()), service("b", taken_port)])
     with pytest.raises(StartupError, match="A_PORT: 0 "):
         check_ports([service("a", 0)])
@@ -63,7 +63,7 @@ def test_a_taken_port_is_one_line_and_exit_code_2(ports: dict[str, str], taken_p
     """Nothing is started when something could not be."""
     with running(*RUN, env={**ports, "SIDECAR_PORT": str(taken_port)}) as stack:
         assert stack.end() == 2
-        assert re.fullmatch(r"run: error: the sidecar can't listen on .*SIDECAR_PORT.*\n", stack.output)
+        assert re.fullmatch(r"run: error: the sidecar can't start: SIDECAR_PORT: .*\n", stack.output)
 
 
 def test_a_wrong_setting_is_one_line_and_exit_code_2(ports: dict[str, str]) -> None:

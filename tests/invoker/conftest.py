@@ -23,8 +23,9 @@ from invoker.refusal import MAX_LINGERING, RESERVE
 from invoker.responses import ANSWERING, count_refused
 from invoker.routes import setup_routes
 from invoker.upstream import Answer
+from shared.addresses import BACKLOG
 from shared.errors import problem_middleware
-from shared.serving import BACKLOG, close_while, running
+from shared.serving import close_while, running
 from tests.invoker.fakes import GOOD, URL, FakeClock, FakeJournal, FakeUpstream
 
 BODY_LIMIT = 10_000

@@ -9,8 +9,9 @@ from collections.abc import AsyncIterator
 import pytest
 from aiohttp import web
 
+from shared.addresses import bind
 from shared.errors import problem_middleware
-from shared.serving import bind, running, serving
+from shared.serving import running, serving
 from tests.malformed import CHUNKED, GET, HOST, MALFORMED
 
 REQUEST = GET.replace(b"{target}", b"/echo") + HOST
@@ -19,8 +20,8 @@ REQUEST = GET.replace(b"{target}", b"/echo") + HOST
 @contextlib.asynccontextmanager
 async def served(app: web.Application) -> AsyncIterator[tuple[str, int]]:
     """The address of a server."""
-    with bind("127.0.0.1", 0, "X_PORT") as bound:
-        async with running(app, 1.0) as runner, serving(runner, bound):
+    with bind("127.0.0.1", 0, "X_PORT")[0] as bound:
+        async with running(app, 1.0) as runner, serving(runner, [bound]):
             yield bound.getsockname()
 
 

@@ -12,48 +12,12 @@ import aiohttp
 import pytest
 from aiohttp import web
 
+from shared.addresses import bind
 from shared.errors import problem_middleware
 from shared.request_heads import MAX_REQUEST_LINE_BYTES
-from shared.serving import bind, close_while, listen, running, serving, stop_signal, url_of
-from shared.settings import StartupError
+from shared.serving import close_while, running, serving, stop_signal
 
 STOPS = [signal.SIGTERM, signal.SIGINT, signal.SIGHUP]
-
-
-@pytest.mark.parametrize(("host", "url"), [("127.0.0.1", "http://127.0.0.1"), ("::1", "http://[::1]")])
-def test_an_address_is_bound(host: str, url: str) -> None:
-    """Port 0 takes a free one, and the URL says which."""
-    with bind(host, 0, "X_PORT") as bound:
-        listen(bound, "X_PORT")
-        assert url_of(bound) == f"{url}:{bound.getsockname()[1]}"
-        socket.create_connection(bound.getsockname()[:2]).close()
-
-
-@pytest.mark.parametrize("host", ["192.0.2.1", "no-such-host.invalid", "a..b", "x" * 100, ""])
-def test_an_address_of_another_machine(host: str) -> None:
-    """The error names the setting of the host, and the value."""
-    with pytest.raises(StartupError, match=r"^X_HOST: ") as error:
-        bind(host, 0, "X_PORT")
-    assert f"{host!r} is no address of this machine" in str(error.value)
-
-
-@pytest.mark.parametrize("reuse_port", [False, True])
-def test_a_port_that_is_taken(reuse_port: bool) -> None:
-    """The error names the setting, the address and the reason."""
-    with socket.create_server(("127.0.0.1", 0)) as taken:
-        port = taken.getsockname()[1]
-        with pytest.raises(StartupError) as error, bind("127.0.0.1", port, "X_PORT", reuse_port=reuse_port) as bound:
-            listen(bound, "X_PORT")
-    reason = "another process listens there (address already in use)"
-    assert str(error.value) == f"X_PORT: 127.0.0.1:{port} can't be bound: {reason}"
-
-
-def test_only_one_may_listen_on_a_port_that_is_not_shared() -> None:
-    """Two sockets may be bound to it, until one of them listens."""
-    with bind("127.0.0.1", 0, "X_PORT") as first, bind("127.0.0.1", first.getsockname()[1], "X_PORT") as second:
-        listen(first, "X_PORT")
-        with pytest.raises(StartupError, match=r"^X_PORT: 127\.0\.0\.1:\d+ can't be listened on: another process"):
-            listen(second, "X_PORT")
 
 
 @pytest.mark.parametrize("number", STOPS)
@@ -119,8 +83,8 @@ async def test_open_requests_get_the_grace_time(grace_s: float, finished: bool) 
 async def test_what_is_no_request_is_told_by_a_problem(request_line: str, status: int, detail: str) -> None:
     """As what is a wrong one; and the connection ends."""
     app = web.Application(middlewares=[problem_middleware])
-    with bind("127.0.0.1", 0, "X_PORT") as bound:
-        async with running(app, 1.0) as runner, serving(runner, bound):
+    with bind("127.0.0.1", 0, "X_PORT")[0] as bound:
+        async with running(app, 1.0) as runner, serving(runner, [bound]):
             reader, writer = await asyncio.open_connection(*bound.getsockname())
             writer.write(f"{request_line}\r\nHost: x\r\nConnection: close\r\n\r\n".encode())
             answer = (await reader.read()).decode()
@@ -155,8 +119,8 @@ async def test_the_last_answer_reaches_a_peer_that_sends_on(sent: bytes, status:
             peer.sendall(bytes(8 * 1024 * 1024))
             return b"".join(iter(lambda: peer.recv(65536), b""))
 
-    with bind("127.0.0.1", 0, "X_PORT") as bound:
-        async with running(app, 1.0) as runner, serving(runner, bound):
+    with bind("127.0.0.1", 0, "X_PORT")[0] as bound:
+        async with running(app, 1.0) as runner, serving(runner, [bound]):
             answer = await asyncio.to_thread(ask, bound.getsockname())
             assert answer.split()[1] == str(status).encode()
             assert runner.server is not None
@@ -167,10 +131,10 @@ async def test_the_last_answer_reaches_a_peer_that_sends_on(sent: bytes, status:
 
 async def test_nothing_is_accepted_after_the_end() -> None:
     """The socket that was served on is closed."""
-    with bind("127.0.0.1", 0, "X_PORT") as bound:
+    with bind("127.0.0.1", 0, "X_PORT")[0] as bound:
         address = bound.getsockname()
         async with running(web.Application(), 1.0) as runner:
-            async with serving(runner, bound):
+            async with serving(runner, [bound]):
                 socket.create_connection(address).close()
             with pytest.raises(ConnectionRefusedError):
                 socket.create_connection(address)

@@ -11,9 +11,10 @@ import schemathesis
 from schemathesis.specs.openapi.checks import positive_data_acceptance
 
 from metrics_sidecar.routes import DESCRIPTION, OPERATIONS, TITLE, VERSION
+from shared.addresses import bind, urls_of
 from shared.clock import parse_timestamp
 from shared.openapi import build_document
-from shared.serving import bind, running, serving, url_of
+from shared.serving import running, serving
 from tests.metrics_sidecar.api.conftest import FakeQueries, make_app, totals_of
 
 schema = schemathesis.openapi.from_dict(build_document(TITLE, VERSION, DESCRIPTION, OPERATIONS))
@@ -29,9 +30,9 @@ def base_url() -> Iterator[str]:
     stop = asyncio.Event()
 
     async def serve() -> None:
-        with bind("127.0.0.1", 0, "PORT") as bound:
-            async with running(make_app(queries, []), 1.0) as runner, serving(runner, bound):
-                url.set_result(url_of(bound))
+        with bind("127.0.0.1", 0, "PORT")[0] as bound:
+            async with running(make_app(queries, []), 1.0) as runner, serving(runner, [bound]):
+                url.set_result(urls_of([bound]))
                 await stop.wait()
 
     thread = threading.Thread(target=loop.run_until_complete, args=[serve()])

@@ -10,7 +10,8 @@ from yarl import URL
 from metrics_sidecar.api.filters import MAX_MODELS
 from metrics_sidecar.queries import HistoryQuery
 from metrics_sidecar.routes import OPERATIONS
-from shared.serving import bind, running, serving, url_of
+from shared.addresses import bind, urls_of
+from shared.serving import running, serving
 from tests.metrics_sidecar.api.conftest import Client, FakeQueries, make_app
 
 PATHS = [operation.path.replace("{id}", "1") for operation in OPERATIONS] + [
@@ -77,12 +78,12 @@ async def test_the_longest_request_that_is_documented(queries: FakeQueries) -> N
     """As many models as may be named, with the longest names."""
     models = {f"{number:03}{'😀' * 253}" for number in range(MAX_MODELS)}
     query = urlencode([*(("model_id", model) for model in models), ("error_contains", "😀" * 256)])
-    with bind("127.0.0.1", 0, "PORT") as bound:
+    with bind("127.0.0.1", 0, "PORT")[0] as bound:
         async with (
             running(make_app(queries, []), 1.0) as runner,
-            serving(runner, bound),
+            serving(runner, [bound]),
             aiohttp.ClientSession() as session,
-            session.get(URL(f"{url_of(bound)}/metrics/history?{query}", encoded=True)) as response,
+            session.get(URL(f"{urls_of([bound])}/metrics/history?{query}", encoded=True)) as response,
         ):
             assert response.status == 200
     (asked,) = queries.asked
