@@ -17,48 +17,57 @@ CACHE = Path(__file__).parent.parent / ".venv" / "debian"
 KEYRINGS = Path("/usr/share/keyrings")
 APT_TIMEOUT_S = 100.0
 
+MOVING = ("forky", "sid")
+PROMETHEUS = "3.5.*"
+ALERTMANAGER = "0.33.*"
+"""No released suite has a Prometheus 3: these series were seen to pass all tests, and are taken while there are any."""
 
-def unpack(package: str, suite: str) -> Path:
+
+def unpack(package: str, *suites: str, version: str = "*") -> Path:
     """The folder that holds the package's files, without those of its dependencies. Instant the second time.
 
-    Skips the test on a machine that can't (no apt, mirror out of reach), and fails it in CI.
+    Of the first suite that has the version, or of the first one whatever it has by now: a suite that moves on fails no
+    test by that alone. Skips the test on a machine that can't (no apt, mirror out of reach), and fails it in CI.
     """
-    folder = CACHE / f"{package}-{suite}"
+    folder = CACHE / f"{package}-{suites[0]}{version.rstrip('*')}"
     if folder.is_dir():
         return folder
     require_tools("apt-get", "dpkg")
     CACHE.mkdir(parents=True, exist_ok=True)
-    with locked(CACHE / f"{suite}.lock"):
-        if not folder.is_dir():
+    with locked(CACHE / "apt.lock"):
+        errors: list[str] = []
+        for suite, wanted in [*((suite, version) for suite in suites), (suites[0], "*")]:
+            if folder.is_dir():
+                return folder
             try:
-                fetch(package, suite, folder)
+                fetch(f"{package}={wanted}", suite, folder)
             except (subprocess.SubprocessError, LookupError, OSError) as error:
-                lack(f"no {package} from {suite}: {error} {getattr(error, 'stderr', None) or ''}")
-    return folder
+                errors.append(f"no {package}={wanted} from {suite}: {error} {getattr(error, 'stderr', None) or ''}")
+    return folder if folder.is_dir() else lack("; ".join(errors))
 
 
 def promtool() -> Path:
     """Prometheus' own checker of configurations, rules and expressions."""
-    return unpack("promtool", "sid") / "usr/bin/promtool"
+    return unpack("promtool", *MOVING, version=PROMETHEUS) / "usr/bin/promtool"
 
 
 def prometheus() -> Path:
-    """A Prometheus 3 server."""
-    return unpack("prometheus", "sid") / "usr/bin/prometheus"
+    """A Prometheus 3 server, as the stack's is."""
+    return unpack("prometheus", *MOVING, version=PROMETHEUS) / "usr/bin/prometheus"
 
 
 def alertmanager() -> Path:
     """An Alertmanager; amtool lies beside it."""
-    return unpack("prometheus-alertmanager", "sid") / "usr/bin/prometheus-alertmanager"
+    return unpack("prometheus-alertmanager", *MOVING, version=ALERTMANAGER) / "usr/bin/prometheus-alertmanager"
 
 
 def amtool() -> Path:
     """Alertmanager's own checker of configurations and routes."""
-    return unpack("prometheus-alertmanager", "sid") / "usr/bin/amtool"
+    return alertmanager().with_name("amtool")
 
 
 def fetch(package: str, suite: str, folder: Path) -> None:
-    """Download and unpack; the folder appears when it is complete."""
+    """Download `name=version` and unpack it; the folder appears when it is complete."""
     apt = CACHE / f"apt-{suite}"
     downloads = folder.with_name(f"{folder.name}.download")
     half = folder.with_name(f"{folder.name}.half")
