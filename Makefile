@@ -11,10 +11,13 @@ MUTANTS := .venv/.mutants-installed
 ARGS ?=
 SEED ?= 1
 FAULTS ?= 100
+SUITE ?= trixie
+# Property tests make other examples each day, and the same ones for whoever gives the day that was printed.
+TODAY := $(shell date -u +%Y%m%d)
 
 .DELETE_ON_ERROR:
 .DEFAULT_GOAL := help
-.PHONY: run demo test lint load chaos soak mutants bench stack-test lock clean help rules dashboards
+.PHONY: run demo test lint load chaos soak mutants bench stack-test newcomer lock clean help rules dashboards
 
 run: $(RUNTIME) ## Run mock server, sidecar and gateway until Ctrl-C
 	@exec $(BIN)/python -m deploy.run --with-parent
@@ -24,7 +27,7 @@ demo: $(RUNTIME) ## The same with callers, and with Prometheus if it is installe
 
 # Two tests at a time take half as long; ARGS="-n 0" for one after another, and for --pdb.
 test: lint ## Lint, then run all tests
-	$(BIN)/pytest --numprocesses 2 --dist worksteal $(ARGS)
+	$(BIN)/pytest --numprocesses 2 --dist worksteal --hypothesis-seed=$(TODAY) $(ARGS)
 
 lint: $(DEV) ## Check style, format and types
 	$(BIN)/ruff check
@@ -62,6 +65,9 @@ stack-test: $(DEV) ## Build and run the stack of deploy/compose.yaml with an eng
 			apt-get install -y -qq --no-install-recommends $(STACK_PACKAGES) >/dev/null; } || \
 		{ echo 'make: something is missing; on Debian, as root: apt-get install $(STACK_PACKAGES)' >&2; exit 2; }
 	@exec $(BIN)/python -m tests.stack
+
+newcomer: $(DEV) ## Run all tests on a fresh Debian 13, as an ordinary user (root, Debian; SUITE=bookworm for Debian 12)
+	@exec $(BIN)/python -m tests.newcomer --suite $(SUITE) -- $(ARGS)
 
 rules: $(RUNTIME) ## Write Kubernetes' PrometheusRules anew from deploy/prometheus/rules
 	@$(BIN)/python -m deploy.kubernetes.prometheus_rules

@@ -24,6 +24,10 @@ PREFIX = "invocation-stack-"
 NETWORK_TIMEOUT_S = 20.0
 CGROUPS_TIMEOUT_S = 5.0
 CGROUPS = Path("/sys/fs/cgroup")
+ENDS_WITH_US = (
+    "setpriv", "--pdeathsig", "KILL", "unshare", "--mount", "--pid", "--fork", "--kill-child", "--mount-proc"
+)  # fmt: skip
+"""A command and all that it starts. A signal to its parent's death each: from us to unshare, and from there to it."""
 
 
 @contextlib.contextmanager
@@ -56,11 +60,7 @@ def remove_abandoned(directory: Path) -> None:
 def run_in_sandbox(command: Sequence[str], cgroup: str) -> int:
     """The command's exit code. SIGTERM to us ends it, and so does our death. `cgroup`: the name of its engine's."""
     previous = signal.signal(signal.SIGTERM, raise_interrupt)
-    # A signal to its parent's death each: from us to unshare, and from there to the command.
-    process = subprocess.Popen(
-        ["setpriv", "--pdeathsig", "KILL", "unshare", "--net", "--mount", "--pid", "--fork", "--kill-child",
-         "--mount-proc", *command]
-    )  # fmt: skip
+    process = subprocess.Popen([*ENDS_WITH_US, "--net", *command])
     try:
         with connected(process):
             return process.wait()
