@@ -32,7 +32,8 @@ class SystemClock:
     """The machine's clock."""
 
     def now_us(self) -> int:
-        return time.time_ns() // 1000
+        now_us = time.time_ns() // 1000
+        return now_us if now_us >= 0 else 0  # no record can be of before 1970; Python's own ends in 2262
 
     def monotonic_us(self) -> int:
         return time.monotonic_ns() // 1000
