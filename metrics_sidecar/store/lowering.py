@@ -57,11 +57,11 @@ def _is_whole(connection: sqlite3.Connection, progress: Progress, name: str, sta
         return bool(rows == _count(connection, Table(LEVELS[0]), start, end))
     levels = [level for level in LEVELS if (level < HOUR) == (name == MINUTES) and level < DAY]
     larger = HOUR if name == MINUTES else DAY
-    if progress.built_until[larger] < end:
-        return progress.built_until[larger] <= start
-    expected = _count(connection, Table(larger), start, end)
-    built = (level for level in levels if level == LEVELS[0] or progress.built_until[level] >= end)
-    return all(_count(connection, Table(level), start, end) == expected for level in built)
+    until = min(end, progress.built_until[larger])  # the last bucket grows until it is full
+    if until <= start:
+        return True
+    expected = _count(connection, Table(larger), start, until)
+    return all(_count(connection, Table(level), start, until) == expected for level in levels)
 
 
 def _count(connection: sqlite3.Connection, table: Table, start: int, end: int) -> int:

@@ -218,9 +218,9 @@ class RollupWriter:
         is_late = any(row[0] < settled for row in rows)
         then = then._replace(settled=settled, late_count=then.late_count + is_late)
         with transaction(self._connection):
-            self._add(LEVELS[0], _by_group(rows, LEVELS[0]))
+            self.add(LEVELS[0], _by_group(rows, LEVELS[0]))
             for level, built in self._progress.built.items():
-                self._add(level, _by_group((row for row in rows if row[0] < built.before(row[1])), level))
+                self.add(level, _by_group((row for row in rows if row[0] < built.before(row[1])), level))
             self._note(then)
         self._progress = then
         return model > 0
@@ -277,7 +277,7 @@ class RollupWriter:
         self._put(level, [combine_rows(group, parts) for group, parts in groups.items()])
         return built._replace(model=last)
 
-    def _add(self, level: int, groups: Mapping[Group, Sequence[Row]]) -> None:
+    def add(self, level: int, groups: Mapping[Group, Sequence[Row]]) -> None:
         """Add to what there is, or begin it."""
         execute = self._connection.execute
         table = Table(level)

@@ -10,6 +10,7 @@ from metrics_sidecar.settings import SidecarSettings, VerifySettings
 from metrics_sidecar.transfer.export_command import SUFFIXES, export
 from metrics_sidecar.transfer.import_command import import_files
 from metrics_sidecar.transfer.label_commands import forget_labels, list_labels, promote_labels
+from metrics_sidecar.transfer.mend_command import mend
 from metrics_sidecar.transfer.upkeep_commands import compact_history, info
 from shared.clock import SystemClock
 from shared.settings import PATH, Choice, options
@@ -24,6 +25,10 @@ def _command(name: str, help_: str, run: Callable[..., int], *params: click.Para
 
 def _import(data_dir: Path, files: tuple[Path, ...], max_models: int) -> int:
     return import_files(data_dir, files, max_models, SystemClock())
+
+
+def _mend(data_dir: Path) -> int:
+    return mend(data_dir, SystemClock())
 
 
 def _info(data_dir: Path, as_json: bool) -> int:
@@ -102,6 +107,12 @@ COMMANDS = (
         "compact",
         "Writes history.db anew without its holes, and says how large it was and is. No sidecar may run on it.",
         compact_history,
+    ),
+    _command(
+        "mend-times",
+        "Undoes what a wrong clock has done to a data directory that no sidecar runs on; the clock must be right now. "
+        "Rows of later than tomorrow get this time, what was hidden shows again, and the clock is believed.",
+        _mend,
     ),
     _command(
         "info",
