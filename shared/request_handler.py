@@ -48,7 +48,7 @@ class RequestHandler(web.RequestHandler):
     is logged; a peer that has closed its side is answered, and one that still sends gets its last answer; bodies stay
     as compressed as they came."""
 
-    __slots__ = ("_begin", "_body", "_ended", "_handle", "_max_header_bytes", "_refuse")
+    __slots__ = ("_begin", "_body", "_ended", "_handle", "_max_header_bytes", "_refuse", "_unreadable")
 
     def __init__(
         self,
@@ -72,6 +72,7 @@ class RequestHandler(web.RequestHandler):
         self._begin = b""  # of the request whose head is being read
         self._body: StreamReader | None = None  # of the newest request
         self._ended = False  # the peer's side, or what can be read of it
+        self._unreadable = False  # what came last, and so whatever follows
         self._handle = server.request_handler
         self._request_handler = self._check_and_handle
 
@@ -79,10 +80,16 @@ class RequestHandler(web.RequestHandler):
 
     def data_received(self, data: bytes) -> None:
         """The parser gets one head at a time: with one that it refuses, it would drop all that came before."""
-        while self._in_head and not self._buffer_paused and (end := data.find(END) + len(END)) >= len(END):
+        while self._in_head and not self._buffer_paused:
+            if not self._begin:
+                data = data.lstrip(b"\r\n")  # as many empty lines may come before a request (RFC 9112, 2.2)
+            end = data.find(END) + len(END)
+            if end < len(END) or self._unreadable:
+                break
             self._feed(data[:end])
             data = data[end:]
-        self._feed(data)
+        if not self._unreadable:
+            self._feed(data)
 
     @property
     def _in_head(self) -> bool:
@@ -98,7 +105,9 @@ class RequestHandler(web.RequestHandler):
         message, newest = self._messages[-1]
         if not isinstance(message, _ErrInfo):
             self._body, self._begin = newest, b""
-        elif body is not None and not body.is_eof():  # no request, but the rest of one that is being answered
+            return
+        self._unreadable = True
+        if body is not None and not body.is_eof():  # no request, but the rest of one that is being answered
             self._messages.pop()
             self._break_off(body, unreadable(message.exc, self._max_header_bytes))
 

@@ -27,6 +27,12 @@ PASSED_ON = b"traceparent: %b\r\n" % PARENT
         PARENT.upper(),
         PARENT.replace(b"-", b"_"),
         b"ff" + PARENT[2:],
+        PARENT + b"-",
+        b"cc" + PARENT[2:] + b"0",
+        b"cc" + PARENT[2:] + b".x",
+        b"cc" + PARENT[2:] + b"-x y",
+        b"cc" + PARENT[2:] + b"-x\r\nX: y",
+        b"cc" + PARENT[2:-1],
         b"zz" + PARENT[2:],
         b"00-%b-b7ad6b7169203331-01" % (b"0" * 32),
         b"00-%b-%b-01" % (TRACE_ID.encode(), b"0" * 16),
@@ -36,6 +42,14 @@ PASSED_ON = b"traceparent: %b\r\n" % PARENT
 def test_a_parent_that_is_not_valid(parent: bytes | None) -> None:
     """It is as if there were none, whatever the state says."""
     assert parse_trace(parent, b"a=b") is None
+
+
+@pytest.mark.parametrize("more", [b"", b"-", b"-what-may.come"])
+@pytest.mark.parametrize(("flags", "known"), [(b"01", b"01"), (b"00", b"00"), (b"ff", b"01"), (b"fe", b"00")])
+def test_a_parent_of_a_later_version(more: bytes, flags: bytes, known: bytes) -> None:
+    """What is known of it is taken, and passed on in the version that is known here (W3C Trace Context, 4.3)."""
+    parent = b"cc" + PARENT[2:-2] + flags + more
+    assert parse_trace(parent) == Trace(TRACE_ID, b"traceparent: %b\r\n" % (PARENT[:-2] + known))
 
 
 @pytest.mark.parametrize(

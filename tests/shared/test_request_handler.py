@@ -69,6 +69,19 @@ async def test_what_precedes_no_request_is_answered(data: bytes) -> None:
     assert not answers.startswith(b"HTTP/1.1 400 ")
 
 
+@pytest.mark.parametrize("lines", [b"\r\n" * 1000, b"\n", b"\r\n\r\n", b""])
+async def test_empty_lines_before_a_request(lines: bytes) -> None:
+    """As some send after a body; they are left out, all at once, and are no request that ends before its time."""
+    data = GET.replace(b"{target}", b"/nothing") + HOST + b"\r\n"
+    async with served(echoing(asyncio.Event())) as address:
+        reader, writer = await asyncio.open_connection(*address)
+        writer.write(lines + data + lines + data + lines)
+        writer.write_eof()
+        answers = await asyncio.wait_for(reader.read(), 30)
+        writer.close()
+    assert (answers.count(b"HTTP/1.1 "), answers.count(b"HTTP/1.1 404 ")) == (2, 2)
+
+
 @pytest.mark.parametrize(
     "chunk", [b"zz\r\n", b"-1\r\n", b"5\r\nhelloX\r\n", b"5\nhello\r\n", b"0x5\r\nhello\r\n", b"\r\n"]
 )
