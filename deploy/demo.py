@@ -6,7 +6,6 @@ import shlex
 import shutil
 import signal
 import socket
-import sys
 import tempfile
 from collections.abc import Mapping
 from pathlib import Path
@@ -15,6 +14,7 @@ import click
 
 from deploy.run import Service, Welcome, check_ports, environment, services
 from deploy.supervisor import Supervisor, end_with_parent
+from shared import isolated
 from shared.settings import run_command
 
 RULES = Path(__file__).parent / "prometheus" / "rules"
@@ -126,7 +126,7 @@ def run(given: Mapping[str, str]) -> int:
             url = f"http://localhost:{port}"
             commands["prometheus"] = prometheus_command(program, directory, sidecar, port)
         commands[gateway.name] = gateway.command
-        commands["callers"] = shlex.join([sys.executable, "-m", "deploy.demo_traffic"])
+        commands["callers"] = shlex.join(isolated.python("deploy.demo_traffic"))
         welcome = DemoWelcome(stack, url)
         env = environment(stack, {**own_settings(directory), **given})
         supervisor = Supervisor(commands, env, lambda: welcome.tick(stopping=supervisor.stopping))

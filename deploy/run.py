@@ -4,7 +4,6 @@ import http.client
 import os
 import shlex
 import signal
-import sys
 import threading
 import time
 from collections.abc import Mapping
@@ -17,6 +16,7 @@ from deploy.mock_server import MockSettings
 from deploy.supervisor import Supervisor, end_with_parent
 from invoker.settings import InvokerSettings
 from metrics_sidecar.settings import SidecarSettings
+from shared import isolated
 from shared.addresses import ALL, bind, close_all, listen
 from shared.settings import StartupError, options, run_command
 
@@ -41,7 +41,7 @@ class Service:
 
     @property
     def command(self) -> str:
-        return f"{shlex.quote(sys.executable)} -m {self.module}"
+        return shlex.join(isolated.python(self.module))
 
     @property
     def reachable_host(self) -> str:

@@ -5,7 +5,6 @@ import contextlib
 import fcntl
 import os
 import subprocess
-import sys
 from collections.abc import AsyncIterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -15,6 +14,7 @@ import msgspec
 from metrics_sidecar.queries import StoreError
 from metrics_sidecar.transfer.exporting import Export
 from metrics_sidecar.transfer.worker import Order
+from shared import isolated
 
 MAX_EXPORTS = 2
 PIPE_BYTES = 1024 * 1024
@@ -74,7 +74,11 @@ class _Worker:
 
     def _start(self) -> subprocess.Popen[bytes]:
         pipe = subprocess.PIPE
-        process = self._process = subprocess.Popen([sys.executable, "-m", WORKER], stdin=pipe, stdout=pipe, stderr=pipe)
+        try:
+            process = subprocess.Popen(isolated.python(WORKER), stdin=pipe, stdout=pipe, stderr=pipe)
+        except OSError as error:
+            raise StoreError(f"an export can't be started: {error.strerror}") from None
+        self._process = process
         assert process.stdin is not None
         assert process.stdout is not None
         with contextlib.suppress(OSError):  # then it is smaller

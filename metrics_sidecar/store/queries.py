@@ -5,7 +5,6 @@ import contextlib
 import itertools
 import socket
 import subprocess
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TypeVar, cast
@@ -26,7 +25,7 @@ from metrics_sidecar.store import questions
 from metrics_sidecar.store.questions import LENGTH, Answered, Asked, Question
 from metrics_sidecar.totals import ModelTotals
 from metrics_sidecar.windows import SeriesAnswer, SeriesQuery, Window, WindowAnswer
-from shared import logs
+from shared import isolated, logs
 from shared.stillness import MICROSECONDS, Stillness
 
 READING = "metrics_sidecar.store.reading"
@@ -166,7 +165,7 @@ class _Reader(asyncio.Protocol):
         except OSError as error:
             raise StoreError(f"the process that reads the history can't be asked: {error.strerror}") from None
         with its:
-            command = [sys.executable, "-m", READING, str(path)]
+            command = isolated.python(READING, str(path))
             try:
                 process = subprocess.Popen(command, stdin=its.fileno())  # noqa: ASYNC220 - until it is forked
             except OSError as error:

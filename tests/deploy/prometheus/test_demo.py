@@ -9,7 +9,7 @@ from urllib.parse import quote
 import pytest
 
 from tests import debian
-from tests.deploy.processes import PROJECT, free_port, running, wait_until_none_with
+from tests.deploy.processes import free_port, running, wait_until_none_with
 from tests.processes import eventually, get
 
 DEMO = ("-m", "deploy.demo")
@@ -24,12 +24,17 @@ def settings(tmp_path: Path) -> dict[str, str]:
     return {**found, "MARK": uuid.uuid4().hex, "TMPDIR": str(tmp_path / "t"), "PATH": os.defpath}
 
 
-def late_mock_server(directory: Path) -> str:
-    """A PYTHONPATH with which the mock server starts after all others."""
-    (directory / "sitecustomize.py").write_text(
-        'import sys, time\nif "deploy.mock_server" in sys.orig_argv:\n    time.sleep(4)\n', encoding="utf-8"
-    )
-    return f"{directory}:{PROJECT}"
+LATE_MOCK_SERVER = """
+import shlex
+from unittest.mock import patch
+from deploy import demo, run
+command = run.Service.command.fget
+def late(service):
+    return f"sh -c {shlex.quote('sleep 4; exec ' + command(service))}" if service.name == "mock" else command(service)
+with patch.object(run.Service, "command", property(late)):
+    demo.main()
+"""
+"""The demo, whose mock server starts after all others."""
 
 
 def test_the_demo_shows_models_in_prometheus(settings: dict[str, str]) -> None:
@@ -47,9 +52,9 @@ def test_the_demo_shows_models_in_prometheus(settings: dict[str, str]) -> None:
     assert list(Path(settings["TMPDIR"]).iterdir()) == []
 
 
-def test_the_demo_goes_on_without_prometheus(settings: dict[str, str], tmp_path: Path) -> None:
+def test_the_demo_goes_on_without_prometheus(settings: dict[str, str]) -> None:
     """One line says so; models are called once they are there, one of them fails now and then, one is slow."""
-    with running(*DEMO, env={**settings, "PYTHONPATH": late_mock_server(tmp_path)}) as demo:
+    with running("-c", LATE_MOCK_SERVER, env=settings) as demo:
         demo.until(r"^Prometheus is not installed .*; the demo goes on without it\.$")
         url = demo.until(r"gateway +(http://\S+)/docs")[1]
         stats = eventually(
