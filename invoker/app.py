@@ -23,6 +23,7 @@ from invoker.settings import InvokerSettings
 from invoker.shipping import adopting, shipping
 from shared import logs
 from shared.clock import SystemClock
+from shared.cors import allow_origins
 from shared.errors import problem_middleware
 from shared.serving import close_while
 from shared.tasks import Background
@@ -67,6 +68,7 @@ def make_app(settings: InvokerSettings, models: Models) -> web.Application:
             yield
         await upstream.close()
 
+    allow_origins(app, settings.cors_origins)
     close_while(app, lambda: connections.full or app[ANSWERING].closing)
     app.cleanup_ctx.append(domain)
     app.cleanup_ctx.append(sidecar_session)

@@ -20,7 +20,10 @@ _FIELDS = rb"(?:[!#$%&'*+.^_`|~0-9A-Za-z-]+:[\t\x20-\x7e\x80-\xff]*\r\n)*\r\n"
 _REQUEST = re.compile(rb"POST /invoke HTTP/1\.1\r\n" + _FIELDS)
 _ANSWER = re.compile(rb"HTTP/1\.1 ([2-5][0-9][0-9])(?: [\t\x20-\x7e\x80-\xff]*)?\r\n" + _FIELDS)
 _LENGTH = re.compile(rb"[0-9]{1,15}")
-_NOT_PLAIN = frozenset((b"transfer-encoding", b"content-encoding", b"expect", b"upgrade", b"proxy-connection"))
+_NOT_PLAIN = frozenset(
+    (b"transfer-encoding", b"content-encoding", b"expect", b"upgrade", b"proxy-connection", b"origin")
+)
+"""Origin is a browser's, which may want to know who may read the answer (`shared.cors`)."""
 _NO_BODY = frozenset((204, 304))
 
 

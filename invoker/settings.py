@@ -6,6 +6,7 @@ from typing import Literal
 
 import click
 
+from shared.cors import Origins
 from shared.request_heads import MAX_HEADER_BYTES
 from shared.settings import (
     BYTES,
@@ -92,6 +93,12 @@ class InvokerSettings:
     )
     sidecar_socket: Path = setting(
         "SIDECAR_SOCKET", Path("data/sidecar.sock"), SOCKET_PATH, "Unix socket of the sidecar."
+    )
+    cors_origins: str = setting(
+        "INVOKER_CORS_ORIGINS",
+        "",
+        Origins(),
+        "Origins whose pages may call this from a browser, with commas between them, or * for any; empty: none.",
     )
     sidecar_url: str = setting(
         "INVOKER_SIDECAR_URL",

@@ -24,6 +24,7 @@ from metrics_sidecar.store.backend import SqliteBackend
 from shared import logs
 from shared.accepting import Acceptors
 from shared.clock import SystemClock
+from shared.cors import allow_origins
 from shared.errors import problem_middleware
 from shared.record import OVERFLOW_MODEL_ID
 from shared.serving import close_while
@@ -45,6 +46,7 @@ def make_app(settings: SidecarSettings) -> web.Application:
                 yield
 
     app.cleanup_ctx.append(resources)
+    allow_origins(app, settings.cors_origins)
     close_while(app, lambda: app[INTAKE].stopping)
     setup_routes(app)
     return app

@@ -7,6 +7,7 @@ from typing import Literal
 import click
 
 from metrics_sidecar.windows import UNITS_US, parse_duration
+from shared.cors import Origins
 from shared.settings import PATH, PORT, SECONDS, SOCKET_PATH, Bytes, Choice, Number, log_format, log_level, setting
 
 HISTORY_FILE = "history.db"
@@ -44,6 +45,12 @@ class SidecarSettings:
         "SIDECAR_HOST", "127.0.0.1", click.STRING, "Addresses of the HTTP API, with commas between them; * is all."
     )
     port: int = setting("SIDECAR_PORT", 8002, PORT, "Port of the HTTP API; 0 takes a free one.")
+    cors_origins: str = setting(
+        "SIDECAR_CORS_ORIGINS",
+        "",
+        Origins(),
+        "Origins whose pages may call this from a browser, with commas between them, or * for any; empty: none.",
+    )
     socket: Path = setting(
         "SIDECAR_SOCKET", Path("data/sidecar.sock"), SOCKET_PATH, "Unix socket that gateway workers send records to."
     )

@@ -109,3 +109,23 @@ def test_a_socket_path_that_no_address_holds(tmp_path: Path, module: str, argume
         assert "SIDECAR_SOCKET" in process.stderr
     finally:
         process.kill_all()
+
+
+def test_a_page_may_call_where_the_settings_say_so(started: System) -> None:
+    """Calls, which need no application otherwise, too; and what the gateway forwards has each header once."""
+    started.start_mock()
+    started.start_sidecar(SIDECAR_CORS_ORIGINS="http://a.example")
+    started.start_gateway(INVOKER_CORS_ORIGINS="http://a.example")
+    body = b'{"worklet_input":{"model_id":"m","input":[1]}}'
+    origin = b"Host: x\r\nConnection: close\r\nOrigin: http://a.example\r\n"
+    call = b"POST /invoke HTTP/1.1\r\n%bContent-Length: %d\r\n\r\n%b" % (origin, len(body), body)
+    preflight = b"OPTIONS %b HTTP/1.1\r\n" + origin + b"Access-Control-Request-Method: POST\r\n\r\n"
+    stats = b"GET /metrics/stats HTTP/1.1\r\n" + origin + b"\r\n"
+    for url, requests in (
+        (started.gateway_url, [call, preflight % b"/invoke", stats]),
+        (started.sidecar_url, [preflight % b"/metrics/stats", stats]),
+    ):
+        for request in requests:
+            answer = ask("127.0.0.1", int(url.rpartition(":")[2]), request)
+            assert answer.startswith((b"HTTP/1.1 200 ", b"HTTP/1.1 204 "))
+            assert answer.count(b"\r\nAccess-Control-Allow-Origin: http://a.example\r\n") == 1
