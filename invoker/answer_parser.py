@@ -5,6 +5,7 @@ from collections.abc import Mapping
 
 import httptools
 
+from invoker.pieces import Body, joined
 from invoker.plain import MIN_PIECE_BYTES
 
 MAX_HEAD_BYTES = 64 * 1024
@@ -62,9 +63,9 @@ class AnswerParser:
         if self.started and self._until_eof:
             self.complete, self.keep_alive = True, False
 
-    def body(self) -> bytes:
+    def body(self) -> Body:
         """The whole body, in the coding that it came in."""
-        return self._body[0] if len(self._body) == 1 else b"".join(self._body)
+        return joined(self._body)
 
     @property
     def place(self) -> str:

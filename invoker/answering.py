@@ -1,6 +1,7 @@
 """`POST /invoke` without its HTTP: a body in, a status and a body out, of one shape whatever happens."""
 
 from invoker.invocation import Invoker, UnknownModelError
+from invoker.pieces import LARGE_BYTES, Body
 from invoker.protocols.worklet import NULL, BadRequestError, InvokeAnswer, decode_request, encode_answer
 from invoker.trace import Trace
 from shared import logs
@@ -8,7 +9,7 @@ from shared.request_heads import ENDED
 
 JSON = "application/json"
 
-Reply = tuple[int, bytes, bytes]
+Reply = tuple[int, Body, bytes]
 """HTTP status, JSON, and whole header lines beside those that all replies have."""
 
 log = logs.get("answering")
@@ -33,7 +34,11 @@ class Answering:
         try:
             if content_type != JSON:
                 check_content_type(content_type)
-            status, answer, headers = await self._invoker.invoke(decode_request(body), trace)
+            if len(body) <= LARGE_BYTES:
+                call = decode_request(body)
+            else:
+                call = await self._invoker.large_bodies.decode_request(body)
+            status, answer, headers = await self._invoker.invoke(call, trace)
             return status, encode_answer(answer), headers
         except BadRequestError as error:
             return self.refusal(error)

@@ -66,6 +66,7 @@ def make_app(settings: InvokerSettings, models: Models) -> web.Application:
             adopting(bound, settings.sidecar_socket, clock, background),
         ):
             yield
+        await invoker.large_bodies.close()
         await upstream.close()
 
     allow_origins(app, settings.cors_origins)

@@ -11,6 +11,7 @@ from http import HTTPStatus
 from typing import Protocol, cast
 
 from invoker.answering import Answering
+from invoker.pieces import Body
 from invoker.plain import END, MAX_HEAD_BYTES, MIN_PIECE_BYTES, RequestHead, parse_request_head
 from shared.half_closed import HalfClosed
 from shared.lingering import linger
@@ -200,7 +201,7 @@ class CallerConnection(asyncio.Protocol):
             if self._request.done():  # what was sent ahead; if it is refused, too, nobody else had a turn
                 await asyncio.sleep(0)
 
-    def _write(self, status: int, body: bytes, headers: bytes, *, close: bool) -> None:
+    def _write(self, status: int, body: Body, headers: bytes, *, close: bool) -> None:
         """An answer, unless the caller is gone."""
         transport = self._transport
         if transport is None or transport.is_closing():
@@ -213,7 +214,9 @@ class CallerConnection(asyncio.Protocol):
             b"Connection: close\r\n\r\n" if close else b"\r\n",
         )
         writer, self._half_closed = self._half_closed or transport, None
-        if len(body) > MAX_JOINED_BYTES:
+        if not isinstance(body, bytes):
+            writer.writelines((head, *body))
+        elif len(body) > MAX_JOINED_BYTES:
             writer.writelines((head, body))
         else:
             writer.write(head + body)

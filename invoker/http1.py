@@ -12,6 +12,7 @@ import select
 from typing import cast
 
 from invoker.answer_parser import AnswerParser, MalformedError, UnusableError
+from invoker.pieces import joined
 from invoker.plain import END, MAX_HEAD_BYTES, MIN_PIECE_BYTES, AnswerHead, parse_answer_head
 from invoker.upstream import Answer
 
@@ -126,7 +127,7 @@ class Connection(asyncio.Protocol):
             self._body.append(piece)
         if missing_bytes <= 0:
             # More than the length that was stated is no part of this answer, and of no other.
-            body = b"".join(self._body)
+            body = joined(self._body)
             self._complete((head.status, body, head.fields), keep=not head.close and missing_bytes == 0)
 
     def _feed(self, data: bytes) -> None:

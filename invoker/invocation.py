@@ -4,15 +4,17 @@ import asyncio
 import contextlib
 from collections.abc import Awaitable, Callable, Mapping
 from functools import partial
-from typing import Protocol
+from typing import Protocol, cast
 
 import msgspec
 
 from invoker.deadlines import Deadlines
 from invoker.in_flight import InFlight
 from invoker.journal import NO_CALL, Begun
+from invoker.large_bodies import READ_TIMEOUT_S, LargeBodies, ReaderDiedError
 from invoker.models import Model, Models
 from invoker.overhead import Overhead
+from invoker.pieces import LARGE_BYTES, Body
 from invoker.protocols.worklet import NULL, Call, InvalidAnswerError, InvokeAnswer, decode_answer
 from invoker.retries import try_again
 from invoker.trace import NO_TRACE, Trace
@@ -69,6 +71,7 @@ class Invoker:
         """`durable`: what a reply waits for after its record is appended, if it waits for anything."""
         self.in_flight = InFlight()
         self.overhead = Overhead()
+        self.large_bodies = LargeBodies()
         self.draining = False
         self._models = models
         self._upstream = upstream
@@ -103,7 +106,10 @@ class Invoker:
             answer = await self._forward(call, model, headers)
             answered_us = self._clock.monotonic_us()
             latency_us, upstream_us = answered_us - started_us, answered_us - sent_us
-            output, output_size = _interpret(*answer)
+            if len(answer[1]) <= LARGE_BYTES:
+                output, output_size = _interpret(*answer)
+            else:
+                output, output_size = await self._interpret_large(call.model_id, *answer)
         except BusyError as error:
             error_type, error_log, http_status = error.error_type, clip_error_log(str(error)), error.status
             reply_headers = b"Retry-After: %b\r\n" % error.retry_after if error.retry_after else b""
@@ -172,9 +178,35 @@ class Invoker:
             raise
         finally:
             self._deadlines.remove(task, timeout_s)
-            self.in_flight.leave(model_id)
-            if not self.in_flight.total:
-                self._idle.set()
+            self._left(model_id)
+
+    async def _interpret_large(
+        self, model_id: str, status: int, body: Body, headers: Mapping[bytes, bytes]
+    ) -> tuple[msgspec.Raw, int]:
+        """The same of a large body, which others don't wait for; the call is in flight meanwhile."""
+        if not 200 <= status < 300:
+            raise status_error(status, body, headers)
+        self.in_flight.enter(model_id)
+        task = asyncio.current_task(self._loop)
+        assert task is not None
+        self._deadlines.add(task, READ_TIMEOUT_S)
+        try:
+            output, output_size = await self.large_bodies.decode_answer(body)
+        except InvalidAnswerError as error:
+            raise UpstreamError(ErrorType.INVALID_RESPONSE, f"upstream's answer is not usable: {error}") from None
+        except asyncio.CancelledError:
+            if self._deadlines.expired(task):
+                raise ReaderDiedError("the upstream's answer was not read in time") from None
+            raise
+        finally:
+            self._deadlines.remove(task, READ_TIMEOUT_S)
+            self._left(model_id)
+        return cast(msgspec.Raw, output), output_size
+
+    def _left(self, model_id: str) -> None:
+        self.in_flight.leave(model_id)
+        if not self.in_flight.total:
+            self._idle.set()
 
     def _log_defect(self, call: Call, error: Exception) -> None:
         """With its traceback, unless one was logged a moment ago: a defect may meet every call."""
@@ -204,16 +236,19 @@ class Invoker:
         await self._wait_idle(1.0)
 
     async def _wait_idle(self, seconds: float) -> None:
-        self._idle.clear()
-        if self.in_flight.total:
-            with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(self._idle.wait(), seconds)
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(seconds):
+                while self.in_flight.total:
+                    self._idle.clear()
+                    await self._idle.wait()
 
 
-def _interpret(status: int, body: bytes, headers: Mapping[bytes, bytes]) -> tuple[msgspec.Raw, int]:
-    """The output of a 2xx answer in the right form, and its size; `UpstreamError` for anything else."""
+def _interpret(status: int, body: Body, headers: Mapping[bytes, bytes]) -> tuple[msgspec.Raw, int]:
+    """The output of a 2xx answer in the right form, and its size; `UpstreamError` for anything else. The body isn't
+    large, and so it is in one piece."""
     if not 200 <= status < 300:
         raise status_error(status, body, headers)
+    assert isinstance(body, bytes)
     try:
         return decode_answer(body)
     except InvalidAnswerError as error:

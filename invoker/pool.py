@@ -12,6 +12,7 @@ from invoker.codings import BrokenCodingError, TooLargeError, UnknownCodingError
 from invoker.connect_failure import connect_failure
 from invoker.http1 import BrokenError, Connection
 from invoker.idle import IdleConnections
+from invoker.pieces import Body, joined
 from invoker.upstream import Answer, ConnectError, UpstreamError, status_error
 from shared.clock import Clock
 from shared.record import ErrorType
@@ -72,11 +73,12 @@ class PooledUpstream:
                 self._idle.keep(target.origin, connection)
         return await self._decoded(*answer) if answer[1] and b"content-encoding" in answer[2] else answer
 
-    async def _decoded(self, status: int, body: bytes, headers: Mapping[bytes, bytes]) -> Answer:
+    async def _decoded(self, status: int, body: Body, headers: Mapping[bytes, bytes]) -> Answer:
         """An answer in a coding, which was not asked for and some servers use all the same, without it."""
         pieces: list[bytes] = []
+        packed = body if isinstance(body, bytes) else await asyncio.to_thread(b"".join, body)
         try:
-            for piece in decoded(body, headers[b"content-encoding"].decode("latin-1"), self._max_answer_bytes):
+            for piece in decoded(packed, headers[b"content-encoding"].decode("latin-1"), self._max_answer_bytes):
                 pieces.append(piece)
                 await asyncio.sleep(0)  # others have their turn
         except (UnknownCodingError, BrokenCodingError) as error:
@@ -84,7 +86,7 @@ class PooledUpstream:
         except TooLargeError:
             problem = f"it is larger than {self._max_answer_bytes} bytes"
         else:
-            return status, b"".join(pieces), headers
+            return status, joined(pieces), headers
         failure = MalformedError(problem)
         failure.head = status, headers
         raise _failure(failure)

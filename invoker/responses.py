@@ -15,8 +15,9 @@ _REASONS = {404: "not_found", 405: "method_not_allowed"}
 
 
 def response_of(reply: Reply) -> web.Response:
-    """With the reply's header lines."""
+    """With the reply's header lines; its answer is in one piece."""
     status, answer, headers = reply
+    assert isinstance(answer, bytes)
     response = web.Response(body=answer, status=status, content_type=JSON)
     for line in headers.decode("latin-1").splitlines():
         name, _, value = line.partition(": ")

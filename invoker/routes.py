@@ -41,7 +41,9 @@ async def invoke(request: web.Request) -> web.Response:
             answering.count(ENDED.reason)
         raise
     else:
-        reply = await answering.answer(request.headers.get("Content-Type"), body, _trace(request))
+        status, answer, headers = await answering.answer(request.headers.get("Content-Type"), body, _trace(request))
+        # A large one is joined while others have their turn.
+        reply = status, answer if isinstance(answer, bytes) else await asyncio.to_thread(b"".join, answer), headers
     response = response_of(reply)
     if not request.content.is_eof():
         response.force_close()

@@ -9,6 +9,7 @@ import re
 from collections.abc import Mapping
 from typing import Protocol
 
+from invoker.pieces import Body, begin_of
 from shared.record import ErrorType
 
 ERROR_BODY_CHARS = 512
@@ -19,7 +20,7 @@ _RETRY_AFTER = re.compile(rb"[0-9]{1,9}|" + _DATE)
 _SECRETS = re.compile(rb"(//)[^/?#]*(?=@)|([?#]).*", re.DOTALL)
 """What may be secret in a URL: its user and password, its query and its fragment."""
 
-Answer = tuple[int, bytes, Mapping[bytes, bytes]]
+Answer = tuple[int, Body, Mapping[bytes, bytes]]
 """HTTP status, body, and headers by their names in lower case."""
 
 
@@ -31,13 +32,13 @@ class UpstreamError(Exception):
         self.error_type = error_type
 
 
-def status_error(status: int, body: bytes, headers: Mapping[bytes, bytes], body_problem: str = "") -> UpstreamError:
+def status_error(status: int, body: Body, headers: Mapping[bytes, bytes], body_problem: str = "") -> UpstreamError:
     """What an answer comes to whose status is not 2xx, even if its body can't be had."""
     message = f"upstream answered {status}"
     if 300 <= status < 400 and (location := headers.get(b"location")):
         shown = _shown(_SECRETS.sub(rb"\1\2***", location), LOCATION_CHARS)
         message += f" with Location {shown!r}"
-    if excerpt := _shown(body, ERROR_BODY_CHARS):
+    if excerpt := _shown(begin_of(body, 4 * ERROR_BODY_CHARS + 1), ERROR_BODY_CHARS):
         message += f": {excerpt}"
     if body_problem:
         message += f"; its body is not usable: {body_problem}"

@@ -32,7 +32,9 @@ class HalfClosed:
         self._transport.write(data)
 
     def writelines(self, pieces: Iterable[bytes | bytearray | memoryview]) -> None:
-        self.write(b"".join(pieces))
+        first, *rest = pieces  # the first is a head, and longer than what was sent of it
+        self.write(first)
+        self._transport.writelines(rest)
 
     def _probe(self) -> None:
         if self._answered or self._transport.is_closing() or self._sent == len(BEGINNING):

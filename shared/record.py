@@ -1,6 +1,8 @@
 """The record of one finished invocation: the fact that history, statistics and counters are made of."""
 
 import enum
+import re
+from itertools import accumulate, compress
 from typing import Annotated, Any
 
 import msgspec
@@ -93,13 +95,25 @@ def measure(value: msgspec.Raw, *, plain: bool = False) -> int:
 
 
 def _measure_large(text: bytes) -> int:
-    """The same without making an object of each element, which took 4 ms of 1 MiB of numbers."""
+    """The same without making an object of each element, which took 4 ms of 1 MiB of numbers, and 2 GB of memory of 64
+    MiB of small ones."""
     if text[0] == QUOTE:
         return len(_any_json.decode(text))
     elements = text[1:-1]
-    if any(mark in elements for mark in (b'"', b"[", b"{")):
-        return len(_raw_elements.decode(text))
-    return elements.count(b",") + 1 if elements.strip() else 0
+    if not elements.strip():
+        return 0
+    if b'"' in elements:
+        elements = _STRING.sub(b"", elements)
+    if b"[" not in elements and b"{" not in elements:
+        return elements.count(b",") + 1
+    structure = elements.translate(None, delete=_NO_STRUCTURE)
+    depth, count = 0, 1
+    for begin in range(0, len(structure), SLICE_BYTES):
+        piece = structure[begin : begin + SLICE_BYTES]
+        depths = [*accumulate(map(_STEPS.__getitem__, piece), initial=depth)]
+        depth = depths.pop()
+        count += [*compress(depths, piece.translate(_IS_COMMA))].count(0)
+    return count
 
 
 def clip_error_log(text: str) -> str:
@@ -121,5 +135,10 @@ def check_model_id(model_id: str) -> str | None:
     return None
 
 
+SLICE_BYTES = 64 * 1024
+_STRING = re.compile(rb'"[^"\\]*(?:\\.[^"\\]*)*"')
+_NO_STRUCTURE = bytes(byte for byte in range(256) if byte not in b"[]{},")
+_STEPS = [{ord("["): 1, ord("{"): 1, ord("]"): -1, ord("}"): -1}.get(byte, 0) for byte in range(256)]
+_IS_COMMA = bytes(byte == ord(",") for byte in range(256))
 _any_json: msgspec.json.Decoder[Any] = msgspec.json.Decoder()
 _raw_elements: msgspec.json.Decoder[list[msgspec.Raw]] = msgspec.json.Decoder(list[msgspec.Raw])

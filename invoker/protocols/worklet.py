@@ -5,11 +5,12 @@ InvalidAnswerError   the upstream's body is no answer
 """
 
 import codecs
-from typing import Annotated
+from typing import Annotated, cast
 
 import msgspec
 from msgspec import Meta
 
+from invoker.pieces import Body, Pieces
 from invoker.protocols.json_problem import Invalid, json_problem
 from invoker.protocols.unique_keys import repeated_key
 from shared.record import OVERFLOW_MODEL_ID, RESERVED_MODEL_ID, ModelId, measure
@@ -126,8 +127,13 @@ def decode_answer(body: bytes) -> tuple[msgspec.Raw, int]:
         raise InvalidAnswerError(json_problem(body, error)) from None
 
 
-def encode_answer(answer: InvokeAnswer) -> bytes:
-    return _encoder.encode(answer)
+def encode_answer(answer: InvokeAnswer) -> Body:
+    """JSON; in pieces, if the output is."""
+    output = cast("msgspec.Raw | Pieces", answer.worklet_output)
+    if not isinstance(output, Pieces):
+        return _encoder.encode(answer)
+    before, _, after = _encoder.encode(msgspec.structs.replace(answer, worklet_output=NULL)).partition(b"null")
+    return Pieces([before, *output, after])
 
 
 def _check_utf8(body: bytes) -> bool:

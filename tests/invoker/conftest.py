@@ -136,6 +136,7 @@ async def started(gateway: Gateway) -> AsyncIterator[Gateway]:
         finally:
             listener.close()
             await gateway.connections.close(grace_s=0.1)
+            await gateway.invoker.large_bodies.close()
 
 
 @pytest.fixture

@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 from collections.abc import AsyncIterator, Awaitable, Callable
 
+from invoker.pieces import Body
 from invoker.upstream import Upstream
 
 Handler = Callable[["Connection"], Awaitable[None]]
@@ -92,10 +93,15 @@ async def serving(handler: Handler) -> AsyncIterator[HostileServer]:
         await server.wait_closed()
 
 
+def whole(body: Body) -> bytes:
+    """In one piece."""
+    return body if isinstance(body, bytes) else b"".join(body)
+
+
 async def asked(upstream: Upstream, url: str, body: bytes) -> tuple[int, bytes]:
     """Status and body of an upstream's answer."""
     status, answer, _ = await upstream.post(url, body)
-    return status, answer
+    return status, whole(answer)
 
 
 def http(body: bytes, *headers: str, status: str = "200 OK") -> bytes:

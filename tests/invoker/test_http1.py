@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from invoker.answer_parser import AnswerParser, MalformedError
 from invoker.http1 import BrokenError, Connection
 from invoker.plain import MAX_HEAD_BYTES
-from tests.invoker.hostile import http
+from tests.invoker.hostile import http, whole
 from tests.invoker.test_upstream import chunked
 
 LIMIT = 20_000
@@ -56,7 +56,7 @@ async def exchange(made: Connection, pieces: Sequence[bytes], *, ends: bool) -> 
         return "more to come"
     try:
         status, body, _ = await answer
-        return status, body, made.reusable
+        return status, whole(body), made.reusable
     except BrokenError as error:
         return f"broken off, {error.head is not None=}"
     except MalformedError:
@@ -71,7 +71,7 @@ def llhttps(data: bytes, *, ends: bool) -> Result:
         if ends and not parser.complete:
             parser.end()
         if parser.complete:
-            return parser.status, parser.body(), parser.keep_alive
+            return parser.status, whole(parser.body()), parser.keep_alive
     except MalformedError:
         return "malformed"
     return f"broken off, error.head is not None={parser.started}" if ends else "more to come"

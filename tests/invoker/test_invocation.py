@@ -13,11 +13,13 @@ from tenacity import AsyncRetrying, RetryCallState
 
 from invoker.invocation import Invoker, UnknownModelError
 from invoker.models import Model, Models
+from invoker.pieces import Body
 from invoker.protocols.worklet import Call, InvokeAnswer, encode_answer
 from invoker.retries import WAIT
 from invoker.upstream import Answer, ConnectError, UpstreamError
 from shared.record import MAX_ERROR_LOG_BYTES, ErrorType, Record
 from tests.invoker.fakes import GOOD, START_US, URL, FakeClock, FakeJournal, FakeUpstream, Gate, models
+from tests.invoker.hostile import whole
 
 BODY = b'{"worklet_input":{"model_id":"m","input":[1,2,3]}}'
 CALL = Call("m", BODY, 3)
@@ -64,7 +66,7 @@ class Domain:
 
 
 def decoded(answer: InvokeAnswer) -> Any:
-    return json.loads(encode_answer(answer))
+    return json.loads(whole(encode_answer(answer)))
 
 
 def failed(error_log: str, latency_ms: float = 0.0) -> dict[str, object]:
@@ -79,7 +81,7 @@ def raising(error: BaseException) -> Callable[[bytes], Awaitable[Answer]]:
 
 
 def answering(
-    status: int, body: bytes, headers: Mapping[bytes, bytes] | None = None
+    status: int, body: Body, headers: Mapping[bytes, bytes] | None = None
 ) -> Callable[[bytes], Awaitable[Answer]]:
     async def script(_body: bytes) -> Answer:
         return status, body, headers or {}

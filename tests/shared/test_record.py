@@ -39,6 +39,16 @@ def test_arrays_and_strings_are_as_long_as_python_finds_them(value: Any, escaped
             assert measure(raw.decode(text.encode()), plain=True) == len(value) + padding
 
 
+@given(st.lists(values), st.integers(1, 7), st.sampled_from([",", " , ", ",\n"]))
+def test_elements_are_counted_in_slices(value: list[Any], slice_bytes: int, separator: str) -> None:
+    """Wherever the slices of a large array end, whatever is in its elements."""
+    text = json.dumps([*value, ']},[{\\\\"', {"a": [1, 2]}], separators=(separator, ":"))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("shared.record.SLICE_BYTES", slice_bytes)
+        patch.setattr("shared.record.SMALL_JSON_BYTES", 0)
+        assert measured(text) == len(value) + 2
+
+
 @pytest.mark.parametrize(
     ("text", "size"),
     [("{}", 2), ('{"a": [1, 2]}', 13), ("1.50", 4), ("null", 4), ("[]", 0), ("[1e999, 2]", 2), ('""', 0)],

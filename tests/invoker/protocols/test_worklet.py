@@ -18,6 +18,7 @@ from invoker.protocols.worklet import (
     encode_answer,
 )
 from shared.record import OVERFLOW_MODEL_ID
+from tests.invoker.hostile import whole
 
 any_json = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | st.text(),
@@ -173,7 +174,7 @@ def test_any_output_reaches_the_caller_as_it_was_written(value: Any, escaped: bo
     written = json.dumps(value, ensure_ascii=escaped, indent=1).encode()
     output, _ = decode_answer(b'{"ignored": 1, "worklet_output": ' + written + b"}")
     assert bytes(output) == written
-    answer = encode_answer(InvokeAnswer(output, True, 1.5, ""))
+    answer = whole(encode_answer(InvokeAnswer(output, True, 1.5, "")))
     assert written in answer
     assert json.loads(answer) == {"worklet_output": value, "success": True, "latency_ms": 1.5, "error_log": ""}
 
@@ -181,7 +182,7 @@ def test_any_output_reaches_the_caller_as_it_was_written(value: Any, escaped: bo
 @given(st.text(st.characters(exclude_categories=["Cs"])))
 def test_a_failure_is_encoded_with_its_reason(reason: str) -> None:
     """`worklet_output` is null, `success` is false and `error_log` says why."""
-    answer = json.loads(encode_answer(InvokeAnswer(NULL, False, 0.0, reason)))
+    answer = json.loads(whole(encode_answer(InvokeAnswer(NULL, False, 0.0, reason))))
     assert answer == {"worklet_output": None, "success": False, "latency_ms": 0.0, "error_log": reason}
 
 

@@ -1,0 +1,86 @@
+"""The process that reads large bodies for a worker: each comes as a file in memory, in the order of the answers.
+
+It ends with its worker, whose end of the socket is closed then.
+"""
+
+import os
+import signal
+import socket
+import sys
+
+import msgspec
+
+from invoker.protocols.worklet import BadRequestError, InvalidAnswerError, decode_answer, decode_request
+
+REQUEST, ANSWER = b"q", b"a"
+MAX_MESSAGE_BYTES = 32 * 1024
+NICENESS = 5
+"""Small calls go first where processors are scarce."""
+
+
+class ReadRequest(msgspec.Struct, frozen=True, array_like=True, tag=1):
+    """`skipped_bytes` at the body's beginning are not to be passed on."""
+
+    model_id: str
+    input_size: int
+    skipped_bytes: int
+
+
+class Refused(msgspec.Struct, frozen=True, array_like=True, tag=2):
+    """The arguments of a `BadRequestError`."""
+
+    status: int
+    reason: str
+    message: str
+
+
+class ReadAnswer(msgspec.Struct, frozen=True, array_like=True, tag=3):
+    """Where the output stands in the body, and its size as recorded."""
+
+    begin: int
+    end: int
+    output_size: int
+
+
+class NoAnswer(msgspec.Struct, frozen=True, array_like=True, tag=4):
+    """The message of an `InvalidAnswerError`."""
+
+    message: str
+
+
+Result = ReadRequest | Refused | ReadAnswer | NoAnswer
+
+
+def read(kind: bytes, body: bytes) -> Result:
+    """What a body says."""
+    try:
+        if kind == REQUEST:
+            call = decode_request(body)
+            return ReadRequest(call.model_id, call.input_size, len(body) - len(call.body))
+        output, output_size = decode_answer(body)
+    except BadRequestError as error:
+        return Refused(error.status, error.reason, str(error)[:2048])
+    except InvalidAnswerError as error:
+        return NoAnswer(str(error)[:2048])
+    text = bytes(output)
+    begin = body.find(text)  # wherever these bytes stand, they are the same
+    return ReadAnswer(begin, begin + len(text), output_size)
+
+
+def main() -> None:
+    """Serve the socket that is this process's standard input."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # meant for the worker, which has calls to end before
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    os.nice(NICENESS)
+    with socket.socket(fileno=os.dup(sys.stdin.fileno())) as worker:
+        while True:
+            kind, descriptors, _, _ = socket.recv_fds(worker, 1, 1)
+            if not descriptors:
+                return
+            with open(descriptors[0], "rb") as file:  # noqa: PTH123  # it has no path
+                body = file.read()
+            worker.sendall(msgspec.msgpack.encode(read(kind, body)))
+
+
+if __name__ == "__main__":
+    main()
