@@ -8,7 +8,7 @@ from collections.abc import Iterable, Mapping
 from typing import NamedTuple
 
 from metrics_sidecar.totals import BUCKET_BOUNDS_US
-from shared.record import Record
+from shared.record import MAX_TIMESTAMP_US, Record
 
 
 class Exemplar(NamedTuple):
@@ -23,13 +23,14 @@ Buckets = Mapping[int, Exemplar]
 """Index of the bucket → the latest exemplar in it. Never changed."""
 
 
-def find_exemplars(records: Iterable[Record]) -> dict[str, Buckets]:
-    """The latest of each bucket, by true model id."""
+def find_exemplars(records: Iterable[Record], now_us: int = MAX_TIMESTAMP_US) -> dict[str, Buckets]:
+    """The latest of each bucket, by true model id. None ends later than now, as it would stay the latest for long, also
+    in Prometheus."""
     found: dict[str, dict[int, Exemplar]] = {}
     for record in records:
         if record.trace_id is not None:
             latency_us = record.latency_us
-            exemplar = Exemplar(record.timestamp_us + latency_us, latency_us, record.trace_id)
+            exemplar = Exemplar(min(record.timestamp_us + latency_us, now_us), latency_us, record.trace_id)
             buckets = found.setdefault(record.model_id, {})
             bucket = bisect_left(BUCKET_BOUNDS_US, latency_us)
             buckets[bucket] = max(buckets.get(bucket, exemplar), exemplar)

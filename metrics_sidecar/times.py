@@ -54,4 +54,4 @@ def _newest(records: Iterable[Record]) -> int | None:
     return max(map(_timestamp, records), default=None)
 
 
-ANY_TIME = Times(0, MAX_TIMESTAMP_US, 0)
+ANY_TIME = Times(0, MAX_TIMESTAMP_US, MAX_TIMESTAMP_US)

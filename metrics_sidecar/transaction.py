@@ -119,7 +119,7 @@ class Planner:
             self._plan_seen(commit, work)
         commit.records, commit.newest_us, commit.clamped = times.clamp(commit.records)
         commit.totals = aggregate(commit.records)
-        commit.exemplars = find_exemplars(commit.records)
+        commit.exemplars = find_exemplars(commit.records, times.arrival_us)
         return commit
 
     def plan_retirement(self, seen_before_us: int, running_us: int) -> Commit:

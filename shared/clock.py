@@ -17,6 +17,9 @@ _RFC_3339 = re.compile(
     re.ASCII,
 )
 
+# Which microseconds since 1970 don't have, nor Python: the last moment before it stands for all of it.
+_LEAP_SECOND = re.compile(r"(:\d\d):60(\.\d+)?")
+
 _EPOCH = datetime(1970, 1, 1)  # noqa: DTZ001 - in UTC; with a time zone all about it takes three times as long
 
 
@@ -64,6 +67,7 @@ def parse_timestamp(text: str) -> int:
         text = f"{text[:-6]}+{text[-5:]}"
     if _RFC_3339.fullmatch(text) is None:
         raise ValueError("not RFC 3339")
+    text = _LEAP_SECOND.sub(r"\1:59.999999", text)
     delta = datetime.fromisoformat(text.upper()) - datetime(1970, 1, 1, tzinfo=UTC)
     return _before_year_10000((delta.days * 86_400 + delta.seconds) * 1_000_000 + delta.microseconds)
 

@@ -86,3 +86,12 @@ async def test_a_commit_publishes_them_by_label(open_books: Open, max_models: in
     books = open_books(max_models=max_models)
     await books.commit(1, record("m"), Record("m", 7, 5, trace_id=TRACES[1]))
     assert books.exemplars == {label: {0: Exemplar(12, 5, TRACES[1])}}
+
+
+def test_an_exemplar_of_the_future_is_of_now() -> None:
+    """Whether a clock is ahead or a latency is forged: the next one takes its place."""
+    for one in (Record("m", 500, 5, trace_id=TRACES[1]), Record("m", 1, 2**62, trace_id=TRACES[1])):
+        before = find_exemplars([one], 100)["m"]
+        assert [exemplar.ended_us for exemplar in before.values()] == [100]
+        after = find_exemplars([Record("m", 101, one.latency_us, trace_id=TRACES[2])], 110)["m"]
+        assert [exemplar.trace_id for exemplar in latest(before, after).values()] == [TRACES[2]]
