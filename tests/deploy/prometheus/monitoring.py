@@ -19,6 +19,9 @@ FASTER = 60
 """A minute of the rules is a second here."""
 
 DURATION = re.compile(r"(\[|offset |for: |interval: )(\d+)([smhd])\b")
+PER_SECOND = re.compile(r"\) / (\d+)$", re.MULTILINE)
+"""Where an increase is made a rate."""
+
 WAITS = {
     "group_wait: 30s": "group_wait: 5s",
     "group_wait: 10s": "group_wait: 1s",
@@ -63,12 +66,15 @@ def key_of(metric: dict[str, str]) -> str:
 
 
 @contextlib.contextmanager
-def monitoring(directory: Path, sidecars: Sequence[str]) -> Iterator[Monitoring]:
-    """Both running, scraping sidecars at these URLs, and telling a webhook."""
+def monitoring(directory: Path, sidecars: Sequence[str], features: str = servers.FEATURES) -> Iterator[Monitoring]:
+    """Both running, scraping sidecars at these URLs, and telling a webhook; `features` of Prometheus are on."""
     ports = free_port(), free_port()
     with servers.webhook() as webhook:
         configs = prepare(directory, sidecars, ports, webhook.url)
-        with servers.alertmanager(configs[1], ports[1]) as second, servers.prometheus(configs[0], ports[0]) as first:
+        with (
+            servers.alertmanager(configs[1], ports[1]) as second,
+            servers.prometheus(configs[0], ports[0], features) as first,
+        ):
             yield Monitoring(first, second, webhook)
 
 
@@ -90,7 +96,8 @@ def prepare(directory: Path, sidecars: Sequence[str], ports: tuple[int, int], we
         },
     )
     for path in (directory / "prometheus/rules").iterdir():
-        path.write_text(DURATION.sub(faster, path.read_text()))
+        rules = PER_SECOND.sub(lambda match: f") / {int(match[1]) // FASTER}", path.read_text())
+        path.write_text(DURATION.sub(faster, rules))
     url_file = directory / "alertmanager/webhook_url"
     url_file.write_text(webhook_url)
     alertmanager = directory / "alertmanager/alertmanager.yml"

@@ -46,14 +46,33 @@ def groups() -> list[dict[str, Any]]:
 
 def check(alert: str, cases: Iterable[Case], directory: Path, step_s: int = STEP_S) -> None:
     """Fails with promtool's words if an alert fires where none is expected, or the other way round."""
-    tests = [promtool_test(alert, case, step_s) for case in cases]
+    run_promtool([promtool_test(alert, case, step_s) for case in cases], directory / f"{alert}.test.yaml", step_s)
+
+
+def check_recorded(
+    series: Mapping[str, Values], minute: float, samples: Mapping[str, float], directory: Path, step_s: int = STEP_S
+) -> None:
+    """Fails with promtool's words if recorded series are not these at that minute, to 3 digits."""
+    wanted = [
+        {
+            "expr": f"round({name}, 0.001)",
+            "eval_time": f"{round(minute * 60)}s",
+            "exp_samples": [{"labels": "{" + name.partition("{")[2], "value": round(value, 3)}],
+        }
+        for name, value in samples.items()
+    ]
+    given = [{"series": name, "values": notation(values)} for name, values in series.items()]
+    test = {"name": "recorded", "interval": f"{step_s}s", "input_series": given, "promql_expr_test": wanted}
+    run_promtool([test], directory / "recorded.test.yaml", step_s)
+
+
+def run_promtool(tests: Sequence[Any], path: Path, step_s: int) -> None:
     content = {
-        "rule_files": [str(path) for path in RULES],
+        "rule_files": [str(file) for file in RULES],
         "evaluation_interval": f"{step_s}s",
         "group_eval_order": [group["name"] for group in groups()],
         "tests": tests,
     }
-    path = directory / f"{alert}.test.yaml"
     path.write_text(yaml.safe_dump(content), encoding="utf-8")
     done = subprocess.run([debian.promtool(), "test", "rules", path], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stdout + done.stderr

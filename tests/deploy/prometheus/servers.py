@@ -15,6 +15,9 @@ from tests.processes import eventually, get_text
 
 START_TIMEOUT_S = 30.0
 
+FEATURES = "exemplar-storage,created-timestamp-zero-ingestion"
+"""As the stack has them."""
+
 DEBIANS_FOLDER = b"/usr/share/prometheus/alertmanager"
 HERE = b"/proc/self/cwd" + b"/." * 10
 """As long as `DEBIANS_FOLDER`: wherever the program is started."""
@@ -45,14 +48,14 @@ def served(command: Sequence[str | Path], port: int, log: Path, cwd: Path) -> It
 
 
 @contextlib.contextmanager
-def prometheus(config: Path, port: int) -> Iterator[str]:
+def prometheus(config: Path, port: int, features: str = FEATURES) -> Iterator[str]:
     """Prometheus as the stack starts it, with its data beside its configuration."""
     directory = config.parent
     command: list[str | Path] = [
         debian.prometheus(),
         f"--config.file={config}",
         f"--storage.tsdb.path={directory / 'tsdb'}",
-        "--enable-feature=exemplar-storage,created-timestamp-zero-ingestion",
+        f"--enable-feature={features}",
     ]
     with served(command, port, directory / "prometheus.log", directory) as url:
         yield url
