@@ -140,6 +140,12 @@ async def started(gateway: Gateway) -> AsyncIterator[Gateway]:
 
 
 @pytest.fixture
+def read_on_the_loop(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Large answers aren't given to another process, whose time isn't counted in turns of the loop."""
+    monkeypatch.setattr("invoker.invocation.LARGE_BYTES", 2_000_000)
+
+
+@pytest.fixture
 async def gateway() -> AsyncIterator[Gateway]:
     """A gateway with one model of its own, and no upstream for others."""
     async with started(Gateway(Models({"m": Model(URL, 60.0)}, None))) as one:

@@ -104,11 +104,9 @@ async def test_a_defect_is_answered(
 # Callers that don't read, or write too much.
 
 
-async def test_a_caller_that_does_not_read(gateway: Gateway, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.usefixtures("read_on_the_loop")
+async def test_a_caller_that_does_not_read(gateway: Gateway) -> None:
     """It gets one answer into its buffers; the next request begins once that has gone out."""
-    monkeypatch.setattr(
-        "invoker.invocation.LARGE_BYTES", 2_000_000
-    )  # no other process, whose time isn't counted in turns
     gateway.script = large
     async with calling(gateway.connections.protocol) as caller:
         caller.feed(REQUEST * 3)

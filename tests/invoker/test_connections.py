@@ -110,6 +110,7 @@ async def test_a_caller_that_reads_nothing_while_the_gateway_stands_still(gatewa
         assert gateway.connections.count == 0
 
 
+@pytest.mark.usefixtures("read_on_the_loop")
 async def test_a_caller_that_reads_slowly_is_not(gateway: Gateway) -> None:
     """However long the whole answer takes."""
     gateway.script = large
@@ -153,6 +154,7 @@ async def test_the_limit_holds_for_callers_that_come_at_once(gateway: Gateway) -
     await until(lambda: gateway.connections.count == 0)
 
 
+@pytest.mark.usefixtures("read_on_the_loop")
 async def test_the_shutdown_lets_answers_go_out(gateway: Gateway) -> None:
     """What is answered is read to its end by a caller that takes its time; idle connections are closed at once."""
     gateway.script = large
@@ -185,6 +187,7 @@ async def test_the_shutdown_waits_for_an_answer_that_is_being_made(gateway: Gate
         await closing
 
 
+@pytest.mark.usefixtures("read_on_the_loop")
 async def test_the_shutdown_has_an_end(gateway: Gateway) -> None:
     """A caller that never reads is disconnected after the grace time."""
     gateway.script = large
@@ -196,6 +199,7 @@ async def test_the_shutdown_has_an_end(gateway: Gateway) -> None:
         assert gateway.connections.count == 0
 
 
+@pytest.mark.usefixtures("read_on_the_loop")
 async def test_the_system_ends_who_reads_nothing_of_aiohttps_answers(gateway: Gateway) -> None:
     """A connection that was handed over has its bound, too."""
     gateway.script = large
