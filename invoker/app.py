@@ -1,5 +1,6 @@
 """Wires one gateway worker: journal → outbox, upstream → invoker, and the HTTP routes on top of them."""
 
+import asyncio
 from collections.abc import AsyncIterator
 
 from aiohttp import web
@@ -44,12 +45,12 @@ def make_app(settings: InvokerSettings, models: Models) -> web.Application:
         clock = SystemClock()
         synced = settings.durability == "power"
         bound = Bound(settings.journal_dir, settings.journal_max_bytes, settings.workers)
-        journal = Journal.create(bound, clock, synced=synced)
+        journal = await asyncio.to_thread(Journal.create, bound, clock, synced=synced)
         sync = GroupSync(journal) if synced else None
         upstream = PooledUpstream(clock, settings.max_answer_bytes)
         invoker = Invoker(models, upstream, journal, clock, settings.max_in_flight, sync.wait if sync else None)
         report = worker_report(journal, invoker.in_flight, invoker.overhead, connections, rejected)
-        outbox = Outbox(journal, settings.sidecar_socket, clock, report, models.names)
+        outbox = Outbox(journal, settings.sidecar_socket, clock, report, models.names, sync.wait if sync else None)
         app[INVOKER] = invoker
         app[ANSWERING] = Answering(invoker, settings.max_body_bytes, rejected)
         background = Background(clock)

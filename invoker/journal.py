@@ -10,9 +10,9 @@ import errno
 import os
 import secrets
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Literal
+from typing import Literal, NamedTuple
 
 import msgspec
 
@@ -26,6 +26,8 @@ from shared.settings import StartupError
 from shared.wire import encode_record
 
 MAX_SPARES = 2
+MAX_UNSYNCED_FILES = 1000
+"""Of a disk that can't be synced, the latest."""
 RETRY_FULL_US = 100_000
 NO_CALL = 0
 
@@ -45,16 +47,24 @@ class Begun(msgspec.Struct, frozen=True, array_like=True):
     trace_id: TraceId | None = None
 
 
+class Unsynced(NamedTuple):
+    """What a loss of power could take of a journal, all that has a sequence up to `upto`; and segments to remove."""
+
+    upto: int
+    files: list[Path]
+    directory: Path | None
+    removable: list[Path]
+
+
 class Journal:
     """One producer's journal: appended to by the calls, read and trimmed by the outbox, on one event loop.
 
-    Sequences start at 1 and have no gaps. `on_append` is called after each append. Past the bound, or on
-    a full disk, records are dropped and counted in `dropped` by reason.
+    Sequences start at 1 and have no gaps. `on_append` is called after each append, `on_change` after files have come
+    or gone. Past the bound, or on a full disk, records are dropped and counted in `dropped` by reason.
     """
 
     def __init__(self, directory: Path, lock: int, bound: Bound, clock: Clock, *, synced: bool = False) -> None:
-        """`synced`: files and directories are synced as they come and go, so that `duplicate_file` has all
-        that a loss of power could take."""
+        """`synced`: records are read only once `note_synced` was told of them, see `GroupSync`."""
         self.directory = directory
         self.producer_id = directory.name
         self.next_sequence = 1
@@ -62,10 +72,15 @@ class Journal:
         self.dropped: dict[str, int] = {}
         self.full: str | None = None
         self.on_append: Callable[[], object] = _nothing
+        self.on_change: Callable[[], object] = _nothing
         self._lock = lock
         self._bound = bound
         self._clock = clock
         self._synced = synced
+        self._synced_to = 0
+        self._unsynced_files: list[Path] = []  # that were appended to before the active one
+        self._directory_changed = True
+        self._removable: list[Path] = []
         self._segments: deque[Segment] = deque()
         self._spares: list[Segment] = []
         self._preparing = False
@@ -77,20 +92,22 @@ class Journal:
 
     @classmethod
     def create(cls, bound: Bound, clock: Clock, *, synced: bool = False) -> "Journal":
-        """A new producer's journal; `StartupError` if the directory can't be written."""
+        """A new producer's journal; `StartupError` if the directory can't be written. Blocks."""
         producer_id = secrets.token_hex(16)
         hidden = bound.root / f".new-{producer_id}"
         try:
+            made = [path for path in (bound.root, *bound.root.parents) if not path.exists()]
             bound.root.mkdir(parents=True, exist_ok=True)
             hidden.mkdir()
             lock = lock_directory(hidden)
             assert lock is not None
             directory = hidden.rename(bound.root / producer_id)  # seen by others only once it is locked
+            if synced:
+                for path in (bound.root, *(path.parent for path in made)):
+                    sync_directory(path)
         except OSError as error:
             message = f"INVOKER_JOURNAL_DIR: {str(bound.root)!r} can't be written: {error.strerror}"
             raise StartupError(message) from None
-        if synced:
-            sync_directory(bound.root)
         journal = cls(directory, lock, bound, clock, synced=synced)
         journal._rotate()
         return journal
@@ -148,7 +165,7 @@ class Journal:
                 return False
             active = self._segments[-1]
         active.add(kind, call, sequence, payload)
-        if active.position * 2 > active.size and not self._spares:
+        if active.position * 2 > active.size and not self._spares and self.full is None:
             self._prepare_spare()
         return True
 
@@ -166,12 +183,14 @@ class Journal:
     # What the outbox does.
 
     def read(self, sequence: int, max_records: int, max_bytes: int) -> tuple[int, list[bytes]]:
-        """Encoded records from a sequence on, see `JournalReader`."""
-        if sequence >= self.next_sequence:
+        """Encoded records from a sequence on, see `JournalReader`; of a synced journal, only what is synced."""
+        last = self._synced_to if self._synced else self.next_sequence - 1
+        if sequence > last:
             return sequence, []
-        return self._reader.read(sequence, max_records, max_bytes)
+        first, records = self._reader.read(sequence, max_records, max_bytes)
+        return first, records if first + len(records) - 1 <= last else records[: max(last + 1 - first, 0)]
 
-    def settle(self, committed: int) -> None:
+    async def settle(self, committed: int) -> None:
         """Take over what the sidecar has committed, at the beginning of a connection."""
         self.trim(committed)
 
@@ -179,15 +198,34 @@ class Journal:
         """Forget all up to and including this sequence, and use its segments again."""
         self.first_sequence = max(self.first_sequence, committed + 1)
         self.next_sequence = max(self.next_sequence, self.first_sequence)
+        done: list[Segment] = []
         while len(self._segments) > 1 and self._segments[1].first_sequence <= self.first_sequence:
-            self._carry_marks(self._segments[0].serial)
-            self._recycle(self._segments.popleft())
+            done.append(self._segments.popleft())
+        if done:
+            for _ in self._carry_marks(done[-1].serial):
+                pass
+            self._recycle(done)
 
-    def duplicate_file(self) -> int:
-        """A descriptor, to be synced and closed, of the file that holds what was appended last."""
-        if not self._segments:
-            raise OSError(errno.ENOSPC, "there is no journal to sync")
-        return os.dup(self._segments[-1].file)
+    def take_unsynced(self) -> Unsynced:
+        """What is to be synced by now, in this order, and the files to remove after that, one after the other."""
+        upto = self.next_sequence - 1
+        files, self._unsynced_files = self._unsynced_files, []
+        if self._segments and (upto > self._synced_to or files):
+            files.append(self._segments[-1].path)
+        directory = self.directory if self._directory_changed else None
+        self._directory_changed = False
+        removable, self._removable = self._removable, []
+        return Unsynced(upto, files, directory, removable)
+
+    def note_synced(self, upto: int) -> None:
+        """All up to this sequence may be shipped."""
+        self._synced_to = max(self._synced_to, upto)
+
+    def note_not_synced(self, unsynced: Unsynced) -> None:
+        """What was taken is still to be synced."""
+        self._unsynced_files = [*unsynced.files, *self._unsynced_files][-MAX_UNSYNCED_FILES:]
+        self._directory_changed |= unsynced.directory is not None
+        self._removable = [*unsynced.removable, *self._removable]
 
     def count_refused(self, count: int) -> None:
         """So many records are dropped because the sidecar can't take them."""
@@ -201,20 +239,29 @@ class Journal:
             os.close(self._lock)
             self._lock = -1
 
-    def remove(self) -> None:
-        """Remove a directory in which nothing waits. Once renamed, nobody takes it for a journal."""
+    def discard(self) -> None:
+        """Remove the directory, in which nothing waits. Once renamed, nobody takes it for a journal. Blocks, and may do
+        so on another thread; `close` is still to be called."""
         hidden = self.directory.rename(self._bound.root / f"{REMOVED_PREFIX}{self.producer_id}")
         sync_directory(self._bound.root)
-        self.close()
         remove_hidden(hidden)
+
+    def remove(self) -> None:
+        """Both. Blocks."""
+        self.discard()
+        self.close()
 
     # Segments.
 
     def _rotate(self) -> bool:
         """Go on in another segment; False if there is none to be had, which is tried again after a while."""
         if not self._spares:
-            if self.full is not None and self._clock.monotonic_us() < self._retry_full_us:
-                return False
+            if self.full is not None:
+                if self._clock.monotonic_us() < self._retry_full_us:
+                    return False
+                self._retry_full_us = self._clock.monotonic_us() + RETRY_FULL_US
+                if self._prepare_spare():
+                    return False  # calls don't wait while a full journal is looked through for space
             try:
                 self._spares.append(self._bound.allocate(self._spare_path()))
             except OSError as error:
@@ -226,45 +273,53 @@ class Journal:
         serial = old.serial + 1 if old else 1
         segment.activate(self.directory, serial, self.next_sequence, (journal_full, disk_full))
         self._segments.append(segment)
-        if self._synced:
-            sync_directory(self.directory)
-            if old is not None:
-                os.fdatasync(old.file)
-        if old is not None and not self._reader.is_reading(old):
-            old.unmap()
+        if old is not None:
+            if self._synced:
+                self._unsynced_files.append(old.path)
+            if not self._reader.is_reading(old):
+                old.unmap()
+        self._directory_changed = True
+        self.on_change()
         self._note_space()
         return True
 
-    def _carry_marks(self, serial: int) -> None:
-        """Write the marks of open calls that stand in a segment to be used again anew, into the room that
+    def _carry_marks(self, serial: int) -> Iterator[None]:
+        """Write the marks of open calls that stand in segments to be used again anew, one by one, into the room that
         is kept for them: each call is carried at most once per active segment."""
         active = self._segments[-1]
-        for call, (marked_in, payload) in self._open.items():
+        for call, (marked_in, payload) in [*self._open.items()]:
             if marked_in <= serial:
                 active.add(BEGIN, call, 0, payload)
                 self._open[call] = (active.serial, payload)
+                yield
 
-    def _recycle(self, segment: Segment) -> None:
-        self._reader.leave(segment)
-        if len(self._spares) < MAX_SPARES and segment.size == self._bound.segment_bytes:
-            segment.map()
-            spare = self._spare_path()
-            segment.path.rename(spare)
-            segment.path = spare
-            self._spares.append(segment)
-        else:
-            segment.remove()
+    def _recycle(self, segments: list[Segment]) -> None:
+        removable: list[Path] = []
+        for segment in segments:
+            self._reader.leave(segment)
+            # Of a synced journal, none is used again: it could lose its records to a loss of power while an older file
+            # with their begin marks is still there.
+            if not self._synced and len(self._spares) < MAX_SPARES and segment.size == self._bound.segment_bytes:
+                segment.map()
+                spare = self._spare_path()
+                segment.path.rename(spare)
+                segment.path = spare
+                self._spares.append(segment)
+            else:
+                segment.unmap()
+                removable.append(segment.path)
+        if self._synced:
+            self._removable += removable  # in their order, see `take_unsynced`
+            self.on_change()
+        elif removable:
+            _on_a_thread(lambda: _remove(removable))
         self._note_space()
 
-    def _prepare_spare(self) -> None:
-        """Allocate the next segment on another thread before it is needed: it can take milliseconds."""
-        if self._preparing or self.full is not None:
-            return
-        try:
-            loop = asyncio.get_running_loop()
-        except RuntimeError:
-            return
-        self._preparing = True
+    def _prepare_spare(self) -> bool:
+        """Allocate the next segment on another thread before it is needed: it can take milliseconds. Whether one is
+        being allocated."""
+        if self._preparing:
+            return True
         path = self._spare_path()
 
         def allocate() -> None:
@@ -282,9 +337,12 @@ class Journal:
                 self._spares.append(segment)
 
         try:
+            loop = asyncio.get_running_loop()
             loop.run_in_executor(None, allocate)
-        except RuntimeError:  # no thread to be had: a call must not fail by it
-            self._preparing = False
+        except RuntimeError:  # no loop, or no thread to be had: a call must not fail by it
+            return False
+        self._preparing = True
+        return True
 
     def _spare_path(self) -> Path:
         return self.directory / f"{secrets.token_hex(8)}.spare"
@@ -305,6 +363,19 @@ class Journal:
 def _reserve(mark: bytes) -> int:
     """Bytes to keep free for an open call: to write its mark again, and to end it."""
     return len(mark) + 2 * ENTRY_BYTES
+
+
+def _on_a_thread(work: Callable[[], None]) -> None:
+    """Hundreds of files take longer to remove than calls may wait; here, if there is no loop or no thread."""
+    try:
+        asyncio.get_running_loop().run_in_executor(None, work)
+    except RuntimeError:
+        work()
+
+
+def _remove(paths: list[Path]) -> None:
+    for path in paths:
+        path.unlink(missing_ok=True)
 
 
 def _nothing() -> None:

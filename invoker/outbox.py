@@ -4,7 +4,7 @@ import asyncio
 import contextlib
 import itertools
 import random
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from pathlib import Path
 
 from invoker.journal import Journal
@@ -54,6 +54,9 @@ ReportSource = Callable[[bool], Report]
 """The worker's own numbers: all of them if True, else what calls in flight changed since the last time."""
 
 
+Durable = Callable[[], Awaitable[None]]
+
+
 class RefusedError(Exception):
     """The sidecar doesn't want this producer, or something that it has sent; the message is its reason."""
 
@@ -69,10 +72,11 @@ class Outbox:
         clock: Clock,
         report: ReportSource,
         models: list[str],
+        durable: Durable | None = None,
         *,
         finishing: bool = False,
     ) -> None:
-        """`models`: those that are known before any call."""
+        """`models`: those that are known before any call. `durable`: what records wait for before they are shipped."""
         self.connected = False
         self.finished = False
         self._journal = journal
@@ -80,6 +84,7 @@ class Outbox:
         self._clock = clock
         self._report = report
         self._models = models
+        self._durable = durable
         self._wake = asyncio.Event()
         self._flushed = asyncio.Event()
         self._next_to_send = 1
@@ -151,7 +156,7 @@ class Outbox:
             welcome = await anext(frames, None)
         if not isinstance(welcome, Welcome):
             raise RefusedError(clip_reason(getattr(welcome, "reason", "no welcome from the sidecar")))
-        journal.settle(self._behind_refused(welcome.committed))
+        await journal.settle(self._behind_refused(welcome.committed))
         self._next_to_send = journal.first_sequence
         self._wake.set()
         self.connected = True
@@ -175,6 +180,8 @@ class Outbox:
             await asyncio.sleep(PACE_S if self._unsent >= BATCH_RECORDS or self._finishing else LINGER_S)
             await writer.drain()
             self._wake.clear()
+            if self._durable is not None:
+                await self._durable()
             if self._send_batch(writer) and self._unsent:
                 self._wake.set()
             if self._finishing and not self._journal.records_waiting:
@@ -255,7 +262,10 @@ class Outbox:
             write(writer, frame)
         write(writer, encode(Flush()))
         await self._flushed.wait()
-        self._journal.remove()
+        if self._durable is not None:
+            await self._durable()  # what it still does to files of the journal
+        await asyncio.to_thread(self._journal.discard)
+        self._journal.close()
         self.finished = True
         write(writer, encode(Bye()))
         await asyncio.sleep(BYE_TIMEOUT_S)  # the sidecar closes the connection, which ends the session

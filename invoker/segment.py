@@ -30,6 +30,7 @@ ENTRY_BYTES = _CHECKSUM.size + _ENTRY.size
 INDEX_STEP = 1024
 """Of so many sequences, one offset is remembered: a reader that starts anew scans no further than that."""
 MIN_SEGMENT_BYTES = 64 * 1024
+_READ_BYTES = 1024 * 1024
 
 
 class Entry(NamedTuple):
@@ -72,20 +73,27 @@ class Segment:
 
     @classmethod
     def open(cls, path: Path) -> "Segment | None":
-        """An existing file, positioned behind its last entry; None if it is no activated segment."""
+        """An existing file, to be gone through by `recover`; None if it is no activated segment. Blocks: all of it is
+        read, so that later no event loop waits for the disk."""
         segment = cls(path)
         if path.stat().st_size < MIN_SEGMENT_BYTES:
             return None
         segment.map()
+        for start in range(0, segment.size, _READ_BYTES):
+            os.pread(segment.file, _READ_BYTES, start)
         magic, segment.serial, segment.first_sequence = _HEADER.unpack_from(segment.mapped, 0)
         if magic != _MAGIC or path.name != segment_name(segment.serial):
             segment.unmap()
             return None
-        for entry in segment.entries():
-            if entry.kind == RECORD and entry.sequence % INDEX_STEP == 0:
-                segment._index.append((entry.sequence, segment.position))
-            segment.position = entry.end
         return segment
+
+    def recover(self) -> Iterator[Entry]:
+        """The entries of a file that was opened. Once all were seen, it can be read from, and goes on behind them."""
+        for entry in self.entries():
+            if entry.kind == RECORD and entry.sequence % INDEX_STEP == 0:
+                self._index.append((entry.sequence, self.position))
+            self.position = entry.end
+            yield entry
 
     @property
     def mapped(self) -> mmap.mmap:
@@ -160,7 +168,7 @@ class Segment:
     def records(self, start: int, sequence: int, max_records: int, max_bytes: int) -> tuple[int, list[bytes], int]:
         """Payloads of the records from a sequence on, up to a hole or a limit (the first one may be beyond it);
         the sequence of the first, which is
-        later than asked for behind a hole, and the offset behind the last. Each entry was checked by `open` or
+        later than asked for behind a hole, and the offset behind the last. Each entry was checked by `recover` or
         written here, so its checksum is not looked at again."""
         mapped, end = self.mapped, self.position
         found: list[bytes] = []
@@ -181,10 +189,6 @@ class Segment:
             if len(found) >= max_records:
                 break
         return first, found, behind
-
-    def remove(self) -> None:
-        self.unmap()
-        self.path.unlink(missing_ok=True)
 
     def _adopt(self, descriptor: int, size: int) -> None:
         self._file = descriptor

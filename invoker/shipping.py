@@ -6,6 +6,7 @@ import dataclasses
 from collections.abc import AsyncIterator
 from pathlib import Path
 
+from invoker.durability import GroupSync
 from invoker.journal import Journal
 from invoker.journal_directory import Bound
 from invoker.outbox import Outbox
@@ -32,10 +33,10 @@ async def shipping(outbox: Outbox, journal: Journal, background: Background) -> 
                 await asyncio.wait([task], timeout=OUTBOX_GRACE_S)
     finally:
         if not outbox.finished and journal.is_unused:
-            journal.remove()
+            await asyncio.to_thread(journal.discard)
         elif not outbox.finished:
             log.warning("shipping.records_left", records=journal.records_waiting, journal=str(journal.directory))
-            journal.close()
+        journal.close()
 
 
 @contextlib.asynccontextmanager
@@ -67,7 +68,9 @@ async def ship_dead(bound: Bound, socket_path: Path, clock: Clock, shipped: Ship
 async def _adopt(bound: Bound, socket_path: Path, clock: Clock, shipped: Shipped, *, once: bool) -> None:
     async def ship(journal: RecoveredJournal) -> None:
         first_sequence, shipped.current = journal.first_sequence, journal
-        await Outbox(journal, socket_path, clock, dead_report(journal), models=[], finishing=True).run()
+        # Whatever was promised of it: what is shipped must not be taken back by a loss of power.
+        durable = GroupSync(journal).wait
+        await Outbox(journal, socket_path, clock, dead_report(journal), [], durable, finishing=True).run()
         shipped.journals += 1
         shipped.records += journal.first_sequence - first_sequence
 

@@ -16,9 +16,8 @@ from hypothesis.stateful import Bundle, RuleBasedStateMachine, consumes, invaria
 from invoker.journal import NO_CALL, Begun, Journal
 from invoker.journal_directory import Bound
 from invoker.outbox import Outbox
-from invoker.recovery import adopt_dead
-from invoker.report import dead_report
 from invoker.segment import MIN_SEGMENT_BYTES
+from invoker.shipping import Shipped, ship_dead
 from metrics_sidecar.intake import Intake, listening
 from metrics_sidecar.ledger import Commit, Committed, Ledger
 from metrics_sidecar.live import Live
@@ -194,10 +193,7 @@ class Delivery(RuleBasedStateMachine):
         worker.journal.close()
 
     async def _adopt(self) -> None:
-        async def ship(journal: Journal) -> None:
-            await Outbox(journal, self.directory / "s", CLOCK, dead_report(journal), [], finishing=True).run()
-
-        await adopt_dead(self.bound, CLOCK, ship, once=True)
+        await ship_dead(self.bound, self.directory / "s", CLOCK, Shipped())
 
     async def _history(self) -> Counter[tuple[str, ErrorType | None]]:
         queries = SqliteQueries(self.directory / "history.db")

@@ -1,16 +1,20 @@
 """The journal: sequences without gaps, bounded space, and what an adopter finds."""
 
+import asyncio
+import threading
 from pathlib import Path
 
 import msgspec
 import pytest
 
-from invoker.journal import NO_CALL, Begun, Journal
+from invoker.journal import NO_CALL, RETRY_FULL_US, Begun, Journal
 from invoker.journal_directory import LOCK_FILE, Bound, lock_directory
 from invoker.recovery import DIED_LOG, RecoveredJournal, recover_one
-from invoker.segment import MIN_SEGMENT_BYTES
+from invoker.segment import MIN_SEGMENT_BYTES, Segment
 from shared.clock import SystemClock
 from shared.record import ErrorType, Record
+from tests.invoker.conftest import until
+from tests.invoker.fakes import FakeClock
 
 MIB = 1024 * 1024
 TRACE_ID = "4bf92f3577b34da6a3ce929d0e0e4736"
@@ -49,9 +53,14 @@ def die(journal: Journal) -> None:
 
 
 def adopt(bound: Bound) -> RecoveredJournal:
-    recovered = recover_one(bound, CLOCK, set())
+    recovered = asyncio.run(recover_one(bound, CLOCK, set()))
     assert recovered is not None
+    recovered.note_synced(2**62)
     return recovered
+
+
+def settle(recovered: RecoveredJournal, committed: int) -> None:
+    asyncio.run(recovered.settle(committed))
 
 
 def test_records_are_read_in_order_over_many_segments(tmp_path: Path) -> None:
@@ -88,7 +97,7 @@ def test_what_is_not_acknowledged_is_adopted_under_the_same_sequences(tmp_path: 
     die(journal)
     recovered = adopt(bound)
     assert recovered.producer_id == journal.producer_id
-    recovered.settle(370)
+    settle(recovered, 370)
     assert [sequence for sequence, _ in read_all(recovered, 371)] == list(range(371, 400))
     assert recovered.next_sequence == 400
     recovered.remove()
@@ -103,10 +112,10 @@ def test_a_call_that_never_ended_becomes_one_failure_record(tmp_path: Path) -> N
     journal.append(record(5000), calls[1])
     die(journal)
     first_adopter = adopt(bound)
-    first_adopter.settle(0)
+    settle(first_adopter, 0)
     die(first_adopter)
     recovered = adopt(bound)
-    recovered.settle(1)
+    settle(recovered, 1)
     died = [
         Record("m", 1000 + number, 5010 - 1000 - number, ErrorType.GATEWAY_DIED, DIED_LOG, 7, 0, TRACE_ID)
         for number in (0, 2)
@@ -139,7 +148,7 @@ def test_many_calls_that_died_fit_where_their_segment_is_almost_full(tmp_path: P
     ended = journal.records_waiting
     die(journal)
     recovered = adopt(bound)
-    recovered.settle(0)
+    settle(recovered, 0)
     found = [each for _, each in read_all(recovered)]
     assert [each.error_type for each in found] == [None] * ended + [ErrorType.GATEWAY_DIED] * begun
     assert [each.input_size for each in found[ended:]] == list(range(begun))
@@ -157,7 +166,7 @@ def test_marks_of_long_calls_outlive_the_segments_that_they_stood_in(tmp_path: P
         journal.trim(number)
     die(journal)
     recovered = adopt(bound)
-    recovered.settle(2999)
+    settle(recovered, 2999)
     assert [each.model_id for _, each in read_all(recovered, 3000)] == ["long"]
     assert call != NO_CALL
     recovered.remove()
@@ -180,10 +189,41 @@ def test_beyond_its_bound_records_are_dropped_and_counted(tmp_path: Path) -> Non
     assert [journal.full, journal.next_sequence] == [None, kept + 2]
     die(journal)
     recovered = adopt(bound)
-    recovered.settle(kept + 1)
+    settle(recovered, kept + 1)
     assert recovered.next_sequence == kept + 2  # no dropped record's call is taken for one that died
     assert recovered.dropped == {"journal_full": 1000 - kept, "disk_full": 0}
     recovered.remove()
+
+
+async def test_a_full_journal_is_looked_through_for_space_beside_the_calls(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Never by a call itself, which it could hold up; and once there is space, it is used."""
+    bound = small_bound(tmp_path, segments=3)
+    clock = FakeClock()
+    journal = Journal.create(bound, clock)
+    while journal.full is None:
+        journal.append(record(1, "x" * 500))
+    threads: list[threading.Thread] = []
+    allocate = bound.allocate
+
+    def note(path: Path) -> Segment:
+        threads.append(threading.current_thread())
+        return allocate(path)
+
+    def append() -> int:
+        clock.elapsed_us += RETRY_FULL_US
+        journal.append(record(1, "x" * 500))
+        return journal.next_sequence
+
+    monkeypatch.setattr(bound, "allocate", note)
+    await until(lambda: append() and len(threads) >= 2)
+    bound.max_bytes *= 2
+    kept = journal.next_sequence
+    await until(lambda: append() > kept)
+    assert not journal.full
+    assert threading.current_thread() not in threads
+    journal.remove()
 
 
 def test_all_producers_share_one_bound(tmp_path: Path) -> None:
@@ -203,13 +243,13 @@ def test_only_the_dead_are_adopted(tmp_path: Path) -> None:
     bound = make_bound(tmp_path)
     living = Journal.create(bound, CLOCK)
     living.append(record(1))
-    assert recover_one(bound, CLOCK, set()) is None
+    assert asyncio.run(recover_one(bound, CLOCK, set())) is None
     die(living)
     recovered = adopt(bound)
-    assert recover_one(bound, CLOCK, set()) is None
+    assert asyncio.run(recover_one(bound, CLOCK, set())) is None
     assert lock_directory(living.directory) is None
     recovered.remove()
-    assert recover_one(bound, CLOCK, set()) is None
+    assert asyncio.run(recover_one(bound, CLOCK, set())) is None
 
 
 def test_after_a_loss_of_power_the_dead_are_counted_behind_what_is_committed(tmp_path: Path) -> None:
@@ -220,7 +260,7 @@ def test_after_a_loss_of_power_the_dead_are_counted_behind_what_is_committed(tmp
     journal.append(record(1))
     die(journal)
     recovered = adopt(bound)
-    recovered.settle(50)
+    settle(recovered, 50)
     assert [(sequence, each.error_type) for sequence, each in read_all(recovered, 51)] == [(51, ErrorType.GATEWAY_DIED)]
     recovered.remove()
 
@@ -238,7 +278,7 @@ def test_a_damaged_segment_costs_its_own_records_alone(tmp_path: Path, damage: s
         file.seek(64)
         file.write(b"\xff" * 100)
     recovered = adopt(bound)
-    recovered.settle(0)
+    settle(recovered, 0)
     sequences = [sequence for sequence, _ in read_all(recovered)]
     assert sequences == sorted(set(sequences))
     assert len(sequences) >= 399 - 120

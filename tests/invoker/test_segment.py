@@ -25,6 +25,14 @@ def new_segment(directory: Path, serial: int = 1) -> Segment:
     return segment
 
 
+def reopened(path: Path) -> Segment:
+    """As an adopter has it."""
+    segment = Segment.open(path)
+    assert segment is not None
+    assert list(segment.recover()) == list(segment.entries())
+    return segment
+
+
 def found(segment: Segment) -> list[tuple[int, int, int, bytes]]:
     return [(entry.kind, entry.call, entry.sequence, entry.payload) for entry in segment.entries()]
 
@@ -38,10 +46,9 @@ def test_what_was_added_is_found_again(tmp_path: Path, added: list[tuple[int, in
         segment.add(*entry)
     segment.set_dropped((3, 4))
     segment.unmap()
-    again = Segment.open(segment.path)
-    assert again is not None
+    again = reopened(segment.path)
     assert (found(again), again.position, again.dropped()) == (added, segment.position, (3, 4))
-    again.remove()
+    again.unmap()
 
 
 @kept
@@ -58,7 +65,7 @@ def test_a_torn_tail_is_cut_and_all_before_it_kept(
     at = data.draw(st.integers(start, segment.position - 1))
     segment.mapped[at] ^= data.draw(st.integers(1, 255))
     assert found(segment) == added[:-1]
-    segment.remove()
+    segment.unmap()
 
 
 def test_what_an_earlier_use_left_behind_is_no_entry(tmp_path: Path) -> None:
@@ -70,7 +77,7 @@ def test_what_an_earlier_use_left_behind_is_no_entry(tmp_path: Path) -> None:
     assert found(segment) == []
     segment.add(RECORD, 10, 11, b"new")
     assert found(segment) == [(RECORD, 10, 11, b"new")]
-    segment.remove()
+    segment.unmap()
 
 
 @pytest.mark.parametrize("sequence", [1, 1023, 1024, 1025, 1900, 2047])
@@ -80,8 +87,7 @@ def test_a_reader_starts_near_the_sequence_that_it_looks_for(tmp_path: Path, seq
     for number in range(1, 2048):
         segment.add(RECORD, 0, number, b"")
     segment.unmap()
-    again = Segment.open(segment.path)
-    assert again is not None
+    again = reopened(segment.path)
     segment.map()
     for each in (segment, again):
         start = each.offset_before(sequence)
@@ -89,7 +95,7 @@ def test_a_reader_starts_near_the_sequence_that_it_looks_for(tmp_path: Path, seq
         assert first <= sequence < first + 1024
         assert sequence in {entry.sequence for entry in each.entries(start)}
     again.unmap()
-    segment.remove()
+    segment.unmap()
 
 
 def test_a_segment_takes_its_space_at_once(tmp_path: Path) -> None:
@@ -97,7 +103,7 @@ def test_a_segment_takes_its_space_at_once(tmp_path: Path) -> None:
     segment = new_segment(tmp_path)
     assert segment.path.stat().st_blocks * 512 >= MIN_SEGMENT_BYTES
     assert ENTRY_BYTES == 25
-    segment.remove()
+    segment.unmap()
 
 
 @pytest.mark.parametrize("content", [b"", b"short", b"\0" * MIN_SEGMENT_BYTES, b"SQLite format 3\0" * 8192])
