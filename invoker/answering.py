@@ -1,5 +1,6 @@
 """`POST /invoke` without its HTTP: a body in, a status and a body out, of one shape whatever happens."""
 
+from invoker.held_bodies import HeldBodies
 from invoker.invocation import Invoker, UnknownModelError
 from invoker.pieces import LARGE_BYTES, Body
 from invoker.protocols.worklet import NULL, BadRequestError, InvokeAnswer, decode_request, encode_answer
@@ -18,8 +19,11 @@ log = logs.get("answering")
 class Answering:
     """Answers requests with the invoker; refuses and counts in `rejected`, by reason, what is none."""
 
-    def __init__(self, invoker: Invoker, max_body_bytes: int, rejected: dict[str, int]) -> None:
+    def __init__(
+        self, invoker: Invoker, max_body_bytes: int, rejected: dict[str, int], bodies: HeldBodies | None = None
+    ) -> None:
         self.max_body_bytes = max_body_bytes
+        self.bodies = bodies or HeldBodies(max_body_bytes * 32)
         self.stopping = False
         self._invoker = invoker
         self._rejected = rejected

@@ -11,6 +11,7 @@ from invoker.durability import GroupSync
 from invoker.file_plan import plan_files
 from invoker.forward import SIDECAR_URL, sidecar_session
 from invoker.health import READINESS, Readiness
+from invoker.held_bodies import HeldBodies
 from invoker.invocation import Invoker
 from invoker.journal import Journal
 from invoker.journal_directory import Bound
@@ -52,7 +53,7 @@ def make_app(settings: InvokerSettings, models: Models) -> web.Application:
         report = worker_report(journal, invoker.in_flight, invoker.overhead, connections, rejected)
         outbox = Outbox(journal, settings.sidecar_socket, clock, report, models.names, sync.wait if sync else None)
         app[INVOKER] = invoker
-        app[ANSWERING] = Answering(invoker, settings.max_body_bytes, rejected)
+        app[ANSWERING] = Answering(invoker, settings.max_body_bytes, rejected, HeldBodies(settings.max_bodies_bytes))
         background = Background(clock)
         app[READINESS] = lambda: _readiness(
             app[ANSWERING],
@@ -94,6 +95,8 @@ def _readiness(
     if journal.full is not None:
         dropped = sum(journal.dropped.values())
         reasons.append(f"{journal.full}: the journal has no space for more; {dropped} records were dropped")
+    if answering.bodies.full:
+        reasons.append(f"large bodies are refused: {answering.bodies.limit} bytes are held for callers, the limit")
     if connections.full:
         reasons.append(f"callers are refused: {connections.limit} connections are open, the limit")
     if sync is not None and sync.failure is not None:

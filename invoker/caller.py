@@ -11,6 +11,7 @@ from http import HTTPStatus
 from typing import Protocol, cast
 
 from invoker.answering import Answering
+from invoker.held_bodies import SMALL_BYTES, Held
 from invoker.pieces import Body
 from invoker.plain import END, MAX_HEAD_BYTES, MIN_PIECE_BYTES, RequestHead, parse_request_head
 from shared.half_closed import HalfClosed
@@ -63,6 +64,7 @@ class CallerConnection(asyncio.Protocol):
         self._lingering = False
         self._ended = False  # the caller's side
         self._half_closed: HalfClosed | None = None  # writes the answer that such a caller waits for
+        self._held = Held(listener.answering.bodies)
         listener.opened(self)  # and not when it is made: of many that come at once, the first would not be counted
 
     @property
@@ -89,9 +91,12 @@ class CallerConnection(asyncio.Protocol):
 
     def pause_writing(self) -> None:
         self._writable = False
+        if self._transport is not None:
+            self._held.add(self._transport.get_write_buffer_size())
 
     def resume_writing(self) -> None:
         self._writable = True
+        self._held.release()
         self._unsent_bytes = 0
         self._go_on()
 
@@ -112,6 +117,7 @@ class CallerConnection(asyncio.Protocol):
 
     def _leave(self) -> None:
         self._transport = None
+        self._held.release()
         self._listener.closed(self)
         if self._task is not None:
             self._task.cancel()
@@ -134,10 +140,16 @@ class CallerConnection(asyncio.Protocol):
             return
         whole = end + head.content_length
         if len(data) >= whole:
+            if head.content_length > SMALL_BYTES and not self._held.add(head.content_length):
+                self._refuse_body()
+                return
             self._start(head, data[end:whole], data[whole:])
         else:
             self._note_begin()
             self._unread = b""
+            if not self._held.add(len(data) - end):
+                self._refuse_body()
+                return
             self._head, self._body, self._missing_bytes = head, [data[end:]], whole - len(data)
 
     def _parse(self, head_bytes: bytes) -> RequestHead | None:
@@ -155,6 +167,9 @@ class CallerConnection(asyncio.Protocol):
     def _take_body(self, head: RequestHead, data: bytes) -> None:
         self.since = self._listener.now
         missing = self._missing_bytes
+        if not self._held.add(min(len(data), missing)):
+            self._refuse_body()
+            return
         if len(data) < missing:
             self._missing_bytes = missing - len(data)
             if len(self._body[-1]) < MIN_PIECE_BYTES:
@@ -166,6 +181,13 @@ class CallerConnection(asyncio.Protocol):
         body = b"".join(self._body)
         self._head, self._body = None, []
         self._start(head, body, data[missing:])
+
+    def _refuse_body(self) -> None:
+        """Together with those of all other callers it is too large."""
+        answering = self._listener.answering
+        self._head, self._body = None, []
+        self._held.release()
+        self._write(*answering.refusal(answering.bodies.refusal()), close=True)
 
     def _start(self, head: RequestHead, body: bytes, unread: bytes) -> None:
         self._unread = unread
@@ -195,6 +217,7 @@ class CallerConnection(asyncio.Protocol):
         while self._transport is not None:
             head, body = await self._request
             reply = await answering.answer(head.content_type, body, head.trace)
+            self._held.release()
             self._request = self._loop.create_future()
             self._write(*reply, close=head.close or answering.closing)
             self._go_on()

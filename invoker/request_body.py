@@ -8,11 +8,12 @@ from aiohttp import hdrs, web
 from invoker.answering import check_content_type
 from invoker.codings import ACCEPTED, BrokenCodingError, TooLargeError, UnknownCodingError, decoded
 from invoker.connections import STALLED_S
+from invoker.held_bodies import Held
 from invoker.protocols.worklet import BadRequestError
 from shared.request_heads import BrokenBodyError
 
 
-async def read_body(request: web.Request, max_bytes: int) -> bytes:
+async def read_body(request: web.Request, max_bytes: int, held: Held) -> bytes:
     """Unpacked. `BadRequestError` if it can't be had, before any of it is asked for where that can be told."""
     check_content_type(request.headers.get(hdrs.CONTENT_TYPE))
     if (request.content_length or 0) > max_bytes:
@@ -24,8 +25,8 @@ async def read_body(request: web.Request, max_bytes: int) -> bytes:
         headers = f"Accept-Encoding: {ACCEPTED}\r\n".encode()
         raise BadRequestError(415, "unsupported_coding", str(error), headers) from None
     await _ask_for_it(request)
-    body = await _read(request, max_bytes)
-    return await _unpack(body, codings, max_bytes) if codings else body
+    body = await _read(request, max_bytes, held)
+    return await _unpack(body, codings, max_bytes, held) if codings else body
 
 
 async def expect_nothing(_request: web.Request) -> None:
@@ -43,13 +44,14 @@ async def _ask_for_it(request: web.Request) -> None:
     request.writer.output_size = 0  # the answer has not begun
 
 
-async def _read(request: web.Request, max_bytes: int) -> bytes:
+async def _read(request: web.Request, max_bytes: int, held: Held) -> bytes:
     body = bytearray()
     try:
         while part := await asyncio.wait_for(request.content.readany(), STALLED_S):
             body += part
             if len(body) > max_bytes:
                 _refuse_size(max_bytes)
+            held.must_add(len(part))
     except TimeoutError:
         message = "The request did not come to its end in time"
         raise BadRequestError(408, "request_timeout", message) from None
@@ -58,12 +60,13 @@ async def _read(request: web.Request, max_bytes: int) -> bytes:
     return bytes(body)
 
 
-async def _unpack(body: bytes, codings: str, max_bytes: int) -> bytes:
+async def _unpack(body: bytes, codings: str, max_bytes: int, held: Held) -> bytes:
     """In pieces, between which others get their turn."""
     unpacked = bytearray()
     try:
         for piece in decoded(body, codings, max_bytes):
             unpacked += piece
+            held.must_add(len(piece))
             await asyncio.sleep(0)
     except TooLargeError:
         _refuse_size(max_bytes)

@@ -6,6 +6,7 @@ from aiohttp import web
 
 from invoker.forward import forward_to_sidecar
 from invoker.health import healthz, readyz
+from invoker.held_bodies import SMALL_BYTES, Held
 from invoker.operations import DOCUMENT
 from invoker.protocols.worklet import BadRequestError
 from invoker.request_body import expect_nothing, read_body
@@ -31,9 +32,17 @@ def setup_routes(app: web.Application) -> None:
 
 async def invoke(request: web.Request) -> web.Response:
     """An invocation by a request that `caller` handed over, because it is not plain."""
+    held = Held(request.app[ANSWERING].bodies)
+    try:
+        return await _invoke(request, held)
+    finally:
+        held.release()
+
+
+async def _invoke(request: web.Request, held: Held) -> web.Response:
     answering = request.app[ANSWERING]
     try:
-        body = await read_body(request, answering.max_body_bytes)
+        body = await read_body(request, answering.max_body_bytes, held)
     except BadRequestError as error:
         reply = answering.refusal(error)
     except (ConnectionError, asyncio.CancelledError):
@@ -47,6 +56,11 @@ async def invoke(request: web.Request) -> web.Response:
     response = response_of(reply)
     if not request.content.is_eof():
         response.force_close()
+    if len(reply[1]) > SMALL_BYTES:  # it may wait for its caller
+        held.release()
+        held.add(len(reply[1]))
+        await response.prepare(request)
+        await response.write_eof()
     return response
 
 

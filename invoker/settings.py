@@ -64,6 +64,12 @@ class InvokerSettings:
         "Connections of callers per worker; on a further one only /healthz and /readyz are answered, and all else 503.",
     )
     max_body_bytes: int = setting("INVOKER_MAX_BODY_BYTES", 16 * 1024 * 1024, BYTES, "Largest request body.")
+    max_bodies_bytes: int = setting(
+        "INVOKER_MAX_BODIES_BYTES",
+        512 * 1024 * 1024,
+        BYTES,
+        "Large bodies and unread answers of all callers together, per worker; a further one is answered 503.",
+    )
     max_header_bytes: int = setting(
         "INVOKER_MAX_HEADER_BYTES",
         MAX_HEADER_BYTES,

@@ -24,6 +24,7 @@ REPORTED_COUNTERS = {
         "reason",
         "Requests that gateway workers refused before any model was called",
         (
+            "bodies_limit",
             "body_too_large",
             "connection_limit",
             "defect",
