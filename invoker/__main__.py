@@ -1,20 +1,25 @@
 """The `invoker` command."""
 
+import os
+
 from invoker.settings import InvokerSettings, ShipSettings
 from invoker.ship import ship
 from invoker.workers import Workers
 from shared import logs
 from shared.clock import SystemClock
+from shared.files import UMASK
 from shared.settings import command, command_group, run_command
 
 
 def run(settings: InvokerSettings) -> int:
     logs.configure(settings.log_format, settings.log_level)
+    os.umask(UMASK)
     return Workers(settings, SystemClock()).run()
 
 
 def run_ship(settings: ShipSettings) -> int:
     logs.configure(settings.log_format, settings.log_level)
+    os.umask(UMASK)
     return ship(settings, SystemClock())
 
 

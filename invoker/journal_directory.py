@@ -8,9 +8,11 @@ import shutil
 from pathlib import Path
 
 from invoker.segment import MIN_SEGMENT_BYTES, Segment
+from shared.files import lock_within
 
 LOCK_FILE = "lock"
 REMOVED_PREFIX = ".old-"
+LOCK_WAIT_S = 2.0
 MAX_SEGMENT_BYTES = 4 * 1024 * 1024
 
 
@@ -23,10 +25,11 @@ class Bound:
         self.segment_bytes = max(min(max_bytes // (4 * workers), MAX_SEGMENT_BYTES), MIN_SEGMENT_BYTES)
 
     def allocate(self, path: Path) -> Segment:
-        """A new segment within the bound; `OSError` with EDQUOT beyond it, ENOSPC on a full disk."""
+        """A new segment within the bound; `OSError` with EDQUOT beyond it, ENOSPC on a full disk, ETIMEDOUT
+        if another process holds the lock."""
         descriptor = os.open(self.root / LOCK_FILE, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o640)
         try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX)  # two workers must not both take the last free segment
+            lock_within(descriptor, LOCK_WAIT_S)  # two workers must not both take the last free segment
             if self.used_bytes() + self.segment_bytes > self.max_bytes:
                 raise OSError(errno.EDQUOT, "the journal's bound is reached")
             return Segment.allocate(path, self.segment_bytes)

@@ -193,7 +193,7 @@ class _Door:
         """Connections stay as they are: only new ones need the file."""
         intake = self._intake
         try:
-            file = SocketFile(self._file.path)
+            file = SocketFile(self._file.path, wait_s=0)  # tried again soon
         except StartupError as error:
             if intake.unreachable != str(error):
                 log.error("intake.socket_lost", reason=str(error))

@@ -2,29 +2,32 @@
 
 import contextlib
 import errno
-import fcntl
 import os
 import socket
 import stat
 from collections.abc import Iterator
 from pathlib import Path
 
+from shared.files import lock_within
 from shared.settings import StartupError
 
 SOCKET_MODE = 0o660
 BACKLOG = 512
+LOCK_WAIT_S = 3.0
+"""A sidecar that starts holds it for some milliseconds."""
 
 
 class SocketFile:
     """A listening Unix socket and the file by which it is reached."""
 
-    def __init__(self, path: Path) -> None:
-        """Bind and listen. `StartupError` if something else is at the path, or it can't be used."""
+    def __init__(self, path: Path, *, wait_s: float = LOCK_WAIT_S) -> None:
+        """Bind and listen. `StartupError` if something else is at the path, or it can't be used; or if another process
+        holds the lock of its directory for so long."""
         self.path = path
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
             # Two that start at once must not both find the same stale file, and one remove the other's new one.
-            with _locked(path.parent):
+            with _locked(path.parent, wait_s):
                 _remove_stale(path)
                 self.listener = _bind(path)
                 self._inode = path.stat().st_ino
@@ -45,10 +48,13 @@ class SocketFile:
 
 
 @contextlib.contextmanager
-def _locked(directory: Path) -> Iterator[None]:
+def _locked(directory: Path, wait_s: float) -> Iterator[None]:
     descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX)
+        try:
+            lock_within(descriptor, wait_s)
+        except TimeoutError:
+            raise StartupError(f"SIDECAR_SOCKET: another process holds the lock of {str(directory)!r}") from None
         yield
     finally:
         os.close(descriptor)

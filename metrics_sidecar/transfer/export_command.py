@@ -20,6 +20,7 @@ from metrics_sidecar.store.inspection import check_file, is_open, opened_to_read
 from metrics_sidecar.transfer.exporting import Export, Piece, pieces
 from metrics_sidecar.transfer.formats import PARQUET_MISSING, Format, has_parquet
 from metrics_sidecar.transfer.output import created, write_all
+from metrics_sidecar.transfer.own_files import refuse_own
 from metrics_sidecar.transfer.progress import shown
 from metrics_sidecar.transfer.upkeep_commands import check_current
 from shared.settings import StartupError
@@ -40,6 +41,7 @@ def export(data_dir: Path, output: Path, format_: Format | None, filters: str, b
     if wanted.format == "parquet" and not has_parquet():
         raise StartupError(PARQUET_MISSING)
     check_file(path, writable=False)
+    refuse_own(output, data_dir)
     try:
         # No transaction is open meanwhile: the log beside the file would grow for as long as the reader takes.
         with created(output) as descriptor, _unchanged(path), opened_to_read(path, snapshot=False) as connection:
