@@ -7,6 +7,8 @@ from tests.tools import lack
 LIBRARIES = sorted(Path("/usr/lib").glob("*/faketime/libfaketimeMT.so.1"))
 """As Debian's package libfaketime has it."""
 
+RIGHT = "+0"
+
 
 class FakeTime:
     """A wall clock that can be moved while processes run under it. The monotonic clock is the machine's."""
@@ -16,7 +18,7 @@ class FakeTime:
         if not LIBRARIES:
             lack("not installed: libfaketime")
         self._file = file
-        self.set("+0")
+        self.set(RIGHT)
 
     @property
     def environment(self) -> dict[str, str]:

@@ -12,6 +12,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from tests.chaos.models import models_file
+from tests.faketime import LIBRARIES, FakeTime
 from tests.processes import Process, System
 
 ROOT = Path(__file__).parents[2]
@@ -35,6 +36,8 @@ class Cluster(System):
         self.seen_file.touch()
         self.expected_deaths = 0
         self._journal_bytes = journal_bytes
+        self.sidecar_clock = FakeTime(directory / "sidecar-clock") if LIBRARIES else None
+        self.gateway_clock = FakeTime(directory / "gateway-clock") if LIBRARIES else None
         self._gateway_port, self._sidecar_port, self._models_port = free_ports(3)
         self.gateway_url = f"http://127.0.0.1:{self._gateway_port}"
         self.sidecar_url = f"http://127.0.0.1:{self._sidecar_port}"
@@ -42,7 +45,7 @@ class Cluster(System):
 
     def start_all(self) -> None:
         self.start_models()
-        self.sidecar = self.start_sidecar()
+        self.restart_sidecar()
         self.start_workers()
 
     def start_models(self) -> None:
@@ -52,7 +55,9 @@ class Cluster(System):
         process.event("mock.listening")
 
     def restart_sidecar(self) -> None:
-        self.sidecar = self.start_sidecar()
+        """With as short a retention as it can have: no clock must make it remove a row of this run."""
+        clock = {} if self.sidecar_clock is None else self.sidecar_clock.environment
+        self.sidecar = self.start_sidecar(SIDECAR_RETENTION="1h", SIDECAR_RETENTION_MINUTES="1h", **clock)
 
     def start_workers(self) -> None:
         """The gateway, with settings that let faults bite within seconds."""
@@ -69,6 +74,8 @@ class Cluster(System):
         if self._journal_bytes is not None:
             settings["INVOKER_JOURNAL_MAX_BYTES"] = str(self._journal_bytes)
         self.expected_deaths = 0
+        if self.gateway_clock is not None:
+            settings |= self.gateway_clock.environment
         self.gateway = self.start_gateway(**settings)
 
     def worker_pids(self) -> list[int]:

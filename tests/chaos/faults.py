@@ -1,6 +1,7 @@
 """What can go wrong, and a seed's sequence of it."""
 
 import random
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 SIDECAR, GATEWAY, MODELS = "sidecar", "gateway", "models"
@@ -22,15 +23,23 @@ KINDS: dict[str, frozenset[str]] = {
     "gateway_restarted": frozenset({GATEWAY}),
     "journal_disk_full": frozenset({SIDECAR, GATEWAY, MODELS}),
     "models_killed": frozenset({MODELS}),
+    "sidecar_clock_jumps": frozenset({SIDECAR}),
+    "gateway_clock_jumps": frozenset({GATEWAY}),
+    "all_clocks_jump": frozenset({SIDECAR, GATEWAY}),
     "all_killed": frozenset({SIDECAR, GATEWAY, MODELS}),
 }
 DISK_KINDS = frozenset(kind for kind in KINDS if "disk_full" in kind)
+CLOCK_KINDS = frozenset(kind for kind in KINDS if "clock" in kind)
+
+JUMPS = ("+2h", "+60d", "+1825d", "-60d", "@1960-01-01 00:00:00", "@2200-01-01 00:00:00")
+"""Where clocks go. (A gateway's an hour or two behind would be plausible, and its rows soon too old to be kept.)"""
 
 
 @dataclass(frozen=True)
 class Fault:
     """One fault. `duration_s`: how long a part is away, frozen or full. `pause_s`: until the next fault,
-    whether this one is over or not. `worse`: with a process killed into the bargain, where that has a meaning."""
+    whether this one is over or not. `worse`: with a process killed into the bargain, where that has a meaning.
+    `jump`: how a clock goes wrong."""
 
     number: int
     kind: str
@@ -38,16 +47,23 @@ class Fault:
     duration_s: float
     pause_s: float
     worse: bool
+    jump: str
 
     def __str__(self) -> str:
         worse = " worse" if self.worse else ""
-        return f"{self.number:3d} {self.kind} worker={self.worker} {self.duration_s:.2f}s{worse}"
+        jump = f" {self.jump}" if self.kind in CLOCK_KINDS else ""
+        return f"{self.number:3d} {self.kind} worker={self.worker} {self.duration_s:.2f}s{worse}{jump}"
 
 
-def draw(seed: int, count: int, workers: int, *, disks: bool) -> list[Fault]:
+def possible_kinds(*, disks: bool, clocks: bool) -> list[str]:
+    """Where disks can be filled, or clocks moved, or not."""
+    left_out = (frozenset() if disks else DISK_KINDS) | (frozenset() if clocks else CLOCK_KINDS)
+    return [kind for kind in KINDS if kind not in left_out]
+
+
+def draw(seed: int, count: int, workers: int, kinds: Sequence[str]) -> list[Fault]:
     """The sequence of a seed: each kind comes up equally often, in an order of its own each time."""
     rng = random.Random(seed)
-    kinds = [kind for kind in KINDS if disks or kind not in DISK_KINDS]
     faults: list[Fault] = []
     while len(faults) < count:
         for kind in rng.sample(kinds, len(kinds)):
@@ -58,6 +74,7 @@ def draw(seed: int, count: int, workers: int, *, disks: bool) -> list[Fault]:
                 duration_s=rng.choice((0.0, rng.uniform(0.2, 1.0), rng.uniform(1.0, 3.0))),
                 pause_s=rng.uniform(0.2, 1.5),
                 worse=rng.random() < 0.5,
+                jump=rng.choice(JUMPS),
             )
             faults.append(fault)
     return faults[:count]

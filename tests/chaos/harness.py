@@ -13,7 +13,7 @@ from tests.chaos.calls import Callers
 from tests.chaos.cluster import Cluster
 from tests.chaos.compare import compare
 from tests.chaos.disk import FILLER, small_disk
-from tests.chaos.faults import Fault, draw
+from tests.chaos.faults import Fault, draw, possible_kinds
 from tests.chaos.injection import Injector, in_thread
 from tests.chaos.model_server import calls_seen
 from tests.chaos.models import MODELS
@@ -21,6 +21,7 @@ from tests.chaos.report import HEADER, Round, line, problem_lines
 from tests.chaos.rest import until_rest
 from tests.chaos.scraper import Scraper
 from tests.chaos.views import Sidecar, count_of
+from tests.faketime import LIBRARIES
 
 FAULTS_PER_ROUND = 4
 WARM_UP_S = 1.0
@@ -35,13 +36,16 @@ MISSING = "sidecar_records_missing_total"
 
 @dataclass(frozen=True)
 class Options:
-    """A run's size. `seconds` bounds the time in which rounds begin."""
+    """A run's size. `seconds` bounds the time in which rounds begin. A worker's journal is in four segments or more of
+    `journal_bytes`, none smaller than 64 KiB. Only faults that have `kind` in their names."""
 
     seed: int
     faults: int
     rate: float
     workers: int
     seconds: float
+    journal_bytes: int = JOURNAL_BYTES
+    kind: str = ""
 
 
 @dataclass
@@ -142,14 +146,17 @@ async def chaos(
         stack.callback(keep_files, directory)
         if not disks:
             say("no full disks: a tmpfs can't be mounted here (that takes root)")
-        cluster = Cluster(directory, options.workers, JOURNAL_BYTES)
+        if not LIBRARIES:
+            say("no clocks that jump: libfaketime is not installed")
+        cluster = Cluster(directory, options.workers, options.journal_bytes)
         stack.callback(cluster.close)
         await in_thread(cluster.start_all)
         callers = Callers(f"{cluster.gateway_url}/invoke", MODELS, random.Random(options.seed))
         sidecar = Sidecar(cluster.sidecar_url)
         async with contextlib.aclosing(callers), contextlib.aclosing(sidecar):
             run = Chaos(options, cluster, callers, sidecar, Scraper(sidecar), Injector(cluster, callers, sidecar), say)
-            yield run, draw(options.seed, options.faults, options.workers, disks=disks)
+            kinds = [kind for kind in possible_kinds(disks=disks, clocks=bool(LIBRARIES)) if options.kind in kind]
+            yield run, draw(options.seed, options.faults, options.workers, kinds)
 
 
 def keep_files(directory: Path) -> None:

@@ -14,12 +14,15 @@ from tests.chaos.cluster import Cluster, wait_for
 from tests.chaos.faults import GATEWAY, KINDS, MODELS, SIDECAR, Fault
 from tests.chaos.models import WIDE
 from tests.chaos.views import Sidecar
+from tests.faketime import RIGHT, FakeTime
 
 WIDE_RATE = 400.0
 WIDE_S = 6.0
 SOCKET_BACK_S = 10.0
 NOTICED_S = 30.0
 UNCOMMITTED_S = 0.5
+WRONG_S = 1.0
+"""At least so long a clock is wrong: the sidecar looks at its own once a second."""
 ADOPTED_S = 1.5
 """Longer than the time in which living workers look for the journals of dead ones."""
 
@@ -156,6 +159,26 @@ class Injector:
         await asyncio.sleep(fault.duration_s)
         await in_thread(self._cluster.start_models)
 
+    async def _sidecar_clock_jumps(self, fault: Fault) -> None:
+        """Under the wrong clock it may be started anew, too."""
+        async with wrong(self._cluster.sidecar_clock, fault.jump):
+            await asyncio.sleep(WRONG_S + fault.duration_s)
+            if fault.worse:
+                await self._sidecar_killed(fault)
+        if fault.worse:
+            await self._sidecar_killed(fault)
+
+    async def _gateway_clock_jumps(self, fault: Fault) -> None:
+        """A worker may die, whose calls are recorded by another with the right time, or the wrong one."""
+        async with wrong(self._cluster.gateway_clock, fault.jump):
+            await asyncio.sleep(WRONG_S + fault.duration_s)
+            if fault.worse:
+                await self._worker_killed(fault)
+
+    async def _all_clocks_jump(self, fault: Fault) -> None:
+        async with wrong(self._cluster.sidecar_clock, fault.jump):
+            await self._gateway_clock_jumps(fault)
+
     async def _all_killed(self, fault: Fault) -> None:
         self._cluster.kill_everything()
         await asyncio.sleep(fault.duration_s)
@@ -172,6 +195,17 @@ async def frozen(pid: int) -> AsyncIterator[None]:
     finally:
         with contextlib.suppress(ProcessLookupError):
             os.kill(pid, signal.SIGCONT)
+
+
+@contextlib.asynccontextmanager
+async def wrong(clock: FakeTime | None, off: str) -> AsyncIterator[None]:
+    """A clock that is off for a while."""
+    assert clock is not None, "there are no clocks to move"
+    clock.set(off)
+    try:
+        yield
+    finally:
+        clock.set(RIGHT)
 
 
 @contextlib.asynccontextmanager

@@ -13,5 +13,6 @@ async def test_all_records_arrive_after_an_outage(tmp_path: Path) -> None:
     outage = await run_outage(tmp_path, seconds=8.0, rate=200.0)
     assert outage.problems == []
     assert outage.rows == len(outage.calls)
-    assert len(outage.latencies_ms(BEFORE)) == pytest.approx(1600, rel=0.2)
-    assert len(outage.latencies_ms(AWAY)) == pytest.approx(1600, rel=0.2)
+    for phase in (BEFORE, AWAY):  # how many there are is told by the machine; that none is without an answer, is not
+        outcomes = {call.outcome for call in outage.calls if call.round == phase}
+        assert outcomes == {"answered"}

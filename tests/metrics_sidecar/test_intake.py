@@ -9,8 +9,8 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from metrics_sidecar.connection import MAX_WAITING
-from metrics_sidecar.intake import READ_BYTES, TURN_BYTES, Intake, listening
+from metrics_sidecar.connection import MAX_FRAME_SWEEPS, MAX_WAITING
+from metrics_sidecar.intake import MAX_WAITING_BYTES, READ_BYTES, TURN_BYTES, Intake, listening
 from metrics_sidecar.ledger import Ledger
 from metrics_sidecar.live import Live
 from metrics_sidecar.store.sqlite import SqliteStore
@@ -342,3 +342,28 @@ async def test_the_socket_file_is_private_and_replaced_only_when_stale(bench: Be
     with pytest.raises(StartupError, match="too long"):
         async with listening(bench.intake, tmp_path / ("x" * 120)):
             pass
+
+
+async def test_a_frame_ages_only_while_it_is_read(tmp_path: Path) -> None:
+    """It has its ten seconds to the end, and those in which we read from nobody are none of them."""
+    bench = Bench(tmp_path)
+    bench.ledger.start()
+    async with listening(bench.intake, bench.path, sweep_interval_s=3600.0):
+        producer = await bench.connect()
+        producer.send(hello())
+        assert await producer.receive() == Welcome(PROTOCOL_VERSION, 0)
+        producer.writer.write(encode(batch(1))[:-1])
+        (connection,) = bench.intake.connections
+        while not bench.intake._partial_bytes.get(connection):
+            await asyncio.sleep(0.01)
+        bench.intake.note_waiting(MAX_WAITING_BYTES + 1)
+        for _ in range(MAX_FRAME_SWEEPS + 1):
+            bench.intake.sweep()
+        bench.intake.note_waiting(-MAX_WAITING_BYTES - 1)
+        for _ in range(MAX_FRAME_SWEEPS):
+            bench.intake.sweep()
+        assert bench.rejected == []
+        bench.intake.sweep()
+        assert bench.rejected == ["slow_frame"]
+        await producer.close()
+    await bench.ledger.close()
