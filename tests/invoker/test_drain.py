@@ -3,6 +3,7 @@
 import contextlib
 import signal
 import socket
+import time
 import urllib.error
 from collections.abc import Iterator
 from pathlib import Path
@@ -113,6 +114,7 @@ def test_a_stop_waits_for_each_call(running: System, slow: SlowUpstream) -> None
     gateway.signal(signal.SIGTERM)
     gateway.event("worker.draining")
     eventually(lambda: refuses(running), bool)
+    time.sleep(1.5)  # longer than answers that are made have to go out
     for call, connection in calls:
         assert gateway.exit_code is None
         slow.answer(connection)

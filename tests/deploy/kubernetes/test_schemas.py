@@ -14,7 +14,7 @@ from tests.deploy.kubernetes.manifests import OVERLAYS, ROOT, Resource, find, na
 CUSTOM = {"ServiceMonitor": "servicemonitor.json", "PrometheusRule": "prometheusrule.json"}
 """Kinds of the Prometheus operator: the fields of its CRDs, see the schemas' comments."""
 OLDEST, NEWEST = 30, 37
-"""Minor versions: the first whose clusters have sidecar containers and `preStop.sleep`, and the last one known."""
+"""Minor versions: the first that is promised, and the last one known."""
 
 
 def validate(resource: Resource, version: str) -> None:
