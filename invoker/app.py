@@ -15,6 +15,7 @@ from invoker.held_bodies import HeldBodies
 from invoker.invocation import Invoker
 from invoker.journal import Journal
 from invoker.journal_directory import Bound
+from invoker.large_bodies import LargeBodies
 from invoker.models import Models
 from invoker.outbox import Outbox
 from invoker.pool import PooledUpstream
@@ -61,7 +62,7 @@ def make_app(settings: InvokerSettings, models: Models) -> web.Application:
             outbox,
             journal,
             sync,
-            [*background.reasons.values(), plan.reason, *logs.reasons()],
+            [*background.reasons.values(), plan.reason, *logs.reasons(), _large(invoker.large_bodies)],
         )
         async with (
             shipping(outbox, journal, background),
@@ -77,6 +78,10 @@ def make_app(settings: InvokerSettings, models: Models) -> web.Application:
     app.cleanup_ctx.append(sidecar_session)
     setup_routes(app)
     return app
+
+
+def _large(bodies: LargeBodies) -> str | None:
+    return bodies.failure and f"large bodies can't be read, or the last could not: {bodies.failure}"
 
 
 def _readiness(

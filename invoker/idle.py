@@ -62,6 +62,7 @@ class IdleConnections:
             self._timer = None
 
     def _sweep(self) -> None:
+        self._timer = None
         now_us = oldest_us = self._clock.monotonic_us()
         for origin, idle in [*self._idle.items()]:
             while idle and idle[0].since_us <= now_us - self._keepalive_us:

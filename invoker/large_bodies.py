@@ -5,7 +5,6 @@ import asyncio
 import os
 import socket
 import subprocess
-import sys
 from collections import deque
 from collections.abc import Iterable
 
@@ -23,7 +22,7 @@ from invoker.large_body_process import (
 )
 from invoker.pieces import Body, Pieces
 from invoker.protocols.worklet import BadRequestError, Call, InvalidAnswerError
-from shared import logs
+from shared import isolated, logs
 
 MODULE = "invoker.large_body_process"
 MAX_WAITING = 64
@@ -40,9 +39,11 @@ class ReaderDiedError(Exception):
 
 
 class LargeBodies:
-    """Reads one body after the other. The process is started for the first, and again if it has ended."""
+    """Reads one body after the other. The process is started for the first, and again if it has ended. `failure`: why
+    the last body could not be read, until one is."""
 
     def __init__(self) -> None:
+        self.failure: str | None = None
         self._loop = asyncio.get_running_loop()
         self._places = asyncio.Semaphore(MAX_WAITING)
         self._process: subprocess.Popen[bytes] | None = None
@@ -109,10 +110,10 @@ class LargeBodies:
         ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         with theirs:
             try:
-                # -P: what lies in the working directory is not imported.
-                self._process = subprocess.Popen([sys.executable, "-P", "-m", MODULE], stdin=theirs.fileno())
-            except OSError:
+                self._process = subprocess.Popen(isolated.python(MODULE), stdin=theirs.fileno())
+            except OSError as error:
                 ours.close()
+                self.failure = f"it can't be started: {os.strerror(error.errno or 0)}"
                 raise
         ours.setblocking(False)
         self._socket = ours
@@ -129,6 +130,7 @@ class LargeBodies:
         if not message:
             self._drop("it ended")
             return
+        self.failure = None
         result = self._waiting.popleft()
         if self._hanging is not None:
             self._hanging.cancel()
@@ -151,7 +153,9 @@ class LargeBodies:
             process.kill()
             self._loop.run_in_executor(None, process.wait)
         if self._waiting:
-            log.error("large_bodies.process_lost", reason=reason, bodies=len(self._waiting))
+            if self.failure is None:
+                log.error("large_bodies.process_lost", reason=reason, bodies=len(self._waiting))
+            self.failure = reason
         while self._waiting:
             result = self._waiting.popleft()
             if not result.done():

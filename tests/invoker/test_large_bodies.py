@@ -9,6 +9,7 @@ import time
 from collections.abc import AsyncIterator
 
 import pytest
+from structlog.testing import capture_logs
 
 from invoker.large_bodies import LargeBodies, ReaderDiedError
 from invoker.models import Model, Models
@@ -101,6 +102,20 @@ async def test_a_process_that_dies_is_replaced(large_bodies: LargeBodies) -> Non
     assert (await large_bodies.decode_request(request_of("1"))).model_id == "m"
     await large_bodies.close()
     assert children(os.getpid()) == before
+
+
+async def test_a_process_that_ends_each_time_shows(large_bodies: LargeBodies, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Until a body is read again; and it is logged once."""
+    body = request_of("[1]")
+    with monkeypatch.context() as patched, capture_logs() as logs:
+        patched.setattr("invoker.large_bodies.MODULE", "invoker.nothing")
+        for _ in range(3):
+            with pytest.raises(ReaderDiedError):
+                await large_bodies.decode_request(body)
+            assert large_bodies.failure is not None
+    assert [entry["event"] for entry in logs].count("large_bodies.process_lost") == 1
+    await large_bodies.decode_request(body)
+    assert [large_bodies.failure] == [None]
 
 
 async def test_it_ends_with_its_worker_and_leaves_no_file_open() -> None:
