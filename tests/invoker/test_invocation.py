@@ -335,3 +335,40 @@ async def test_an_idle_worker_drains_at_once() -> None:
     await domain.invoker.drain(60.0)
     await domain.invoker.drain(60.0)
     assert domain.invoker.draining
+
+
+async def test_latency_holds_what_the_gateway_takes_itself() -> None:
+    """From the moment at which the call was accepted; what comes after the upstream's answer is overhead alone."""
+
+    class SlowJournal(FakeJournal):
+        def begin(self, begun: object) -> int:
+            domain.clock.elapsed_us += 700
+            return super().begin(begun)
+
+        def append(self, record: Record, call: int = 0) -> None:
+            domain.clock.elapsed_us += 300
+            super().append(record, call)
+
+    async def script(_body: object) -> Answer:
+        domain.clock.elapsed_us += 150_000
+        return GOOD
+
+    domain = Domain(script)
+    domain.journal = domain.invoker._journal = SlowJournal()
+    _, answer = await domain.invoke()
+    assert (domain.journal.records[0].latency_us, answer["latency_ms"]) == (150_700, 150.7)
+    assert domain.invoker.overhead.report()["sum_us"] == 1000
+
+
+async def test_latency_of_a_failure_holds_what_the_gateway_takes_itself() -> None:
+    """As that of a success does."""
+
+    class SlowJournal(FakeJournal):
+        def begin(self, begun: object) -> int:
+            domain.clock.elapsed_us += 700
+            return super().begin(begun)
+
+    domain = Domain(raising(UpstreamError(ErrorType.TIMEOUT, "late")))
+    domain.journal = domain.invoker._journal = SlowJournal()
+    await domain.invoke()
+    assert [(each.error_type, each.latency_us) for each in domain.journal.records] == [(ErrorType.TIMEOUT, 700)]

@@ -10,7 +10,7 @@ import pytest
 from invoker.journal import NO_CALL, RETRY_FULL_US, Begun, Journal
 from invoker.journal_directory import LOCK_FILE, Bound, lock_directory
 from invoker.recovery import DIED_LOG, RecoveredJournal, recover_one
-from invoker.segment import MIN_SEGMENT_BYTES, Segment
+from invoker.segment import BEGIN, MIN_SEGMENT_BYTES, Entry, Segment
 from shared.clock import SystemClock
 from shared.record import ErrorType, Record
 from tests.invoker.conftest import until
@@ -170,6 +170,48 @@ def test_marks_of_long_calls_outlive_the_segments_that_they_stood_in(tmp_path: P
     assert [each.model_id for _, each in read_all(recovered, 3000)] == ["long"]
     assert call != NO_CALL
     recovered.remove()
+
+
+def test_marks_are_carried_before_their_segment_goes(tmp_path: Path) -> None:
+    """A worker may die at any moment: each open call's mark is on the disk after each trim, and in order."""
+    bound = small_bound(tmp_path)
+    journal = Journal.create(bound, CLOCK)
+    calls = {journal.begin(Begun(f"open{number}", 1, 1)) for number in range(3)}
+    serials: set[int] = set()
+    for number in range(1, 700):
+        journal.append(record(number, "x" * 500))
+        if number % 100 == 0:
+            calls.add(journal.begin(Begun(f"open{number}", 1, 1)))
+        journal.trim(number - 1)
+        if (serial := journal._segments[0].serial) not in serials:
+            serials.add(serial)
+            assert {entry.call for each in journal._segments for entry in mapped_entries(each)} >= calls
+    assert len(serials) > 4
+    journal.remove()
+
+
+def mapped_entries(segment: Segment) -> list[Entry]:
+    """The begin marks in a segment's file, whether it is mapped or not."""
+    found = Segment.open(segment.path)
+    assert found is not None
+    marks = [entry for entry in found.entries() if entry.kind == BEGIN]
+    found.unmap()
+    return marks
+
+
+def test_no_record_is_read_from_a_segment_that_was_left_while_it_was_read(tmp_path: Path) -> None:
+    """The reader begins anew, in the middle and in the active segment, which goes on being appended to."""
+    journal = Journal.create(small_bound(tmp_path), CLOCK)
+    for number in range(1, 301):
+        journal.append(record(number, "x" * 500))
+        for start in {1, number // 2 + 1, number}:
+            first, found = journal.read(start, 1, 10_000)
+            assert (first, [decoded(each).timestamp_us for each in found]) == (start, [start])
+    journal.remove()
+
+
+def decoded(payload: bytes) -> Record:
+    return msgspec.msgpack.decode(payload, type=Record)
 
 
 def test_beyond_its_bound_records_are_dropped_and_counted(tmp_path: Path) -> None:
