@@ -4,6 +4,7 @@ from grafana_foundation_sdk.models import dashboard, units
 
 from deploy.grafana import annotations, links, overview, variables
 from deploy.grafana import queries as q
+from deploy.grafana.attention import out_of_the_ordinary
 from deploy.grafana.fields import COUNT, GREEN, NONE_IS_GOOD, ORANGE, RED, Field, Limits, red_from
 from deploy.grafana.limits import DISK_FREE_PAGE_PERCENT, DISK_FREE_TICKET_PERCENT, LOOP_LAG_S
 from deploy.grafana.page import Line, Row, make_dashboard
@@ -37,7 +38,7 @@ def make_sidecar_health() -> dashboard.Dashboard:
         ],
         rows=[
             Row("Overview", [Line(4, [overview.alerts(), overview.sidecars_down(), *whole()])]),
-            Row("What needs a look", [Line(8, [overview.firing_alerts()])]),
+            Row("What needs a look", [Line(8, [overview.firing_alerts(), out_of_the_ordinary()])]),
             Row("Ingest", [Line(8, ingest()), Line(8, waiting())]),
             Row("Losses and refusals", [Line(8, losses())]),
             Row("Process", [Line(8, process())]),

@@ -52,12 +52,12 @@ def table_panel(
 def list_panel(
     title: str, description: str, query: str, columns: Mapping[str, str], colors: Mapping[str, str], no_value: str
 ) -> dashboard.Panel:
-    """A row for each series and a column for each of these labels (label → title), sorted by the first, whose values
-    have colours."""
+    """A row for each series and a column for each of these labels (label → title; `Value` is the series' value), sorted
+    by the first, whose values have colours."""
     first = next(iter(columns.values()))
     mapped = {value: dashboard.ValueMappingResult(color=color) for value, color in colors.items()}
     cells = table.FieldConfig(filterable=True, cell_options=common.TableAutoCellOptions())
-    config = Field(units.NoUnit, no_value=no_value).of_figures([], cells)
+    config = Field(units.LocaleFormat, decimals=0, no_value=no_value).of_figures([], cells)
     look = {"custom__cellOptions": {"type": "color-text"}, "mappings": [dashboard.ValueMap(mapped)]}
     config.overrides = [override(first, **look)]
     places = {label: place for place, label in enumerate(columns)}

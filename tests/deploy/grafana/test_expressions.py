@@ -221,3 +221,18 @@ def test_what_means_something_is_escaped() -> None:
     """As Grafana's Prometheus data source does for a variable of several values."""
     assert escape_regex("gpt-3.5") == r"gpt-3\\.5"
     assert escape_regex("a\\b") == r"a\\\\b"
+
+
+def test_what_is_out_of_the_ordinary_is_listed(tmp_path: Path) -> None:
+    """Each kind that happened in the time range, with its reason and how often; nothing else."""
+    counter = '{}{{job="metrics-sidecar", instance="a"{}}}'
+    files, refused = ', reason="EMFILE"', ', reason="invalid_json"'
+    series = {
+        counter.format("invoker_accept_failures_total", files): "5x20 9x40",
+        counter.format("sidecar_clock_jumps_total", ', direction="forward"'): "0x20 1x40",
+        counter.format("sidecar_commit_failures_total", ""): "3x60",
+        counter.format("invoker_requests_rejected_total", refused): "0+1x60",
+    }
+    waited = '{instance="a", reason="EMFILE", what="Connections of callers that waited for a file"}'
+    expected = {waited: 4.0, '{instance="a", what="Times that the clock was set"}': 1.0}
+    check_values(series, {expression_of("Out of the Ordinary", range_s=240): expected}, "300s", tmp_path)

@@ -2,9 +2,13 @@
 
 from pathlib import Path
 
+import pytest
+
 from tests.deploy.prometheus.rules import Case, Labels, Values, check, phases, steps
 from tests.deploy.prometheus.rules import without as without_steps
 from tests.deploy.prometheus.test_model_rules import outcomes
+
+pytestmark = pytest.mark.timeout(600)  # days of series, on a machine that may be busy
 
 STEP_S = 120
 HOUR = 60.0

@@ -136,3 +136,27 @@ def test_producers_rejected(tmp_path: Path) -> None:
         Case("not after a restart", one(connections, [*flat(5, 10), *flat(0, 10)]), {11: [], 19: []}),
     ]
     check("ProducersRejected", cases, tmp_path)
+
+
+def test_no_files_free(tmp_path: Path) -> None:
+    """For a minute; one moment is over before anybody can look."""
+    gateway, sidecar = "invoker_accept_failures_total", "sidecar_accept_failures_total"
+    files = {"reason": "EMFILE"}
+    cases = [
+        Case(
+            "fires",
+            one(gateway, phases((0, 3), (60, 5)), **files),
+            {3: [], 6: [PAGE]},
+            {
+                "summary": "Connections at one wait for a free file",
+                "description": (
+                    "60 times within a minute connections to one or its gateway had to wait, as no file was free for "
+                    "them. Callers wait, too."
+                ),
+            },
+        ),
+        Case("fires for the sidecar", one(sidecar, phases((0, 3), (60, 5)), **files), {6: [PAGE]}),
+        Case("not after a moment", one(gateway, phases((0, 3), (4, 0.25), (0, 5)), **files), {3.5: [], 4.5: [], 6: []}),
+        Case("not for none", {**one(gateway, flat(9, 9), **files), **one(sidecar, flat(0, 9), **files)}, {8: []}),
+    ]
+    check("NoFilesFree", cases, tmp_path)

@@ -159,3 +159,48 @@ def test_series_overflow(tmp_path: Path) -> None:
         ),
     ]
     check("SeriesOverflow", cases, tmp_path)
+
+
+def test_clock_wrong(tmp_path: Path) -> None:
+    """One jump, or one record of an impossible time; that a clock is ahead is nothing."""
+    jumps, clamped = "sidecar_clock_jumps_total", "sidecar_timestamps_clamped_total"
+    cases = [
+        Case(
+            "fires for a jump",
+            one(jumps, [*flat(0, 10), *flat(1, 30)], direction="forward"),
+            {9: [], 30: [], 11: [TICKET]},
+            {
+                "summary": "A clock at one is wrong",
+                "description": (
+                    "Within 15 minutes the clock of one was set by over a minute, or records came with times that "
+                    "can't be: 1 times."
+                ),
+            },
+        ),
+        Case("fires for times", one(clamped, [*flat(0, 10), *flat(7, 10)], reason="future"), {9: [], 11: [TICKET]}),
+        Case("not for none", {**one(jumps, flat(0, 20)), **one(clamped, flat(0, 20))}, {19: []}),
+        Case("not after a restart", one(jumps, [*flat(5, 10), *flat(0, 10)]), {11: [], 19: []}),
+        Case("not for a sidecar that was off", one("sidecar_clock_lead_seconds", flat(7200, 20)), {19: []}),
+    ]
+    check("ClockWrong", cases, tmp_path)
+
+
+def test_log_not_read(tmp_path: Path) -> None:
+    """One line, of either process."""
+    sidecar, gateway = "sidecar_log_lines_dropped_total", "invoker_log_lines_dropped_total"
+    cases = [
+        Case(
+            "fires",
+            one(sidecar, [*flat(0, 16), *flat(3, 4)]),
+            {15: [], 19: [TICKET]},
+            {
+                "summary": "Nobody reads a log at one",
+                "description": (
+                    "3 lines of the log of one or its gateway were dropped within 15 minutes, as nobody read them."
+                ),
+            },
+        ),
+        Case("fires for the gateway", one(gateway, [*flat(0, 10), *flat(3, 5)], reason="not_read"), {12: [TICKET]}),
+        Case("not for none", {**one(sidecar, flat(0, 20)), **one(gateway, flat(9, 20))}, {19: []}),
+    ]
+    check("LogNotRead", cases, tmp_path)
