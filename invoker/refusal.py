@@ -12,7 +12,12 @@ MAX_LINGERING = 1000
 """Refused connections that wait for their callers to read why; beyond them, the oldest is closed."""
 WAIT_S = 1.0
 """So long may the first bytes of a request take."""
-PROBES = tuple(b"%b %b " % (method, path) for path in (b"/healthz", b"/readyz") for method in (b"GET", b"HEAD"))
+PROBES = tuple(
+    b"%b %b%b" % (method, path, end)
+    for method in (b"GET", b"HEAD")
+    for path in (b"/healthz", b"/readyz")
+    for end in (b" ", b"?")
+)
 BODY = b"The gateway has reached its connection limit.\n"
 REFUSAL = (
     b"HTTP/1.1 503 Service Unavailable\r\nContent-Type: text/plain\r\nContent-Length: %d\r\n"

@@ -111,7 +111,12 @@ class Workers:
 
     def _start(self, number: int, models: Models) -> None:
         self._heartbeats.reset(number)
-        pid = os.fork()
+        try:
+            pid = os.fork()
+        except OSError as error:  # no memory, or too many processes: it may pass
+            log.error("worker.not_started", worker=number, reason=error.strerror, restart_in_s=self._restart_s)
+            self._plan_start(number)
+            return
         if pid == 0:
             self._become_worker(number, models)
         now_us = self._clock.monotonic_us()
@@ -123,6 +128,11 @@ class Workers:
             del self._due_us[number]
             self._restarted.add(number)
             self._start(number, models)
+
+    def _plan_start(self, number: int) -> None:
+        """After a pause, which is longer each time."""
+        self._due_us[number] = self._clock.monotonic_us() + round(self._restart_s * MICROSECONDS)
+        self._restart_s = min(self._restart_s * 2, RESTART_LAST_S)
 
     def _become_worker(self, number: int, models: Models) -> None:
         code = 1
@@ -148,12 +158,10 @@ class Workers:
         for worker, code in self._reap():
             if code == CANT_START and worker.number not in self._restarted:
                 raise CantStartError
-            now_us = self._clock.monotonic_us()
-            if now_us - worker.started_us > HEALTHY_AFTER_S * MICROSECONDS:
+            if self._clock.monotonic_us() - worker.started_us > HEALTHY_AFTER_S * MICROSECONDS:
                 self._restart_s = RESTART_FIRST_S
             log.error("worker.died", worker=worker.number, exit_code=code, restart_in_s=self._restart_s)
-            self._due_us[worker.number] = now_us + round(self._restart_s * MICROSECONDS)
-            self._restart_s = min(self._restart_s * 2, RESTART_LAST_S)
+            self._plan_start(worker.number)
 
     def _reap(self) -> list[tuple[Running, int]]:
         """Each worker that has ended, with its exit code; a signal's number is negative. Only those are waited for:

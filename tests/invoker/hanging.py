@@ -1,5 +1,6 @@
 """`python -m tests.invoker.hanging`: the gateway, with workers that can be made to hang in several ways."""
 
+import errno
 import os
 import signal
 import time
@@ -22,8 +23,21 @@ def sleep(_number: int, _frame: FrameType | None) -> None:
         time.sleep(1000)
 
 
+def fork_later(refusals: int) -> None:
+    """As many forks as that are refused: a machine that has no room for another process is hard to have."""
+    fork, left = os.fork, [errno.EAGAIN] * refusals
+
+    def refuse() -> int:
+        if left:
+            raise OSError(left.pop(), "Resource temporarily unavailable")
+        return fork()
+
+    os.fork = refuse
+
+
 if __name__ == "__main__":
     signal.signal(SPIN, spin)
     signal.signal(SLEEP, sleep)
     workers.KILL_AFTER_S = float(os.environ.get("KILL_AFTER_S", workers.KILL_AFTER_S))
+    fork_later(int(os.environ.get("FORKS_REFUSED", "0")))
     main()

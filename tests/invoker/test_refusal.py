@@ -56,7 +56,7 @@ async def test_each_caller_sees_its_refusal(full: Gateway, size: int) -> None:
     assert full.rejected == {"connection_limit": 20}
 
 
-@pytest.mark.parametrize("path", ["/healthz", "/readyz"])
+@pytest.mark.parametrize("path", ["/healthz", "/readyz", "/readyz?verbose"])
 @pytest.mark.parametrize("cut", [0, 1, 5, 12, 13, 20])
 async def test_health_is_answered_beyond_the_limit(full: Gateway, path: str, cut: int) -> None:
     """In however many pieces it is asked for; and the connection ends with it."""

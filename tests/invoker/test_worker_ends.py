@@ -101,6 +101,15 @@ def test_a_restarted_worker_that_can_not_start_is_tried_again(running: System) -
     assert gateway.stop() == 0
 
 
+def test_a_worker_that_can_not_be_forked_is_tried_again(running: System) -> None:
+    """The gateway waits for the room that it takes, at its start and later."""
+    gateway = running.start_gateway(HANGING, FORKS_REFUSED="3")
+    assert running.invoke()[0] == 200
+    events = gateway.events("worker.not_started")
+    assert [event["restart_in_s"] for event in events] == [0.1, 0.2, 0.4]
+    assert gateway.stop() == 0
+
+
 def test_a_child_that_is_no_worker_does_no_harm(running: System) -> None:
     """A shell that becomes the gateway leaves it what it has started."""
     prefix = ("sh", "-c", 'sleep 1000 & echo $! > "$0"; exec "$@"', str(running.directory / "pid"))
