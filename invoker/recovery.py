@@ -23,6 +23,8 @@ SCAN_INTERVAL_S = 1.0
 SLICE_ENTRIES, PAUSE_S = 500, 0.003
 """A journal of 84 MiB has a million entries: read in one go, even on another thread, they hold up all calls."""
 PRODUCER_ID_CHARS = 32
+LONGEST_CALL_US = 86_400_000_000
+"""No timeout can be set to more."""
 DIED_LOG = "the gateway worker died during the call; its outcome is not known"
 
 log = logs.get("recovery")
@@ -62,7 +64,9 @@ class RecoveredJournal(Journal):
             except msgspec.DecodeError as error:
                 log.error("recovery.unreadable_mark", producer=self.producer_id, reason=str(error))
                 continue
-            latency_us = max(last_seen_us - begun.timestamp_us, 0)  # it was that long at least
+            latency_us = last_seen_us - begun.timestamp_us  # it was that long at least
+            if not 0 <= latency_us <= LONGEST_CALL_US:  # the clock has jumped, and says nothing of it
+                latency_us = 0
             died = ErrorType.GATEWAY_DIED
             record = Record(
                 begun.model_id, begun.timestamp_us, latency_us, died, DIED_LOG, begun.input_size, 0, begun.trace_id

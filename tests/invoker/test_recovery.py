@@ -187,6 +187,28 @@ async def test_how_long_a_dead_call_took_is_told_by_the_latest_entry(tmp_path: P
     recovered.remove()
 
 
+@pytest.mark.parametrize(
+    ("passed_us", "expected_us"),
+    [(86_400_000_000, 86_400_000_000), (86_400_000_001, 0), (60 * 86_400_000_000, 0), (-1, 0)],
+)
+async def test_a_clock_that_jumped_says_nothing_of_a_dead_call(
+    tmp_path: Path, passed_us: int, expected_us: int
+) -> None:
+    """A latency of months would be in the sums for good."""
+    bound = Bound(tmp_path / "journal", 1024 * 1024 * 1024, 1)
+    journal = Journal.create(bound, CLOCK)
+    at_us = 100 * 86_400_000_000
+    journal.begin(Begun("died", at_us, 1))
+    journal.append(Record("m", at_us + passed_us, 0))
+    journal.close()
+    recovered = await adopted(bound)
+    await recovered.settle(0)
+    recovered.note_synced(2**62)
+    (died,) = (record for record in records(recovered) if record.model_id == "died")
+    assert (died.error_type, died.latency_us) == (ErrorType.GATEWAY_DIED, expected_us)
+    recovered.close()
+
+
 async def test_the_end_of_a_segment_is_found_to_the_byte(tmp_path: Path) -> None:
     """An entry that fills its segment exactly is one, and the next one is in the next segment."""
     bound = Bound(tmp_path / "journal", 64 * 1024 * 1024, 1)

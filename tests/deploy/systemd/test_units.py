@@ -110,6 +110,14 @@ def test_both_use_one_socket_and_neither_takes_its_directory_away() -> None:
     assert [one["RuntimeDirectoryPreserve"] for one in services] == [["yes"], ["yes"]]
 
 
+def test_neither_starts_before_the_clock_is_set() -> None:
+    """Where something sets it: the target is wanted, and not required."""
+    for command in COMMANDS:
+        section = unit(command)["Unit"]
+        assert "time-sync.target" in section["After"][0].split()
+        assert "time-sync.target" in section["Wants"][0].split()
+
+
 def test_the_sidecar_is_first_and_is_not_needed() -> None:
     """Started before the gateway and stopped after it; but a gateway without it serves."""
     gateway = unit("invoker")["Unit"]
