@@ -103,13 +103,13 @@ class Invoker:
             self._admit(call, model)
             number = self._journal.begin(Begun(call.model_id, timestamp_us, call.input_size, trace_id))
             sent_us = self._clock.monotonic_us()
-            answer = await self._forward(call, model, headers)
+            status, body, fields = await self._forward(call, model, headers)
             answered_us = self._clock.monotonic_us()
             latency_us, upstream_us = answered_us - started_us, answered_us - sent_us
-            if len(answer[1]) <= LARGE_BYTES:
-                output, output_size = _interpret(*answer)
+            if len(body) <= LARGE_BYTES:
+                output, output_size = _interpret(status, body, fields)
             else:
-                output, output_size = await self._interpret_large(call.model_id, *answer)
+                output, output_size = await self._interpret_large(call.model_id, status, body, fields)
         except BusyError as error:
             error_type, error_log, http_status = error.error_type, clip_error_log(str(error)), error.status
             reply_headers = b"Retry-After: %b\r\n" % error.retry_after if error.retry_after else b""
@@ -178,7 +178,9 @@ class Invoker:
             raise
         finally:
             self._deadlines.remove(task, timeout_s)
-            self._left(model_id)
+            self.in_flight.leave(model_id)
+            if not self.in_flight.total:
+                self._idle.set()
 
     async def _interpret_large(
         self, model_id: str, status: int, body: Body, headers: Mapping[bytes, bytes]
@@ -200,13 +202,10 @@ class Invoker:
             raise
         finally:
             self._deadlines.remove(task, READ_TIMEOUT_S)
-            self._left(model_id)
+            self.in_flight.leave(model_id)
+            if not self.in_flight.total:
+                self._idle.set()
         return cast(msgspec.Raw, output), output_size
-
-    def _left(self, model_id: str) -> None:
-        self.in_flight.leave(model_id)
-        if not self.in_flight.total:
-            self._idle.set()
 
     def _log_defect(self, call: Call, error: Exception) -> None:
         """With its traceback, unless one was logged a moment ago: a defect may meet every call."""

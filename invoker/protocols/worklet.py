@@ -5,7 +5,7 @@ InvalidAnswerError   the upstream's body is no answer
 """
 
 import codecs
-from typing import Annotated, cast
+from typing import Annotated
 
 import msgspec
 from msgspec import Meta
@@ -129,7 +129,7 @@ def decode_answer(body: bytes) -> tuple[msgspec.Raw, int]:
 
 def encode_answer(answer: InvokeAnswer) -> Body:
     """JSON; in pieces, if the output is."""
-    output = cast("msgspec.Raw | Pieces", answer.worklet_output)
+    output: object = answer.worklet_output
     if not isinstance(output, Pieces):
         return _encoder.encode(answer)
     before, _, after = _encoder.encode(msgspec.structs.replace(answer, worklet_output=NULL)).partition(b"null")
