@@ -75,7 +75,10 @@ class RecoveredJournal(Journal):
 
     async def _read(self, pause_s: float) -> None:
         for path in await asyncio.to_thread(_segment_files, self.directory):
-            segment = await asyncio.to_thread(Segment.open, path)
+            try:
+                segment = await asyncio.to_thread(Segment.open, path)
+            except FileNotFoundError:
+                continue  # it was acknowledged, and whoever had the journal before has just removed it
             if segment is None:
                 log.error("recovery.no_segment", file=str(path))
                 continue

@@ -12,7 +12,7 @@ from invoker import recovery
 from invoker.journal import Begun, Journal
 from invoker.journal_directory import Bound
 from invoker.recovery import RecoveredJournal, adopt_dead, recover_one
-from invoker.segment import BEGIN, MIN_SEGMENT_BYTES
+from invoker.segment import BEGIN, MIN_SEGMENT_BYTES, Segment, segment_name
 from shared.clock import SystemClock
 from shared.record import ErrorType, Record
 from tests.invoker.conftest import until
@@ -152,6 +152,26 @@ async def test_an_adoption_that_is_cut_off_leaves_the_journal_to_others(tmp_path
     recovered = await adopted(bound)
     await recovered.settle(0)
     assert len(records(recovered)) == 3000 or recovered.next_sequence == 3001
+    recovered.remove()
+
+
+async def test_a_segment_that_goes_meanwhile_is_no_fault(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """All in it was acknowledged to an adopter before, who has let go of the journal and is still removing files."""
+    bound = Bound(tmp_path / "journal", 64 * 1024 * 1024, 1)
+    bound.segment_bytes = MIN_SEGMENT_BYTES
+    dead(bound, 3000)
+    open_segment = Segment.open
+
+    def late(path: Path) -> Segment | None:
+        if path.name == segment_name(1):
+            path.unlink()
+        return open_segment(path)
+
+    monkeypatch.setattr(Segment, "open", late)
+    recovered = await adopted(bound)
+    await recovered.settle(recovered.first_sequence - 1)
+    assert recovered.first_sequence > 1
+    assert (recovered.records_waiting, recovered.next_sequence) == (3001 - recovered.first_sequence, 3001)
     recovered.remove()
 
 
