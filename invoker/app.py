@@ -49,7 +49,7 @@ def make_app(settings: InvokerSettings, models: Models) -> web.Application:
         bound = Bound(settings.journal_dir, settings.journal_max_bytes, settings.workers)
         journal = await asyncio.to_thread(Journal.create, bound, clock, synced=synced)
         sync = GroupSync(journal) if synced else None
-        upstream = PooledUpstream(clock, settings.max_answer_bytes)
+        upstream = PooledUpstream(clock, settings.max_answer_bytes, plan.idle)
         invoker = Invoker(models, upstream, journal, clock, settings.max_in_flight, sync.wait if sync else None)
         report = worker_report(journal, invoker.in_flight, invoker.overhead, connections, rejected)
         outbox = Outbox(journal, settings.sidecar_socket, clock, report, models.names, sync.wait if sync else None)

@@ -3,6 +3,7 @@
 from functools import cache
 from typing import NamedTuple
 
+from invoker.idle import MAX_IDLE
 from invoker.refusal import MAX_LINGERING, RESERVE
 from shared import logs
 from shared.files import count_open, raise_limit
@@ -19,11 +20,13 @@ log = logs.get("files")
 
 
 class FilePlan(NamedTuple):
-    """Callers' connections, and refused ones that may be open beside them. `reason`: why they are fewer than wanted."""
+    """Callers' connections, refused ones that may be open beside them, and idle ones to upstreams. `reason`: why they
+    are fewer than wanted."""
 
     max_connections: int
     probes: int
     lingering: int
+    idle: int = MAX_IDLE
     reason: str | None = None
 
 
@@ -36,21 +39,21 @@ def plan_files(max_connections: int, max_in_flight: int) -> FilePlan:
 def fit(limit: int, inherited: int, wanted: int, max_in_flight: int) -> FilePlan:
     """So many files may be open, some are. Each caller's connection may need one to an upstream beside it."""
     left = limit - OWN_FILES - inherited
-    needed = wanted + min(wanted, max_in_flight) + 3 * RESERVE + MAX_LINGERING
+    needed = wanted + min(wanted, max_in_flight) + MAX_IDLE + 3 * RESERVE + MAX_LINGERING
     if needed <= left:
         return FilePlan(wanted, RESERVE, MAX_LINGERING)
     probes = min(RESERVE, max(left // 16, 1))
-    lingering = min(MAX_LINGERING, left // 8)
-    pairs = left - 3 * probes - lingering
+    lingering, idle = min(MAX_LINGERING, left // 8), min(MAX_IDLE, left // 8)
+    pairs = left - 3 * probes - lingering - idle
     # Beyond the calls in flight there are connections that wait, and need no second one.
     connections = min(wanted, max(pairs // 2, pairs - max_in_flight))
     missing = limit - left + needed
     if connections < LEAST_CONNECTIONS:
         raise StartupError(f"INVOKER_MAX_CONNECTIONS: {limit} files may be open, too few for any; {_advice(missing)}")
     if connections == wanted:
-        return FilePlan(wanted, probes, lingering)
+        return FilePlan(wanted, probes, lingering, idle)
     reason = f"INVOKER_MAX_CONNECTIONS is {wanted}, but {limit} files are enough for {connections}; {_advice(missing)}"
-    return FilePlan(connections, probes, lingering, reason)
+    return FilePlan(connections, probes, lingering, idle, reason)
 
 
 def tell_plan(plan: FilePlan) -> None:

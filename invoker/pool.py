@@ -11,7 +11,7 @@ from invoker.answer_parser import MalformedError, UnusableError
 from invoker.codings import BrokenCodingError, TooLargeError, UnknownCodingError, decoded
 from invoker.connect_failure import connect_failure
 from invoker.http1 import BrokenError, Connection
-from invoker.idle import IdleConnections
+from invoker.idle import MAX_IDLE, IdleConnections
 from invoker.pieces import Body, joined
 from invoker.upstream import Answer, ConnectError, UpstreamError, status_error
 from shared.clock import Clock
@@ -45,11 +45,11 @@ class Target(NamedTuple):
 class PooledUpstream:
     """Implements `Upstream` on connections of its own. Sends POST, accepts only whole and clean answers."""
 
-    def __init__(self, clock: Clock, max_answer_bytes: int) -> None:
+    def __init__(self, clock: Clock, max_answer_bytes: int, max_idle: int = MAX_IDLE) -> None:
         self._clock = clock
         self._max_answer_bytes = max_answer_bytes
         self._targets: dict[str, Target] = {}
-        self._idle = IdleConnections(clock)
+        self._idle = IdleConnections(clock, limit=max_idle)
         self._tls: ssl.SSLContext | None = None
 
     async def post(self, url: str, body: bytes, headers: bytes = b"") -> Answer:

@@ -6,6 +6,7 @@ import sys
 import uvloop
 
 from metrics_sidecar.app import ACCEPTORS, INTAKE, make_app
+from metrics_sidecar.file_plan import plan_files
 from metrics_sidecar.settings import SidecarSettings, VerifySettings
 from metrics_sidecar.transfer.cli import COMMANDS
 from metrics_sidecar.verify import verify
@@ -40,6 +41,7 @@ async def serve(settings: SidecarSettings) -> None:
 def run(settings: SidecarSettings) -> None:
     logs.configure(settings.log_format, settings.log_level)
     logs.start_writer()
+    plan_files(settings.max_producers)
     sys.setswitchinterval(SWITCH_INTERVAL_S)
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         runner.run(serve(settings))

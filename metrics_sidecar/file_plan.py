@@ -1,5 +1,6 @@
 """How many producers the files of a sidecar are enough for, and what is said where they are too few."""
 
+from functools import cache
 from typing import NamedTuple
 
 from shared import logs
@@ -21,6 +22,7 @@ class FilePlan(NamedTuple):
     reason: str | None = None
 
 
+@cache  # made before the sidecar itself opens anything
 def plan_files(wanted: int) -> FilePlan:
     """Half of the files are for producers, the rest for whoever asks. `StartupError` where there is none for either."""
     limit, inherited = raise_limit(), count_open()
