@@ -8,6 +8,7 @@ from hypothesis import HealthCheck, settings
 
 SETTINGS = ("INVOKER_", "SIDECAR_", "MOCK_", "LOAD_", "LOG_")
 PROXIES = ("http_proxy", "https_proxy", "all_proxy", "no_proxy")
+QUICK_EXAMPLES = 10
 STOPS = (signal.SIGHUP, signal.SIGINT, signal.SIGQUIT, signal.SIGTERM)
 
 
@@ -28,7 +29,9 @@ def pass_on_no_ignored_signals() -> None:
     signal.pthread_sigmask(signal.SIG_UNBLOCK, {*STOPS, signal.SIGCHLD})
 
 
-settings.register_profile("project", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+project = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.register_profile("project", project)
+settings.register_profile("quick", project, max_examples=QUICK_EXAMPLES)
 settings.load_profile("project")
 forget_settings()
 pass_on_no_ignored_signals()

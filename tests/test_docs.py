@@ -1,9 +1,12 @@
 """The README is true: every setting, endpoint, metric and error type stands in it, and none that isn't there."""
 
 import dataclasses
+import hashlib
+import json
 import re
 import subprocess
 import sys
+import tomllib
 from pathlib import Path
 
 import pytest
@@ -98,3 +101,18 @@ def test_every_command_has_help(module: str) -> None:
     """`--help` works without a configuration."""
     done = subprocess.run([sys.executable, "-m", module, "--help"], cwd=ROOT, check=True, capture_output=True)
     assert b"Usage:" in done.stdout
+
+
+def test_poetrys_lock_is_of_this_project() -> None:
+    """`poetry install` takes it as it is: the digest is of what pyproject.toml depends on, made as Poetry makes it."""
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
+    keys = ("requires-python", "dependencies", "optional-dependencies")
+    depends = {
+        "project": {key: project["project"][key] for key in keys},
+        "dependency-groups": project["dependency-groups"],
+        "tool": {"poetry": {}},
+    }
+    lock = tomllib.loads((ROOT / "poetry.lock").read_text(encoding="utf-8"))
+    digest = hashlib.sha256(json.dumps(depends, sort_keys=True).encode()).hexdigest()
+    assert lock["metadata"]["content-hash"] == digest, "run `make lock`, or `poetry lock`"
+    assert [package["name"] for package in lock["package"] if "source" in package or not package["files"]] == []
