@@ -7,7 +7,7 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from invoker.journal import NO_CALL, RETRY_FULL_US, Begun, Journal
+from invoker.journal import MAX_SPARES, NO_CALL, RETRY_FULL_US, Begun, Journal
 from invoker.journal_directory import LOCK_FILE, Bound, lock_directory
 from invoker.recovery import DIED_LOG, RecoveredJournal, recover_one
 from invoker.segment import BEGIN, MIN_SEGMENT_BYTES, Entry, Segment
@@ -84,6 +84,18 @@ def test_trimmed_segments_are_used_again(tmp_path: Path) -> None:
     assert journal.bytes_used <= 4 * MIN_SEGMENT_BYTES
     assert [sequence for sequence, _ in read_all(journal, journal.first_sequence)] == list(range(4990, 5000))
     assert journal.dropped == {}
+    journal.remove()
+
+
+def test_segments_beyond_a_few_spares_leave_the_disk(tmp_path: Path) -> None:
+    """After an outage a journal shrinks: what is acknowledged at once is removed, but for what is soon needed again."""
+    bound = small_bound(tmp_path, segments=20)
+    journal = Journal.create(bound, CLOCK)
+    for number in range(1, 1000):
+        journal.append(record(number, "x" * 500))
+    assert bound.used_bytes() > 6 * MIN_SEGMENT_BYTES
+    journal.trim(999)
+    assert bound.used_bytes() == journal.bytes_used == (1 + MAX_SPARES) * MIN_SEGMENT_BYTES
     journal.remove()
 
 
