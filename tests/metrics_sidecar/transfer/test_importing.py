@@ -291,7 +291,7 @@ def test_rows_that_are_too_old_are_told(source: Path, tmp_path: Path, capsys: py
     assert add(tmp_path, export(source, "ndjson", HistoryFilter(models=("m1",)))) == 0
     assert capsys.readouterr().err.splitlines() == [
         "2,857 rows added, 0 known before, 0 bad",
-        "2,857 of these are older than what this history keeps (from 1973-03-03T08:00:00Z) and will be removed",
+        "2,857 of these are older than what this history keeps (from 1970-01-01T01:00:00Z) and will be removed",
     ]
     assert is_consistent(tmp_path)
 
