@@ -106,7 +106,11 @@ def test_compact(run: Command) -> None:
     before, size = export(run.directory, "ndjson"), path.stat().st_size
     with_holes(path)
     code, told, _ = run("compact")
-    assert (code, told) == (0, f"{path}: {size:,} bytes before, {path.stat().st_size:,} after\n".encode())
+    # Before it, the ledger that filled it has told that its rows are of long ago.
+    assert (code, told.splitlines()[-1]) == (
+        0,
+        f"{path}: {size:,} bytes before, {path.stat().st_size:,} after".encode(),
+    )
     assert path.stat().st_size < size / 2
     assert export(run.directory, "ndjson") == b"".join(before.splitlines(True)[:3])
 
