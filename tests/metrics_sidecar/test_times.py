@@ -27,6 +27,7 @@ def test_a_time_out_of_bounds_is_that_of_the_arrival(at_us: int, expected_us: in
         found, newest_us, clamped = TIMES.clamp(records)
         expected = [record if record in others else Record("m", expected_us, 5) for record in records]
         assert found == expected
+        assert (found is records) == (reason is None)
         assert clamped == ({reason: 1} if reason else {})
         own_us = [record.timestamp_us for record in records if 100 <= record.timestamp_us <= 200]
         assert newest_us == max(own_us, default=None)
@@ -35,7 +36,9 @@ def test_a_time_out_of_bounds_is_that_of_the_arrival(at_us: int, expected_us: in
 def test_without_bounds_all_times_stay() -> None:
     """The very same records."""
     records = [Record("m", at_us, 5) for at_us in (0, MAX_TIMESTAMP_US)]
-    assert ANY_TIME.clamp(records) == (records, MAX_TIMESTAMP_US, {})
+    found, newest_us, clamped = ANY_TIME.clamp(records)
+    assert found is records
+    assert (newest_us, clamped) == (MAX_TIMESTAMP_US, {})
     assert ANY_TIME.clamp([]) == ([], None, {})
 
 

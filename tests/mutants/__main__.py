@@ -76,12 +76,11 @@ def run(tests: dict[str, list[str]], chosen: list[Target], jobs: int, seed: int)
     """Try all; print a line for each, and at the end the survivors, which are returned."""
     print(f"{len(chosen)} faults in {len({file for file, _ in chosen})} files, seed {seed}", flush=True)
     with tempfile.TemporaryDirectory(prefix="mutants") as directory:
+        all_copies = [Copy(Path(directory) / str(number)) for number in range(jobs)]
+        baseline_s = {file: all_copies[0].baseline_s(tests[file]) for file in sorted({file for file, _ in chosen})}
         copies: SimpleQueue[Copy] = SimpleQueue()
-        for number in range(jobs):
-            copies.put(Copy(Path(directory) / str(number)))
-        copy = copies.get()
-        baseline_s = {file: copy.baseline_s(tests[file]) for file in sorted({file for file, _ in chosen})}
-        copies.put(copy)
+        for copy in all_copies:
+            copies.put(copy)
 
         def survives(target: Target) -> bool:
             file, fault = target
@@ -97,6 +96,8 @@ def run(tests: dict[str, list[str]], chosen: list[Target], jobs: int, seed: int)
             survivors = [
                 target for target, survived in zip(chosen, pool.map(survives, chosen), strict=True) if survived
             ]
+        for copy in all_copies:
+            copy.close()
     for file, fault in survivors:
         print(f"\n{diff(file, fault)}")
     killed = len(chosen) - len(survivors)

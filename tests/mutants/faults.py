@@ -93,10 +93,12 @@ def _logs(node: ast.AST) -> bool:
 
 
 def _skipped(source: str) -> list[tuple[tuple[int, int], tuple[int, int]]]:
-    """Where a fault is none: types, and log lines."""
+    """Where a fault is none: types, log lines, and that `zip` would notice what is never so."""
+    tree = ast.parse(source)
+    strict = (node.value for node in ast.walk(tree) if isinstance(node, ast.keyword) and node.arg == "strict")
     return [
         ((node.lineno, node.col_offset), (node.end_lineno or 0, node.end_col_offset or 0))
-        for node in (*_annotations(ast.parse(source)), *filter(_logs, ast.walk(ast.parse(source))))
+        for node in (*_annotations(tree), *strict, *filter(_logs, ast.walk(tree)))
         if isinstance(node, ast.expr | ast.stmt)
     ]
 

@@ -2,6 +2,7 @@
 
 import contextlib
 import os
+import select
 import shutil
 import signal
 import subprocess
@@ -20,6 +21,7 @@ class Copy:
 
     def __init__(self, directory: Path) -> None:
         self._directory = directory
+        self._written_s = 0
         listed = subprocess.run(
             ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"],
             cwd=ROOT,
@@ -30,22 +32,30 @@ class Copy:
             if (ROOT / name).is_file():
                 (directory / name).parent.mkdir(parents=True, exist_ok=True)
                 shutil.copyfile(ROOT / name, directory / name)
+        self._runner = subprocess.Popen(
+            [sys.executable, "-P", "tests/mutants/warm.py"],
+            cwd=directory,
+            env={**os.environ, "PYTHONPATH": str(directory)},
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            bufsize=0,  # what was not read yet must show in `select`
+        )
 
     def passes(self, tests: list[str], limit_s: float) -> bool:
         """Whether all of them pass in this time."""
-        command = [sys.executable, "-m", "pytest", "-q", "-x", "-n", "0", "-p", "no:cacheprovider", *tests]
-        # A `.pyc` of the file without its fault could be as old and as long as the one with it.
-        environment = {**os.environ, "PYTHONDONTWRITEBYTECODE": "1", "PYTHONPATH": str(self._directory)}
-        with (self._directory / "output").open("wb") as output:
-            process = subprocess.Popen(
-                command, cwd=self._directory, env=environment, stdout=output, stderr=output, start_new_session=True
-            )
-            try:
-                return process.wait(limit_s) == 0
-            except subprocess.TimeoutExpired:
-                return False
-            finally:
-                _end(process)
+        asked, answers = self._runner.stdin, self._runner.stdout
+        assert asked is not None
+        assert answers is not None
+        asked.write(f"{self._directory / 'output'} {' '.join(tests)}\n".encode())
+        pid = int(answers.readline())
+        ended, _, _ = select.select([answers], [], [], limit_s)
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(pid, signal.SIGKILL)  # with all that it has started
+        return int(answers.readline()) == 0 and bool(ended)
+
+    def close(self) -> None:
+        self._runner.kill()
+        self._runner.communicate()
 
     def baseline_s(self, tests: list[str]) -> float:
         """How long they take without a fault; AssertionError if they don't pass."""
@@ -56,17 +66,16 @@ class Copy:
 
     def survives(self, file: str, faulty: str, tests: list[str], baseline_s: float) -> bool:
         """Whether the tests pass although the file says this."""
-        path = self._directory / file
-        original = path.read_text(encoding="utf-8")
-        path.write_text(faulty, encoding="utf-8")
+        original = (self._directory / file).read_text(encoding="utf-8")
+        self._write(file, faulty)
         try:
             return self.passes(tests, LEAST_S + SLOWER * baseline_s)
         finally:
-            path.write_text(original, encoding="utf-8")
+            self._write(file, original)
 
-
-def _end(process: "subprocess.Popen[bytes]") -> None:
-    """With all that it has started."""
-    with contextlib.suppress(ProcessLookupError):
-        os.killpg(process.pid, signal.SIGKILL)
-    process.wait()
+    def _write(self, file: str, source: str) -> None:
+        """With a time that it never had: by that and its length Python tells whether a `.pyc` is of this source."""
+        path = self._directory / file
+        path.write_text(source, encoding="utf-8")
+        self._written_s += 1
+        os.utime(path, (self._written_s, self._written_s))

@@ -40,6 +40,7 @@ class Labels:
         """Exit code, stdout, stderr."""
         command = ["metrics-sidecar", "labels", *arguments, "--data-dir", str(self.path.parent)]
         self._monkeypatch.setattr(sys, "argv", command)
+        self._printed.readouterr()  # what was logged before, if nothing has said where logs go
         with pytest.raises(SystemExit) as exited:
             run_command(cli)
         printed = self._printed.readouterr()

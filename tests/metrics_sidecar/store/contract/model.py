@@ -69,7 +69,9 @@ class Model:
         for model_id in dict.fromkeys(record.model_id for record in commit.records):
             if model_id not in self.labels:
                 has_label = len(granted) < commit.label_room
-                self.labels[model_id] = model_id if has_label else OVERFLOW_MODEL_ID
+                label = self.labels[model_id] = model_id if has_label else OVERFLOW_MODEL_ID
+                began_us = self._state.created_us.get(label, commit.now_us)
+                self._state.created_us[label] = min(began_us, commit.now_us)
                 granted += [model_id] if has_label else []
         self.records += commit.records
         self.gaps += commit.gaps
