@@ -147,10 +147,9 @@ class CallerConnection(asyncio.Protocol):
         else:
             self._note_begin()
             self._unread = b""
+            self._head, self._body, self._missing_bytes = head, [data[end:]], whole - len(data)
             if not self._held.add(len(data) - end):
                 self._refuse_body()
-                return
-            self._head, self._body, self._missing_bytes = head, [data[end:]], whole - len(data)
 
     def _parse(self, head_bytes: bytes) -> RequestHead | None:
         """Most callers send the same head again and again."""
@@ -185,7 +184,6 @@ class CallerConnection(asyncio.Protocol):
     def _refuse_body(self) -> None:
         """Together with those of all other callers it is too large."""
         answering = self._listener.answering
-        self._head, self._body = None, []
         self._held.release()
         self._write(*answering.refusal(answering.bodies.refusal()), close=True)
 

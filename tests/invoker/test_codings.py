@@ -9,7 +9,7 @@ from collections.abc import Callable
 import brotli
 import pytest
 
-from invoker.codings import MAX_CODINGS, BrokenCodingError, TooLargeError, UnknownCodingError, decoded
+from invoker.codings import MAX_CODINGS, MAX_MEMBERS, BrokenCodingError, TooLargeError, UnknownCodingError, decoded
 
 if sys.version_info >= (3, 14):
     from compression import zstd
@@ -98,6 +98,16 @@ def test_what_is_broken(name: str, pack: Callable[[bytes], bytes]) -> None:
 def test_members_that_follow_each_other_are_one_body(name: str, pack: Callable[[bytes], bytes]) -> None:
     """As both formats have it."""
     assert whole(pack(b"a" * 500_000) + pack(b"") + pack(b"b"), name) == b"a" * 500_000 + b"b"
+
+
+@pytest.mark.parametrize("content_encoding", ["gzip", "gzip, gzip", "br, gzip, gzip"])
+def test_others_have_their_turn_between_members_that_hold_nothing(content_encoding: str) -> None:
+    """Of however many codings, each of them is a piece; beyond a bound they are refused."""
+    member = gzip.compress(b"")
+    pieces = decoded(member * 1_000, content_encoding, LIMIT)
+    assert [next(pieces) for _ in range(1_000)] == [b""] * 1_000
+    with pytest.raises(BrokenCodingError, match=f"its gzip has more than {MAX_MEMBERS} parts"):
+        whole(member * (MAX_MEMBERS + 1), content_encoding)
 
 
 @pytest.mark.parametrize(("name", "pack"), CODINGS)

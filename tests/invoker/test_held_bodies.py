@@ -68,6 +68,23 @@ async def test_a_body_beyond_the_bound_is_503(gateway: Gateway, bodies: HeldBodi
         assert await status(reader) == 200
 
 
+@pytest.mark.parametrize("lines", [(), ("Connection: close",)])
+@pytest.mark.parametrize("cut", [-len(BODY), -40_000])
+async def test_who_still_sends_gets_the_refusal(
+    gateway: Gateway, bodies: HeldBodies, lines: tuple[str, ...], cut: int
+) -> None:
+    """What comes after it is read and dropped: no reset takes the answer away."""
+    bodies.limit = 0
+    async with calling(gateway.connections.protocol) as caller:
+        request = invoke(BODY, *lines)
+        caller.feed(request[:cut])
+        caller.feed(b"x")
+        assert [status for status, _ in await caller.answers()] == [503]
+        assert caller.send(request[cut + 1 :])
+        await caller.settle()
+        assert not caller.transport.is_closing()
+
+
 @KINDS
 async def test_a_body_is_held_as_long_as_its_call(gateway: Gateway, bodies: HeldBodies, request_: bytes) -> None:
     """Whether it came in pieces or whole; not any longer."""
