@@ -2,18 +2,16 @@
 
 from invoker.held_bodies import HeldBodies
 from invoker.invocation import Invoker, UnknownModelError
+from invoker.large_bodies import ReaderDiedError
 from invoker.pieces import LARGE_BYTES, Body
 from invoker.protocols.worklet import NULL, BadRequestError, InvokeAnswer, decode_request, encode_answer
 from invoker.trace import Trace
-from shared import logs
 from shared.request_heads import ENDED
 
 JSON = "application/json"
 
 Reply = tuple[int, Body, bytes]
 """HTTP status, JSON, and whole header lines beside those that all replies have."""
-
-log = logs.get("answering")
 
 
 class Answering:
@@ -49,9 +47,10 @@ class Answering:
         except UnknownModelError as error:
             message = f"Model {error.args[0]!r} is not in the models file, and there is no default upstream"
             return self.refusal(BadRequestError(404, "unknown_model", message))
-        except Exception:
-            log.exception("answering.failed")
-            return self.refusal(BadRequestError(500, "defect", "The gateway failed to answer"))
+        except Exception as error:  # noqa: BLE001  # it is logged, only not each time
+            self._invoker.defects.tell(error)
+            reason = str(error) if isinstance(error, OSError | ReaderDiedError) else "its log says why"
+            return self.refusal(BadRequestError(500, "defect", f"The gateway failed to answer: {reason}"))
 
     def refusal(self, error: BadRequestError) -> Reply:
         """What a request is told that is no invocation."""

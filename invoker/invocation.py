@@ -9,6 +9,7 @@ from typing import Protocol, cast
 import msgspec
 
 from invoker.deadlines import Deadlines
+from invoker.defects import Defects
 from invoker.in_flight import InFlight
 from invoker.journal import NO_CALL, Begun
 from invoker.large_bodies import READ_TIMEOUT_S, LargeBodies, ReaderDiedError
@@ -19,7 +20,6 @@ from invoker.protocols.worklet import NULL, Call, InvalidAnswerError, InvokeAnsw
 from invoker.retries import try_again
 from invoker.trace import NO_TRACE, Trace
 from invoker.upstream import Answer, BusyError, ConnectError, Upstream, UpstreamError, status_error
-from shared import logs
 from shared.clock import Clock
 from shared.record import ErrorType, Record, clip_error_log
 
@@ -33,10 +33,7 @@ HTTP_STATUS = {
     ErrorType.DRAINING: 503,
     ErrorType.GATEWAY_ERROR: 500,
 }
-DEFECT_LOG_INTERVAL_US = 10_000_000
 CALLER_GONE = "the caller closed the connection before the answer"
-
-log = logs.get("invocation")
 
 
 class Recorder(Protocol):
@@ -72,6 +69,7 @@ class Invoker:
         self.in_flight = InFlight()
         self.overhead = Overhead()
         self.large_bodies = LargeBodies()
+        self.defects = Defects(clock)
         self.draining = False
         self._models = models
         self._upstream = upstream
@@ -83,8 +81,6 @@ class Invoker:
         self._deadlines = Deadlines(self._loop)
         self._ended_by_drain: frozenset[asyncio.Task[object]] = frozenset()
         self._idle = asyncio.Event()
-        self._log_defects_from_us = 0
-        self._defects_unlogged = 0
 
     async def invoke(self, call: Call, trace: Trace | None = None) -> tuple[int, InvokeAnswer, bytes]:
         """HTTP status, answer, and header lines for it. A cancelled call (its caller is gone) is recorded as such."""
@@ -121,7 +117,7 @@ class Invoker:
             else:
                 error_type, error_log, gone = ErrorType.CLIENT_DISCONNECTED, CALLER_GONE, error
         except Exception as error:  # noqa: BLE001  # it is logged, only not each time
-            self._log_defect(call, error)
+            self.defects.tell(error, model_id=call.model_id)
             error_type, error_log = ErrorType.GATEWAY_ERROR, clip_error_log(f"the gateway failed: {error!r}")
         if latency_us < 0:
             latency_us = self._clock.monotonic_us() - started_us
@@ -206,16 +202,6 @@ class Invoker:
             if not self.in_flight.total:
                 self._idle.set()
         return cast(msgspec.Raw, output), output_size
-
-    def _log_defect(self, call: Call, error: Exception) -> None:
-        """With its traceback, unless one was logged a moment ago: a defect may meet every call."""
-        now_us = self._clock.monotonic_us()
-        if now_us < self._log_defects_from_us:
-            self._defects_unlogged += 1
-            return
-        unlogged = self._defects_unlogged
-        log.error("invocation.gateway_error", model_id=call.model_id, unlogged_before=unlogged, exc_info=error)
-        self._log_defects_from_us, self._defects_unlogged = now_us + DEFECT_LOG_INTERVAL_US, 0
 
     def _ended_by_us(self) -> bool:
         """Whether a cancelled call was ended by `drain` and may still answer its caller."""

@@ -47,11 +47,12 @@ class Bound:
 
 
 def lock_directory(directory: Path) -> int | None:
-    """Hold a producer's directory: the lock's descriptor, or None if its owner lives or it is gone."""
+    """Hold a producer's directory: the lock's descriptor, or None if its owner lives, or if it is gone or none.
+    `OSError` if it isn't for us."""
     path = directory / LOCK_FILE
     try:
         descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o640)
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError):
         return None
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)

@@ -148,9 +148,23 @@ def find_dead(bound: Bound, unreadable: set[str]) -> tuple[Path, int] | None:
             remove_hidden(directory)
         elif len(directory.name) != PRODUCER_ID_CHARS or directory.name in unreadable:
             continue
-        elif (lock := lock_directory(directory)) is not None:
-            return directory, lock
+        else:
+            try:
+                lock = lock_directory(directory)
+            except OSError as error:
+                _leave(directory, error, unreadable)
+                continue
+            if lock is not None:
+                return directory, lock
     return None
+
+
+def _leave(directory: Path, error: OSError, unreadable: set[str]) -> None:
+    """To itself, and go on with others; unless we have run out of something, and it isn't to blame."""
+    if error.errno in OWN_ERRORS:
+        raise error
+    log.error("recovery.unreadable", directory=str(directory), reason=str(error))
+    unreadable.add(directory.name)
 
 
 async def recover_one(
@@ -171,10 +185,7 @@ async def recover_one(
         try:
             return await RecoveredJournal.open(directory, lock, bound, clock, pause_s)
         except OSError as error:
-            if error.errno in OWN_ERRORS:
-                raise  # the journal is not to blame: it is tried again
-            log.error("recovery.unreadable", directory=str(directory), reason=str(error))
-            unreadable.add(directory.name)
+            _leave(directory, error, unreadable)
 
 
 async def adopt_dead(

@@ -47,10 +47,15 @@ async def _ship(settings: ShipSettings, clock: Clock, shipped: Shipped) -> None:
 
 
 def _count_dead(root: Path) -> int:
-    """Journals that nobody holds."""
-    count = 0
-    for directory in root.iterdir():
-        if len(directory.name) == PRODUCER_ID_CHARS and (lock := lock_directory(directory)) is not None:
-            os.close(lock)
-            count += 1
-    return count
+    """Journals that nobody holds, or that aren't for us."""
+    return sum(_is_dead(directory) for directory in root.iterdir() if len(directory.name) == PRODUCER_ID_CHARS)
+
+
+def _is_dead(directory: Path) -> bool:
+    try:
+        lock = lock_directory(directory)
+    except OSError:
+        return True
+    if lock is not None:
+        os.close(lock)
+    return lock is not None

@@ -160,6 +160,22 @@ async def test_a_large_call(gateway: Gateway, plain: bool) -> None:
     assert (record.input_size, record.output_size) == (2, 30_000)
 
 
+async def test_a_reader_that_is_lost_costs_one_line(gateway: Gateway) -> None:
+    """Each request that waited for it is told why, and the log has a traceback of the first."""
+
+    async def lost(_body: object) -> None:
+        raise ReaderDiedError("it is lost")
+
+    gateway.invoker.large_bodies.decode_request = lost  # type: ignore[assignment,method-assign]
+    gateway.app[ANSWERING].max_body_bytes = gateway.app[ANSWERING].bodies.limit = 2 * len(LARGE)
+    with capture_logs() as logs:
+        for _ in range(3):
+            reply = await gateway.request("POST", "/invoke", request_of(LARGE.decode()))
+            assert (reply.status, reply.json["error_log"]) == (500, "The gateway failed to answer: it is lost")
+    assert [entry["event"] for entry in logs].count("gateway.failed") == 1
+    assert gateway.rejected == {"defect": 3}
+
+
 async def test_a_large_answer_that_is_none(gateway: Gateway) -> None:
     """What is wrong with it is the upstream's fault, and what is wrong with the reader is ours."""
 

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import msgspec
 import pytest
+from structlog.testing import capture_logs
 
 from invoker import recovery
 from invoker.journal import Begun, Journal
@@ -135,6 +136,25 @@ async def test_a_journal_that_cannot_be_shipped_is_left_to_the_next_worker(
     await asyncio.wait([task])
     assert sorted(tried) == sorted(names)
     assert {path.name for path in bound.root.iterdir() if path.is_dir()} == ({bad} if fails else set())
+
+
+async def test_what_is_no_journal_of_ours_stops_no_adoption(tmp_path: Path) -> None:
+    """A file, a link to nowhere, a lock that can't be opened: each is left, and told of once if it may be one."""
+    bound = Bound(tmp_path / "journal", 16 * 1024 * 1024, 1)
+    left = dead(bound)
+    names = [f"{number}".zfill(32) for number in range(3)]
+    (bound.root / names[0]).write_bytes(b"")
+    (bound.root / names[1]).symlink_to(tmp_path / "nowhere")
+    (bound.root / names[2] / "lock").mkdir(parents=True)
+    unreadable: set[str] = set()
+    with capture_logs() as logs:
+        for _ in range(2):
+            recovered = await recover_one(bound, CLOCK, unreadable)
+            assert recovered is not None
+            assert recovered.directory == left
+            recovered.close()
+    assert [entry["event"] for entry in logs] == ["recovery.unreadable"]
+    assert unreadable == {names[2]}
 
 
 async def test_an_adoption_that_is_cut_off_leaves_the_journal_to_others(tmp_path: Path) -> None:

@@ -58,6 +58,18 @@ def test_all_that_the_dead_left_arrives_once(started: System) -> None:
     assert started.stats("gpt-3.5")["total_invocations"] == 20
 
 
+def test_a_journal_that_is_not_for_us_is_left_and_counted(started: System) -> None:
+    """The others go on their way."""
+    killed_after(started, 5)
+    journals = started.directory / "journal"
+    (journals / ("0" * 32) / "lock").mkdir(parents=True)
+    (journals / ("1" * 32)).write_bytes(b"")
+    started.start_sidecar()
+    done = ship(started)
+    assert (done.returncode, done.stdout) == (1, "shipped 5 records of 1 dead workers; left those of 1\n")
+    assert "Traceback" not in done.stderr
+
+
 def test_without_a_sidecar_it_gives_up_and_leaves_all(started: System) -> None:
     """Exit code 1 after the time it was given; nothing is lost by it."""
     killed_after(started, 5)
