@@ -13,6 +13,8 @@ from shared.wire import (
     MAX_FRAME_BYTES,
     MAX_MODELS,
     MODELS_PER_FRAME,
+    OVERHEAD_BOUNDS_S,
+    PROTOCOL_VERSION,
     Ack,
     BadRecordsError,
     Batch,
@@ -213,3 +215,129 @@ def test_what_a_later_version_adds_to_a_message_is_passed_over() -> None:
     later = msgspec.msgpack.encode([5, {"m": 1}, {}, {}, [], "later"])
     assert decode_to_sidecar(later) == Report({"m": 1})
     assert decode_to_producer(msgspec.msgpack.encode([7, "reason"])) == Refusal("reason")
+
+
+RECORD = Record("m", 1, 2, ErrorType.TIMEOUT, "late", 3, 4)
+WRITTEN: list[tuple[ToSidecar | ToProducer, list[object]]] = [
+    (Hello(1, "0" * 32, 7, ["m"]), [1, 1, "0" * 32, 7, ["m"]]),
+    (Welcome(1, 5), [2, 1, 5]),
+    (Batch(7, [RECORD]), [3, 7, [["m", 1, 2, "timeout", "late", 3, 4, None]]]),
+    (Ack(5), [4, 5]),
+    (Report({"m": 1}, {"a": {"x": 2}}, {"g": 1.5}, ["n"]), [5, {"m": 1}, {"a": {"x": 2}}, {"g": 1.5}, ["n"]]),
+    (Bye(), [6]),
+    (Refusal("why", [3]), [7, "why", [3]]),
+    (Flush(), [8]),
+    (Flushed(), [9]),
+]
+
+
+@pytest.mark.parametrize(("message", "expected"), WRITTEN)
+def test_a_message_is_written_as_other_releases_read_it(
+    message: ToSidecar | ToProducer, expected: list[object]
+) -> None:
+    """By its number and in this order: gateway and sidecar may be of different releases. It is a fact, and changed by
+    nobody."""
+    frame = encode(message)
+    body = msgspec.msgpack.encode(expected)
+    assert frame == len(body).to_bytes(4, "big") + body
+    with pytest.raises(AttributeError):
+        setattr(message, message.__struct_fields__[0] if message.__struct_fields__ else "any", 1)
+
+
+def test_what_both_sides_have_agreed_on_stays() -> None:
+    """Limits that one side keeps and the other one counts on; and what histograms were reported with."""
+    limits = (PROTOCOL_VERSION, MAX_FRAME_BYTES, MAX_BATCH_RECORDS, MAX_MODELS, MODELS_PER_FRAME)
+    assert limits == (1, 1_048_576, 4096, 10_000, 500)
+    bounds_us = [100, 250, 500, 1000, 2500, 5000, 10_000, 25_000, 50_000, 100_000, 250_000, 1_000_000]
+    assert [round(bound * 1e6) for bound in OVERHEAD_BOUNDS_S] == bounds_us
+
+
+@pytest.mark.parametrize(
+    ("body", "is_allowed"),
+    [
+        *(
+            ([1, 1, "0" * 32, sequence, []], ok)
+            for sequence, ok in ((0, False), (1, True), (2**62, True), (2**62 + 1, False))
+        ),
+        *(([1, 1, producer, 1, []], False) for producer in ("0" * 31, "0" * 33, "A" * 32, "0" * 32 + "\n", "g" * 32)),
+        ([1, 1, "0" * 32, 1, ["m"] * MAX_MODELS], True),
+        ([1, 1, "0" * 32, 1, ["m"] * (MAX_MODELS + 1)], False),
+        ([3, 1, []], False),
+        ([3, 1, [["m", 1, 1]] * MAX_BATCH_RECORDS], True),
+        ([5, {f"{number}": 1 for number in range(MAX_MODELS)}], True),
+        ([5, {f"{number}": 1 for number in range(MAX_MODELS + 1)}], False),
+        ([5, {}, {"x" * 64: {"y" * 64: MAX_COUNT}}, {"z" * 64: 1.0}], True),
+        ([5, {}, {"x" * 65: {}}], False),
+        ([5, {}, {"x": {"y" * 65: 1}}], False),
+        ([5, {}, {"x": {"y": MAX_COUNT + 1}}], False),
+        ([5, {}, {f"{number}": {} for number in range(64)}], True),
+        ([5, {}, {f"{number}": {} for number in range(65)}], False),
+        ([5, {}, {"x": {f"{number}": 1 for number in range(64)}}], True),
+        ([5, {}, {"x": {f"{number}": 1 for number in range(65)}}], False),
+        ([5, {}, {}, {f"{number}": 1.0 for number in range(64)}], True),
+        ([5, {}, {}, {f"{number}": 1.0 for number in range(65)}], False),
+        ([5, {}, {}, {"z" * 65: 1.0}], False),
+        ([5, {}, {}, {}, ["m"] * MAX_MODELS], True),
+        ([5, {}, {}, {}, ["m"] * (MAX_MODELS + 1)], False),
+        ([2, 1, 1], False),
+        ([10], False),
+    ],
+)
+def test_what_the_sidecar_takes_has_bounds(body: list[object], is_allowed: bool) -> None:
+    """Each as many, and as long, as it may be; and one more."""
+    encoded = msgspec.msgpack.encode(body)
+    if is_allowed:
+        decode_to_sidecar(encoded)
+        return
+    with pytest.raises(FrameError) as caught:
+        decode_to_sidecar(encoded)
+    assert not isinstance(caught.value, BadRecordsError)
+
+
+@pytest.mark.parametrize(
+    ("body", "is_allowed"),
+    [
+        ([7, "why", [1] * 4096], True),
+        ([7, "why", [1] * 4097], False),
+        ([7, "why", [0]], False),
+        ([4, -1], False),
+        ([6], False),
+    ],
+)
+def test_what_a_producer_takes_has_bounds(body: list[object], is_allowed: bool) -> None:
+    """As well."""
+    encoded = msgspec.msgpack.encode(body)
+    with contextlib.nullcontext() if is_allowed else pytest.raises(FrameError):
+        decode_to_producer(encoded)
+
+
+@pytest.mark.parametrize(
+    "report",
+    [Report({"m": 1}), Report({}, {"a": {"x": 1}}), Report({}, {}, {"g": 1.0}), Report({}, {}, {}, ["m"])],
+)
+def test_a_report_of_one_thing_is_a_frame(report: Report) -> None:
+    """And no other frame follows it."""
+    assert list(encode_report(report)) == [encode(report)]
+
+
+@pytest.mark.parametrize(("head", "expected"), [(0x8F, False), (0x90, True), (0x9F, True), (0xA0, False)])
+def test_a_report_is_a_short_array(head: int, expected: bool) -> None:
+    """Of any length that is written so."""
+    assert is_report(bytes([head, 5])) == expected
+    assert not is_report(bytes([head]))
+    assert not is_report(b"")
+
+
+@pytest.mark.parametrize("limit", [None, 1, 10])
+def test_a_frame_may_be_as_long_as_the_limit(limit: int | None) -> None:
+    """But no longer; and it is there with its last byte."""
+    reader = FrameReader() if limit is None else FrameReader(limit)
+    length = limit or MAX_FRAME_BYTES
+    frame = length.to_bytes(4, "big") + b"x" * length
+    assert list(reader.feed(frame[:-1])) == []
+    assert list(reader.feed(frame[-1:] + frame)) == [frame[4:]] * 2
+    assert list(reader.feed(b"\0\0\0")) == []
+    with pytest.raises(FrameError, match=rf"frame of 0 bytes; allowed are 1 to {length}"):
+        list(reader.feed(b"\0"))
+    with pytest.raises(FrameError, match=f"frame of {length + 1} bytes"):
+        list(FrameReader(length).feed((length + 1).to_bytes(4, "big")))
