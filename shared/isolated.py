@@ -6,6 +6,7 @@ packages are, whether they are installed or not; all else is found where Python 
 where else its parent has looked.
 """
 
+import contextlib
 import os
 import runpy
 import sys
@@ -19,7 +20,9 @@ PACKAGES = frozenset({"deploy", "invoker", "metrics_sidecar", "shared"})
 
 def python(module: str, *arguments: str) -> list[str]:
     """The command line of a process that runs the module as `__main__`."""
-    here = Path.cwd()
+    here: Path | None = None
+    with contextlib.suppress(OSError):  # it may have been removed
+        here = Path.cwd()
     path = [entry for entry in sys.path if Path(entry).is_absolute() and Path(entry) != here]
     warnings = [f"-W{option}" for option in sys.warnoptions]
     return [sys.executable, "-uEP", *warnings, __file__, os.pathsep.join(path), module, *arguments]

@@ -91,6 +91,17 @@ def test_a_pythonpath_that_changes_after_the_start(started: System, trapped: Pat
     assert not (trapped / "executed").exists()
 
 
+def test_a_working_directory_that_was_removed(tmp_path: Path) -> None:
+    """Its process goes on without one, and so do those that it starts."""
+    code = (
+        "import os, subprocess; from shared import isolated; os.rmdir(os.getcwd());"
+        "raise SystemExit(subprocess.run(isolated.python('shared.files')).returncode)"
+    )
+    gone = tmp_path / "gone"
+    gone.mkdir()
+    assert subprocess.run([sys.executable, "-P", "-c", code], cwd=gone, check=False).returncode == 0
+
+
 def test_it_needs_no_installation(started: System, tmp_path: Path) -> None:
     """A copy that only PYTHONPATH leads to is what its children run, not what is installed."""
     copy = tmp_path / "copy"
