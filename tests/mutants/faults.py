@@ -16,6 +16,7 @@ LEFT_OUT = "LeaveOut"
 
 Place = tuple[str, int, int]
 """What kind of fault, and line and column, from 1 and from 0."""
+Span = tuple[tuple[int, int], tuple[int, int]]
 
 
 class Fault(NamedTuple):
@@ -92,15 +93,27 @@ def _logs(node: ast.AST) -> bool:
     return False
 
 
-def _skipped(source: str) -> list[tuple[tuple[int, int], tuple[int, int]]]:
-    """Where a fault is none: types, log lines, and that `zip` would notice what is never so."""
+def _skipped(source: str) -> list[Span]:
+    """Where a fault is none: signatures but for defaults, types, log lines, and that `zip` would notice what is never
+    so."""
     tree = ast.parse(source)
     strict = (node.value for node in ast.walk(tree) if isinstance(node, ast.keyword) and node.arg == "strict")
-    return [
-        ((node.lineno, node.col_offset), (node.end_lineno or 0, node.end_col_offset or 0))
-        for node in (*_annotations(tree), *strict, *filter(_logs, ast.walk(tree)))
-        if isinstance(node, ast.expr | ast.stmt)
-    ]
+    skipped = (*_annotations(tree), *strict, *filter(_logs, ast.walk(tree)))
+    return [*_signatures(tree), *(_span(node) for node in skipped if isinstance(node, ast.expr | ast.stmt))]
+
+
+def _span(node: ast.expr | ast.stmt) -> Span:
+    return (node.lineno, node.col_offset), (node.end_lineno or 0, node.end_col_offset or 0)
+
+
+def _signatures(tree: ast.Module) -> Iterator[Span]:
+    """A star in them is no multiplication."""
+    for node in ast.walk(tree):
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
+            defaults = [*node.args.defaults, *filter(None, node.args.kw_defaults)]
+            bounds = [bound for span in sorted(map(_span, defaults)) for bound in span]
+            edges = iter([_span(node)[0], *bounds, _span(node.body[0])[0]])
+            yield from zip(edges, edges, strict=True)
 
 
 def _annotations(tree: ast.Module) -> Iterator[ast.expr]:
