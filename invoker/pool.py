@@ -50,7 +50,7 @@ class PooledUpstream:
         self._max_answer_bytes = max_answer_bytes
         self._targets: dict[str, Target] = {}
         self._idle = IdleConnections(clock, limit=max_idle)
-        self._tls: ssl.SSLContext | None = None
+        self._tls: asyncio.Future[ssl.SSLContext] | None = None
 
     async def post(self, url: str, body: bytes, headers: bytes = b"") -> Answer:
         target = self._targets.get(url)
@@ -109,17 +109,24 @@ class PooledUpstream:
             async with asyncio.timeout(CONNECT_TIMEOUT_S):
                 if origin.unix_path:
                     return (await loop.create_unix_connection(protocol, origin.unix_path))[1]
-                tls = self._tls_context() if origin.tls else None
+                tls = await self._tls_context() if origin.tls else None
                 return (await loop.create_connection(protocol, origin.host, origin.port, ssl=tls))[1]
         except TimeoutError:
             raise ConnectError(f"can't connect to upstream: timed out after {CONNECT_TIMEOUT_S:g} s") from None
         except (OSError, UnicodeError) as error:
             raise connect_failure(error) from None
 
-    def _tls_context(self) -> ssl.SSLContext:
+    async def _tls_context(self) -> ssl.SSLContext:
+        """The same for all. To read all authorities takes 30 ms: for that, others don't wait."""
         if self._tls is None:
-            self._tls = ssl.create_default_context()
-        return self._tls
+            self._tls = asyncio.get_running_loop().run_in_executor(None, ssl.create_default_context)
+        making = self._tls
+        try:
+            return await asyncio.shield(making)
+        except Exception:
+            if self._tls is making:
+                self._tls = None  # the next call tries it again
+            raise
 
 
 def prepare(url: str) -> Target:

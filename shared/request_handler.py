@@ -48,7 +48,7 @@ class RequestHandler(web.RequestHandler):
     is logged; a peer that has closed its side is answered, and one that still sends gets its last answer; bodies stay
     as compressed as they came."""
 
-    __slots__ = ("_begin", "_body", "_ended", "_handle", "_max_header_bytes", "_refuse", "_unreadable")
+    __slots__ = ("_begin", "_body", "_ended", "_handle", "_max_header_bytes", "_refuse", "_tail", "_unreadable")
 
     def __init__(
         self,
@@ -70,6 +70,7 @@ class RequestHandler(web.RequestHandler):
         self._refuse = refuse
         self._max_header_bytes = max_header_bytes
         self._begin = b""  # of the request whose head is being read
+        self._tail = b""  # the last that was read, in which an END may begin; nothing if a head has just ended there
         self._body: StreamReader | None = None  # of the newest request
         self._ended = False  # the peer's side, or what can be read of it
         self._unreadable = False  # what came last, and so whatever follows
@@ -81,15 +82,17 @@ class RequestHandler(web.RequestHandler):
     def data_received(self, data: bytes) -> None:
         """The parser gets one head at a time: with one that it refuses, it would drop all that came before."""
         while self._in_head and not self._buffer_paused:
-            if not self._begin:
+            if not self._tail:
                 data = data.lstrip(b"\r\n")  # as many empty lines may come before a request (RFC 9112, 2.2)
-            end = data.find(END) + len(END)
-            if end < len(END) or self._unreadable:
+            place = (self._tail + data).find(END)
+            if place < 0 or self._unreadable:
                 break
+            end = place + len(END) - len(self._tail)
             self._feed(data[:end])
-            data = data[end:]
+            self._tail, data = b"", data[end:]
         if not self._unreadable:
             self._feed(data)
+            self._tail = (self._tail + data[-len(END) :])[1 - len(END) :]
 
     @property
     def _in_head(self) -> bool:

@@ -1,6 +1,7 @@
 """The upstream client against real servers: TLS, IPv6, Unix sockets, nginx, Node.js, uvicorn."""
 
 import asyncio
+import errno
 import socket
 import ssl
 import subprocess
@@ -16,8 +17,9 @@ import trustme
 from aiohttp import web
 
 from invoker.pool import PooledUpstream, prepare
-from invoker.upstream import ConnectError, Upstream
+from invoker.upstream import ConnectError, Upstream, UpstreamError
 from shared.clock import SystemClock
+from shared.record import ErrorType
 from tests.invoker.hostile import asked
 from tests.processes import eventually
 from tests.tools import find_tool, require_tools
@@ -68,6 +70,30 @@ async def test_a_certificate_is_verified(
     with pytest.raises(ConnectError, match="certificate"):
         await trusting.post(f"https://127.0.0.1:{port}/", BODY)
     await trusting.close()
+
+
+async def test_the_authorities_are_read_once_beside_the_loop(
+    upstream: PooledUpstream, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Which takes tens of milliseconds. If it fails, the calls that want them do, and the next one tries it again."""
+    make, threads = ssl.create_default_context, list[int]()
+
+    def count() -> ssl.SSLContext:
+        threads.append(threading.get_ident())
+        if len(threads) == 1:
+            raise OSError(errno.EMFILE, "no files")
+        return make()
+
+    monkeypatch.setattr(ssl, "create_default_context", count)
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        port = listener.getsockname()[1]
+    for error_type in (ErrorType.GATEWAY_ERROR, ErrorType.CONNECT):
+        calls = [asyncio.create_task(upstream.post(f"https://127.0.0.1:{port}/", BODY)) for _ in range(3)]
+        for failed in await asyncio.gather(*calls, return_exceptions=True):
+            assert isinstance(failed, UpstreamError)
+            assert failed.error_type == error_type
+    assert len(threads) == 2
+    assert threading.get_ident() not in threads
 
 
 async def test_ipv6_and_unix_sockets(upstream: Upstream, echo: web.AppRunner, tmp_path: Path) -> None:

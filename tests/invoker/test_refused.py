@@ -10,7 +10,7 @@ from collections.abc import Callable
 import brotli
 import pytest
 
-from tests.invoker.callers import body_of
+from tests.invoker.callers import body_of, calling
 from tests.invoker.conftest import BODY_LIMIT, Gateway, until
 from tests.malformed import CHUNKED, GET, HOST, MALFORMED
 
@@ -171,3 +171,16 @@ async def test_requests_sent_ahead_leave_others_their_turn(gateway: Gateway) -> 
         await asyncio.sleep(0)
     writer.close()
     assert max(after - before for before, after in itertools.pairwise(seen)) <= 2
+
+
+@pytest.mark.parametrize("with_body", [False, True])
+async def test_requests_sent_ahead_may_be_cut_anywhere(gateway: Gateway, with_body: bool) -> None:
+    """Each is read as it was sent, also if it began in one piece with the one before."""
+    get = GET.replace(b"{target}", b"/nothing") + HOST + b"A: b\r\n\r\n"
+    first = POST + CHUNKED + b"\r\n2\r\n{}\r\n0\r\n\r\n" if with_body else get
+    sent = first + get + get + (b"" if with_body else b"nonsense\r\n\r\n")
+    for cut in range(1, len(sent)):
+        async with calling(gateway.connections.other_server) as caller:
+            caller.feed(sent[:cut], sent[cut:])
+            statuses = [status for status, _ in await caller.answers()]
+        assert (cut, statuses) == (cut, [422, 404, 404] if with_body else [404, 404, 404, 400])
