@@ -1,6 +1,7 @@
 """What the ledger's thread does with its work, step by step: with store, clock and waits that tests hold in hand."""
 
 import asyncio
+import functools
 import itertools
 import threading
 
@@ -8,12 +9,7 @@ import pytest
 from structlog.testing import capture_logs
 
 from metrics_sidecar.ledger import (
-    BUSY_RECORDS,
-    BUSY_SHARE,
     FORGET_PRODUCERS_AFTER_US,
-    MAX_COMMIT_RECORDS,
-    TEND_EVERY_S,
-    TEND_PAUSE,
     Commit,
     Committed,
     Gap,
@@ -99,14 +95,20 @@ class Bench:
     """A ledger whose thread isn't started."""
 
     def __init__(
-        self, state: State | None = None, *, max_models: int = 9, retention: Retention = KEEP_ALL, live: bool = True
+        self,
+        state: State | None = None,
+        *,
+        max_models: int = 9,
+        retention: Retention = KEEP_ALL,
+        live: bool | None = None,
     ) -> None:
         self.clock = Clock()
         self.store = FakeStore(self.clock, state or State(time=TimeState(offset_us=NOW_US)))
         self.published: list[Committed] = []
         self.failed: list[str] = []
         self.reloaded: list[State] = []
-        self.ledger = Ledger(
+        make_ledger = Ledger if live is None else functools.partial(Ledger, live=live)
+        self.ledger = make_ledger(
             self.store,
             self.clock,
             max_models,
@@ -114,7 +116,6 @@ class Bench:
             self.failed.append,
             on_reloaded=self.reloaded.append,
             retention=retention,
-            live=live,
         )
 
 
@@ -130,7 +131,7 @@ def work(count: int, first_sequence: int = 1, producer: str = P) -> Work:
         ([4096, 4095, 1, 1], [[4096, 4095, 1], [1]]),
         ([4096, 4095, 0, 0], [[4096, 4095, 0], [0]]),
         ([4096, 4095], [[4096, 4095]]),
-        ([MAX_COMMIT_RECORDS], [[MAX_COMMIT_RECORDS]]),
+        ([8192], [[8192]]),
     ],
 )
 async def test_a_transaction_has_so_many_records(counts: list[int], groups: list[list[int]]) -> None:
@@ -153,7 +154,7 @@ async def test_a_transaction_has_so_many_records(counts: list[int], groups: list
 async def test_a_full_transaction_is_not_the_last_before_the_end_is_seen() -> None:
     """The end comes alone then."""
     ledger = Bench().ledger
-    ledger.submit(work(MAX_COMMIT_RECORDS))
+    ledger.submit(work(8192))
     await ledger.close()
     assert [last for _, last in (ledger._next_group(0.0), ledger._next_group(0.0))] == [False, True]
 
@@ -171,7 +172,7 @@ async def test_times_are_of_what_is_kept_and_tell_which_time_it_is(live: bool) -
     """A row that would be removed at once is of now, one from after tomorrow as well; but what is read from a copy is
     as old as it says, and says nothing of the time."""
     state = State(time=TimeState(running_us=7, offset_us=None if live else NOW_US - 7))
-    bench = Bench(state, retention=Retention(rows_us=DAY_US), live=live)
+    bench = Bench(state, retention=Retention(rows_us=DAY_US), live=None if live else False)
     first = bench.ledger._plan([Work(P, 1, [Record("m", NOW_US - 5, 5)])])
     assert first.time is not None
     assert (first.time.has_records, first.time.offset_us) == (live, NOW_US - 7 - 5 * live)
@@ -189,7 +190,7 @@ async def test_tending_takes_a_fifth_of_the_time(monkeypatch: pytest.MonkeyPatch
     monkeypatch.setattr("time.perf_counter", bench.clock.perf_counter)
     bench.store.slices = 3
     clock, ledger, tended = bench.clock, bench.ledger, bench.store.tended
-    pause_s = TEND_PAUSE * SLICE_S
+    pause_s = 4 * SLICE_S
     assert ledger._tend(0) == pause_s
     assert tended == [(NOW_US, False, NOW_US)]
     clock.now_s += pause_s - SLICE_S
@@ -197,8 +198,8 @@ async def test_tending_takes_a_fifth_of_the_time(monkeypatch: pytest.MonkeyPatch
     clock.now_s += SLICE_S
     assert (ledger._tend(0), len(tended)) == (pause_s, 2)
     clock.now_s += pause_s
-    assert (ledger._tend(0), len(tended)) == (TEND_EVERY_S, 3)
-    assert (ledger._tend(0), len(tended)) == (TEND_EVERY_S, 4)
+    assert (ledger._tend(0), len(tended)) == (1.0, 3)
+    assert (ledger._tend(0), len(tended)) == (1.0, 4)
 
 
 @pytest.mark.parametrize(("busy_s", "slices"), [(SLICE_S / 2, 1), (SLICE_S, 1), (SLICE_S + 0.01, 2), (3 * SLICE_S, 3)])
@@ -209,11 +210,11 @@ async def test_tending_beside_many_records(monkeypatch: pytest.MonkeyPatch, busy
     bench.store.slices = 100
     bench.ledger._tend(0)
     bench.store.tended.clear()
-    assert bench.ledger._tend(busy_s) == TEND_PAUSE * slices * SLICE_S
+    assert bench.ledger._tend(busy_s) == 4 * slices * SLICE_S
     assert bench.store.tended == [(NOW_US, True, NOW_US)] * slices
     bench.store.slices = 1
     bench.store.tended.clear()
-    assert bench.ledger._tend(9.0) == TEND_EVERY_S
+    assert bench.ledger._tend(9.0) == 1.0
     assert len(bench.store.tended) == 1
 
 
@@ -225,13 +226,13 @@ async def test_tending_that_fails_is_tried_again_in_a_while(monkeypatch: pytest.
     with capture_logs() as logged:
         for count in (1, 2):
             store.errors = [StoreError("disk full")]
-            assert ledger._tend(0) == TEND_EVERY_S
+            assert ledger._tend(0) == 1.0
             assert ledger.tend_failure == "StoreError: disk full"
-            bench.clock.now_s += TEND_EVERY_S - 0.25
+            bench.clock.now_s += 1.0 - 0.25
             assert [ledger._tend(0), ledger._tend(9.0)] == [0.25, 0.25]
             assert len(store.tended) == count
             bench.clock.now_s += 0.25
-        assert ledger._tend(0) == TEND_EVERY_S
+        assert ledger._tend(0) == 1.0
         assert (ledger.tend_failure, len(store.tended)) == (None, 3)
     assert [line["event"] for line in logged] == ["ledger.tending_failed"]
 
@@ -311,7 +312,7 @@ async def test_what_was_counted_is_published_by_labels() -> None:
     assert bench.store.commits[1].gaps == [Gap(P, 13, 14), Gap(Q, 1, 1)]
 
 
-@pytest.mark.parametrize("count", [BUSY_RECORDS - 1, BUSY_RECORDS])
+@pytest.mark.parametrize("count", [511, 512])
 async def test_a_large_transaction_is_followed_by_more_tending(monkeypatch: pytest.MonkeyPatch, count: int) -> None:
     """For half as long as it took; and a small one by a slice at the most."""
     bench = Bench()
@@ -334,7 +335,7 @@ async def test_a_large_transaction_is_followed_by_more_tending(monkeypatch: pyte
     await asyncio.to_thread(bench.ledger._run)
     await asyncio.sleep(0)
     # From the start of the transaction to its end, between which two more looks at the clock are.
-    assert tended == [0 if count < BUSY_RECORDS else 24.0 * BUSY_SHARE]
+    assert tended == [0 if count < 512 else 24.0 * 0.5]
     assert waited == [0.0, 60.0]
     assert [one.record_count for one in bench.published] == [count, 1]
 
