@@ -12,20 +12,11 @@ from structlog.testing import capture_logs
 from metrics_sidecar import connection as connection_module
 from metrics_sidecar.connection import (
     FRAME_BYTES,
-    MAX_FRAME_SWEEPS,
-    MAX_UNREAD_REPLY_BYTES,
     RECORD_BYTES,
     ProducerConnection,
 )
 from metrics_sidecar.file_plan import RESERVED_FILES
-from metrics_sidecar.intake import (
-    MAX_PARTIAL_BYTES,
-    MAX_WAITING_BYTES,
-    REJECTION_LOG_SWEEPS,
-    SEEN_INTERVAL_SWEEPS,
-    TURN_BYTES,
-    Intake,
-)
+from metrics_sidecar.intake import Intake
 from metrics_sidecar.ledger import Ledger
 from metrics_sidecar.live import Live
 from metrics_sidecar.store.sqlite import SqliteStore
@@ -52,6 +43,15 @@ from shared.wire import (
 
 MAX_PRODUCERS = 3
 COUNTER = "invoker_records_dropped_total"
+
+# As they are promised.
+MAX_PARTIAL_BYTES = 33_554_432
+MAX_WAITING_BYTES = 25_165_824
+TURN_BYTES = 131_072
+MAX_UNREAD_REPLY_BYTES = 65_536
+MAX_FRAME_SWEEPS = 10
+REJECTION_LOG_SWEEPS = 10
+SEEN_INTERVAL_SWEEPS = 3600
 
 
 class Wire(asyncio.Transport):
@@ -380,6 +380,8 @@ async def test_who_said_no_hello_gives_way_to_others(bench: Bench) -> None:
     assert bench.rejected == ["connections"] * 2
     greeted.connection.eof_received()
     assert bench.intake.reserve() == RESERVED_FILES + 1
+    bench.intake.max_producers = 5
+    assert bench.intake.reserve() == RESERVED_FILES + 3
 
 
 async def test_who_comes_after_the_end_is_not_let_in(bench: Bench) -> None:

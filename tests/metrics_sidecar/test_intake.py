@@ -8,6 +8,7 @@ from pathlib import Path
 
 import msgspec
 import pytest
+from structlog.testing import capture_logs
 
 from metrics_sidecar.connection import MAX_FRAME_SWEEPS, MAX_WAITING
 from metrics_sidecar.intake import MAX_WAITING_BYTES, READ_BYTES, TURN_BYTES, Intake, listening
@@ -367,3 +368,37 @@ async def test_a_frame_ages_only_while_it_is_read(tmp_path: Path) -> None:
         assert bench.rejected == ["slow_frame"]
         await producer.close()
     await bench.ledger.close()
+
+
+async def test_a_socket_file_that_is_gone_is_made_anew(tmp_path: Path) -> None:
+    """Whoever is connected stays; while another file is in its place, that is told, once, and left as it is."""
+    bench = Bench(tmp_path)
+    bench.ledger.start()
+    with capture_logs() as logged:
+        async with listening(bench.intake, bench.path, sweep_interval_s=0.01):
+            producer = await bench.connect()
+            producer.send(hello())
+            assert await producer.receive() == Welcome(PROTOCOL_VERSION, 0)
+            bench.path.unlink()
+            bench.path.write_text("precious")
+            while (reason := bench.intake.unreachable) is None:
+                await asyncio.sleep(0.01)
+            assert "not a socket" in reason
+            swept = bench.intake._sweeps
+            while bench.intake._sweeps < swept + 3:
+                await asyncio.sleep(0.01)
+            assert bench.path.read_text() == "precious"
+            bench.path.unlink()
+            while bench.intake.unreachable:
+                await asyncio.sleep(0.01)
+            late = await bench.connect()
+            late.send(hello(1), batch(1))
+            assert [await late.receive() for _ in range(2)] == [Welcome(PROTOCOL_VERSION, 0), Ack(1)]
+            producer.send(batch(1))
+            assert await producer.receive() == Ack(1)
+            for each in bench.producers:
+                await each.close()
+        assert not bench.path.exists()
+    await bench.ledger.close()
+    events = [line["event"] for line in logged if line["event"].startswith("intake.socket")]
+    assert events == ["intake.socket_lost", "intake.socket_replaced"]
