@@ -46,7 +46,7 @@ def compare(
 ) -> Findings:
     """All calls of the run. `seen`: those that reached the upstream, with the number of its
     process: one that ends before it answers may leave its calls to the next. `dropped`: records that the gateway
-    counted as dropped, which only calls of `full_rounds`, with a full disk under the journal, may lack."""
+    counted as dropped, which only calls of `full_rounds`, in which there was no space for them, may lack."""
     findings = Findings()
     sent = Counter(seen)
     upstream = {key for _, key in sent}

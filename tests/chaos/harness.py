@@ -60,6 +60,7 @@ class Chaos:
     injector: Injector
     say: Callable[[str], None]
     full_rounds: set[int] = field(default_factory=set)
+    dropped: int = 0
 
     async def rounds(self, faults: list[Fault]) -> AsyncIterator[Round]:
         """Round after round, until faults or time are used up."""
@@ -99,6 +100,9 @@ class Chaos:
         calls = self.callers.calls
         outcomes = {name: sum(call.outcome == name for call in calls) for name in ("answered", "refused", "unknown")}
         dropped = count_of(views.series, DROPPED)
+        if dropped > self.dropped:  # the journals of several dead workers reach the bound, too
+            self.full_rounds.add(number)
+        self.dropped = dropped
         findings = compare(calls, calls_seen(self.cluster.seen_file), views, dropped, self.full_rounds)
         return Round(
             number,

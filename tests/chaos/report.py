@@ -26,7 +26,8 @@ MAX_PROBLEMS = 20
 HEADER = "  ".join(f"{title:>{width}}" for title, width in COLUMNS)
 LEGEND = """\
 Counts are since the run began. unknown: sent, and no whole answer came; (rows): those of them with a row.
-dropped: counted by the gateway while the disk under its journal was full, and exactly those are not there."""
+dropped: counted by the gateway while its journals were at their bound, or the disk under them was full; exactly those
+are not there."""
 
 
 @dataclass

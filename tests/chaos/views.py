@@ -7,7 +7,7 @@ import aiohttp
 import msgspec
 
 PAGE_ROWS = 1000
-READ_TIMEOUT_S = 10.0
+READ_TIMEOUT_S = 60.0
 
 Series = dict[str, float]
 """Name and labels, as they stand in the exposition → value."""
