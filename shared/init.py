@@ -29,12 +29,10 @@ def go_on_below_init() -> None:
 def _wait_for(child: int) -> int:
     """Its exit code, or 128 and the number of the signal that ended it."""
     while True:
-        received = signal.sigwaitinfo({*PASSED_ON, signal.SIGCHLD})
-        if received.si_signo != signal.SIGCHLD:
-            if received.si_code != FROM_A_TERMINAL:
-                os.kill(child, received.si_signo)
-            continue
-        while (ended := os.waitpid(-1, os.WNOHANG))[0] != 0:
+        while (ended := os.waitpid(-1, os.WNOHANG))[0] != 0:  # some may have ended before signals were waited for
             if ended[0] == child:
                 code = os.waitstatus_to_exitcode(ended[1])
                 return code if code >= 0 else 128 - code
+        received = signal.sigwaitinfo({*PASSED_ON, signal.SIGCHLD})
+        if received.si_signo != signal.SIGCHLD and received.si_code != FROM_A_TERMINAL:
+            os.kill(child, received.si_signo)

@@ -2,6 +2,7 @@
 
 import os
 import signal
+import sys
 from pathlib import Path
 
 import pytest
@@ -11,6 +12,16 @@ from tests.processes import Process, children, eventually
 
 ORPHAN = '(sleep 1000 & echo started) > "$0"; exec "$@"'
 """A shell in a shell leaves a child behind, whose parent is then the first process: what the command becomes."""
+EARLY = """
+import os, sys
+read, write = os.pipe()
+if os.fork() == 0:
+    os.close(write)
+    os.read(read, 1)
+    os._exit(0)
+os.execvp(sys.argv[1], sys.argv[1:])
+"""
+"""Leaves a child that ends as the command begins."""
 COMMANDS = {
     "invoker": ("worker.listening", {"INVOKER_PORT": "0", "INVOKER_DRAIN_DELAY_S": "0"}),
     "metrics_sidecar": ("sidecar.listening", {"SIDECAR_PORT": "0"}),
@@ -38,6 +49,18 @@ def test_the_first_process(tmp_path: Path, module: str, number: signal.Signals) 
         eventually(lambda: orphan in children(first), lambda there: not there)
         os.kill(first, number)
         assert process.wait() == 0
+    finally:
+        process.kill_all()
+
+
+def test_what_has_ended_before_it_waits() -> None:
+    """While it still loads its code, say: it is waited for as well."""
+    prefix = (*first_of_namespace(), sys.executable, "-c", EARLY)
+    process = Process("deploy.mock_server", {"MOCK_PORT": "0"}, prefix=prefix)
+    try:
+        process.event("mock.listening")
+        (first,) = children(process.pid)
+        eventually(lambda: len(children(first)), lambda count: count == 1)
     finally:
         process.kill_all()
 
