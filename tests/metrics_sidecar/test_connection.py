@@ -192,11 +192,11 @@ async def test_changed_counters_are_reported_again(bench: Bench) -> None:
     assert [work.reported for work in bench.submitted()] == [{COUNTER: {"refused": value}} for value in (1, 2)]
 
 
-@pytest.mark.parametrize("last", [1, 2])
+@pytest.mark.parametrize("last", [4, 5, 6])
 async def test_a_connection_with_too_much_uncommitted_is_not_read_from(bench: Bench, last: int) -> None:
-    """From 16384 records and reports on, until fewer than half of that are left."""
+    """From 16384 records and other frames on, until fewer than half of that are left."""
     peer = bench.peer()
-    peer.send(*[batch(4096)] * 3, batch(4094), Flush())
+    peer.send(*[batch(4096)] * 3, batch(4093), Flush(), Report(counters={COUNTER: {"refused": 1}}))
     bench.intake._begin_turn()
     assert peer.wire.is_reading()
     peer.send(batch(1))
@@ -205,12 +205,22 @@ async def test_a_connection_with_too_much_uncommitted_is_not_read_from(bench: Be
     for work in works[:2]:
         settle(work)
         assert not peer.wire.is_reading()
-    settle(works[4 if last == 1 else 5])
+    settle(works[last])
     assert peer.wire.is_reading()
-    for work in [*works[2:4], works[5 if last == 1 else 4]]:
-        settle(work)
+    for number in {2, 3, 4, 5, 6} - {last}:
+        settle(works[number])
     assert peer.wire.is_reading()
     assert bench.intake._waiting_bytes == 0
+
+
+async def test_what_follows_what_is_refused_is_not_looked_at(bench: Bench) -> None:
+    """Though it came in one piece with it."""
+    peer = bench.peer(hello=False)
+    right, wrong = (Hello(version, "0" * 32, 1) for version in (PROTOCOL_VERSION, PROTOCOL_VERSION + 1))
+    peer.send_bytes(encode(wrong) + encode(right) + encode(batch()))
+    assert bench.rejected == ["version"]
+    assert [type(message) for message in peer.received()] == [Refusal]
+    assert (bench.intake.producers, bench.submitted()) == ({}, [])
 
 
 async def test_memory_that_waits_is_counted_by_text_records_and_frames(bench: Bench) -> None:
