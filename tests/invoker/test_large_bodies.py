@@ -248,6 +248,7 @@ async def test_no_turn_of_the_loop_is_long(mib: int, element: bytes, in_request:
     peers = RawPeers(b'{"worklet_output": %b}' % (b"1" if in_request else array))
     async with started(Gateway(Models({"m": Model(peers.url, 100.0)}, None))) as gateway:
         gateway.app[ANSWERING].max_body_bytes = 16 * MIB
+        gateway.app[ANSWERING].bodies.limit = 64 * MIB
         gateway.invoker._upstream = upstream = PooledUpstream(SystemClock(), 64 * MIB)
         await gateway.invoker.large_bodies.decode_request(request_of("1"))
         serving = asyncio.create_task(asyncio.to_thread(peers.serve))
