@@ -52,7 +52,7 @@ def test_what_nobody_reads_is_kept_up_to_a_bound(make: Callable[[], tuple[int, i
         output.pump()
     received += read_available(reader)
     kept = [int(line.partition(b" ")[0]) for line in received.splitlines()]
-    assert kept == [*range(len(kept))]
+    assert kept == sorted({*kept})  # the thread may make room in between
     assert told == [output.dropped] == [count - len(kept)]
     assert [*stalled, output.is_stalled] == [True, False]
     output.close()
