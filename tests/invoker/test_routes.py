@@ -247,7 +247,7 @@ async def test_a_defect_is_answered_in_the_same_shape(
     assert (reply.status, reply.json["error_log"]) == (500, "the gateway failed: RuntimeError('a bug')")
     monkeypatch.setattr(gateway.invoker, "invoke", failing)
     reply = await gateway.raw(request)
-    assert (reply.status, reply.json["error_log"]) == (500, "The gateway failed to answer")
+    assert (reply.status, reply.json["error_log"]) == (500, "The gateway failed to answer: its log says why")
     assert [record.error_type for record in gateway.journal.records] == [ErrorType.GATEWAY_ERROR]
     assert gateway.rejected == {"defect": 1}
 
