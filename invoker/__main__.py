@@ -2,9 +2,9 @@
 
 import os
 
+from invoker.delivery.ship_command import ship
+from invoker.process.parent import Workers
 from invoker.settings import InvokerSettings, ShipSettings
-from invoker.ship import ship
-from invoker.workers import Workers
 from shared import logs
 from shared.clock import SystemClock
 from shared.files import UMASK

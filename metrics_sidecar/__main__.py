@@ -6,10 +6,10 @@ import sys
 import uvloop
 
 from metrics_sidecar.app import ACCEPTORS, INTAKE, make_app
-from metrics_sidecar.file_plan import plan_files
+from metrics_sidecar.commands.cli import COMMANDS
+from metrics_sidecar.commands.verify import verify
+from metrics_sidecar.intake.file_plan import plan_files
 from metrics_sidecar.settings import SidecarSettings, VerifySettings
-from metrics_sidecar.transfer.cli import COMMANDS
-from metrics_sidecar.verify import verify
 from shared import logs
 from shared.addresses import bind, listen, urls_of
 from shared.serving import running, serving, stop_signal

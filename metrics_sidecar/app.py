@@ -8,19 +8,19 @@ from aiohttp import web
 
 from metrics_sidecar.api import CLOCK, DISK, EXPORTER, METRICS, QUERIES, RECONCILE, SNAPSHOT
 from metrics_sidecar.api.health import READINESS, Readiness
-from metrics_sidecar.audit import Auditor
-from metrics_sidecar.backend import Backend
+from metrics_sidecar.api.routes import setup_routes
 from metrics_sidecar.data_dir import locked
-from metrics_sidecar.file_plan import plan_files
-from metrics_sidecar.intake import Intake, listening
-from metrics_sidecar.ledger import THREAD, Committed, Ledger, State
-from metrics_sidecar.live import Live
-from metrics_sidecar.loop_lag import LoopLag
-from metrics_sidecar.process_metrics import SidecarMetrics
-from metrics_sidecar.retention import Retention
-from metrics_sidecar.routes import setup_routes
+from metrics_sidecar.history.audit import Auditor
+from metrics_sidecar.history.backend import Backend
+from metrics_sidecar.history.retention import Retention
+from metrics_sidecar.intake.file_plan import plan_files
+from metrics_sidecar.intake.listener import Intake, listening
+from metrics_sidecar.ledger.ledger import THREAD, Committed, Ledger, State
+from metrics_sidecar.metrics.live import Live
+from metrics_sidecar.metrics.loop_lag import LoopLag
+from metrics_sidecar.metrics.process_metrics import SidecarMetrics
 from metrics_sidecar.settings import HISTORY_FILE, SidecarSettings, age_us
-from metrics_sidecar.store.backend import SqliteBackend
+from metrics_sidecar.sqlite.backend import SqliteBackend
 from shared import logs
 from shared.accepting import Acceptors
 from shared.clock import SystemClock

@@ -6,7 +6,7 @@ from typing import Literal
 
 import click
 
-from metrics_sidecar.windows import UNITS_US, parse_duration
+from metrics_sidecar.history.windows import UNITS_US, parse_duration
 from shared.cors import Origins
 from shared.settings import PATH, PORT, SECONDS, SOCKET_PATH, Bytes, Choice, Number, log_format, log_level, setting
 

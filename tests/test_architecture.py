@@ -17,13 +17,13 @@ FORBIDDEN = {
 }
 
 DOMAIN = {
-    "invoker/invocation.py",
-    "invoker/in_flight.py",
-    "invoker/journal.py",
+    "invoker/call/invocation.py",
+    "invoker/call/in_flight.py",
+    "invoker/journal/journal.py",
     "invoker/protocols/worklet.py",
-    "invoker/segment.py",
-    "metrics_sidecar/ledger.py",
-    "metrics_sidecar/totals.py",
+    "invoker/journal/segment.py",
+    "metrics_sidecar/ledger/ledger.py",
+    "metrics_sidecar/ledger/totals.py",
     "shared/clock.py",
     "shared/record.py",
     "shared/wire.py",
@@ -33,16 +33,16 @@ DOMAIN = {
 WEB = {"aiohttp", "yarl", "multidict", "rfc9457"}
 
 CONCRETE = {
-    "PooledUpstream": {"invoker/app.py"},
+    "PooledUpstream": {"invoker/process/assembly.py"},
     "SqliteBackend": {"metrics_sidecar/app.py"},
-    "SqliteStore": {"metrics_sidecar/store/backend.py"},
-    "SqliteQueries": {"metrics_sidecar/store/backend.py"},
+    "SqliteStore": {"metrics_sidecar/sqlite/backend.py"},
+    "SqliteQueries": {"metrics_sidecar/sqlite/backend.py"},
     "SystemClock": {
-        "invoker/app.py",
+        "invoker/process/assembly.py",
         "invoker/__main__.py",
-        "invoker/shipping.py",  # `invoker ship`, a process of its own
+        "invoker/delivery/assignment.py",  # `invoker ship`, a process of its own
         "metrics_sidecar/app.py",
-        "metrics_sidecar/transfer/cli.py",  # `metrics-sidecar import`, likewise
+        "metrics_sidecar/commands/cli.py",  # `metrics-sidecar import`, likewise
     },
 }
 """Where a part behind a Protocol may be picked."""
@@ -51,7 +51,7 @@ CLOCK_READS = {"time", "time_ns", "monotonic", "monotonic_ns", "perf_counter", "
 DATETIME_READS = {"now", "utcnow", "today"}
 MAY_READ_THE_CLOCK = {
     "shared/clock.py",
-    "metrics_sidecar/ledger.py",  # how long a commit took: measured on the writer's thread, part of no fact
+    "metrics_sidecar/ledger/ledger.py",  # how long a commit took: measured on the writer's thread, part of no fact
 }
 MAY_READ_THE_ENVIRONMENT = {"shared/settings.py"}
 

@@ -15,11 +15,11 @@ from aiohttp.test_utils import TestClient, TestServer
 
 from deploy.load_test import LoadSettings
 from deploy.mock_server import MockSettings
-from invoker.models import Models, load_models
-from invoker.routes import setup_routes as setup_gateway_routes
+from invoker.front.routes import setup_routes as setup_gateway_routes
+from invoker.routing.models import Models, load_models
 from invoker.settings import InvokerSettings, ShipSettings
+from metrics_sidecar.api.routes import setup_routes as setup_sidecar_routes
 from metrics_sidecar.app import make_app
-from metrics_sidecar.routes import setup_routes as setup_sidecar_routes
 from metrics_sidecar.settings import SidecarSettings
 from shared.record import ErrorType
 

@@ -10,7 +10,7 @@ from typing import Annotated
 import msgspec
 from msgspec import Meta
 
-from invoker.pieces import Body, Pieces
+from invoker.http.pieces import Body, Pieces
 from invoker.protocols.json_problem import Invalid, json_problem
 from invoker.protocols.unique_keys import repeated_key
 from shared.record import OVERFLOW_MODEL_ID, RESERVED_MODEL_ID, ModelId, measure

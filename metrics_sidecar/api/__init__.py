@@ -8,12 +8,12 @@ from typing import Protocol
 from aiohttp import web
 
 from metrics_sidecar.disk import DiskUse
-from metrics_sidecar.exposition import Exposition
-from metrics_sidecar.live import Snapshot
-from metrics_sidecar.process_metrics import SidecarMetrics
-from metrics_sidecar.queries import Queries
-from metrics_sidecar.reconcile import Reconciliation
-from metrics_sidecar.transfer.exporting import Export
+from metrics_sidecar.files.exporting import Export
+from metrics_sidecar.history.queries import Queries
+from metrics_sidecar.history.reconcile import Reconciliation
+from metrics_sidecar.metrics.exposition import Exposition
+from metrics_sidecar.metrics.live import Snapshot
+from metrics_sidecar.metrics.process_metrics import SidecarMetrics
 from shared.clock import Clock
 
 TakeSnapshot = Callable[[], Snapshot]

@@ -11,7 +11,7 @@ from aiohttp import web
 from rfc9457 import Problem
 
 from metrics_sidecar.api.negotiation import accepts_gzip
-from metrics_sidecar.queries import MAX_MATCHED_MODELS, QueryTooLongError, StoreError, TooManyModelsError
+from metrics_sidecar.history.queries import MAX_MATCHED_MODELS, QueryTooLongError, StoreError, TooManyModelsError
 from shared.errors import invalid_parameter, status_problem
 
 RETRY_AFTER_S = 1

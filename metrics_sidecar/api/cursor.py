@@ -6,7 +6,7 @@ from typing import Literal
 
 import msgspec
 
-from metrics_sidecar.queries import HistoryFilter, Order, Position
+from metrics_sidecar.history.queries import HistoryFilter, Order, Position
 from shared.record import Count
 
 VERSION: Literal[2] = 2

@@ -12,10 +12,10 @@ from metrics_sidecar.api import CLOCK, EXPORTER
 from metrics_sidecar.api.answers import store_problems, takes_gzip
 from metrics_sidecar.api.filters import FilterParameters, to_filter
 from metrics_sidecar.api.parameters import decode_query
-from metrics_sidecar.exporter import ExportsBusyError
-from metrics_sidecar.queries import StoreError
-from metrics_sidecar.transfer.exporting import Export
-from metrics_sidecar.transfer.formats import COMPRESSED_ITSELF, MEDIA_TYPES, PARQUET_MISSING, Format, has_parquet
+from metrics_sidecar.files.exporter import ExportsBusyError
+from metrics_sidecar.files.exporting import Export
+from metrics_sidecar.files.formats import COMPRESSED_ITSELF, MEDIA_TYPES, PARQUET_MISSING, Format, has_parquet
+from metrics_sidecar.history.queries import StoreError
 from shared import logs
 from shared.clock import format_timestamp
 from shared.errors import invalid_parameter, status_problem

@@ -7,7 +7,7 @@ import msgspec
 from msgspec import UNSET, Meta, UnsetType
 
 from metrics_sidecar.api.parameters import allowed_values
-from metrics_sidecar.queries import HistoryFilter, Status
+from metrics_sidecar.history.queries import HistoryFilter, Status
 from shared.clock import TIMESTAMPS, parse_timestamp
 from shared.errors import invalid_parameter
 from shared.record import MAX_MODEL_ID_CHARS, MODEL_ID_PATTERN, ErrorType

@@ -11,7 +11,7 @@ from metrics_sidecar.api.answers import json_answer, json_answer_of, millisecond
 from metrics_sidecar.api.cursor import Cursor, decode_cursor, encode_cursor, fingerprint
 from metrics_sidecar.api.filters import FilterParameters, to_filter
 from metrics_sidecar.api.parameters import NoParameters, allowed_values, decode_path, decode_query
-from metrics_sidecar.queries import HistoryFilter, HistoryPage, HistoryQuery, HistoryRow, Order, Position
+from metrics_sidecar.history.queries import HistoryFilter, HistoryPage, HistoryQuery, HistoryRow, Order, Position
 from shared.clock import format_timestamp
 from shared.errors import invalid_parameter, status_problem
 from shared.record import MAX_COUNT, ErrorType, TraceId

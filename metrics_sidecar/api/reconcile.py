@@ -5,7 +5,7 @@ from aiohttp import web
 from metrics_sidecar.api import RECONCILE
 from metrics_sidecar.api.answers import json_answer, store_problems
 from metrics_sidecar.api.parameters import NoParameters, decode_query
-from metrics_sidecar.reconcile import Checked, Missing, MissingRange, Reconciliation
+from metrics_sidecar.history.reconcile import Checked, Missing, MissingRange, Reconciliation
 
 EXAMPLE = Reconciliation(
     consistent=True,

@@ -11,8 +11,8 @@ from metrics_sidecar.api.answers import json_answer_of, milliseconds, store_prob
 from metrics_sidecar.api.filters import split_models
 from metrics_sidecar.api.parameters import decode_query
 from metrics_sidecar.api.window import WindowParameters, remedy_for, to_window
-from metrics_sidecar.totals import ModelTotals
-from metrics_sidecar.windows import Window, WindowStats
+from metrics_sidecar.history.windows import Window, WindowStats
+from metrics_sidecar.ledger.totals import ModelTotals
 from shared.clock import format_timestamp
 from shared.record import ErrorType
 

@@ -12,8 +12,8 @@ from metrics_sidecar.api.answers import json_answer_of, store_problems
 from metrics_sidecar.api.filters import split_models
 from metrics_sidecar.api.parameters import allowed_values, decode_query
 from metrics_sidecar.api.window import DURATION_PATTERN, WindowParameters, remedy_for, to_window
-from metrics_sidecar.rollups import HOUR, MINUTE_US
-from metrics_sidecar.windows import (
+from metrics_sidecar.history.rollups import HOUR, MINUTE_US
+from metrics_sidecar.history.windows import (
     ALL,
     MAX_WINDOW_US,
     Series,

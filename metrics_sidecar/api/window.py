@@ -7,7 +7,7 @@ from msgspec import UNSET, Meta, UnsetType
 
 from metrics_sidecar.api.filters import TIMESTAMP_SCHEMA, ModelPatterns, split_models
 from metrics_sidecar.api.parameters import allowed_values
-from metrics_sidecar.windows import Window, parse_duration, window_before
+from metrics_sidecar.history.windows import Window, parse_duration, window_before
 from shared.clock import TIMESTAMPS, parse_timestamp
 from shared.errors import invalid_parameter
 

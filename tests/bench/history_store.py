@@ -4,9 +4,9 @@ import itertools
 import sqlite3
 from pathlib import Path
 
-from metrics_sidecar.store.rollup_writer import RollupWriter
-from metrics_sidecar.store.schema import BUCKET_COLUMNS, migrate
-from metrics_sidecar.totals import BUCKET_BOUNDS_US
+from metrics_sidecar.ledger.totals import BUCKET_BOUNDS_US
+from metrics_sidecar.sqlite.rollup_writer import RollupWriter
+from metrics_sidecar.sqlite.schema import BUCKET_COLUMNS, migrate
 from shared.record import ErrorType
 
 SPAN_US = 24 * 3600 * 1_000_000

@@ -7,7 +7,7 @@ from types import SimpleNamespace
 from typing import Any, ClassVar
 
 from invoker import __main__ as command
-from invoker import app
+from invoker.process import assembly
 
 
 class NullJournal:
@@ -45,9 +45,11 @@ def main() -> None:
         "adopting": nothing,
     }
     for name, replacement in replacements.items():
-        if not hasattr(app, name):
-            raise SystemExit(f"invoker.app has no {name} any more: tests/bench/null_gateway.py must follow")
-        setattr(app, name, replacement)
+        if not hasattr(assembly, name):
+            raise SystemExit(
+                f"invoker.process.assembly has no {name} any more: tests/bench/null_gateway.py must follow"
+            )
+        setattr(assembly, name, replacement)
     command.main()
 
 

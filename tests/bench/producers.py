@@ -9,7 +9,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from random import Random
 
-from invoker.outbox import BATCH_RECORDS, WINDOW_RECORDS
+from invoker.delivery.outbox import BATCH_RECORDS, WINDOW_RECORDS
 from shared.record import ErrorType, Record
 from shared.wire import (
     PROTOCOL_VERSION,

@@ -4,9 +4,9 @@ import sys
 import time
 from pathlib import Path
 
-from invoker.journal import Begun, Journal
-from invoker.journal_directory import Bound
-from invoker.outbox import BATCH_BYTES, BATCH_RECORDS
+from invoker.delivery.outbox import BATCH_BYTES, BATCH_RECORDS
+from invoker.journal.directory import Bound
+from invoker.journal.journal import Begun, Journal
 from shared.clock import SystemClock
 from shared.record import Record
 from shared.wire import encode_batch

@@ -10,7 +10,7 @@ from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field
 from itertools import accumulate
 
-from metrics_sidecar.totals import BUCKET_BOUNDS_S, BUCKET_BOUNDS_US
+from metrics_sidecar.ledger.totals import BUCKET_BOUNDS_S, BUCKET_BOUNDS_US
 from tests.chaos.calls import Call
 from tests.chaos.views import ModelStats, Row, Series, Views
 

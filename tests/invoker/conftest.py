@@ -12,17 +12,17 @@ import uvloop
 from aiohttp import web
 from multidict import CIMultiDict
 
-from invoker.answering import Answering
-from invoker.connections import Connections
-from invoker.file_plan import FilePlan
-from invoker.forward import SIDECAR_URL, sidecar_session
-from invoker.health import READINESS, Readiness
-from invoker.invocation import Invoker
-from invoker.models import Model, Models
-from invoker.refusal import MAX_LINGERING, RESERVE
-from invoker.responses import ANSWERING, count_refused
-from invoker.routes import setup_routes
-from invoker.upstream import Answer
+from invoker.call.invocation import Invoker
+from invoker.front.answering import Answering
+from invoker.front.health import READINESS, Readiness
+from invoker.front.listener import Connections
+from invoker.front.refusal import MAX_LINGERING, RESERVE
+from invoker.front.responses import ANSWERING, count_refused
+from invoker.front.routes import setup_routes
+from invoker.front.sidecar_proxy import SIDECAR_URL, sidecar_session
+from invoker.process.file_plan import FilePlan
+from invoker.routing.models import Model, Models
+from invoker.upstream.port import Answer
 from shared.addresses import BACKLOG
 from shared.errors import problem_middleware
 from shared.serving import close_while, running
@@ -142,7 +142,7 @@ async def started(gateway: Gateway) -> AsyncIterator[Gateway]:
 @pytest.fixture
 def read_on_the_loop(monkeypatch: pytest.MonkeyPatch) -> None:
     """Large answers aren't given to another process, whose time isn't counted in turns of the loop."""
-    monkeypatch.setattr("invoker.invocation.LARGE_BYTES", 2_000_000)
+    monkeypatch.setattr("invoker.call.invocation.LARGE_BYTES", 2_000_000)
 
 
 @pytest.fixture

@@ -3,8 +3,8 @@
 import asyncio
 from collections.abc import Awaitable, Callable
 
-from invoker.models import Model, Models
-from invoker.upstream import Answer
+from invoker.routing.models import Model, Models
+from invoker.upstream.port import Answer
 from shared.record import Record
 
 URL = "http://upstream.test/invoke"

@@ -4,10 +4,10 @@ import asyncio
 from collections.abc import Callable
 from pathlib import Path
 
-from metrics_sidecar.exemplars import Buckets
-from metrics_sidecar.ledger import Committed, Ledger, Work
-from metrics_sidecar.store.queries import SqliteQueries
-from metrics_sidecar.store.sqlite import SqliteStore
+from metrics_sidecar.ledger.ledger import Committed, Ledger, Work
+from metrics_sidecar.metrics.exemplars import Buckets
+from metrics_sidecar.sqlite.queries import SqliteQueries
+from metrics_sidecar.sqlite.sqlite import SqliteStore
 from shared.clock import SystemClock
 from shared.record import ErrorType, Record
 

@@ -6,8 +6,8 @@ from pathlib import Path
 from prometheus_client.parser import text_string_to_metric_families as parse_text
 
 from metrics_sidecar.disk import DiskUse, measure_disk
-from metrics_sidecar.process_metrics import SidecarMetrics
-from metrics_sidecar.store.sqlite import SqliteStore
+from metrics_sidecar.metrics.process_metrics import SidecarMetrics
+from metrics_sidecar.sqlite.sqlite import SqliteStore
 
 
 def samples_of(metrics: SidecarMetrics) -> dict[str, float]:

@@ -12,7 +12,7 @@ from urllib.parse import quote
 import brotli
 import pytest
 
-from tests.invoker.hostile import http
+from tests.invoker.front.hostile import http
 from tests.processes import System, eventually, system
 
 OUTPUT = ["é", 6]

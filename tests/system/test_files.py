@@ -12,7 +12,7 @@ from urllib.parse import urlsplit
 
 import pytest
 
-from tests.invoker.test_workers import SlowUpstream
+from tests.invoker.process.test_parent import SlowUpstream
 from tests.processes import Json, System, children, eventually, get, get_text, system
 
 FEW = 64

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.invoker.test_workers import Call, SlowUpstream
+from tests.invoker.process.test_parent import Call, SlowUpstream
 from tests.processes import Json, System, eventually, get, get_text, post, system
 
 

@@ -111,7 +111,7 @@ def test_it_needs_no_installation(started: System, tmp_path: Path) -> None:
             target.parent.mkdir(parents=True, exist_ok=True)
             target.write_text(source.read_text())
     mark = tmp_path / "copied"
-    with (copy / "metrics_sidecar/store/reading.py").open("r+") as file:
+    with (copy / "metrics_sidecar/sqlite/reading.py").open("r+") as file:
         text = file.read()
         file.seek(0)
         file.write(text.replace("\ndef main() -> None:\n", f"\ndef main() -> None:\n    Path({str(mark)!r}).touch()\n"))
@@ -127,7 +127,7 @@ def test_a_wheel_needs_nothing_else(tmp_path: Path) -> None:
         pytest.skip(f"no wheel can be built here: {done.stderr.strip()[-200:]}")
     (wheel,) = tmp_path.glob("*.whl")
     with zipfile.ZipFile(wheel) as archive:
-        assert {"shared/isolated.py", "metrics_sidecar/store/reading.py"} <= {*archive.namelist()}
+        assert {"shared/isolated.py", "metrics_sidecar/sqlite/reading.py"} <= {*archive.namelist()}
 
 
 def test_make_run_takes_nothing_from_where_it_is_started(trapped: Path) -> None:

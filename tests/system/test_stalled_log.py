@@ -134,15 +134,15 @@ def test_a_stalled_log_shows(started: System) -> None:
     port = free_port()
     url = f"http://127.0.0.1:{port}"
     program = (
-        "from invoker.worker import log\n"
+        "from invoker.process.worker import log\n"
         "from invoker import health\n"
         "from invoker.__main__ import main\n"
         "answer = health.healthz\n"
         "async def talkative(request):\n"
         "    for _ in range(1100): log.info('x' * 1024)\n"
         "    return await answer(request)\n"
-        "import invoker.routes\n"
-        "invoker.routes.healthz = talkative\n"
+        "import invoker.front.routes\n"
+        "invoker.front.routes.healthz = talkative\n"
         "main()\n"
     )
     module = started.directory / "talkative.py"

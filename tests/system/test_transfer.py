@@ -21,7 +21,7 @@ from typing import Any
 import pytest
 
 from shared.record import Record
-from tests.metrics_sidecar.transfer.stores import fill
+from tests.metrics_sidecar.files.stores import fill
 from tests.processes import System, children, eventually, system
 
 ROOT = Path(__file__).parent.parent.parent

@@ -14,7 +14,7 @@ from statistics import quantiles
 from urllib.parse import urlsplit
 
 from metrics_sidecar.settings import HISTORY_FILE
-from metrics_sidecar.store.identity import identify
+from metrics_sidecar.sqlite.identity import identify
 from tests.bench.figures import Budget, Figure, Outcome, figure
 from tests.bench.ground import BenchError, Ground, Server
 from tests.bench.history_store import make_history

@@ -10,7 +10,7 @@ from statistics import median
 from urllib.parse import urlencode
 
 from metrics_sidecar.api.cursor import Cursor, encode_cursor, fingerprint
-from metrics_sidecar.queries import HistoryFilter, Position
+from metrics_sidecar.history.queries import HistoryFilter, Position
 from shared.record import ErrorType
 from tests.bench.asked import FEW_ROWS, MEDIAN_AS_LARGE, MEDIAN_OF_FEW, ROWS, Question, compare, p99, start, stream
 from tests.bench.figures import Budget, Figure, Outcome, figure

@@ -7,7 +7,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from invoker.outbox import BATCH_RECORDS
+from invoker.delivery.outbox import BATCH_RECORDS
 from shared.record import Record
 from tests.bench.figures import Budget, Outcome, Point, figure
 from tests.bench.ground import Ground, interleaved, middle

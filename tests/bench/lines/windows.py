@@ -2,7 +2,7 @@
 
 import time
 
-from metrics_sidecar.rollups import DAY
+from metrics_sidecar.history.rollups import DAY
 from tests.bench.asked import FEW_ROWS, ROWS, Question, compare, start
 from tests.bench.figures import Budget, Outcome, figure
 from tests.bench.ground import Ground

@@ -7,8 +7,8 @@ import sys
 import time
 from pathlib import Path
 
-from metrics_sidecar.ledger import MAX_COMMIT_RECORDS
-from metrics_sidecar.store.schema import migrate
+from metrics_sidecar.ledger.ledger import MAX_COMMIT_RECORDS
+from metrics_sidecar.sqlite.schema import migrate
 from shared.record import Record
 from tests.bench.producers import make_records
 

@@ -7,7 +7,7 @@ from statistics import median
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, disable_created_metrics, generate_latest
 
-from metrics_sidecar.totals import BUCKET_BOUNDS_S
+from metrics_sidecar.ledger.totals import BUCKET_BOUNDS_S
 
 
 def main(models: int, scrapes: int) -> None:

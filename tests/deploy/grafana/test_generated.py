@@ -16,8 +16,8 @@ from grafana_foundation_sdk.models.dashboard import Dashboard
 
 from deploy.grafana import limits
 from deploy.grafana.generate import DASHBOARDS, render
-from metrics_sidecar.process_metrics import LAG_SECONDS
-from metrics_sidecar.totals import BUCKET_BOUNDS_S
+from metrics_sidecar.ledger.totals import BUCKET_BOUNDS_S
+from metrics_sidecar.metrics.process_metrics import LAG_SECONDS
 from tests.deploy.grafana.dashboards import (
     NAMES,
     Json,

@@ -6,8 +6,8 @@ import tomllib
 import pytest
 
 from deploy.mock_server import MockSettings
+from invoker.process.parent import KILL_AFTER_S
 from invoker.settings import InvokerSettings
-from invoker.workers import KILL_AFTER_S
 from metrics_sidecar.__main__ import HTTP_GRACE_S
 from metrics_sidecar.settings import SidecarSettings
 from tests.deploy.kubernetes.manifests import (

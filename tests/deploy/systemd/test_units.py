@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
+from invoker.process.parent import KILL_AFTER_S
 from invoker.settings import InvokerSettings
-from invoker.workers import KILL_AFTER_S
 from metrics_sidecar.__main__ import HTTP_GRACE_S
 from metrics_sidecar.settings import SidecarSettings
 from tests.tools import require_tools

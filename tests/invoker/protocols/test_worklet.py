@@ -18,7 +18,7 @@ from invoker.protocols.worklet import (
     encode_answer,
 )
 from shared.record import OVERFLOW_MODEL_ID
-from tests.invoker.hostile import whole
+from tests.invoker.front.hostile import whole
 
 any_json = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | st.text(),

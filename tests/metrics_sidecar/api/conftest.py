@@ -10,14 +10,14 @@ from aiohttp.test_utils import TestClient
 from metrics_sidecar.api import CLOCK, DISK, EXPORTER, METRICS, QUERIES, RECONCILE, SNAPSHOT
 from metrics_sidecar.api.health import READINESS, Readiness
 from metrics_sidecar.api.reconcile import EXAMPLE
+from metrics_sidecar.api.routes import setup_routes
 from metrics_sidecar.disk import DiskUse
-from metrics_sidecar.live import Snapshot
-from metrics_sidecar.process_metrics import SidecarMetrics
-from metrics_sidecar.queries import HistoryPage, HistoryQuery, HistoryRow, StoreError
-from metrics_sidecar.reconcile import Reconciliation
-from metrics_sidecar.routes import setup_routes
-from metrics_sidecar.totals import ModelTotals, aggregate
-from metrics_sidecar.windows import Series, SeriesAnswer, SeriesQuery, Window, WindowAnswer, WindowStats
+from metrics_sidecar.history.queries import HistoryPage, HistoryQuery, HistoryRow, StoreError
+from metrics_sidecar.history.reconcile import Reconciliation
+from metrics_sidecar.history.windows import Series, SeriesAnswer, SeriesQuery, Window, WindowAnswer, WindowStats
+from metrics_sidecar.ledger.totals import ModelTotals, aggregate
+from metrics_sidecar.metrics.live import Snapshot
+from metrics_sidecar.metrics.process_metrics import SidecarMetrics
 from shared.errors import problem_middleware
 from shared.record import ErrorType, Record
 from tests.metrics_sidecar.api.exports import FakeExporter

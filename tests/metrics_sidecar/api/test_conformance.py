@@ -10,7 +10,7 @@ import pytest
 import schemathesis
 from schemathesis.specs.openapi.checks import positive_data_acceptance
 
-from metrics_sidecar.routes import DESCRIPTION, OPERATIONS, TITLE, VERSION
+from metrics_sidecar.api.routes import DESCRIPTION, OPERATIONS, TITLE, VERSION
 from shared.addresses import bind, urls_of
 from shared.clock import parse_timestamp
 from shared.openapi import build_document

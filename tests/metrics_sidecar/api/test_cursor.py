@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from metrics_sidecar.api.cursor import Cursor, decode_cursor, encode_cursor, fingerprint
-from metrics_sidecar.queries import HistoryFilter, Order, Position
+from metrics_sidecar.history.queries import HistoryFilter, Order, Position
 
 numbers = st.integers(0, 2**63 - 1)
 orders: st.SearchStrategy[Order] = st.sampled_from(["asc", "desc"])

@@ -10,11 +10,11 @@ import pytest
 from aiohttp import web
 
 from metrics_sidecar.app import make_app
-from metrics_sidecar.queries import TooManyModelsError
+from metrics_sidecar.history.queries import TooManyModelsError
+from metrics_sidecar.ledger.totals import aggregate
+from metrics_sidecar.ledger.transaction import Commit
 from metrics_sidecar.settings import HISTORY_FILE, SidecarSettings
-from metrics_sidecar.store.sqlite import SqliteStore
-from metrics_sidecar.totals import aggregate
-from metrics_sidecar.transaction import Commit
+from metrics_sidecar.sqlite.sqlite import SqliteStore
 from shared.clock import SystemClock
 from shared.record import MAX_TIMESTAMP_US
 from tests.metrics_sidecar.api.conftest import Client
@@ -104,7 +104,7 @@ async def test_a_pattern_that_too_many_models_match(client: Client, monkeypatch:
     async def totals(*_: object) -> None:
         raise TooManyModelsError("a/")
 
-    monkeypatch.setattr("metrics_sidecar.store.queries.SqliteQueries.totals", totals)
+    monkeypatch.setattr("metrics_sidecar.sqlite.queries.SqliteQueries.totals", totals)
     response = await client.get("/metrics/stats", params={"model_id": "a/*"})
     problem = await response.json()
     assert (response.status, problem["parameter"], problem["value"]) == (400, "model_id", "a/*")

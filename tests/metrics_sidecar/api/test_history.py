@@ -6,7 +6,7 @@ import pytest
 
 from metrics_sidecar.api.cursor import Cursor, encode_cursor, fingerprint
 from metrics_sidecar.api.filters import split_models
-from metrics_sidecar.queries import (
+from metrics_sidecar.history.queries import (
     BusyError,
     HistoryFilter,
     HistoryPage,

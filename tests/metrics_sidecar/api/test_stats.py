@@ -7,9 +7,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from metrics_sidecar.api.stats import to_stats
-from metrics_sidecar.queries import QueryTooLongError
-from metrics_sidecar.totals import ModelTotals
-from metrics_sidecar.windows import Window, WindowStats
+from metrics_sidecar.history.queries import QueryTooLongError
+from metrics_sidecar.history.windows import Window, WindowStats
+from metrics_sidecar.ledger.totals import ModelTotals
 from shared.clock import TIMESTAMPS
 from shared.record import MAX_TIMESTAMP_US, OVERFLOW_MODEL_ID
 from tests.metrics_sidecar.api.conftest import NOW_US, TIMESTAMP_US, Client, FakeQueries, totals_of

@@ -4,8 +4,8 @@ from typing import Any
 
 import pytest
 
-from metrics_sidecar.rollups import MINUTE_US
-from metrics_sidecar.windows import ALL, SeriesQuery, Step, Window
+from metrics_sidecar.history.rollups import MINUTE_US
+from metrics_sidecar.history.windows import ALL, SeriesQuery, Step, Window
 from tests.metrics_sidecar.api.conftest import TIMESTAMP_US, Client, FakeQueries
 
 PATH = "/metrics/timeseries"

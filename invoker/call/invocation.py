@@ -1,0 +1,240 @@
+"""The domain: one call, one record, whatever its end."""
+
+import asyncio
+import contextlib
+from collections.abc import Awaitable, Callable, Mapping
+from functools import partial
+from typing import Protocol, cast
+
+import msgspec
+
+from invoker.call.deadlines import Deadlines
+from invoker.call.defects import Defects
+from invoker.call.in_flight import InFlight
+from invoker.call.overhead import Overhead
+from invoker.call.retries import try_again
+from invoker.call.trace import NO_TRACE, Trace
+from invoker.http.pieces import LARGE_BYTES, Body
+from invoker.journal.journal import NO_CALL, Begun
+from invoker.protocols.large_bodies import READ_TIMEOUT_S, LargeBodies, ReaderDiedError
+from invoker.protocols.worklet import NULL, Call, InvalidAnswerError, InvokeAnswer, decode_answer
+from invoker.routing.models import Model, Models
+from invoker.upstream.port import Answer, BusyError, ConnectError, Upstream, UpstreamError, status_error
+from shared.clock import Clock
+from shared.record import ErrorType, Record, clip_error_log
+
+HTTP_STATUS = {
+    None: 200,
+    ErrorType.TIMEOUT: 504,
+    ErrorType.CONNECT: 502,
+    ErrorType.UPSTREAM_STATUS: 502,
+    ErrorType.INVALID_RESPONSE: 502,
+    ErrorType.OVERLOADED: 429,
+    ErrorType.DRAINING: 503,
+    ErrorType.GATEWAY_ERROR: 500,
+}
+CALLER_GONE = "the caller closed the connection before the answer"
+
+
+class Recorder(Protocol):
+    """Where records go. Neither method blocks or raises."""
+
+    def begin(self, begun: Begun) -> int:
+        """Mark a call as sent upstream; its number, for `append`."""
+        ...
+
+    def append(self, record: Record, call: int = NO_CALL) -> None:
+        """Keep the record of a call that ended. When this returns, it outlives the process."""
+        ...
+
+
+class UnknownModelError(Exception):
+    """No upstream is configured for this model: the request is refused and no invocation."""
+
+
+class Invoker:
+    """Makes the calls of one worker. Each `invoke` appends exactly one record before it returns or is
+    cancelled, except when it raises `UnknownModelError`."""
+
+    def __init__(
+        self,
+        models: Models,
+        upstream: Upstream,
+        journal: Recorder,
+        clock: Clock,
+        max_in_flight: int,
+        durable: Callable[[], Awaitable[None]] | None = None,
+    ) -> None:
+        """`durable`: what a reply waits for after its record is appended, if it waits for anything."""
+        self.in_flight = InFlight()
+        self.overhead = Overhead()
+        self.large_bodies = LargeBodies()
+        self.defects = Defects(clock)
+        self.draining = False
+        self._models = models
+        self._upstream = upstream
+        self._journal = journal
+        self._clock = clock
+        self._max_in_flight = max_in_flight
+        self._durable = durable
+        self._loop = asyncio.get_running_loop()  # kept, because each time it costs the system call getpid
+        self._deadlines = Deadlines(self._loop)
+        self._ended_by_drain: frozenset[asyncio.Task[object]] = frozenset()
+        self._idle = asyncio.Event()
+
+    async def invoke(self, call: Call, trace: Trace | None = None) -> tuple[int, InvokeAnswer, bytes]:
+        """HTTP status, answer, and header lines for it. A cancelled call (its caller is gone) is recorded as such."""
+        timestamp_us = self._clock.now_us()
+        started_us = self._clock.monotonic_us()
+        model = self._models.find(call.model_id)
+        if model is None:
+            raise UnknownModelError(call.model_id)
+        trace_id, headers = trace or NO_TRACE
+        output, output_size, number = NULL, 0, NO_CALL
+        latency_us = upstream_us = -1
+        error_type: ErrorType | None = None
+        error_log, http_status, reply_headers = "", 0, b""
+        gone: asyncio.CancelledError | None = None
+        try:
+            self._admit(call, model)
+            number = self._journal.begin(Begun(call.model_id, timestamp_us, call.input_size, trace_id))
+            sent_us = self._clock.monotonic_us()
+            status, body, fields = await self._forward(call, model, headers)
+            answered_us = self._clock.monotonic_us()
+            latency_us, upstream_us = answered_us - started_us, answered_us - sent_us
+            if len(body) <= LARGE_BYTES:
+                output, output_size = _interpret(status, body, fields)
+            else:
+                output, output_size = await self._interpret_large(call.model_id, status, body, fields)
+        except BusyError as error:
+            error_type, error_log, http_status = error.error_type, clip_error_log(str(error)), error.status
+            reply_headers = b"Retry-After: %b\r\n" % error.retry_after if error.retry_after else b""
+        except UpstreamError as error:
+            error_type, error_log = error.error_type, clip_error_log(str(error))
+        except asyncio.CancelledError as error:
+            if self._ended_by_us():
+                error_type, error_log = ErrorType.DRAINING, "the gateway shut down before the upstream answered"
+            else:
+                error_type, error_log, gone = ErrorType.CLIENT_DISCONNECTED, CALLER_GONE, error
+        except Exception as error:  # noqa: BLE001  # it is logged, only not each time
+            self.defects.tell(error, model_id=call.model_id)
+            error_type, error_log = ErrorType.GATEWAY_ERROR, clip_error_log(f"the gateway failed: {error!r}")
+        if latency_us < 0:
+            latency_us = self._clock.monotonic_us() - started_us
+        record = Record(
+            call.model_id,
+            timestamp_us,
+            latency_us,
+            error_type,
+            error_log,
+            call.input_size,
+            output_size,
+            trace_id,
+        )
+        self._journal.append(record, number)
+        if gone is not None:
+            raise gone
+        if self._durable is not None:
+            await self._durable()
+        if upstream_us >= 0:
+            self.overhead.observe(self._clock.monotonic_us() - started_us - upstream_us)
+        reply = InvokeAnswer(output, error_type is None, latency_us / 1000, error_log)
+        return http_status or HTTP_STATUS[error_type], reply, reply_headers
+
+    def _admit(self, call: Call, model: Model) -> None:
+        if self.draining:
+            raise UpstreamError(ErrorType.DRAINING, "the gateway is shutting down")
+        if self.in_flight.total >= self._max_in_flight:
+            raise UpstreamError(ErrorType.OVERLOADED, f"{self._max_in_flight} calls are in flight, the limit")
+        limit = model.max_in_flight
+        if limit is not None and self.in_flight.count(call.model_id) >= limit:
+            raise UpstreamError(ErrorType.OVERLOADED, f"{limit} calls of this model are in flight, its limit")
+
+    async def _forward(self, call: Call, model: Model, headers: bytes) -> Answer:
+        """The upstream's answer, within the model's timeout."""
+        task = asyncio.current_task(self._loop)
+        assert task is not None
+        model_id, timeout_s = call.model_id, model.timeout_s
+        self.in_flight.enter(model_id)
+        self._deadlines.add(task, timeout_s)
+        try:
+            try:
+                return await self._upstream.post(model.upstream_url, call.body, headers)
+            except ConnectError as error:
+                if not model.retries:
+                    raise
+                failed = error
+            attempt = partial(self._upstream.post, model.upstream_url, call.body, headers)
+            remaining_s = self._deadlines.remaining_s(task, timeout_s)
+            return await try_again(attempt, failed, model.retries, remaining_s)
+        except asyncio.CancelledError:
+            if self._deadlines.expired(task):
+                message = f"upstream gave no whole answer within {timeout_s:g} s"
+                raise UpstreamError(ErrorType.TIMEOUT, message) from None
+            raise
+        finally:
+            self._deadlines.remove(task, timeout_s)
+            self.in_flight.leave(model_id)
+            if not self.in_flight.total:
+                self._idle.set()
+
+    async def _interpret_large(
+        self, model_id: str, status: int, body: Body, headers: Mapping[bytes, bytes]
+    ) -> tuple[msgspec.Raw, int]:
+        """The same of a large body, which others don't wait for; the call is in flight meanwhile."""
+        if not 200 <= status < 300:
+            raise status_error(status, body, headers)
+        self.in_flight.enter(model_id)
+        task = asyncio.current_task(self._loop)
+        assert task is not None
+        self._deadlines.add(task, READ_TIMEOUT_S)
+        try:
+            output, output_size = await self.large_bodies.decode_answer(body)
+        except InvalidAnswerError as error:
+            raise UpstreamError(ErrorType.INVALID_RESPONSE, f"upstream's answer is not usable: {error}") from None
+        except asyncio.CancelledError:
+            if self._deadlines.expired(task):
+                raise ReaderDiedError("the upstream's answer was not read in time") from None
+            raise
+        finally:
+            self._deadlines.remove(task, READ_TIMEOUT_S)
+            self.in_flight.leave(model_id)
+            if not self.in_flight.total:
+                self._idle.set()
+        return cast(msgspec.Raw, output), output_size
+
+    def _ended_by_us(self) -> bool:
+        """Whether a cancelled call was ended by `drain` and may still answer its caller."""
+        task = asyncio.current_task(self._loop)
+        if task is None or task not in self._ended_by_drain:
+            return False
+        task.uncancel()
+        return True
+
+    async def drain(self, grace_s: float) -> None:
+        """Admit no more calls; give those in flight the grace time, then end and answer them."""
+        self.draining = True
+        await self._wait_idle(grace_s)
+        self._ended_by_drain = self._deadlines.tasks()
+        for task in self._ended_by_drain:
+            task.cancel()
+        await self._wait_idle(1.0)
+
+    async def _wait_idle(self, seconds: float) -> None:
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(seconds):
+                while self.in_flight.total:
+                    self._idle.clear()
+                    await self._idle.wait()
+
+
+def _interpret(status: int, body: Body, headers: Mapping[bytes, bytes]) -> tuple[msgspec.Raw, int]:
+    """The output of a 2xx answer in the right form, and its size; `UpstreamError` for anything else. The body isn't
+    large, and so it is in one piece."""
+    if not 200 <= status < 300:
+        raise status_error(status, body, headers)
+    assert isinstance(body, bytes)
+    try:
+        return decode_answer(body)
+    except InvalidAnswerError as error:
+        raise UpstreamError(ErrorType.INVALID_RESPONSE, f"upstream's answer is not usable: {error}") from None

@@ -1,0 +1,1 @@
+"""How records get from journals to the sidecar: batches, acknowledgements, and what dead workers left."""

@@ -1,0 +1,79 @@
+"""Reads the body of a request that is not plain: in chunks, compressed, of HTTP/1.0, or only when asked for."""
+
+import asyncio
+from typing import NoReturn
+
+from aiohttp import hdrs, web
+
+from invoker.front.answering import check_content_type
+from invoker.front.held_bodies import Held
+from invoker.front.listener import STALLED_S
+from invoker.http.codings import ACCEPTED, BrokenCodingError, TooLargeError, UnknownCodingError, decoded
+from invoker.protocols.worklet import BadRequestError
+from shared.request_heads import BrokenBodyError
+
+
+async def read_body(request: web.Request, max_bytes: int, held: Held) -> bytes:
+    """Unpacked. `BadRequestError` if it can't be had, before any of it is asked for where that can be told."""
+    check_content_type(request.headers.get(hdrs.CONTENT_TYPE))
+    if (request.content_length or 0) > max_bytes:
+        _refuse_size(max_bytes)
+    codings = ",".join(request.headers.getall(hdrs.CONTENT_ENCODING, ()))
+    try:
+        decoded(b"", codings, max_bytes)
+    except UnknownCodingError as error:
+        headers = f"Accept-Encoding: {ACCEPTED}\r\n".encode()
+        raise BadRequestError(415, "unsupported_coding", str(error), headers) from None
+    await _ask_for_it(request)
+    body = await _read(request, max_bytes, held)
+    return await _unpack(body, codings, max_bytes, held) if codings else body
+
+
+async def expect_nothing(_request: web.Request) -> None:
+    """aiohttp's would have the caller send a body that is refused."""
+
+
+async def _ask_for_it(request: web.Request) -> None:
+    """Answers `Expect` (RFC 9110, 10.1.1), which HTTP/1.0 doesn't know."""
+    expected = request.headers.get(hdrs.EXPECT)
+    if expected is None or request.version < (1, 1):
+        return
+    if expected.lower() != "100-continue":
+        raise BadRequestError(417, "invalid_request", f"Expect: {expected[:64]!r} is not known here")
+    await request.writer.write(b"HTTP/1.1 100 Continue\r\n\r\n")
+    request.writer.output_size = 0  # the answer has not begun
+
+
+async def _read(request: web.Request, max_bytes: int, held: Held) -> bytes:
+    body = bytearray()
+    try:
+        while part := await asyncio.wait_for(request.content.readany(), STALLED_S):
+            body += part
+            if len(body) > max_bytes:
+                _refuse_size(max_bytes)
+            held.must_add(len(part))
+    except TimeoutError:
+        message = "The request did not come to its end in time"
+        raise BadRequestError(408, "request_timeout", message) from None
+    except BrokenBodyError as error:
+        raise BadRequestError(*error.refused) from None
+    return bytes(body)
+
+
+async def _unpack(body: bytes, codings: str, max_bytes: int, held: Held) -> bytes:
+    """In pieces, between which others get their turn."""
+    unpacked = bytearray()
+    try:
+        for piece in decoded(body, codings, max_bytes):
+            unpacked += piece
+            held.must_add(len(piece))
+            await asyncio.sleep(0)
+    except TooLargeError:
+        _refuse_size(max_bytes)
+    except BrokenCodingError as error:
+        raise BadRequestError(400, "invalid_body", f"The body can't be unpacked: {error}") from None
+    return bytes(unpacked)
+
+
+def _refuse_size(max_bytes: int) -> NoReturn:
+    raise BadRequestError(413, "body_too_large", f"The body is larger than {max_bytes} bytes, the limit")

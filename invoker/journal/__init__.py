@@ -1,0 +1,1 @@
+"""Records on this machine, from the reply until the sidecar has them."""

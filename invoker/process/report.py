@@ -1,0 +1,47 @@
+"""What a worker tells the sidecar of itself, beside its records."""
+
+from collections.abc import Callable, Mapping
+
+from invoker.call.in_flight import InFlight
+from invoker.call.overhead import Overhead
+from invoker.front.listener import Connections
+from invoker.journal.journal import Journal
+from shared import logs
+from shared.wire import Report
+
+ACCEPTING = "invoker_accept_failures_total"
+LOG_LINES_DROPPED = "invoker_log_lines_dropped_total"
+DROPPED = "invoker_records_dropped_total"
+OVERHEAD = "invoker_overhead_seconds"
+REJECTED = "invoker_requests_rejected_total"
+
+
+def worker_report(
+    journal: Journal, in_flight: InFlight, overhead: Overhead, connections: Connections, rejected: Mapping[str, int]
+) -> Callable[[bool], Report]:
+    """Makes a living worker's reports: all calls in flight if asked for, else those that changed."""
+
+    def report(everything: bool) -> Report:
+        return Report(
+            in_flight.all() if everything else in_flight.changes(),
+            {
+                DROPPED: dict(journal.dropped),
+                REJECTED: dict(rejected),
+                OVERHEAD: overhead.report(),
+                ACCEPTING: dict(connections.accepting.failures),
+                LOG_LINES_DROPPED: {"not_read": logs.dropped()},
+            },
+            {
+                "invoker_journal_bytes": float(journal.bytes_used),
+                "invoker_records_waiting": float(journal.records_waiting),
+                "invoker_connections": float(connections.count),
+                "invoker_workers_connected": 1.0,
+            },
+        )
+
+    return report
+
+
+def dead_report(journal: Journal) -> Callable[[bool], Report]:
+    """Makes the reports of a producer that has died: what its journal says that it dropped."""
+    return lambda _everything: Report(counters={DROPPED: dict(journal.dropped)})

@@ -1,0 +1,158 @@
+"""Calls to upstreams over HTTP/1.1, on connections that are kept."""
+
+import asyncio
+import ssl
+from base64 import b64encode
+from collections.abc import Mapping
+from typing import NamedTuple
+from urllib.parse import quote, unquote, urlsplit
+
+from invoker.http.answer_parser import MalformedError, UnusableError
+from invoker.http.codings import BrokenCodingError, TooLargeError, UnknownCodingError, decoded
+from invoker.http.pieces import Body, joined
+from invoker.upstream.connect_failure import connect_failure
+from invoker.upstream.connection import BrokenError, Connection
+from invoker.upstream.idle import MAX_IDLE, IdleConnections
+from invoker.upstream.port import Answer, ConnectError, UpstreamError, status_error
+from shared.clock import Clock
+from shared.record import ErrorType
+from shared.settings import UNIX_SCHEME
+
+CONNECT_TIMEOUT_S = 5.0
+CROSSING_US = 1_000_000
+"""A server may end an idle connection while a request is on its way there. That shows within a round trip; what ends
+later without an answer was worked on, and must not be done twice."""
+
+URL_CHARACTERS = "%/:?#[]@!$&'()*+,;=-._~"
+
+
+class Origin(NamedTuple):
+    """Where a URL's connections go: a host and a port, with TLS or without, or a Unix socket."""
+
+    host: str
+    port: int
+    tls: bool
+    unix_path: str
+
+
+class Target(NamedTuple):
+    """A URL, prepared: its origin, and the request's head up to the value of Content-Length."""
+
+    origin: Origin
+    head: bytes
+
+
+class PooledUpstream:
+    """Implements `Upstream` on connections of its own. Sends POST, accepts only whole and clean answers."""
+
+    def __init__(self, clock: Clock, max_answer_bytes: int, max_idle: int = MAX_IDLE) -> None:
+        self._clock = clock
+        self._max_answer_bytes = max_answer_bytes
+        self._targets: dict[str, Target] = {}
+        self._idle = IdleConnections(clock, limit=max_idle)
+        self._tls: asyncio.Future[ssl.SSLContext] | None = None
+
+    async def post(self, url: str, body: bytes, headers: bytes = b"") -> Answer:
+        target = self._targets.get(url)
+        if target is None:
+            target = self._targets[url] = prepare(url)
+        head = b"%b%d\r\n%b\r\n" % (target.head, len(body), headers)
+        reused = self._idle.take(target.origin)
+        while True:
+            connection = reused or await self._connect(target.origin)
+            try:
+                answer = await connection.exchange(head, body)
+                break
+            except BrokenError as error:
+                if reused is None or error.begun or not self._is_fresh(connection):
+                    raise _failure(error) from None
+                reused = None
+            except MalformedError as error:
+                raise _failure(error) from None
+            finally:
+                self._idle.keep(target.origin, connection)
+        return await self._decoded(*answer) if answer[1] and b"content-encoding" in answer[2] else answer
+
+    async def _decoded(self, status: int, body: Body, headers: Mapping[bytes, bytes]) -> Answer:
+        """An answer in a coding, which was not asked for and some servers use all the same, without it."""
+        pieces: list[bytes] = []
+        packed = body if isinstance(body, bytes) else await asyncio.to_thread(b"".join, body)
+        try:
+            for piece in decoded(packed, headers[b"content-encoding"].decode("latin-1"), self._max_answer_bytes):
+                pieces.append(piece)
+                await asyncio.sleep(0)  # others have their turn
+        except (UnknownCodingError, BrokenCodingError) as error:
+            problem = str(error)
+        except TooLargeError:
+            problem = f"it is larger than {self._max_answer_bytes} bytes"
+        else:
+            return status, joined(pieces), headers
+        failure = MalformedError(problem)
+        failure.head = status, headers
+        raise _failure(failure)
+
+    async def close(self) -> None:
+        """Close what is idle; calls in flight have ended before."""
+        self._idle.close()
+
+    def _is_fresh(self, connection: Connection) -> bool:
+        """Whether what ends now was taken so lately that its end may have been on the way before our request was."""
+        return self._clock.monotonic_us() - connection.since_us < CROSSING_US
+
+    async def _connect(self, origin: Origin) -> Connection:
+        loop = asyncio.get_running_loop()
+
+        def protocol() -> Connection:
+            return Connection(self._max_answer_bytes)
+
+        try:
+            async with asyncio.timeout(CONNECT_TIMEOUT_S):
+                if origin.unix_path:
+                    return (await loop.create_unix_connection(protocol, origin.unix_path))[1]
+                tls = await self._tls_context() if origin.tls else None
+                return (await loop.create_connection(protocol, origin.host, origin.port, ssl=tls))[1]
+        except TimeoutError:
+            raise ConnectError(f"can't connect to upstream: timed out after {CONNECT_TIMEOUT_S:g} s") from None
+        except (OSError, UnicodeError) as error:
+            raise connect_failure(error) from None
+
+    async def _tls_context(self) -> ssl.SSLContext:
+        """The same for all. To read all authorities takes 30 ms: for that, others don't wait."""
+        if self._tls is None:
+            self._tls = asyncio.get_running_loop().run_in_executor(None, ssl.create_default_context)
+        making = self._tls
+        try:
+            return await asyncio.shield(making)
+        except Exception:
+            if self._tls is making:
+                self._tls = None  # the next call tries it again
+            raise
+
+
+def prepare(url: str) -> Target:
+    """What every request to this URL has in common."""
+    parts = urlsplit(url)
+    path = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
+    if parts.scheme == UNIX_SCHEME:
+        origin, host = Origin("", 0, False, unquote(parts.netloc)), "localhost"
+    else:
+        tls = parts.scheme == "https"
+        name = (parts.hostname or "").encode("idna").decode()
+        origin = Origin(name, parts.port or (443 if tls else 80), tls, "")
+        host = (f"[{name}]" if ":" in name else name) + (f":{parts.port}" if parts.port else "")
+    head = f"POST {quote(path, safe=URL_CHARACTERS)} HTTP/1.1\r\nHost: {host}\r\n"
+    if parts.username is not None:
+        credentials = f"{unquote(parts.username)}:{unquote(parts.password or '')}".encode()
+        head += f"Authorization: Basic {b64encode(credentials).decode()}\r\n"
+    head += "Content-Type: application/json\r\nAccept: application/json\r\nContent-Length: "
+    return Target(origin, head.encode("ascii"))
+
+
+def _failure(error: UnusableError) -> UpstreamError:
+    if error.head is not None and not 200 <= error.head[0] < 300:
+        return status_error(error.head[0], b"", error.head[1], str(error))
+    if isinstance(error, BrokenError) and error.head is None:
+        return UpstreamError(
+            ErrorType.CONNECT, f"upstream's answer is not usable: {error}" if error.begun else str(error)
+        )
+    return UpstreamError(ErrorType.INVALID_RESPONSE, f"upstream's answer is not usable: {error}")

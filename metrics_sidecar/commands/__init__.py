@@ -1,0 +1,1 @@
+"""The commands that work on a data directory, beside the sidecar or without it."""

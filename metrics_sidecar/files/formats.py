@@ -1,0 +1,104 @@
+"""The formats of an export, and the text ones among them."""
+
+import csv
+import importlib.util
+import io
+from collections.abc import Sequence
+from typing import Literal, Protocol
+
+import msgspec
+
+from metrics_sidecar.files.line import COLUMNS, Line
+
+Format = Literal["csv", "ndjson", "parquet"]
+
+MEDIA_TYPES: dict[Format, str] = {
+    "csv": "text/csv",
+    "ndjson": "application/x-ndjson",
+    "parquet": "application/vnd.apache.parquet",
+}
+COMPRESSED_ITSELF: tuple[Format, ...] = ("parquet",)
+PARQUET_MISSING = "Parquet needs pyarrow: pip install 'invocation-gateway[parquet]'"
+
+FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r", "\n", "\uff1d", "\uff0b", "\uff0d", "\uff20")
+"""What a cell begins with that spreadsheets take for a formula, full-width forms too
+(https://owasp.org/www-community/attacks/CSV_Injection)."""
+
+
+class Encoder(Protocol):
+    """Makes the bytes of one file: what each lot of lines adds to it, and what its end does."""
+
+    def encode(self, lines: Sequence[Line]) -> bytes: ...
+
+    def finish(self) -> bytes: ...
+
+
+class NdjsonEncoder:
+    """A JSON object per line."""
+
+    def __init__(self) -> None:
+        self._encoder = msgspec.json.Encoder()
+
+    def encode(self, lines: Sequence[Line]) -> bytes:
+        return self._encoder.encode_lines(lines)
+
+    def finish(self) -> bytes:
+        return b""
+
+
+class CsvEncoder:
+    """RFC 4180, UTF-8, with a header. Texts are quoted, so that no separator of any spreadsheet splits them, and
+    those that would be a formula begin with an apostrophe. `bom`: what tells Excel that it is UTF-8 comes first."""
+
+    def __init__(self, *, bom: bool = False) -> None:
+        self._buffer = io.StringIO(newline="")
+        self._buffer.write("\ufeff" if bom else "")
+        self._writer = csv.writer(self._buffer, quoting=csv.QUOTE_NONNUMERIC)
+        self._writer.writerow(COLUMNS)
+
+    def encode(self, lines: Sequence[Line]) -> bytes:
+        self._writer.writerows(map(_cells, lines))
+        return self._take()
+
+    def finish(self) -> bytes:
+        return self._take()  # the header, where there was no line
+
+    def _take(self) -> bytes:
+        text = self._buffer.getvalue()
+        self._buffer.seek(0)
+        self._buffer.truncate()
+        return text.encode()
+
+
+def _cells(line: Line) -> tuple[object, ...]:
+    return (
+        line.id,
+        _safe(line.model_id),
+        line.timestamp.isoformat().replace("+00:00", "Z"),
+        "true" if line.success else "false",
+        line.latency_ms,
+        _safe(line.error_log),
+        line.input_size,
+        line.output_size,
+        line.error_type,
+        line.trace_id,
+        line.store,
+    )
+
+
+def _safe(text: str) -> str:
+    return f"'{text}" if text.startswith(FORMULA_STARTS) else text
+
+
+def has_parquet() -> bool:
+    """Whether the package that Parquet needs is installed; it isn't loaded for that."""
+    return importlib.util.find_spec("pyarrow") is not None
+
+
+def make_encoder(format_: Format, *, bom: bool = False) -> Encoder:
+    """`bom` is CSV's alone. `ModuleNotFoundError` for Parquet where pyarrow is missing: see `has_parquet`."""
+    if format_ == "parquet":
+        from metrics_sidecar.files.parquet import ParquetEncoder  # noqa: PLC0415 - an extra, 60 MB of memory
+
+        return ParquetEncoder()
+    return CsvEncoder(bom=bom) if format_ == "csv" else NdjsonEncoder()

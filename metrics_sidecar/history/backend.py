@@ -1,0 +1,51 @@
+"""Where a history is kept: all that the sidecar asks of the place, behind one Protocol.
+
+`tests/metrics_sidecar/sqlite/contract` holds every backend to what is promised here, in `ledger.Store`,
+`queries.Queries`, `audit.Snapshot` and `api.Exporter`.
+"""
+
+from typing import Protocol
+
+from metrics_sidecar.api import Exporter
+from metrics_sidecar.disk import DiskUse
+from metrics_sidecar.history.audit import Snapshot
+from metrics_sidecar.history.queries import Queries
+from metrics_sidecar.ledger.ledger import Store
+
+
+class Reads(Queries, Protocol):
+    """Queries that are open."""
+
+    async def start(self) -> None:
+        """Get ready, so that the first question finds all running. Not needed before one."""
+        ...
+
+    async def watch(self) -> None:
+        """See that questions can be answered, as long as they can: then `StoreError` tells why not. To be called
+        again after a while."""
+        ...
+
+    def close(self) -> None:
+        """End what is being read. Idempotent."""
+        ...
+
+
+class Backend(Protocol):
+    """One history. The store that writes it is opened first, and one at a time; all else reads beside it what it has
+    committed: at once, whole commits only, and never in its way."""
+
+    def open_store(self) -> Store:
+        """Makes the history if there is none; `StartupError` if it can't be used."""
+        ...
+
+    def open_queries(self) -> Reads: ...
+
+    def open_snapshot(self) -> Snapshot:
+        """`StoreError` if it can't be read."""
+        ...
+
+    def exporter(self) -> Exporter: ...
+
+    def measure_disk(self) -> DiskUse | None:
+        """What it takes, and what is left for it; None where nothing can be said."""
+        ...

@@ -1,0 +1,166 @@
+"""What is kept of the invocations of one model in one stretch of time, and how several become one.
+
+Times are in whole minutes since 1970 here, and a stretch is a bucket of one of the LEVELS: a record is counted in
+one bucket of each. So any whole minutes are covered by few large buckets, and smaller ones at their ends.
+"""
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import NamedTuple
+
+import msgspec
+
+from metrics_sidecar.history.sketch import Histogram, encode, merge, quantiles_us
+from shared.record import MAX_COUNT
+
+MINUTE_US = 60_000_000
+HOUR, DAY = 60, 24 * 60
+LEVELS = (1, 10, HOUR, 6 * HOUR, DAY)
+"""Lengths of buckets in minutes; each is a multiple of the one before, and all begin at multiples of theirs."""
+
+ALL_MODELS = 0
+"""The number that stands for all models together; no model has it."""
+
+Group = tuple[int, int]
+"""Bucket and model."""
+
+Numbers = tuple[int, int, int, int, int, int, int, int]
+"""Successes, failures, latency added up, its minimum and maximum, last timestamp, input and output size."""
+
+Row = tuple[int, int, int, int, int, int, int, int, int, int, bytes | None, bytes]
+"""A summary as it is stored, see `COLUMNS`. Errors are msgpack, None for none; the sketch is `sketch.encode`d."""
+
+COLUMNS = (
+    "bucket",
+    "model",
+    "success_count",
+    "failure_count",
+    "latency_us",
+    "min_latency_us",
+    "max_latency_us",
+    "last_timestamp_us",
+    "input_size",
+    "output_size",
+    "errors",
+    "sketch",
+)
+
+
+class Sums(msgspec.Struct, frozen=True, array_like=True):
+    """Over some invocations, at least one. Sums beyond 2⁶³ - 1, which only forged records can reach, stay there.
+    `errors` counts failures by type."""
+
+    success_count: int
+    failure_count: int
+    latency_us: int
+    min_latency_us: int
+    max_latency_us: int
+    last_timestamp_us: int
+    input_size: int
+    output_size: int
+    errors: dict[str, int]
+
+    @property
+    def count(self) -> int:
+        return self.success_count + self.failure_count
+
+
+class Summary(Sums, frozen=True):
+    """With all that is kept of their latencies."""
+
+    histogram: Histogram
+
+    def quantiles_us(self, percents: Iterable[int]) -> list[float]:
+        """As `sketch.quantiles_us`; never beyond the smallest or the largest value."""
+        found = quantiles_us(self.histogram, percents)
+        return [min(max(value, self.min_latency_us), self.max_latency_us) for value in found]
+
+
+class Segment(NamedTuple):
+    """All buckets of one level that begin from one minute on and before another."""
+
+    level: int
+    start: int
+    end: int
+
+
+def cover(start: int, end: int, built: Mapping[int, int], levels: Sequence[int] = LEVELS) -> list[Segment]:
+    """The fewest buckets that make up these minutes, in order. `built` says up to which minute a level has
+    everything, in a last bucket that is not full yet, too; the first level always has."""
+    if start >= end:
+        return []
+    *smaller, level = levels
+    if not smaller:
+        return [Segment(level, start, end)]
+    low = -(-start // level) * level
+    until = built.get(level, 0)
+    high = until if until <= end else end // level * level
+    if low >= high:
+        return cover(start, end, built, smaller)
+    return [*cover(start, low, built, smaller), Segment(level, low, high), *cover(high, end, built, smaller)]
+
+
+def add_up(numbers: Sequence[Numbers]) -> Numbers:
+    """All of them together: at least one."""
+    if len(numbers) == 1:  # of thousands of models most have one
+        return numbers[0]
+    success, failure, latency, minimum, maximum, last, input_size, output_size = zip(*numbers, strict=True)
+    return (
+        sum(success),
+        sum(failure),
+        min(sum(latency), MAX_COUNT),
+        min(minimum),
+        max(maximum),
+        max(last),
+        min(sum(input_size), MAX_COUNT),
+        min(sum(output_size), MAX_COUNT),
+    )
+
+
+def add_errors(encoded: Iterable[bytes], without: Iterable[bytes] = ()) -> dict[str, int]:
+    """All of them together, less some that are in them."""
+    errors: dict[str, int] = {}
+    for one in encoded:
+        for error_type, count in _errors.decode(one).items():
+            errors[error_type] = errors.get(error_type, 0) + count
+    for one in without:
+        for error_type, count in _errors.decode(one).items():
+            errors[error_type] -= count
+    return {error_type: count for error_type, count in errors.items() if count}
+
+
+def combine(rows: Sequence[Row]) -> Summary:
+    """All of them together: at least one."""
+    return Summary(
+        *add_up([row[2:10] for row in rows]),
+        add_errors(row[10] for row in rows if row[10]),
+        merge(row[11] for row in rows),
+    )
+
+
+def to_row(group: Group, summary: Summary) -> Row:
+    """As it is stored; `combine([row])` gives the summary again."""
+    return (
+        *group,
+        summary.success_count,
+        summary.failure_count,
+        summary.latency_us,
+        summary.min_latency_us,
+        summary.max_latency_us,
+        summary.last_timestamp_us,
+        summary.input_size,
+        summary.output_size,
+        encode_errors(summary.errors),
+        encode(summary.histogram),
+    )
+
+
+def combine_rows(group: Group, rows: Sequence[Row]) -> Row:
+    """`combine`, for what is stored again."""
+    return (*group, *rows[0][2:]) if len(rows) == 1 else to_row(group, combine(rows))
+
+
+def encode_errors(errors: Mapping[str, int]) -> bytes | None:
+    return msgspec.msgpack.encode(dict(sorted(errors.items()))) if errors else None
+
+
+_errors = msgspec.msgpack.Decoder(dict[str, int])

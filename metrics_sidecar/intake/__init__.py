@@ -1,0 +1,1 @@
+"""The socket that gateway workers send their records to."""

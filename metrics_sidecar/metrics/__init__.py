@@ -1,0 +1,1 @@
+"""What Prometheus scrapes: the model_* families and the sidecar's own health."""

@@ -1,0 +1,46 @@
+"""A history in one SQLite file, `history.db` of a data directory."""
+
+from pathlib import Path
+
+from metrics_sidecar.disk import DiskUse, measure_disk
+from metrics_sidecar.files.exporter import ProcessExporter
+from metrics_sidecar.history.retention import KEEP_ALL, Retention
+from metrics_sidecar.sqlite.books import SqliteSnapshot
+from metrics_sidecar.sqlite.identity import identify
+from metrics_sidecar.sqlite.queries import SqliteQueries
+from metrics_sidecar.sqlite.sqlite import SqliteStore
+
+
+class SqliteBackend:
+    """Implements `backend.Backend`."""
+
+    def __init__(
+        self,
+        path: Path,
+        *,
+        synced: bool = False,
+        retention: Retention = KEEP_ALL,
+        query_timeout_s: float | None = None,
+    ) -> None:
+        """`synced`: each commit waits for the disk; see `SqliteStore`."""
+        self._path = path
+        self._synced = synced
+        self._retention = retention
+        self._query_timeout_s = query_timeout_s
+
+    def open_store(self) -> SqliteStore:
+        store = SqliteStore(self._path, synced=self._synced, retention=self._retention)
+        identify(self._path)
+        return store
+
+    def open_queries(self) -> SqliteQueries:
+        return SqliteQueries(self._path, self._query_timeout_s)
+
+    def open_snapshot(self) -> SqliteSnapshot:
+        return SqliteSnapshot(self._path)
+
+    def exporter(self) -> ProcessExporter:
+        return ProcessExporter(self._path)
+
+    def measure_disk(self) -> DiskUse | None:
+        return measure_disk(self._path)

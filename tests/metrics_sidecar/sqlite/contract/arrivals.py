@@ -1,0 +1,155 @@
+"""What comes in: records of a few days, many at the same moments and some late; and what is asked about them."""
+
+from random import Random
+from typing import Any
+
+from metrics_sidecar.history.queries import HistoryFilter, HistoryQuery, Order
+from metrics_sidecar.history.rollups import DAY, HOUR, MINUTE_US
+from metrics_sidecar.history.windows import SeriesQuery, Window
+from shared.record import MAX_TIMESTAMP_US, OVERFLOW_MODEL_ID, ErrorType, Record
+from tests.metrics_sidecar.sqlite.contract.model import InWindow, Question, Sums
+
+START = 20_000 * DAY
+"""In minutes: the begin of a day."""
+DAYS = 3
+END = START + DAYS * DAY
+END_US = END * MINUTE_US
+
+MODELS = ("a", "b", "ab", "a%b", "a_b", "A", "a'\"\\", "\ud7ff", "\U0010ffff", "\U0010ffffa")
+PREFIXES = ("a", "ab", "a%", "a_", "A", "a'", "\ud7ff", "\U0010ffff", "x", "%")
+LOGS = ("", "No answer", "no answer 100%", "a_b", 'it\'s\\n "quoted"', "line\nline\0é日本😀")
+PARTS = ("answer", "No", "NO", "100%", "%", "_", "'", "\\n", "\n", "\0", "é日", "😀", "a.b")
+MOMENTS_US = tuple(
+    minute * MINUTE_US + within
+    for minute in (START, START + 1, START + 9, START + HOUR, START + DAY - 1, START + DAY, START + 30 * HOUR)
+    for within in (0, 1, MINUTE_US - 1)
+)
+"""The first and last of minutes, hours and days."""
+STEPS = (1, 5, 7, 10, 60, 90, 6 * HOUR, DAY, 2 * DAY)
+
+
+class Arrivals:
+    """The same seed, the same records and questions."""
+
+    def __init__(self, seed: int) -> None:
+        self.random = Random(seed)
+        self._mark = 0
+        self._minute = float(START)
+
+    @property
+    def now_us(self) -> int:
+        """When the newest are from; a third of what there is room for in a batch comes from the past."""
+        return int(self._minute * MINUTE_US)
+
+    def records(self, count: int, minutes: float = 0) -> list[Record]:
+        """The next ones, which take so long."""
+        records = []
+        for _ in range(count):
+            self._minute = min(self._minute + minutes / count, END - 1)
+            records.append(self.record(self._moment_us()))
+        return records
+
+    def outages(self, minutes: int) -> list[Record]:
+        """One record a minute of some models, which fail, or succeed, for some time each."""
+        records, failures = [], 0.3
+        for _ in range(minutes):
+            self._minute += 1
+            if self.random.random() < 0.1:
+                failures = self.random.choice([0, 0.9, 1, 1])
+            records.append(self.record(self.now_us, failures=failures))
+        return records
+
+    def record(self, timestamp_us: int, *, latency_us: int | None = None, failures: float = 0.3) -> Record:
+        random = self.random
+        error_type = random.choice([*ErrorType]) if random.random() < failures else None
+        self._mark += 1
+        if latency_us is None:
+            latency_us = random.randrange(4) if random.random() < 0.3 else int(random.lognormvariate(10, 2))
+        return Record(
+            random.choice(MODELS),
+            timestamp_us,
+            latency_us,
+            error_type,
+            random.choice(LOGS) if error_type else "",
+            self._mark - 1,
+            random.randrange(9),
+            f"{random.getrandbits(128):032x}" if random.random() < 0.3 else None,
+        )
+
+    def _moment_us(self) -> int:
+        late = self.random.random()
+        if late < 0.3:
+            return self.random.choice([moment for moment in MOMENTS_US if moment <= self.now_us])
+        if late < 0.4:
+            return int(self.random.uniform(START * MINUTE_US, self.now_us))
+        return self.now_us
+
+    # Questions.
+
+    def filter(self) -> HistoryFilter:
+        """Of few conditions mostly, because all at once match little."""
+        random = self.random
+        conditions: dict[str, Any] = {
+            "models": tuple(random.sample((*MODELS, "unknown"), random.randrange(1, 6))),
+            "prefixes": tuple(random.sample(PREFIXES, random.randrange(1, 3))),
+            "status": random.choice(["success", "failure"]),
+            "error_types": tuple(random.sample([*ErrorType], random.randrange(1, 4))),
+            "since_us": self.moment_us(),
+            "until_us": random.choice([self.moment_us(), MAX_TIMESTAMP_US]),
+            "min_latency_us": random.choice([0, 1, 3, 20_000]),
+            "max_latency_us": random.choice([0, 2, 3, 200_000]),
+            "error_contains": random.choice(PARTS),
+        }
+        count = len(conditions) if random.random() < 0.1 else random.randrange(4)
+        return HistoryFilter(**{name: conditions[name] for name in random.sample([*conditions], count)})
+
+    def order(self) -> Order:
+        return "asc" if self.random.random() < 0.5 else "desc"
+
+    def page(self, deepest: int = 500) -> HistoryQuery:
+        random = self.random
+        offset = random.randrange(deepest) if random.random() < 0.7 else 0
+        limit = random.choice([1, 2, 5, 100, 1000])
+        return HistoryQuery(filter=self.filter(), limit=limit, offset=offset, order=self.order())
+
+    def moment_us(self) -> int:
+        random = self.random
+        if random.random() < 0.5:
+            return random.choice(MOMENTS_US) + random.choice([0, 0, 1])
+        return int(random.uniform((START - DAY) * MINUTE_US, END_US + DAY * MINUTE_US))
+
+    def window(self) -> InWindow:
+        since_us, until_us = sorted((self.moment_us(), self.moment_us()))
+        if self.random.random() < 0.2:
+            until_us = since_us + self.random.randrange(2 * MINUTE_US)
+        if self.random.random() < 0.1:
+            since_us, until_us = 0, END_US
+        return InWindow(Window(since_us, until_us), *self._models())
+
+    def series(self) -> SeriesQuery:
+        random = self.random
+        step = random.choice(STEPS)
+        first, last = sorted(self.moment_us() // MINUTE_US // step for _ in range(2))
+        (models, prefixes), by_model = self._models(), random.random() < 0.5
+        return SeriesQuery(
+            window=Window(first * step * MINUTE_US, min(last + 1, first + 500) * step * MINUTE_US),
+            step_minutes=step,
+            models=models,
+            prefixes=prefixes,
+            by_model=by_model,
+            percent=random.choice([None, 50, 95, 99]),
+        )
+
+    def sums(self) -> Sums:
+        return Sums(*self._models())
+
+    def _models(self) -> tuple[tuple[str, ...], tuple[str, ...]]:
+        """Some, and prefixes of some; or none of either."""
+        random = self.random
+        names = (*MODELS, OVERFLOW_MODEL_ID, OVERFLOW_MODEL_ID, "unknown")
+        models = tuple(dict.fromkeys(random.sample(names, random.choice([0, 1, 2, 5]))))
+        return models, tuple(random.sample(PREFIXES, random.choice([0, 0, 1, 2])))
+
+    def question(self) -> Question:
+        questions: list[Question] = [self.page(), self.sums(), self.window(), self.series()]
+        return self.random.choice(questions)

@@ -1,0 +1,273 @@
+"""A history in plain Python: what was committed, and what must be found in it, by looking at each record."""
+
+import dataclasses
+import math
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Sequence
+from typing import NamedTuple
+
+import msgspec
+
+from metrics_sidecar.history.queries import HistoryFilter, HistoryQuery, HistoryRow, Order, Position
+from metrics_sidecar.history.rollups import DAY, MINUTE_US
+from metrics_sidecar.history.windows import (
+    ALL,
+    PERCENTS,
+    SeriesAnswer,
+    SeriesQuery,
+    Step,
+    Window,
+    WindowAnswer,
+    WindowStats,
+)
+from metrics_sidecar.ledger.totals import ModelTotals, aggregate
+from metrics_sidecar.ledger.transaction import Commit, Gap, Producer, State
+from shared.record import MAX_COUNT, OVERFLOW_MODEL_ID, Record
+
+WITHIN = 0.01 + 1e-9
+"""Of a percentile's value, and what floats are inexact by."""
+
+Key = tuple[int, int]
+"""Timestamp and mark of a record: its place in the history."""
+
+
+class Sums(NamedTuple):
+    """What `Queries.totals` is asked."""
+
+    models: tuple[str, ...] = ()
+    prefixes: tuple[str, ...] = ()
+
+
+class InWindow(NamedTuple):
+    """What `Queries.window` is asked."""
+
+    window: Window
+    models: tuple[str, ...] = ()
+    prefixes: tuple[str, ...] = ()
+
+
+class Page(NamedTuple):
+    """A page, with the place of its last row where there is a next one."""
+
+    records: list[Record]
+    total_count: int
+    is_exact: bool
+    next: Key | None
+
+
+Question = HistoryQuery | Sums | InWindow | SeriesQuery
+Answer = Page | dict[str, ModelTotals] | WindowAnswer | SeriesAnswer
+
+
+class Model:
+    """All records in the order of their commits. Each has a mark, its number in this order from 0 on, which it carries
+    as its input size. `rows_from_us`: older rows are gone."""
+
+    def __init__(self) -> None:
+        self.records: list[Record] = []
+        self.labels: dict[str, str] = {}
+        self.gaps: list[Gap] = []
+        self.retired: list[Producer] = []
+        self.rows_from_us = 0
+        self._state = State()
+        self._marks: dict[int, int] = {}
+
+    def apply(self, commit: Commit) -> list[str]:
+        """Count it; the models that get a label."""
+        granted: list[str] = []
+        for model_id in dict.fromkeys(record.model_id for record in commit.records):
+            if model_id not in self.labels:
+                has_label = len(granted) < commit.label_room
+                label = self.labels[model_id] = model_id if has_label else OVERFLOW_MODEL_ID
+                began_us = self._state.created_us.get(label, commit.now_us)
+                self._state.created_us[label] = min(began_us, commit.now_us)
+                granted += [model_id] if has_label else []
+        self.records += commit.records
+        self.gaps += commit.gaps
+        self.retired += commit.retired
+        self._state.number = commit.number
+        for producer_id, producer in commit.producers.items():
+            self._state.producers.pop(producer_id, None)
+            if producer is not None:
+                self._state.producers[producer_id] = producer
+        for name, values in commit.counters.items():
+            mine = self._state.counters.setdefault(name, {})
+            for label, value in values.items():
+                mine[label] = min(mine.get(label, 0) + value, MAX_COUNT)
+        return granted
+
+    @property
+    def label_count(self) -> int:
+        return len(set(self.labels.values()) - {OVERFLOW_MODEL_ID})
+
+    def state(self) -> State:
+        missing_count = sum(gap.count for gap in self.gaps)
+        return dataclasses.replace(self._state, totals=self.totals(), missing_count=missing_count)
+
+    def totals(self, models: Sequence[str] = (), prefixes: Sequence[str] = ()) -> dict[str, ModelTotals]:
+        """By label without any of either."""
+        return aggregate(
+            msgspec.structs.replace(record, model_id=name)
+            for record in self.records
+            for name in self._names(record.model_id, models, prefixes)
+        )
+
+    def rows(self, wanted: HistoryFilter | None = None) -> list[Record]:
+        """Those that match and are still there, in the order of their commits."""
+        kept = (record for record in self.records if record.timestamp_us >= self.rows_from_us)
+        return [record for record in kept if wanted is None or matches(wanted, record)]
+
+    def note_ids(self, rows: Iterable[HistoryRow]) -> None:
+        """Whose ids these are: an id names one record, whenever it is seen."""
+        for row in rows:
+            mark = self._marks.setdefault(row.id, row.input_size)
+            assert row.input_size == mark, f"{row.id} has been another row's"
+
+    def place(self, position: Position) -> Key:
+        """Where a position is, if its id was noted."""
+        return position.timestamp_us, self._marks[position.id]
+
+    def answer(self, question: Question, found: Answer) -> Answer:
+        """The right one; like what was found wherever more than one is right."""
+        match question, found:
+            case HistoryQuery(), Page():
+                return self._page(question, found)
+            case Sums(), dict():
+                return self.totals(*question)
+            case InWindow(), WindowAnswer():
+                return self._window(question, found)
+            case SeriesQuery(), SeriesAnswer():
+                return self._series(question, found)
+        raise AssertionError("no answer to this question")
+
+    def _page(self, query: HistoryQuery, found: Page) -> Page:
+        matching = in_order(self.rows(query.filter), query.order)
+        total = len(matching)
+        if not found.is_exact:  # then there are at least so many
+            total = min(found.total_count, total)
+        after = None if query.after is None else self.place(query.after)
+        if after is not None:
+            newest_first = query.order == "desc"
+            matching = [one for one in matching if (key(one) < after if newest_first else key(one) > after)]
+        records = matching[query.offset : query.offset + query.limit]
+        goes_on = len(matching) > query.offset + query.limit
+        return Page(records, total, found.is_exact, key(records[-1]) if goes_on else None)
+
+    def _window(self, question: InWindow, found: WindowAnswer) -> WindowAnswer:
+        window, models, prefixes = question
+        if self._is_rounded(window, found.window):
+            window = found.window
+        by_name: dict[str, list[Record]] = defaultdict(list)
+        for record in self.records:
+            if window.since_us <= record.timestamp_us < window.until_us:
+                for name in self._names(record.model_id, models, prefixes):
+                    by_name[name].append(record)
+        stats = {name: to_stats(records, found.stats.get(name)) for name, records in by_name.items()}
+        return WindowAnswer(window, stats)
+
+    def _is_rounded(self, asked: Window, told: Window) -> bool:
+        """Ends among rows that are gone may be moved outwards, by less than a day; no others."""
+        day_us = DAY * MINUTE_US
+        moved_us = asked.since_us - told.since_us, told.until_us - asked.until_us
+        return all(
+            0 <= moved < (day_us if end < self.rows_from_us else 1) for end, moved in zip(asked, moved_us, strict=True)
+        )
+
+    def _series(self, query: SeriesQuery, found: SeriesAnswer) -> SeriesAnswer:
+        since_us, until_us = query.window
+        step_us = query.step_minutes * MINUTE_US
+        if since_us < found.window.since_us <= self.rows_from_us + step_us and not found.window.since_us % step_us:
+            since_us = found.window.since_us  # of what is gone smaller steps may not be known any more
+        steps: dict[str, dict[int, list[Record]]] = defaultdict(lambda: defaultdict(list))
+        for record in self.records:
+            if since_us <= record.timestamp_us < until_us:
+                minute = record.timestamp_us // step_us * query.step_minutes
+                names = self._names(record.model_id, query.models, query.prefixes)
+                for name in names if query.by_model or not names else {ALL}:
+                    steps[name][minute].append(record)
+        series: dict[str, list[Step]] = {}
+        for name, of_name in steps.items():
+            like = {step.minute: step for step in found.series.get(name, [])}
+            series[name] = [to_step(minute, of_name[minute], query, like.get(minute)) for minute in sorted(of_name)]
+        return SeriesAnswer(Window(since_us, until_us), series)
+
+    def _names(self, model_id: str, models: Sequence[str], prefixes: Sequence[str]) -> set[str]:
+        """Under which names a model is counted where these are asked for."""
+        label = self.labels[model_id]
+        if not (models or prefixes):
+            return {label}
+        names = {label} & {OVERFLOW_MODEL_ID} & {*models}
+        if model_id in models or any(map(model_id.startswith, prefixes)):
+            names.add(model_id)
+        return names
+
+
+def key(record: Record) -> Key:
+    return record.timestamp_us, record.input_size
+
+
+def in_order(records: Iterable[Record], order: Order) -> list[Record]:
+    return sorted(records, key=key, reverse=order == "desc")
+
+
+def as_record(row: HistoryRow) -> Record:
+    return Record(
+        row.model_id,
+        row.timestamp_us,
+        row.latency_us,
+        row.error_type,
+        row.error_log,
+        row.input_size,
+        row.output_size,
+        row.trace_id,
+    )
+
+
+def matches(wanted: HistoryFilter, record: Record) -> bool:
+    named = record.model_id in wanted.models or any(map(record.model_id.startswith, wanted.prefixes))
+    return (
+        (named or not (wanted.models or wanted.prefixes))
+        and wanted.status in (None, "success" if record.success else "failure")
+        and (not wanted.error_types or record.error_type in wanted.error_types)
+        and (wanted.since_us is None or record.timestamp_us >= wanted.since_us)
+        and (wanted.until_us is None or record.timestamp_us < wanted.until_us)
+        and (wanted.min_latency_us is None or record.latency_us >= wanted.min_latency_us)
+        and (wanted.max_latency_us is None or record.latency_us <= wanted.max_latency_us)
+        and wanted.error_contains in record.error_log
+    )
+
+
+def to_stats(records: Sequence[Record], like: WindowStats | None) -> WindowStats:
+    """Of these records, at least one; percentiles as in `like`, where they are right."""
+    latencies = sorted(record.latency_us for record in records)
+    errors = Counter(str(record.error_type) for record in records if not record.success)
+    return WindowStats(
+        success_count=len(records) - errors.total(),
+        failure_count=errors.total(),
+        latency_us=min(sum(latencies), MAX_COUNT),
+        min_latency_us=latencies[0],
+        max_latency_us=latencies[-1],
+        last_timestamp_us=max(record.timestamp_us for record in records),
+        input_size=min(sum(record.input_size for record in records), MAX_COUNT),
+        output_size=min(sum(record.output_size for record in records), MAX_COUNT),
+        errors=dict(errors),
+        percentiles_us=tuple(
+            percentile_us(latencies, percent, None if like is None else like.percentiles_us[number])
+            for number, percent in enumerate(PERCENTS)
+        ),
+    )
+
+
+def to_step(minute: int, records: Sequence[Record], query: SeriesQuery, like: Step | None) -> Step:
+    latencies = sorted(record.latency_us for record in records)
+    success_count = sum(record.success for record in records)
+    percentile = None
+    if query.percent is not None:
+        percentile = percentile_us(latencies, query.percent, None if like is None else like.percentile_us)
+    return Step(minute, success_count, len(records) - success_count, min(sum(latencies), MAX_COUNT), percentile)
+
+
+def percentile_us(ascending: Sequence[int], percent: int, like: float | None) -> float:
+    """The smallest of the values that so many don't exceed; or what is so much like it that it will do, too."""
+    exact = ascending[math.ceil(len(ascending) * percent / 100) - 1]
+    return like if like is not None and abs(like - exact) <= exact * WITHIN else exact

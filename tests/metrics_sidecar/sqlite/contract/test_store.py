@@ -1,0 +1,215 @@
+"""Commits: all of each, once, for good, and in the state that is loaded."""
+
+import asyncio
+from random import Random
+
+import pytest
+
+from metrics_sidecar.files.exporting import Export
+from metrics_sidecar.history.queries import HistoryFilter, HistoryQuery
+from metrics_sidecar.history.retention import Upkeep
+from metrics_sidecar.history.rollups import MINUTE_US
+from metrics_sidecar.history.windows import ALL, SeriesQuery, Window
+from metrics_sidecar.ledger.transaction import State, Work
+from shared.record import MAX_COUNT, OVERFLOW_MODEL_ID, Record
+from tests.metrics_sidecar.sqlite.contract.arrivals import END_US, START, Arrivals
+from tests.metrics_sidecar.sqlite.contract.conftest import OpenHistory
+from tests.metrics_sidecar.sqlite.contract.history import again_and_again
+from tests.metrics_sidecar.sqlite.contract.model import InWindow
+
+EVERYTHING = Window(0, END_US)
+REJECTED, DROPPED = "invoker_requests_rejected_total", "invoker_records_dropped_total"
+
+
+async def test_a_new_history_is_empty(open_history: OpenHistory) -> None:
+    """Whatever it is asked, it is no error."""
+    history = open_history()
+    assert history.store.load() == State()
+    assert history.store.upkeep == Upkeep(0, None, 0)
+    arrivals = Arrivals(1)
+    for question in (HistoryQuery(), arrivals.page(), arrivals.sums(), arrivals.window(), arrivals.series()):
+        found = await history.ask(question)
+        assert history.model.answer(question, found) == found
+    assert await history.queries.invocation(1) is None
+    assert await history.exported(Export("ndjson")) == b""
+    history.tend(END_US)
+    assert history.store.load() == State()
+
+
+class Gateways:
+    """Producers that send, report, lose and retire."""
+
+    def __init__(self, seed: int) -> None:
+        self._arrivals = Arrivals(seed)
+        self._random = Random(seed)
+        self._sent: dict[str, int] = {}
+        self._reported: dict[str, dict[str, dict[str, int]]] = {}
+
+    def work(self) -> Work:
+        random = self._random
+        producer_id = f"{random.randrange(8):032x}"
+        match random.randrange(10):
+            case 0:
+                self._sent.pop(producer_id, None)
+                self._reported.pop(producer_id, None)
+                return Work(producer_id, retire=True)
+            case 1 | 2:
+                counters = self._reported.setdefault(producer_id, {}).setdefault(random.choice([REJECTED, DROPPED]), {})
+                reason = random.choice(["invalid_json", "disk_full"])
+                counters[reason] = counters.get(reason, 0) + random.randrange(9)
+                return Work(producer_id, reported={name: dict(v) for name, v in self._reported[producer_id].items()})
+            case 3:
+                return Work(producer_id)  # it is seen
+        gap = random.randrange(1, 50) if random.random() < 0.2 else 0
+        first = self._sent.get(producer_id, 0) + 1 + gap
+        records = self._arrivals.records(random.randrange(1, 20), minutes=10)
+        self._sent[producer_id] = first + len(records) - 1
+        return Work(producer_id, first, records)
+
+
+@pytest.mark.parametrize("seed", range(2))
+async def test_the_state_is_what_commits_have_left(open_history: OpenHistory, seed: int) -> None:
+    """Number, accounts, counters, totals by label and what is missing: while it is open, and later."""
+    history = open_history()
+    gateways, random = Gateways(seed), Random(seed)
+    for number in range(1, 101):
+        should, granted = history.commit(*(gateways.work() for _ in range(random.randrange(1, 4))), now_us=number)
+        assert should == granted
+        if random.random() < 0.2:
+            history.store.tend(END_US, busy=random.random() < 0.5)
+        if random.random() < 0.1:
+            assert history.model.state() == history.store.load()
+        if random.random() < 0.1:
+            history.reopen()
+            assert history.model.state() == history.store.load()
+    assert len(history.model.retired) > 3 < len(history.model.gaps)
+    assert history.model.state() == history.store.load()
+    assert history.model.totals() == await history.queries.totals()
+
+
+async def test_labels_are_given_to_the_first_and_for_good(open_history: OpenHistory) -> None:
+    """In the order in which models come, as long as there is room; more room later moves no count."""
+    history = open_history()
+    history.add([Record("a", 1, 1)], labels=3)
+    should, granted = history.commit(Work("1" * 32, 1, [Record(m, 1, 1) for m in "dcbae"]), labels=3)
+    assert should == granted == ["d", "c"]
+    history.reopen()
+    should, granted = history.commit(Work("1" * 32, 6, [Record(m, 1, 1) for m in "befgda"]), labels=4)
+    assert should == granted == ["f"]
+    expected = {"a": 3, "d": 2, "c": 1, "f": 1, OVERFLOW_MODEL_ID: 5}
+    assert expected == {label: one.count for label, one in history.store.load().totals.items()}
+    assert expected == {label: one.count for label, one in (await history.queries.totals()).items()}
+    assert history.model.totals("abcdefgx") == await history.queries.totals("abcdefgx")
+
+
+async def test_sums_end_at_the_largest_integer(open_history: OpenHistory) -> None:
+    """Totals, counters, windows and series stay there, tended or not; what is missing is counted beyond it."""
+    history = open_history()
+    minute_us = START * MINUTE_US
+    question = InWindow(EVERYTHING)
+    series = SeriesQuery(window=Window(minute_us, minute_us + 10 * MINUTE_US), step_minutes=5, percent=99)
+    for sequence in range(1, 4):
+        huge = [Record("a", minute_us + sequence, MAX_COUNT, None, "", MAX_COUNT, MAX_COUNT)] * 20
+        reported = {REJECTED: {"x": MAX_COUNT, "y": MAX_COUNT - sequence}}
+        history.commit(Work("1" * 32, sequence * 20 - 19, huge), Work(f"{sequence:032x}", reported=reported))
+        history.commit(Work(f"{sequence + 8:032x}", 2**62, [Record("b", minute_us, 1)]))
+        history.commit(Work(f"{sequence + 8:032x}", 2**63 - 1, [Record("b", minute_us, 0)], retire=sequence > 1))
+        assert history.model.state() == history.store.load()
+        history.tend(END_US)
+        assert history.model.answer(question, found := await history.ask(question)) == found
+        assert history.model.answer(series, found := await history.ask(series)) == found
+    history.reopen()
+    state = history.store.load()
+    assert history.model.state() == state
+    assert (state.totals["a"].latency_us, state.counters[REJECTED]) == (MAX_COUNT, {"x": MAX_COUNT, "y": MAX_COUNT})
+    assert state.missing_count > MAX_COUNT
+    snapshot = history.backend.open_snapshot()
+    assert snapshot.reconcile(None).differences == []
+    snapshot.close()
+
+
+async def test_nobody_sees_a_part_of_a_commit(open_history: OpenHistory) -> None:
+    """However large it is, and however it is looked at."""
+    history = open_history()
+    size = 2000
+    history.add([Record("first", START * MINUTE_US, 1)])
+    steps = SeriesQuery(window=Window(START * MINUTE_US, END_US), step_minutes=5)
+    only_these = HistoryFilter(prefixes=("a", "b"))
+    queries = history.queries
+    counts: list[tuple[str, int]] = []
+
+    def write() -> None:
+        history.add([Record("ab"[n % 2], (START + n % 7) * MINUTE_US, n, None, "", 1) for n in range(size)])
+        history.store.tend(END_US, busy=False)
+
+    async with again_and_again(write):
+        for _ in range(4):
+            page = await queries.history(HistoryQuery(filter=only_these, limit=1))
+            stats = (await queries.window(EVERYTHING, ("a", "b"))).stats
+            series = (await queries.series(steps)).series
+            totals = await queries.totals()
+            snapshot = await asyncio.to_thread(history.backend.open_snapshot)
+            books = await asyncio.to_thread(snapshot.reconcile, None)
+            snapshot.close()
+            counts += [
+                ("page", page.total_count),
+                ("window", sum(one.count for one in stats.values())),
+                ("series", sum(step.count for step in series[ALL]) - 1),
+                ("totals", sum(one.count for one in totals.values()) - 1),
+                ("snapshot", books.checked.rows - 1),
+            ]
+    assert [(what, count) for what, count in counts if count % size] == []
+    assert len(set(counts)) > 2
+
+
+async def test_a_commit_is_there_when_it_has_returned(open_history: OpenHistory) -> None:
+    """For all reads, at once."""
+    history, arrivals = open_history(), Arrivals(3)
+    questions = HistoryQuery(limit=1000), InWindow(EVERYTHING), SeriesQuery(window=EVERYTHING, step_minutes=1440)
+    for number in range(15):
+        history.add(arrivals.records(5, minutes=2))
+        for question in questions[number % 3 :]:
+            assert history.model.answer(question, found := await history.ask(question)) == found
+        assert history.model.totals() == await history.queries.totals()
+        assert len(history.model.records) == len(await history.rows())
+
+
+async def test_histories_are_kept_apart(open_history: OpenHistory) -> None:
+    """What is committed to one is in no other, wherever both are kept."""
+    one, other = open_history("one"), open_history("other")
+    arrivals = Arrivals(4)
+    for _ in range(3):
+        one.add(arrivals.records(20))
+    other.add(Arrivals(5).records(30))
+    for history in (one, other):
+        assert history.model.state() == history.store.load()
+        assert history.model.totals() == await history.queries.totals()
+        assert [record.latency_us for record in history.model.records] == [
+            row.latency_us for row in await history.rows()
+        ]
+
+
+async def test_closing_is_idempotent(open_history: OpenHistory) -> None:
+    """Of the store and of the queries, whether something was asked or not; what was committed stays."""
+    history = open_history()
+    history.add([Record("a", 1, 2)])
+    assert len(await history.queries.totals()) == 1
+    unasked = history.backend.open_queries()
+    snapshot = history.backend.open_snapshot()
+    for _ in range(2):
+        unasked.close()
+        history.queries.close()
+        snapshot.close()
+        history.store.close()
+    history.reopen()
+    assert history.model.state() == history.store.load()
+
+
+def test_what_it_takes_is_told_in_bytes(open_history: OpenHistory) -> None:
+    """Or not at all."""
+    history = open_history()
+    history.add(Arrivals(1).records(50))
+    use = history.backend.measure_disk()
+    if use is not None:
+        assert use.history_bytes > 0
+        assert 0 <= use.free_bytes <= use.size_bytes

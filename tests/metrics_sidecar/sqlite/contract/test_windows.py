@@ -1,0 +1,167 @@
+"""Sums over stretches of time and since the beginning: exactly those of the records."""
+
+import msgspec
+import pytest
+
+from metrics_sidecar.history.queries import MAX_MATCHED_MODELS, TooManyModelsError
+from metrics_sidecar.history.rollups import DAY, MINUTE_US
+from metrics_sidecar.history.windows import SeriesAnswer, SeriesQuery, Window, WindowAnswer
+from shared.record import OVERFLOW_MODEL_ID, Record
+from tests.metrics_sidecar.sqlite.contract.arrivals import DAYS, END_US, MODELS, START, Arrivals
+from tests.metrics_sidecar.sqlite.contract.conftest import OpenHistory
+from tests.metrics_sidecar.sqlite.contract.history import History
+from tests.metrics_sidecar.sqlite.contract.model import InWindow, Sums
+
+
+def live(history: History, arrivals: Arrivals, hours: int = DAYS * 24, restarts: bool = True) -> None:
+    """Some days of records, tended to now and then, with a restart here and there."""
+    random = arrivals.random
+    for _ in range(hours // 2):
+        history.add(arrivals.records(random.randrange(1, 30), minutes=120))
+        for _ in range(random.randrange(12)):
+            history.store.tend(arrivals.now_us, busy=random.random() < 0.3)
+        if restarts and random.random() < 0.1:
+            history.reopen()
+
+
+@pytest.mark.parametrize("seed", range(2))
+async def test_a_window_is_exactly_its_records(open_history: OpenHistory, seed: int) -> None:
+    """Of each label, of some models and of `__overflow__`; percentiles within 1 %."""
+    history, arrivals = open_history(), Arrivals(seed)
+    live(history, arrivals)
+    for _ in range(120):
+        question = arrivals.window()
+        found = await history.ask(question)
+        assert (question, history.model.answer(question, found)) == (question, found)
+
+
+@pytest.mark.parametrize("seed", range(2))
+async def test_a_series_is_the_window_of_each_step(open_history: OpenHistory, seed: int) -> None:
+    """Whether steps make up an hour or not: together, of some models and of each, with and without percentiles."""
+    history, arrivals = open_history(), Arrivals(10 + seed)
+    live(history, arrivals)
+    for _ in range(100):
+        question = arrivals.series()
+        found = await history.ask(question)
+        assert (question, history.model.answer(question, found)) == (question, found)
+
+
+@pytest.mark.parametrize("seed", range(2))
+async def test_a_series_asked_for_again_has_what_came_since(open_history: OpenHistory, seed: int) -> None:
+    """Of minutes long past, too; whether what is late is rolled up yet or not, and if the time is a bit another."""
+    history, arrivals = open_history(), Arrivals(30 + seed)
+    random = arrivals.random
+    questions = [msgspec.structs.replace(arrivals.series(), step_minutes=step) for step in (1, 5, 30, 60) * 3]
+    while arrivals.now_us < END_US - DAY * MINUTE_US:
+        if random.random() < 0.3:
+            history.add(arrivals.records(random.randrange(1, 4), minutes=30))
+        else:
+            arrivals.records(1, minutes=30)
+            history.add([arrivals.record(arrivals.now_us) for _ in range(random.randrange(1, 10))])
+        for _ in range(random.choice([0, 1, 3, 40])):
+            history.store.tend(arrivals.now_us, busy=False)
+        for question in random.sample(questions, 3):
+            step_us = question.step_minutes * MINUTE_US
+            since_us = START * MINUTE_US + random.randrange(9) * step_us
+            until_us = (arrivals.now_us // step_us + random.choice([1, 1, -50])) * step_us
+            window = Window(since_us, max(until_us, since_us))
+            asked = msgspec.structs.replace(question, window=window)
+            found = await history.ask(asked)
+            assert (asked, history.model.answer(asked, found)) == (asked, found)
+
+
+async def test_a_series_adds_up_to_its_window(open_history: OpenHistory) -> None:
+    """Label by label."""
+    history, arrivals = open_history(), Arrivals(20)
+    live(history, arrivals, hours=30)
+    window = Window((START - DAY) * MINUTE_US, END_US)
+    stats = (await history.queries.window(window, ())).stats
+    expected = {label: (one.success_count, one.failure_count, one.latency_us) for label, one in stats.items()}
+    for step in (1, 7, 60, DAY):
+        query = SeriesQuery(window=window, step_minutes=step, by_model=True)
+        series = (await history.queries.series(query)).series
+        assert expected == {
+            label: tuple(map(sum, zip(*((s.success_count, s.failure_count, s.latency_us) for s in steps), strict=True)))
+            for label, steps in series.items()
+        }
+
+
+async def test_a_record_is_once_in_a_series_of_several(open_history: OpenHistory) -> None:
+    """Where a model without a label is asked for beside the `__overflow__` that it is in."""
+    history = open_history()
+    history.add([Record(model_id, START * MINUTE_US, 1) for model_id in "abcdeaeff"], labels=2)
+    window = Window(START * MINUTE_US, (START + 1) * MINUTE_US)
+    query = SeriesQuery(window=window, step_minutes=1, models=("a", "e", OVERFLOW_MODEL_ID))
+    found = await history.ask(query)
+    assert history.model.answer(query, found) == found
+
+
+async def test_totals_are_all_that_ever_was(open_history: OpenHistory) -> None:
+    """By label, and by true id or how it begins, with or without a label of its own; the same as the window of all
+    time."""
+    history, arrivals = open_history(), Arrivals(30)
+    live(history, arrivals, hours=20)
+    assert history.model.totals() == await history.queries.totals()
+    for question in (Sums((*MODELS, "unknown", OVERFLOW_MODEL_ID)), *(arrivals.sums() for _ in range(30))):
+        found = await history.ask(question)
+        assert (question, history.model.answer(question, found)) == (question, found)
+    counts = {label: one.count for label, one in history.model.totals().items()}
+    answer = await history.queries.window(Window(0, END_US), ())
+    assert counts == {label: one.count for label, one in answer.stats.items()}
+
+
+async def test_a_prefix_of_too_many_models_is_named(open_history: OpenHistory) -> None:
+    """Where an answer would have something for each; as many as may be are answered."""
+    history = open_history()
+    moment_us, queries = START * MINUTE_US, history.queries
+    window = Window(moment_us, moment_us + MINUTE_US)
+    history.add([Record(f"{'pq'[n % 2]}{n}", moment_us, 1) for n in range(2 * MAX_MATCHED_MODELS)])
+    assert len(await queries.totals((), ("p",))) == MAX_MATCHED_MODELS
+    history.add([Record("p", moment_us, 1)])
+    assert len(await queries.totals((), ("q", "x"))) == MAX_MATCHED_MODELS
+    for asked in (
+        queries.totals((), ("x", "p")),
+        queries.window(window, (), ("p",)),
+        queries.series(SeriesQuery(window=window, step_minutes=1, prefixes=("p",), by_model=True)),
+    ):
+        with pytest.raises(TooManyModelsError, match=r"^p$"):
+            await asked
+
+
+async def test_a_window_of_nothing_is_empty(open_history: OpenHistory) -> None:
+    """Before and after all records, of no length, and of models that there are none of."""
+    history, arrivals = open_history(), Arrivals(40)
+    live(history, arrivals, hours=10)
+    moment_us = arrivals.now_us
+    for window, models in (
+        (Window(0, START * MINUTE_US), ()),
+        (Window(END_US, END_US + DAY * MINUTE_US), ()),
+        (Window(moment_us, moment_us), ("a", OVERFLOW_MODEL_ID)),
+        (Window(0, END_US), ("unknown",)),
+    ):
+        assert WindowAnswer(window, {}) == await history.ask(InWindow(window, models))
+    assert WindowAnswer(Window(0, END_US), {}) == await history.ask(InWindow(Window(0, END_US), (), ("unknown", "%")))
+    minutes = Window(0, START * MINUTE_US)
+    for query in (
+        SeriesQuery(window=minutes, step_minutes=1),
+        SeriesQuery(window=Window(0, END_US), step_minutes=DAY, models=("unknown",), by_model=True),
+    ):
+        assert SeriesAnswer(query.window, {}) == await history.ask(query)
+
+
+async def test_percentiles_are_those_of_few_and_of_many(open_history: OpenHistory) -> None:
+    """Of 1 to 101 latencies that are far apart, so that each rank is another value: before tending as after."""
+    history, arrivals = open_history(), Arrivals(50)
+    for count in (1, 2, 3, 10, 19, 20, 21, 99, 100, 101):
+        moment_us = (START + count) * MINUTE_US
+        records = [arrivals.record(moment_us, latency_us=1_000_000 * (1 + n)) for n in range(count)]
+        arrivals.random.shuffle(records)
+        history.add(records)
+    windows = [Window((START + n) * MINUTE_US, (START + n + 1) * MINUTE_US) for n in (1, 2, 3, 10, 19, 20, 21, 99, 100)]
+    for now_us in (0, END_US):
+        history.tend(now_us)
+        for window in windows:
+            for percent in (1, 33, 50, 90, 95, 99, 100):
+                query = SeriesQuery(window=window, step_minutes=1, percent=percent)
+                found = await history.ask(query)
+                assert (query, history.model.answer(query, found)) == (query, found)

@@ -1,0 +1,241 @@
+"""How SQLite goes about a page of the history."""
+
+import re
+import sqlite3
+from collections.abc import Callable, Iterator
+from functools import partial
+
+import pytest
+
+from metrics_sidecar.history.queries import HistoryFilter, HistoryQuery, Order, Position, Status
+from metrics_sidecar.history.rollups import MINUTE_US
+from metrics_sidecar.history.windows import SeriesQuery, Window, align
+from metrics_sidecar.sqlite import counts
+from metrics_sidecar.sqlite.counts import WindowCounter
+from metrics_sidecar.sqlite.filters import select
+from metrics_sidecar.sqlite.guard import Guard
+from metrics_sidecar.sqlite.history import read_history, read_keys
+from metrics_sidecar.sqlite.kept_series import KeptSeries
+from metrics_sidecar.sqlite.schema import migrate
+from metrics_sidecar.sqlite.waiting import WaitingRows
+from metrics_sidecar.sqlite.windows import read_series, read_window
+from shared.record import ErrorType
+from tests.bench.history_store import make_history, model_name
+
+NOW_US = 1_800_000_000_000_000
+MIDDLE_US = NOW_US - 12 * 3600 * 1_000_000
+ONE, SOME = (model_name(1),), tuple(map(model_name, range(1, 4)))
+TIMEOUT, BOTH = (ErrorType.TIMEOUT,), (ErrorType.TIMEOUT, ErrorType.CONNECT)
+
+SERVED = {
+    "all": HistoryFilter(),
+    "time": HistoryFilter(since_us=MIDDLE_US - 10**9, until_us=MIDDLE_US),
+    "since": HistoryFilter(since_us=MIDDLE_US),
+    "success": HistoryFilter(status="success"),
+    "failure": HistoryFilter(status="failure"),
+    "type": HistoryFilter(error_types=TIMEOUT),
+    "types, time": HistoryFilter(error_types=BOTH, since_us=MIDDLE_US),
+    "model": HistoryFilter(models=ONE),
+    "model, time": HistoryFilter(models=ONE, until_us=MIDDLE_US),
+    "model, success": HistoryFilter(models=ONE, status="success"),
+    "model, failure": HistoryFilter(models=ONE, status="failure"),
+    "model, type": HistoryFilter(models=ONE, error_types=TIMEOUT),
+    "models": HistoryFilter(models=SOME),
+    "models, types, time": HistoryFilter(models=SOME, error_types=BOTH, since_us=MIDDLE_US),
+    "prefix": HistoryFilter(prefixes=("team-1/",)),
+    "prefix, failure": HistoryFilter(prefixes=("team-",), status="failure"),
+    "prefix, rare type": HistoryFilter(prefixes=("team-",), error_types=(ErrorType.GATEWAY_DIED,)),
+}
+
+IN_ORDER = {
+    "SCAN invocations USING INDEX invocations_by_time",
+    "SCAN invocations USING COVERING INDEX invocations_by_time",
+}
+"""Of all rows without a bound in time: only to the end of the page."""
+
+
+@pytest.fixture(scope="module")
+def connection(tmp_path_factory: pytest.TempPathFactory) -> Iterator[sqlite3.Connection]:
+    """A store of 5,000 rows and 40 models: SQLite plans as for any other, as it has no statistics of either."""
+    path = tmp_path_factory.mktemp("plans") / "history.db"
+    make_history(path, 5_000, 40, NOW_US)
+    connection = sqlite3.connect(path, isolation_level=None)
+    migrate(connection, str(path))
+    yield connection
+    connection.close()
+
+
+def plans_of(connection: sqlite3.Connection, read: Callable[[], object]) -> dict[str, list[str]]:
+    """Each statement that this takes, and the steps of its plan."""
+    statements: list[str] = []
+    connection.set_trace_callback(statements.append)
+    read()
+    connection.set_trace_callback(None)
+    return {sql: [row[3] for row in connection.execute(f"EXPLAIN QUERY PLAN {sql}")] for sql in statements}
+
+
+def steps_of(connection: sqlite3.Connection, read: Callable[[], object]) -> int:
+    """Of SQLite's virtual machine, all statements together, in tens."""
+    looks = 0
+
+    def look() -> int:
+        nonlocal looks
+        looks += 1
+        return 0
+
+    connection.set_progress_handler(look, 10)
+    read()
+    connection.set_progress_handler(None, 0)
+    return looks * 10
+
+
+def wrong_steps(plans: dict[str, list[str]]) -> dict[str, str]:
+    """Statements that sort, or read a table from end to end."""
+    return {
+        sql: step
+        for sql, steps in plans.items()
+        for step in steps
+        if "TEMP B-TREE" in step or (step.startswith(("SCAN invocations", "SCAN rollups")) and step not in IN_ORDER)
+    }
+
+
+@pytest.mark.parametrize("order", ["asc", "desc"])
+@pytest.mark.parametrize("after", [None, Position(MIDDLE_US, 5)], ids=["first", "cursor"])
+@pytest.mark.parametrize("name", SERVED)
+def test_a_served_filter_is_read_in_order_from_an_index(
+    connection: sqlite3.Connection, name: str, after: Position | None, order: Order
+) -> None:
+    """No table or index is read from end to end, and nothing is sorted."""
+    query = HistoryQuery(filter=SERVED[name], after=after, order=order, limit=50)
+    plans = plans_of(connection, lambda: read_history(connection, query, Guard(), WaitingRows()))
+    assert len(plans) >= 2
+    assert wrong_steps(plans) == {}
+
+
+@pytest.mark.parametrize("name", SERVED)
+def test_a_window_is_counted_without_reading_all(connection: sqlite3.Connection, name: str) -> None:
+    """In rollups and indexes, by what is asked for."""
+    wanted = SERVED[name]
+    counter = WindowCounter(connection, wanted, select(connection, wanted))
+    plans = plans_of(connection, lambda: counter.count(MIDDLE_US - 10**10 + 1, MIDDLE_US + 10**10 + 1))
+    assert len(plans) >= 4
+    assert wrong_steps(plans) == {}
+
+
+@pytest.mark.parametrize(
+    ("name", "searched"),
+    [
+        ("type", "(error_type=?"),
+        ("types, time", "(error_type=?"),
+        ("failure", "(error_type=?"),
+        ("model, type", "(model=? AND error_type=?"),
+        ("model, failure", "(model=? AND error_type=?"),
+        ("models, types, time", "(model=? AND error_type=?"),
+    ],
+)
+def test_failures_are_found_by_their_type(connection: sqlite3.Connection, name: str, searched: str) -> None:
+    """However many other failures there are; the index has all that a page's keys are made of."""
+    query = HistoryQuery(filter=SERVED[name])
+    plans = plans_of(connection, lambda: read_history(connection, query, Guard(), WaitingRows()))
+    found = [step for steps in plans.values() for step in steps if step.startswith("SEARCH invocations USING")]
+    by_index = [step for step in found if "PRIMARY KEY" not in step]
+    assert by_index
+    assert [step for step in by_index if searched not in step or "COVERING" not in step] == []
+
+
+def page_plans(connection: sqlite3.Connection, wanted: HistoryFilter) -> dict[str, list[str]]:
+    return plans_of(
+        connection, lambda: read_history(connection, HistoryQuery(filter=wanted, limit=5), Guard(), WaitingRows())
+    )
+
+
+def test_few_rows_are_counted_where_they_are(connection: sqlite3.Connection) -> None:
+    """Without the rollups, and so without reading all rows that wait for them."""
+    wanted = HistoryFilter(models=ONE, since_us=MIDDLE_US, until_us=MIDDLE_US + 10**10)
+    assert [sql for sql in page_plans(connection, wanted) if "blocks" in sql or "NOT INDEXED" in sql] == []
+
+
+@pytest.mark.parametrize("status", [None, "success", "failure"])
+def test_a_window_is_counted_in_few_steps_however_many_rows_it_has(
+    connection: sqlite3.Connection, status: Status | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Not more than a few rows are counted before the rollups are asked: that would be for nothing."""
+    monkeypatch.setattr(counts, "FEW_ROWS", 10)
+    wanted = HistoryFilter(status=status, since_us=NOW_US - 10**11 + 1, until_us=NOW_US + 1)
+    selection = select(connection, wanted)
+    assert steps_of(connection, lambda: counts.count(connection, wanted, selection, Guard(), WaitingRows())) < 3000
+    query = "SELECT COUNT(*) FROM invocations WHERE timestamp_us >= ? AND timestamp_us < ?"
+    assert steps_of(connection, lambda: connection.execute(query, (wanted.since_us, wanted.until_us)).fetchone()) > 9000
+
+
+@pytest.mark.parametrize("status", [None, "success", "failure"])
+def test_no_more_than_half_a_minute_is_counted_at_an_end_of_a_window(
+    connection: sqlite3.Connection, status: Status | None
+) -> None:
+    """Of more, it is the rest of the minute, to be subtracted; and rows that wait are read once."""
+    wanted = HistoryFilter(status=status)
+    counter = WindowCounter(connection, wanted, select(connection, wanted))
+    statements: list[str] = []
+    connection.set_trace_callback(statements.append)
+    counter.count(MIDDLE_US + 20 * 10**6, MIDDLE_US + 10**10 + 59 * 10**6)
+    connection.set_trace_callback(None)
+    rows = [sql for sql in statements if "FROM invocations" in sql]
+    waiting = [sql for sql in rows if "NOT INDEXED" in sql]
+    assert len(waiting) == 1
+    for sql in set(rows) - set(waiting):
+        since_us, until_us = (int(re.search(rf"timestamp_us {sign} (\d+)", sql)[1]) for sign in (">=", "<"))  # type: ignore[index] # each has both
+        assert 0 <= until_us - since_us <= MINUTE_US // 2
+
+
+@pytest.mark.parametrize("status", ["success", "failure"])
+def test_failures_of_many_models_at_an_end_of_a_window_are_found_by_type(
+    connection: sqlite3.Connection, status: Status, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Not in the index of each model and type: nearly all would be looked into for nothing."""
+    monkeypatch.setattr(counts, "MANY_MODELS", 2)
+    wanted = HistoryFilter(models=SOME, status=status)
+    counter = WindowCounter(connection, wanted, select(connection, wanted))
+    plans = plans_of(connection, lambda: counter.count(MIDDLE_US - 10**10 + 1, MIDDLE_US + 10**10 + 1))
+    steps = [step for some in plans.values() for step in some]
+    assert [step for step in steps if "failures_by_model" in step] == []
+    assert [step for step in steps if "failures_by_type (error_type=? AND timestamp_us>" in step]
+
+
+def test_failures_of_a_type_are_added_up_without_those_of_others(connection: sqlite3.Connection) -> None:
+    """Each model's sum is looked up."""
+    steps = [step for some in page_plans(connection, SERVED["type"]).values() for step in some]
+    assert "SEARCH error_totals USING PRIMARY KEY (model=? AND error_type=?)" in steps
+
+
+def test_a_lane_is_read_when_it_is_due(connection: sqlite3.Connection) -> None:
+    """Of ten models, those of the two rows that tell a page of one, and no others."""
+    query = HistoryQuery(filter=HistoryFilter(models=tuple(map(model_name, range(1, 11)))), limit=1)
+    plans = plans_of(connection, lambda: read_history(connection, query, Guard(), WaitingRows()))
+    assert 1 <= len([sql for sql in plans if re.search(r"WHERE model = \d+ .* OFFSET 0", sql)]) <= 3
+
+
+@pytest.mark.parametrize("order", ["asc", "desc"])
+def test_a_cursor_deep_in_a_window_takes_no_longer(connection: sqlite3.Connection, order: Order) -> None:
+    """The rows before it in the window are not passed over one by one: they would take 15,000 steps."""
+    wanted = HistoryFilter(since_us=1, until_us=NOW_US + 10**9)
+    selection = select(connection, wanted)
+    query = HistoryQuery(filter=wanted, order=order, limit=5, after=Position(MIDDLE_US, 5))
+    assert steps_of(connection, lambda: read_keys(connection, selection, query)) < 1000
+
+
+@pytest.mark.parametrize("models", [(), ONE, SOME], ids=["all", "one", "some"])
+def test_rows_that_wait_are_read_and_no_others(connection: sqlite3.Connection, models: tuple[str, ...]) -> None:
+    """By their ids. An index of models would give them in the order of groups, after reading all of it."""
+    window = align(Window(MIDDLE_US, NOW_US), MINUTE_US)
+    series = [
+        SeriesQuery(window=window, step_minutes=1, models=models, by_model=by_model, percent=percent)
+        for by_model in (False, True)
+        for percent in (None, 95)
+    ]
+    kept = KeptSeries()
+    plans = plans_of(connection, lambda: read_window(connection, window, models))
+    for query in (*series, *series):
+        plans |= plans_of(connection, partial(read_series, connection, query, kept))
+    waiting = {sql: steps for sql, steps in plans.items() if re.search(r"\bid > \d", sql)}
+    assert waiting
+    assert [sql for sql, (first, *_) in waiting.items() if "INTEGER PRIMARY KEY" not in first] == []

@@ -1,0 +1,350 @@
+"""Reads in a process of their own: bounded in time, ended when nobody waits, and never in the way of commits."""
+
+import asyncio
+import contextlib
+import os
+import signal
+import sqlite3
+import time
+from collections.abc import AsyncIterator, Callable
+from pathlib import Path
+
+import pytest
+
+from metrics_sidecar.history.queries import (
+    BusyError,
+    HistoryFilter,
+    HistoryPage,
+    HistoryQuery,
+    QueryTooLongError,
+    StoreError,
+)
+from metrics_sidecar.history.windows import SeriesQuery, Window
+from metrics_sidecar.ledger.totals import aggregate
+from metrics_sidecar.ledger.transaction import Commit
+from metrics_sidecar.sqlite.guard import STEPS_PER_LOOK, Guard, StepsOverError
+from metrics_sidecar.sqlite.history import read_history
+from metrics_sidecar.sqlite.queries import SqliteQueries
+from metrics_sidecar.sqlite.questions import History, Invocation, InWindow, Question, Series, Totals
+from metrics_sidecar.sqlite.reading import KINDS, QUICK, SEARCH, SUMS, kind_of
+from metrics_sidecar.sqlite.sqlite import SqliteStore
+from metrics_sidecar.sqlite.waiting import WaitingRows
+from shared.record import ErrorType, Record
+from tests.metrics_sidecar.ledgers import record
+from tests.metrics_sidecar.sqlite.endless import ENDLESS, told
+
+SLOW = HistoryQuery(filter=HistoryFilter(min_latency_us=1))
+SEARCHES = KINDS[SEARCH].threads
+HOUR = Window(0, 3_600_000_000)
+
+TEN_THOUSAND = f"{ENDLESS[:-29]} SELECT COUNT(*) FROM (SELECT n FROM numbers LIMIT 9999)"
+"""So many rows are some looks."""
+
+OpenQueries = Callable[..., SqliteQueries]
+
+
+@pytest.fixture
+async def open_queries(tmp_path: Path) -> AsyncIterator[OpenQueries]:
+    """Reads of a store with one row."""
+    store = SqliteStore(tmp_path / "history.db")
+    store.commit(Commit(number=1, now_us=1, records=[record()], totals=aggregate([record()]), label_room=1))
+    with contextlib.ExitStack() as stack:
+        stack.callback(store.close)
+
+        def open_(timeout_s: float | None = None) -> SqliteQueries:
+            queries = SqliteQueries(tmp_path / "history.db", timeout_s)
+            stack.callback(queries.close)
+            return queries
+
+        yield open_
+
+
+class Endless:
+    """Reads that only their guard ends, and how many there were so far."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = told(path)
+
+    @property
+    def begun(self) -> int:
+        return self._count("begun")
+
+    @property
+    def ended(self) -> int:
+        return self._count("ended")
+
+    def _count(self, what: str) -> int:
+        return self._path.read_text().split().count(what) if self._path.exists() else 0
+
+
+@pytest.fixture
+def endless(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Endless:
+    """Each page that is asked for takes for ever."""
+    monkeypatch.setattr("metrics_sidecar.sqlite.queries.READING", "tests.metrics_sidecar.sqlite.endless")
+    return Endless(tmp_path / "history.db")
+
+
+async def until(condition: Callable[[], bool]) -> None:
+    while not condition():
+        await asyncio.sleep(0.005)
+
+
+async def started(queries: SqliteQueries) -> None:
+    """Its process is there and answers."""
+    async with asyncio.timeout(20):
+        while True:
+            with contextlib.suppress(BusyError):
+                await queries.invocation(1)
+                return
+
+
+async def test_a_long_read_is_ended(open_queries: OpenQueries, endless: Endless) -> None:
+    """When its time is over its caller is told so, the statement ends, and its thread reads on."""
+    queries = open_queries(0.5)
+    await started(queries)
+    for _ in range(SEARCHES + 1):
+        with pytest.raises(QueryTooLongError, match=r"^it took longer than 0\.5 s$"):
+            await queries.history(SLOW)
+    await until(lambda: endless.ended == endless.begun)
+    row = await queries.invocation(1)
+    assert row is not None
+
+
+@pytest.mark.parametrize("number", [signal.SIGSTOP, signal.SIGKILL])
+async def test_a_process_that_stands_still_is_replaced(
+    open_queries: OpenQueries, monkeypatch: pytest.MonkeyPatch, number: signal.Signals
+) -> None:
+    """As is one that ends: whoever watches is told, and starts another by watching on."""
+    monkeypatch.setattr("metrics_sidecar.sqlite.queries.TICK_S", 0.05)
+    monkeypatch.setattr("metrics_sidecar.sqlite.queries.STILL_S", 0.3)
+    queries = open_queries(1.0)
+    await started(queries)
+    watching = asyncio.create_task(queries.watch())
+    reader = queries._reader
+    assert reader is not None
+    await until(lambda: reader.signs > 5)  # and answered with one each time
+    os.kill(reader.pid, number)
+    with pytest.raises(StoreError, match=r"^the process that reads the history has ended with -9$"):
+        await asyncio.wait_for(watching, 30)
+    await started(queries)
+    assert queries._reader is not None
+    assert queries._reader.pid != reader.pid
+
+
+async def test_a_read_ends_when_its_caller_goes(open_queries: OpenQueries, endless: Endless) -> None:
+    """It takes no more of the machine then."""
+    queries = open_queries()
+    waiting = asyncio.create_task(queries.history(SLOW))
+    await until(lambda: endless.begun == 1)
+    waiting.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await waiting
+    await until(lambda: endless.ended == 1)
+
+
+async def test_a_read_whose_caller_went_before_its_turn_is_not_begun(
+    open_queries: OpenQueries, endless: Endless
+) -> None:
+    """Nor does it keep its place."""
+    queries = open_queries()
+    waiting = [asyncio.create_task(queries.history(SLOW)) for _ in range(SEARCHES + 5)]
+    await until(lambda: endless.begun == SEARCHES)
+    for task in reversed(waiting):
+        task.cancel()
+    await asyncio.wait(waiting)
+    await until(lambda: endless.ended == SEARCHES)
+    assert endless.begun == SEARCHES
+
+
+async def test_reads_that_may_be_long_leave_threads_to_the_others(open_queries: OpenQueries, endless: Endless) -> None:
+    """However many of them there are, a quick one is answered, and what dashboards ask for is, too."""
+    queries = open_queries()
+    waiting = [asyncio.create_task(queries.history(SLOW)) for _ in range(SEARCHES * 2)]
+    await until(lambda: endless.begun == SEARCHES)
+    assert [*await queries.totals(["m"])] == ["m"]
+    assert (await queries.series(SeriesQuery(window=HOUR, step_minutes=1))).window == HOUR
+    assert [*(await queries.window(HOUR, ())).stats] == ["m"]
+    assert [task.done() for task in waiting] == [False] * len(waiting)
+    for task in waiting:
+        task.cancel()
+    await asyncio.wait(waiting)
+
+
+async def test_a_read_that_turns_out_to_be_long_leaves_its_thread(open_queries: OpenQueries, endless: Endless) -> None:
+    """A page that is looked for by an index may be far: the reads of its kind don't wait until it is found."""
+    queries = open_queries()
+    waiting = [asyncio.create_task(queries.history(HistoryQuery())) for _ in range(SEARCHES)]
+    await until(lambda: endless.begun - endless.ended == SEARCHES and endless.ended == SEARCHES * SEARCH)
+    assert [*await queries.totals(["m"])] == ["m"]
+    assert [*(await queries.window(HOUR, ())).stats] == ["m"]
+    for task in waiting:
+        task.cancel()
+    await asyncio.wait(waiting)
+    await until(lambda: endless.ended == endless.begun)
+
+
+async def test_a_read_whose_turn_does_not_come_is_no_long_one(open_queries: OpenQueries, endless: Endless) -> None:
+    """What its caller is told to change would change nothing."""
+    queries = open_queries(0.5)
+    await started(queries)
+    waiting = [asyncio.create_task(queries.history(SLOW)) for _ in range(SEARCHES)]
+    await until(lambda: endless.begun == SEARCHES)
+    others = asyncio.create_task(queries.history(SLOW))
+    await asyncio.wait([*waiting, others])
+    assert [type(task.exception()) for task in waiting] == [QueryTooLongError] * SEARCHES
+    assert repr(others.exception()) == repr(BusyError("other queries were read for 0.5 s"))
+
+
+@pytest.mark.parametrize(
+    ("question", "kind"),
+    [
+        (History(HistoryQuery(offset=5000)), QUICK),
+        (History(HistoryQuery(offset=5001)), SUMS),
+        (History(SLOW), SEARCH),
+        (History(HistoryQuery(filter=HistoryFilter(error_contains="x"))), SEARCH),
+        (Invocation(1), QUICK),
+        (InWindow(HOUR, ("m",)), QUICK),
+        (InWindow(HOUR, tuple(map(str, range(100)))), SUMS),
+        (InWindow(HOUR, ()), SUMS),
+        (InWindow(HOUR, ("m",), ("n",)), SUMS),
+        (Totals(("m",), ()), QUICK),
+        (Totals((), ()), SUMS),
+        (Series(SeriesQuery(window=HOUR, step_minutes=1)), SUMS),
+        (Series(SeriesQuery(window=HOUR, step_minutes=1, models=("m",), by_model=True)), SUMS),
+        (Series(SeriesQuery(window=HOUR, step_minutes=1, by_model=True)), SEARCH),
+    ],
+)
+def test_kinds_of_reads(question: Question, kind: int) -> None:
+    """By how long they take on millions of rows of a thousand models."""
+    assert kind_of(question) == kind
+
+
+async def test_commits_go_on_beside_a_long_read(open_queries: OpenQueries, endless: Endless, tmp_path: Path) -> None:
+    """A commit is there at once for those who read after it; and once no read is left, the log can be emptied."""
+    queries = open_queries()
+    waiting = asyncio.create_task(queries.history(SLOW))
+    await until(lambda: endless.begun == 1)
+    writer = sqlite3.connect(tmp_path / "history.db", isolation_level=None, timeout=0)
+    with contextlib.closing(writer):
+        writer.execute("INSERT INTO invocations SELECT 2, model, 2, 3, 4, 5, NULL, NULL, NULL FROM models")
+        row = await queries.invocation(2)
+        assert row is not None
+        waiting.cancel()
+        await asyncio.wait([waiting])
+        await until(lambda: endless.ended == 1)
+        await until(lambda: writer.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone() == (0, 0, 0))
+
+
+def test_a_limit_of_steps_ends_a_statement_and_no_later_one(tmp_path: Path) -> None:
+    """What needs fewer goes through."""
+    guard = Guard()
+    with contextlib.closing(sqlite3.connect(tmp_path / "x.db")) as connection, guard.watching(connection):
+        with pytest.raises(StepsOverError), guard.limited(STEPS_PER_LOOK):
+            connection.execute(ENDLESS).fetchone()
+        with guard.limited(STEPS_PER_LOOK):
+            assert connection.execute("SELECT 1").fetchone() == (1,)
+        assert connection.execute(TEN_THOUSAND).fetchone() == (9999,)
+
+
+def test_a_limit_within_another_takes_of_its_steps(tmp_path: Path) -> None:
+    """What it doesn't take is left, and nothing is beyond."""
+    guard = Guard()
+    with contextlib.closing(sqlite3.connect(tmp_path / "x.db")) as connection, guard.watching(connection):
+
+        def count(looks: int) -> None:
+            with guard.limited(looks * STEPS_PER_LOOK):
+                for _ in range(2):
+                    with contextlib.suppress(StepsOverError), guard.limited(10 * STEPS_PER_LOOK):
+                        connection.execute(ENDLESS).fetchone()
+                connection.execute(TEN_THOUSAND).fetchone()
+
+        count(60)
+        with pytest.raises(StepsOverError):
+            count(23)
+        with pytest.raises(StepsOverError):
+            count(5)
+
+
+def test_a_stop_is_no_limit(tmp_path: Path) -> None:
+    """Who counts only so far is ended like all others when nobody waits."""
+    guard = Guard()
+    with contextlib.closing(sqlite3.connect(tmp_path / "x.db")) as connection, guard.watching(connection):
+        guard.stop()
+        with pytest.raises(sqlite3.OperationalError, match="interrupted"), guard.limited(10**9):
+            connection.execute(ENDLESS).fetchone()
+
+
+def test_a_count_that_would_take_long_is_a_lower_bound(
+    open_queries: OpenQueries, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """By latency or error log rows are counted one by one: some of them, at least those that are shown."""
+    with contextlib.closing(sqlite3.connect(tmp_path / "history.db", isolation_level=None)) as connection:
+        connection.execute("BEGIN")
+        connection.executemany(
+            "INSERT INTO invocations SELECT ?, model, ?, 3, 4, 5, NULL, NULL, NULL FROM models",
+            ((number, number) for number in range(2, 9_001)),
+        )
+        connection.execute("COMMIT")
+
+        def read(query: HistoryQuery) -> HistoryPage:
+            guard = Guard()
+            with guard.watching(connection):
+                return read_history(connection, query, guard, WaitingRows())
+
+        page = read(SLOW)
+        assert (page.total_count, page.total_count_is_exact) == (9_000, True)
+        monkeypatch.setattr("metrics_sidecar.sqlite.counts.COUNTED_STEPS", 2 * STEPS_PER_LOOK)
+        page = read(SLOW)
+        assert page.total_count_is_exact is False
+        assert 1_000 < page.total_count < 9_000
+        page = read(HistoryQuery(filter=SLOW.filter, offset=8_000))
+        assert (page.total_count, page.total_count_is_exact) == (8_101, False)
+
+
+async def test_answers_come_whole_in_whatever_pieces(open_queries: OpenQueries, tmp_path: Path) -> None:
+    """Megabytes, of which the socket holds a small part, and short answers right behind each other."""
+    records = [Record("m", 1, 1000, ErrorType.TIMEOUT, f"{number:04}" * 500) for number in range(500)]
+    with contextlib.closing(SqliteStore(tmp_path / "history.db")) as store:
+        store.commit(Commit(number=2, now_us=2, records=records, totals=aggregate(records), label_room=1))
+    queries = open_queries()
+    pages = HistoryQuery(limit=500, order="asc", offset=1)
+    first, last = await asyncio.gather(queries.history(pages), queries.history(pages))
+    assert [row.error_log for row in first.rows] == [one.error_log for one in records]
+    assert last == first
+    short = [asyncio.create_task(queries.invocation(number)) for number in range(2, 52)]
+    await asyncio.sleep(0)  # they are asked
+    time.sleep(0.3)  # noqa: ASYNC251 - and meanwhile answered, all of them at once
+    async with asyncio.timeout(10):
+        assert await asyncio.gather(*short) == first.rows[:50]
+
+
+async def test_a_process_that_dies_is_followed_by_another(open_queries: OpenQueries, endless: Endless) -> None:
+    """Who waits for it is told so, and who asks then is answered."""
+    queries = open_queries()
+    waiting = asyncio.create_task(queries.history(HistoryQuery()))
+    await until(lambda: endless.begun > 0)
+    os.kill(reading_process(), signal.SIGKILL)
+    with pytest.raises(StoreError, match="the process that reads the history has ended with -9"):
+        await waiting
+    assert await queries.invocation(1) is not None
+
+
+async def test_the_process_ends_with_the_sidecar_and_not_before(open_queries: OpenQueries) -> None:
+    """Signals that are meant for the whole group are left to the sidecar, which still asks while it stops."""
+    queries = open_queries()
+    await queries.start()
+    assert await queries.invocation(1) is not None
+    pid = reading_process()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        os.kill(pid, number)
+    assert await queries.invocation(1) is not None
+    assert reading_process() == pid
+    queries.close()
+    with pytest.raises(ProcessLookupError):
+        os.kill(pid, 0)
+
+
+def reading_process() -> int:
+    """The process that this one has started to read."""
+    (pid,) = Path(f"/proc/self/task/{os.getpid()}/children").read_text().split()
+    return int(pid)

@@ -1,0 +1,176 @@
+"""How SQLite's rollups are built, and what is read while they are. What windows and series come to is in `contract`."""
+
+import contextlib
+import sqlite3
+from collections.abc import Iterator
+from pathlib import Path
+from random import Random
+from unittest.mock import patch
+
+import pytest
+
+from metrics_sidecar.history.queries import NotBuiltError, StoreError
+from metrics_sidecar.history.rollups import DAY, LEVELS, MINUTE_US, Summary, combine
+from metrics_sidecar.history.windows import Window, WindowStats
+from metrics_sidecar.ledger.transaction import Planner, Work
+from metrics_sidecar.sqlite import rollup_writer
+from metrics_sidecar.sqlite.rollups import Table
+from metrics_sidecar.sqlite.sqlite import SqliteStore
+from metrics_sidecar.sqlite.summaries import summarize_rows
+from metrics_sidecar.sqlite.windows import read_window, to_stats
+from shared.record import ErrorType, Record
+from tests.metrics_sidecar.sqlite.test_schema import write_version_1
+
+START = 20_000 * DAY
+"""In minutes: the begin of a day."""
+MODELS = ("a", "b", "c", "d")
+
+
+@pytest.fixture(autouse=True)
+def small_slices() -> Iterator[None]:
+    """A few rows are enough for everything that happens with many."""
+    with patch.multiple(
+        rollup_writer,
+        MIN_WAITING_ROWS=40,
+        ROWS_PER_GROUP=1,
+        ROWS_PER_GROUP_BUSY=1,
+        MAX_WAITING_ROWS=64,
+        ROWS_READ_AT_ONCE=30,
+        GROUPS_AT_ONCE=2,
+        MODELS_AT_ONCE=2,
+    ):
+        yield
+
+
+class History:
+    """A store, and the records that it was given."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.records: list[Record] = []
+        self.store = SqliteStore(self.path)
+        self.planner = Planner(self.store.load())
+
+    def commit(self, records: list[Record]) -> None:
+        commit = self.planner.plan([Work("0" * 32, len(self.records) + 1, records)], 0)
+        commit.label_room = len(MODELS)
+        self.store.commit(commit)
+        self.planner.applied(commit)
+        self.records += records
+
+    def window(self, window: Window, *models: str) -> dict[str, WindowStats]:
+        with reading(self.path) as connection:
+            return read_window(connection, window, models).stats
+
+    def expected(self, window: Window, *models: str) -> dict[str, WindowStats]:
+        """The same, counted from the records."""
+        return {
+            model_id: to_stats(found)
+            for model_id in models or MODELS
+            if (found := count(self.records, window, model_id)) is not None
+        }
+
+
+@contextlib.contextmanager
+def reading(path: Path) -> Iterator[sqlite3.Connection]:
+    with contextlib.closing(sqlite3.connect(f"file:{path}?mode=ro", uri=True)) as connection:
+        yield connection
+
+
+def count(records: list[Record], window: Window, *models: str) -> Summary | None:
+    wanted = [
+        (
+            0,
+            1,
+            r.timestamp_us,
+            r.latency_us,
+            r.input_size,
+            r.output_size,
+            None if r.error_type is None else str(r.error_type),
+        )
+        for r in records
+        if r.model_id in models and window.since_us <= r.timestamp_us < window.until_us
+    ]
+    return combine(summarize_rows(wanted)) if wanted else None
+
+
+def make_record(random: Random, minute: float) -> Record:
+    failed = random.random() < 0.2
+    return Record(
+        random.choice(MODELS),
+        int(minute * MINUTE_US),
+        int(random.lognormvariate(10, 1)),
+        random.choice(list(ErrorType)) if failed else None,
+        "why" if failed else "",
+        random.randrange(9),
+        random.randrange(9),
+    )
+
+
+def test_levels_are_built_when_the_time_of_smaller_buckets_is_over(tmp_path: Path) -> None:
+    """The last bucket of each grows with them; and a month is read from few rows."""
+    history = History(tmp_path / "history.db")
+    random = Random(9)
+    for minute in range(START, START + 2 * DAY + 400, 7):
+        history.commit([make_record(random, minute)])
+    while history.store.tend((START + 2 * DAY + 30) * MINUTE_US):
+        pass
+    with reading(history.path) as connection:
+        built = [
+            connection.execute(f"SELECT COUNT(DISTINCT bucket) FROM {Table(level).name}").fetchone()[0]
+            for level in LEVELS[1:]
+        ]
+    assert built == [48 * 6 + 3, 48 + 1, 8, 2]
+    history.store.close()
+
+
+def test_rows_of_an_older_release_are_rolled_up_in_slices(tmp_path: Path) -> None:
+    """Until that is done windows are refused with how far it is; then they are the rows."""
+    path = tmp_path / "history.db"
+    write_version_1(path)
+    with contextlib.closing(sqlite3.connect(path)) as connection:
+        connection.executemany(
+            "INSERT INTO invocations VALUES (?, 1, ?, ?, 1, 1, NULL, NULL)",
+            [(n, START * MINUTE_US + n * 1_000_000, n) for n in range(2, 101)],
+        )
+        connection.commit()
+    store = SqliteStore(path)
+    everything = Window(0, (START + DAY) * MINUTE_US)
+    with reading(path) as connection, pytest.raises(NotBuiltError, match="0% is done"):
+        read_window(connection, everything, ())
+    for _ in range(4):  # the rows read, rolled up for their model, and for all models together
+        store.tend(START * MINUTE_US)
+    with reading(path) as connection, pytest.raises(NotBuiltError, match="30% is done"):
+        read_window(connection, everything, ("m",))
+    store.close()
+    store = SqliteStore(path)
+    while store.tend(START * MINUTE_US):
+        pass
+    with reading(path) as connection:
+        found = read_window(connection, everything, ()).stats
+    assert (found["m"].count, found["m"].failure_count, found["m"].max_latency_us) == (100, 1, 100)
+    store.close()
+
+
+@pytest.mark.parametrize("slices", range(3))
+def test_a_slice_that_fails_changes_nothing(tmp_path: Path, slices: int) -> None:
+    """What was rolled up stays, the rest is rolled up the next time, and each row is counted once."""
+    history = History(tmp_path / "history.db")
+    random = Random(3)
+    history.commit([make_record(random, START + n / 10) for n in range(50)])
+    for _ in range(slices):
+        history.store.tend(0)
+    full = patch.object(rollup_writer.RollupWriter, "_note", side_effect=sqlite3.OperationalError("disk full"))
+    with full, pytest.raises(StoreError, match="disk full"):
+        history.store.tend(0)
+    window = Window(0, (START + DAY) * MINUTE_US)
+    assert history.window(window, *MODELS) == history.expected(window)
+    while history.store.tend(0):
+        pass
+    assert history.window(window, *MODELS) == history.expected(window)
+    with reading(history.path) as connection:
+        (rolled,) = connection.execute(
+            "SELECT SUM(success_count + failure_count) FROM rollups_1 WHERE model > 0"
+        ).fetchone()
+    assert rolled == 50 - history.store.upkeep.waiting_rows >= 30
+    history.store.close()
