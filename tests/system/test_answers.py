@@ -156,7 +156,7 @@ CASES = {
     "HTML": unusable(http(b"<html>"), "JSON is malformed: invalid character (byte 0)"),
     "array": unusable(http(b"[]"), "Expected `object`, got `array`"),
     "no output": unusable(http(b"{}"), "Object missing required field `worklet_output`"),
-    "too deep": unusable(http(b'{"worklet_output":' + b"[" * 5000 + b"]" * 5000 + b"}"), "it is nested too deeply"),
+    "too deep": unusable(http(b'{"worklet_output":' + b"[" * 40_000 + b"]" * 40_000 + b"}"), "it is nested too deeply"),
 }
 
 
