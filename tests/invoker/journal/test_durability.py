@@ -126,6 +126,21 @@ def test_only_what_is_synced_is_read(tmp_path: Path) -> None:
     journal.remove()
 
 
+def test_the_sync_is_told_when_files_come_and_go(tmp_path: Path) -> None:
+    """Also when no call waits for it: a file's name is on the disk only by a sync of its directory."""
+    journal = Journal.create(small_bound(tmp_path / "journal"), CLOCK, synced=True)
+    journal.on_change = changed = Mock()
+    while changed.call_count == 0:
+        assert len(list(journal.directory.glob("*.segment"))) == 1
+        journal.append(Record("m", 1, 1))
+    assert len(list(journal.directory.glob("*.segment"))) == 2
+    assert journal.take_unsynced().directory == journal.directory
+    journal.trim(journal.next_sequence - 1)
+    assert changed.call_count == 2
+    assert len(journal.take_unsynced().removable) == 1
+    journal.remove()
+
+
 def test_no_file_of_a_synced_journal_is_used_again(tmp_path: Path) -> None:
     """Those that are acknowledged go in their order: a begin mark must not be left without its record."""
     journal = Journal.create(small_bound(tmp_path / "journal"), CLOCK, synced=True)
