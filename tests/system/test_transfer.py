@@ -116,7 +116,7 @@ def running(pid: int) -> set[int]:
     found = set()
     for child in children(pid):
         with contextlib.suppress(FileNotFoundError):
-            if b"transfer.worker" in Path(f"/proc/{child}/cmdline").read_bytes():
+            if b"files.worker" in Path(f"/proc/{child}/cmdline").read_bytes():
                 found.add(child)
     return found
 
