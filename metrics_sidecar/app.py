@@ -14,7 +14,8 @@ from metrics_sidecar.history.audit import Auditor
 from metrics_sidecar.history.backend import Backend
 from metrics_sidecar.history.retention import Retention
 from metrics_sidecar.intake.file_plan import plan_files
-from metrics_sidecar.intake.listener import Intake, listening
+from metrics_sidecar.intake.intake import Intake
+from metrics_sidecar.intake.listener import listening
 from metrics_sidecar.ledger.ledger import THREAD, Committed, Ledger, State
 from metrics_sidecar.metrics.live import Live
 from metrics_sidecar.metrics.loop_lag import LoopLag

@@ -1,7 +1,8 @@
 """Who may know whom, and who may touch the outside world."""
 
 import ast
-from collections.abc import Iterator
+import graphlib
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 import pytest
@@ -109,6 +110,19 @@ def test_who_imports_whom(path: Path) -> None:
 def test_the_domain_knows_no_web(name: str) -> None:
     """What happens to an invocation is plain Python, tested without a server."""
     assert {module for module in imports(ROOT / name) if module.partition(".")[0] in WEB} == set()
+
+
+def modules(path: Path, known: Mapping[str, Path]) -> set[str]:
+    """Those of the known modules that a file imports, itself or something of them, anywhere in it."""
+    names = {*imports(path), *imported_names(path)}
+    return {name for name in names if name in known}
+
+
+def test_no_circles() -> None:
+    """Of two modules at most one knows the other, however far apart: each is read, and tested, without its users."""
+    known = {name_of(path).removesuffix(".py").removesuffix("/__init__").replace("/", "."): path for path in FILES}
+    graph = {name: modules(path, known) - {name} for name, path in known.items()}
+    assert [*graphlib.TopologicalSorter(graph).static_order()]  # or it raises, and names the circle
 
 
 @pytest.mark.parametrize("name", sorted(CONCRETE))

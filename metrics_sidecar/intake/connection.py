@@ -3,8 +3,9 @@
 import asyncio
 import dataclasses
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, cast
+from typing import cast
 
+from metrics_sidecar.intake.intake import Intake
 from metrics_sidecar.intake.reported import Counters, known_counters
 from metrics_sidecar.ledger.transaction import Work
 from metrics_sidecar.metrics.live import WorkerShare
@@ -30,9 +31,6 @@ from shared.wire import (
     is_report,
 )
 
-if TYPE_CHECKING:
-    from metrics_sidecar.intake.listener import Intake
-
 HELLO_TIMEOUT_S = 5.0
 CLOSE_TIMEOUT_S = 1.0
 
@@ -51,7 +49,7 @@ log = logs.get("intake")
 class ProducerConnection(asyncio.BufferedProtocol):
     """What is received, what waits for its commit, and what is answered."""
 
-    def __init__(self, intake: "Intake") -> None:
+    def __init__(self, intake: Intake) -> None:
         self._intake = intake
         self._reader = FrameReader()
         self._transport: asyncio.Transport | None = None

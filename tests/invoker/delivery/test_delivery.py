@@ -19,7 +19,8 @@ from invoker.journal.directory import Bound
 from invoker.journal.journal import NO_CALL, Begun, Journal
 from invoker.journal.segment import MIN_SEGMENT_BYTES
 from metrics_sidecar.history.queries import HistoryQuery
-from metrics_sidecar.intake.listener import Intake, listening
+from metrics_sidecar.intake.intake import Intake
+from metrics_sidecar.intake.listener import listening
 from metrics_sidecar.ledger.ledger import Commit, Committed, Ledger
 from metrics_sidecar.metrics.live import Live
 from metrics_sidecar.sqlite.queries import SqliteQueries

@@ -4,7 +4,6 @@ import asyncio
 import dataclasses
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
-from typing import cast
 
 import pytest
 from structlog.testing import capture_logs
@@ -16,7 +15,7 @@ from metrics_sidecar.intake.connection import (
     ProducerConnection,
 )
 from metrics_sidecar.intake.file_plan import RESERVED_FILES
-from metrics_sidecar.intake.listener import Intake
+from metrics_sidecar.intake.intake import Intake
 from metrics_sidecar.ledger.ledger import Ledger
 from metrics_sidecar.ledger.transaction import Work
 from metrics_sidecar.metrics.live import Live
@@ -95,7 +94,7 @@ class Peer:
         self._bench = bench
         self._number = number
         self.wire = Wire()
-        self.connection = cast(ProducerConnection, bench.intake.protocol())
+        self.connection = ProducerConnection(bench.intake)
         self.connection.connection_made(self.wire)
 
     def send(self, *messages: ToSidecar) -> None:

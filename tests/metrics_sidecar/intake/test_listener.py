@@ -11,7 +11,8 @@ import pytest
 from structlog.testing import capture_logs
 
 from metrics_sidecar.intake.connection import MAX_FRAME_SWEEPS, MAX_WAITING
-from metrics_sidecar.intake.listener import MAX_WAITING_BYTES, READ_BYTES, TURN_BYTES, Intake, listening
+from metrics_sidecar.intake.intake import MAX_WAITING_BYTES, READ_BYTES, TURN_BYTES, Intake
+from metrics_sidecar.intake.listener import listening
 from metrics_sidecar.ledger.ledger import Ledger
 from metrics_sidecar.metrics.live import Live
 from metrics_sidecar.sqlite.sqlite import SqliteStore
