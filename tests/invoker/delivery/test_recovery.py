@@ -2,7 +2,6 @@
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable
 from pathlib import Path
 
 import msgspec
@@ -17,9 +16,9 @@ from invoker.journal.segment import BEGIN, MIN_SEGMENT_BYTES, Segment, segment_n
 from shared.clock import SystemClock
 from shared.record import ErrorType, Record
 from tests.invoker.conftest import until
+from tests.invoker.turns import HELD_UP_S, longest_turn_s
 
 CLOCK = SystemClock()
-HELD_UP_S = 0.02
 
 
 def dead(bound: Bound, count: int = 1) -> Path:
@@ -42,26 +41,6 @@ def records(journal: Journal, start: int = 1) -> list[Record]:
     return [msgspec.msgpack.decode(each, type=Record) for each in journal.read(start, 100_000, 2**30)[1]]
 
 
-async def longest_turn_s(work: Callable[[], Awaitable[object]]) -> float:
-    """The most CPU time between two turns of the event loop. (Time on the wall would tell of the machine.)"""
-    loop = asyncio.get_running_loop()
-    last_s, longest_s, done = time.thread_time(), 0.0, False
-
-    def turn() -> None:
-        nonlocal last_s, longest_s
-        now_s = time.thread_time()
-        longest_s = max(longest_s, now_s - last_s)
-        last_s = now_s
-        if not done:
-            loop.call_soon(turn)
-
-    turn()
-    await work()
-    done = True
-    await asyncio.sleep(0)
-    return longest_s
-
-
 async def test_calls_notice_nothing_of_a_large_journal(tmp_path: Path) -> None:
     """Reading it holds neither loop nor interpreter, and accounting for thousands of calls doesn't either."""
     bound = Bound(tmp_path / "journal", 1024 * 1024 * 1024, 1)
@@ -79,7 +58,7 @@ async def test_calls_notice_nothing_of_a_large_journal(tmp_path: Path) -> None:
 
     other_threads_s = time.process_time() - time.thread_time()
     began_s = time.thread_time()
-    assert await longest_turn_s(adopt) < HELD_UP_S
+    assert await longest_turn_s(adopt()) < HELD_UP_S
     other_threads_s = time.process_time() - time.thread_time() - other_threads_s
     assert other_threads_s < (time.thread_time() - began_s) / 3
     assert recovered is not None
