@@ -12,8 +12,9 @@ from pathlib import Path
 import msgspec
 
 from invoker.journal.directory import REMOVED_PREFIX, Bound, lock_directory, remove_hidden
-from invoker.journal.journal import DROP_REASONS, Begun, Journal
+from invoker.journal.journal import Begun, Journal
 from invoker.journal.segment import BEGIN, RECORD, Entry, Segment
+from invoker.journal.spares import DROP_REASONS
 from shared import logs
 from shared.clock import Clock
 from shared.files import OWN_ERRORS

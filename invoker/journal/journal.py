@@ -5,34 +5,28 @@ An entry is in a mapped file before the reply is written, so it outlives the pro
 what happens to a directory whose owner has died.
 """
 
-import asyncio
-import errno
 import os
 import secrets
 from collections import deque
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Literal, NamedTuple
+from typing import NamedTuple
 
 import msgspec
 
 from invoker.journal.directory import REMOVED_PREFIX, Bound, lock_directory, remove_hidden, sync_directory
 from invoker.journal.reader import JournalReader
 from invoker.journal.segment import BEGIN, END, ENTRY_BYTES, RECORD, Segment
+from invoker.journal.spares import DROP_REASONS, Spares, remove_files
 from shared import logs
 from shared.clock import Clock
 from shared.record import ModelId, Record, TraceId
 from shared.settings import StartupError
 from shared.wire import encode_record
 
-MAX_SPARES = 2
 MAX_UNSYNCED_FILES = 1000
 """Of a disk that can't be synced, the latest."""
-RETRY_FULL_US = 100_000
 NO_CALL = 0
-
-DropReason = Literal["journal_full", "disk_full"]
-DROP_REASONS: tuple[DropReason, DropReason] = ("journal_full", "disk_full")
 REFUSED = "refused"
 
 log = logs.get("journal")
@@ -70,25 +64,21 @@ class Journal:
         self.next_sequence = 1
         self.first_sequence = 1
         self.dropped: dict[str, int] = {}
-        self.full: str | None = None
         self.on_append: Callable[[], object] = _nothing
         self.on_change: Callable[[], object] = _nothing
         self._lock = lock
         self._bound = bound
-        self._clock = clock
         self._synced = synced
         self._synced_to = 0
         self._unsynced_files: list[Path] = []  # that were appended to before the active one
         self._directory_changed = True
         self._removable: list[Path] = []
         self._segments: deque[Segment] = deque()
-        self._spares: list[Segment] = []
-        self._preparing = False
+        self._spares = Spares(directory, bound, clock)
         self._last_call = NO_CALL
         self._open: dict[int, tuple[int, bytes]] = {}  # call → (serial of the segment of its mark, mark)
         self._reserved = 0  # bytes kept free in the active segment, to carry and to end each open call
         self._reader = JournalReader(self._segments)
-        self._retry_full_us = 0
 
     @classmethod
     def create(cls, bound: Bound, clock: Clock, *, synced: bool = False) -> "Journal":
@@ -111,6 +101,11 @@ class Journal:
         journal = cls(directory, lock, bound, clock, synced=synced)
         journal._rotate()
         return journal
+
+    @property
+    def full(self) -> str | None:
+        """Why records are dropped, if they are."""
+        return self._spares.full
 
     @property
     def records_waiting(self) -> int:
@@ -165,8 +160,8 @@ class Journal:
                 return False
             active = self._segments[-1]
         active.add(kind, call, sequence, payload)
-        if active.position * 2 > active.size and not self._spares and self.full is None:
-            self._prepare_spare()
+        if active.position * 2 > active.size:
+            self._spares.prepare()
         return True
 
     def _reserve_open(self) -> None:
@@ -255,20 +250,10 @@ class Journal:
 
     def _rotate(self) -> bool:
         """Go on in another segment; False if there is none to be had, which is tried again after a while."""
-        if not self._spares:
-            if self.full is not None:
-                if self._clock.monotonic_us() < self._retry_full_us:
-                    return False
-                self._retry_full_us = self._clock.monotonic_us() + RETRY_FULL_US
-                if self._prepare_spare():
-                    return False  # calls don't wait while a full journal is looked through for space
-            try:
-                self._spares.append(self._bound.allocate(self._spare_path()))
-            except OSError as error:
-                self._note_full(error)
-                return False
+        segment = self._spares.take(self.records_waiting)
+        if segment is None:
+            return False
         old = self._segments[-1] if self._segments else None
-        segment = self._spares.pop()
         journal_full, disk_full = (self.dropped.get(reason, 0) for reason in DROP_REASONS)
         serial = old.serial + 1 if old else 1
         segment.activate(self.directory, serial, self.next_sequence, (journal_full, disk_full))
@@ -280,7 +265,7 @@ class Journal:
                 old.unmap()
         self._directory_changed = True
         self.on_change()
-        self._note_space()
+        self._spares.note_space(self.dropped)
         return True
 
     def _carry_marks(self, serial: int) -> Iterator[None]:
@@ -299,83 +284,20 @@ class Journal:
             self._reader.leave(segment)
             # Of a synced journal, none is used again: it could lose its records to a loss of power while an older file
             # with their begin marks is still there.
-            if not self._synced and len(self._spares) < MAX_SPARES and segment.size == self._bound.segment_bytes:
-                segment.map()
-                spare = self._spare_path()
-                segment.path.rename(spare)
-                segment.path = spare
-                self._spares.append(segment)
-            else:
+            if self._synced or not self._spares.keep(segment):
                 segment.unmap()
                 removable.append(segment.path)
         if self._synced:
             self._removable += removable  # in their order, see `take_unsynced`
             self.on_change()
         elif removable:
-            _on_a_thread(lambda: _remove(removable))
-        self._note_space()
-
-    def _prepare_spare(self) -> bool:
-        """Allocate the next segment on another thread before it is needed: it can take milliseconds. Whether one is
-        being allocated."""
-        if self._preparing:
-            return True
-        path = self._spare_path()
-
-        def allocate() -> None:
-            segment: Segment | None = None
-            try:
-                segment = self._bound.allocate(path)
-            except OSError:
-                pass  # told when the space is really needed
-            finally:
-                loop.call_soon_threadsafe(keep, segment)
-
-        def keep(segment: Segment | None) -> None:
-            self._preparing = False
-            if segment is not None:
-                self._spares.append(segment)
-
-        try:
-            loop = asyncio.get_running_loop()
-            loop.run_in_executor(None, allocate)
-        except RuntimeError:  # no loop, or no thread to be had: a call must not fail by it
-            return False
-        self._preparing = True
-        return True
-
-    def _spare_path(self) -> Path:
-        return self.directory / f"{secrets.token_hex(8)}.spare"
-
-    def _note_full(self, error: OSError) -> None:
-        reason: DropReason = "journal_full" if error.errno == errno.EDQUOT else "disk_full"
-        self._retry_full_us = self._clock.monotonic_us() + RETRY_FULL_US
-        if self.full != reason:
-            log.error("journal.full", reason=reason, detail=error.strerror, records_waiting=self.records_waiting)
-            self.full = reason
-
-    def _note_space(self) -> None:
-        if self.full is not None:
-            log.info("journal.space_again", producer=self.producer_id, dropped=self.dropped)
-            self.full = None
+            remove_files(removable)
+        self._spares.note_space(self.dropped)
 
 
 def _reserve(mark: bytes) -> int:
     """Bytes to keep free for an open call: to write its mark again, and to end it."""
     return len(mark) + 2 * ENTRY_BYTES
-
-
-def _on_a_thread(work: Callable[[], None]) -> None:
-    """Hundreds of files take longer to remove than calls may wait; here, if there is no loop or no thread."""
-    try:
-        asyncio.get_running_loop().run_in_executor(None, work)
-    except RuntimeError:
-        work()
-
-
-def _remove(paths: list[Path]) -> None:
-    for path in paths:
-        path.unlink(missing_ok=True)
 
 
 def _nothing() -> None:

@@ -9,8 +9,9 @@ import pytest
 
 from invoker.delivery.recovery import DIED_LOG, RecoveredJournal, recover_one
 from invoker.journal.directory import LOCK_FILE, Bound, lock_directory
-from invoker.journal.journal import MAX_SPARES, NO_CALL, RETRY_FULL_US, Begun, Journal
+from invoker.journal.journal import NO_CALL, Begun, Journal
 from invoker.journal.segment import BEGIN, MIN_SEGMENT_BYTES, Entry, Segment
+from invoker.journal.spares import MAX_SPARES, RETRY_FULL_US
 from shared.clock import SystemClock
 from shared.record import ErrorType, Record
 from tests.invoker.conftest import until
