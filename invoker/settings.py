@@ -6,7 +6,7 @@ from typing import Literal
 
 import click
 
-from shared.cors import Origins
+from shared.origins import Origins
 from shared.request_heads import MAX_HEADER_BYTES
 from shared.settings import (
     BYTES,

@@ -7,7 +7,7 @@ from typing import Literal
 import click
 
 from metrics_sidecar.history.windows import UNITS_US, parse_duration
-from shared.cors import Origins
+from shared.origins import Origins
 from shared.settings import PATH, PORT, SECONDS, SOCKET_PATH, Bytes, Choice, Number, log_format, log_level, setting
 
 HISTORY_FILE = "history.db"

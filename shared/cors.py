@@ -5,44 +5,17 @@ No answer allows credentials: an origin that is allowed may send what it has its
 
 import re
 from collections.abc import Set as AbstractSet
-from urllib.parse import urlsplit
 
-import click
 from aiohttp import hdrs, web
 from aiohttp.typedefs import Handler
 
-ANY = "*"
+from shared.origins import ANY
+
 METHODS = "GET, HEAD, POST"
 PREFLIGHT_S = 600
 """So long may a browser go by what a preflight said."""
-ALLOWED = "* or origins such as https://dashboard.example:8443, with commas between them"
 
 _HEADERS = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z, -]{0,1000}")
-
-
-class Origins(click.ParamType[str]):
-    """Origins as browsers send them, or `*` for any, with commas between them; empty: none."""
-
-    name = "origins"
-
-    def convert(self, value: str, param: click.Parameter | None, ctx: click.Context | None) -> str:
-        origins = [part.strip().lower() for part in value.split(",")] if value else []
-        for origin in origins:
-            if origin != ANY and not _is_origin(origin):
-                self.fail(f"{origin!r} is not {ALLOWED}.", param, ctx)
-        return ",".join(origins)
-
-
-def _is_origin(text: str) -> bool:
-    try:
-        parts = urlsplit(text)
-        named = parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
-    except ValueError:
-        return False
-    usual = {"http": ":80", "https": ":443"}  # browsers leave it out
-    if not named or "@" in text or text.endswith(usual[parts.scheme]):
-        return False
-    return text == f"{parts.scheme}://{parts.netloc}"
 
 
 def allow_origins(app: web.Application, allowed: str) -> None:

@@ -1,8 +1,9 @@
 """Errors of an HTTP API as RFC 9457 `application/problem+json`.
 
-Problem (rfc9457)   what a handler raises to answer with an error: title, status, detail, extra members
-HTTPException       aiohttp's own (404, 405, 413 …); its headers are kept
-any other           a defect: logged once, answered with a 500 that gives nothing away
+Problem (rfc9457)       what a handler raises to answer with an error: title, status, detail, extra members
+InvalidParameterError   a 400 that names the parameter; raised by what knows no HTTP, too
+HTTPException           aiohttp's own (404, 405, 413 …); its headers are kept
+any other               a defect: logged once, answered with a 500 that gives nothing away
 """
 
 from http import HTTPStatus
@@ -14,51 +15,15 @@ from aiohttp.typedefs import Handler
 from rfc9457 import Problem
 
 from shared import logs
+from shared.problems import INVALID_PARAMETER, NO_TYPE, PROBLEM_MEDIA_TYPE, InvalidParameterError, clip
 from shared.request_heads import BrokenBodyError
 
-PROBLEM_MEDIA_TYPE = "application/problem+json"
-INVALID_PARAMETER = "urn:problem:invalid-parameter"
-NO_TYPE = "about:blank"
-MAX_ECHOED_CHARS = 128
-
 log = logs.get("http")
-
-
-class ProblemDetails(msgspec.Struct, omit_defaults=True):
-    """Why a request failed (RFC 9457). `parameter`, `value` and `allowed` are there where one
-    parameter is at fault, or `allowed` alone where the method is."""
-
-    type: str
-    title: str
-    status: int
-    detail: str = ""
-    parameter: str = ""
-    value: str = ""
-    allowed: str = ""
 
 
 def status_problem(status: int, detail: str = "", headers: dict[str, str] | None = None, **extra: str) -> Problem:
     """A problem that means no more than its HTTP status."""
     return Problem(HTTPStatus(status).phrase, NO_TYPE, detail, status, headers, **extra)
-
-
-def invalid_parameter(parameter: str, value: str, allowed: str, detail: str = "") -> Problem:
-    """A 400 that names the parameter, its value (clipped) and what is allowed."""
-    name, shown = clip(parameter), clip(value)
-    return Problem(
-        "Invalid parameter",
-        INVALID_PARAMETER,
-        detail or f"{name} is {shown!r}; allowed: {allowed}.",
-        HTTPStatus.BAD_REQUEST,
-        parameter=name,
-        value=shown,
-        allowed=allowed,
-    )
-
-
-def clip(text: str) -> str:
-    """At most 128 characters of what a caller sent, to be shown to it again."""
-    return text if len(text) <= MAX_ECHOED_CHARS else f"{text[: MAX_ECHOED_CHARS - 1]}…"
 
 
 def problem_response(problem: Problem) -> web.Response:
@@ -77,6 +42,8 @@ async def problem_middleware(request: web.Request, handler: Handler) -> web.Stre
         return await handler(request)
     except Problem as problem:
         return problem_response(problem)
+    except InvalidParameterError as error:
+        return problem_response(_from_invalid_parameter(error))
     except web.HTTPException as error:
         if error.status < HTTPStatus.BAD_REQUEST:  # a redirect is no error
             raise
@@ -93,6 +60,18 @@ async def problem_middleware(request: web.Request, handler: Handler) -> web.Stre
 def has_left(request: web.BaseRequest) -> bool:
     """Whether the peer's connection has ended: whatever is raised then is no defect."""
     return request.transport is None or request.transport.is_closing()
+
+
+def _from_invalid_parameter(error: InvalidParameterError) -> Problem:
+    return Problem(
+        "Invalid parameter",
+        INVALID_PARAMETER,
+        str(error),
+        HTTPStatus.BAD_REQUEST,
+        parameter=error.parameter,
+        value=error.value,
+        allowed=error.allowed,
+    )
 
 
 def _from_http_exception(request: web.Request, error: web.HTTPException) -> Problem:

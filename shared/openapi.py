@@ -6,7 +6,7 @@ from typing import Any
 
 import msgspec
 
-from shared.errors import NO_TYPE, PROBLEM_MEDIA_TYPE, ProblemDetails
+from shared.problems import NO_TYPE, PROBLEM_MEDIA_TYPE, ProblemDetails
 
 JSON = "application/json"
 REF_TEMPLATE = "#/components/schemas/{name}"

@@ -10,9 +10,10 @@ from aiohttp.streams import EMPTY_PAYLOAD, StreamReader
 from aiohttp.web_protocol import _ErrInfo
 
 from shared import logs
-from shared.errors import clip, has_left, problem_response, status_problem
+from shared.errors import has_left, problem_response, status_problem
 from shared.half_closed import HalfClosed
 from shared.lingering import linger
+from shared.problems import clip
 from shared.request_heads import (
     ENDED,
     MAX_HEADER_BYTES,

@@ -1,8 +1,9 @@
 """Who may know whom, and who may touch the outside world."""
 
 import ast
+import functools
 import graphlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 import pytest
@@ -32,6 +33,21 @@ DOMAIN = {
 """What is true of an invocation, whoever asks and by whatever way."""
 
 WEB = {"aiohttp", "yarl", "multidict", "rfc9457"}
+
+API = "metrics_sidecar.api"
+DRIVERS = {"sqlite3", "metrics_sidecar.sqlite"}
+
+MAY_NOT_KNOW = {
+    "metrics_sidecar/history": {*WEB, API, *DRIVERS},
+    "metrics_sidecar/ledger": {*WEB, API, *DRIVERS},
+    "metrics_sidecar/intake": {*WEB, API, *DRIVERS},
+    "metrics_sidecar/metrics": {*WEB, API, *DRIVERS},
+    "metrics_sidecar/parameters": {*WEB, API, *DRIVERS},
+    "metrics_sidecar/sqlite": {*WEB, API},
+    "metrics_sidecar/files": {*WEB, API},
+    "metrics_sidecar/commands": {*WEB, API},
+}
+"""Only `api/` and the process that serves it know the web; what may be asked knows no place where it is kept."""
 
 CONCRETE = {
     "PooledUpstream": {"invoker/process/assembly.py"},
@@ -95,6 +111,26 @@ def calls(path: Path) -> Iterator[str]:
             yield node.func.id
 
 
+MODULES = {name_of(path).removesuffix(".py").removesuffix("/__init__").replace("/", "."): path for path in FILES}
+
+
+@functools.cache
+def modules(path: Path) -> frozenset[str]:
+    """Those of our own modules that a file imports, itself or something of them, anywhere in it."""
+    return frozenset({*imports(path), *imported_names(path)} & MODULES.keys())
+
+
+@functools.cache
+def reached(path: Path) -> frozenset[str]:
+    """All modules, ours and others', that come with a file."""
+    return frozenset(imports(path)).union(modules(path), *(reached(MODULES[name]) for name in modules(path)))
+
+
+def is_one_of(module: str, forbidden: Iterable[str]) -> bool:
+    """Whether a module is one of these, or in one of these packages."""
+    return any(module == name or module.startswith(f"{name}.") for name in forbidden)
+
+
 def used(path: Path) -> set[str]:
     return {*imports(path), *imported_names(path), *attributes(path)}
 
@@ -112,16 +148,21 @@ def test_the_domain_knows_no_web(name: str) -> None:
     assert {module for module in imports(ROOT / name) if module.partition(".")[0] in WEB} == set()
 
 
-def modules(path: Path, known: Mapping[str, Path]) -> set[str]:
-    """Those of the known modules that a file imports, itself or something of them, anywhere in it."""
-    names = {*imports(path), *imported_names(path)}
-    return {name for name in names if name in known}
+@pytest.mark.parametrize("room", sorted(MAY_NOT_KNOW))
+def test_what_a_room_may_not_know(room: str) -> None:
+    """Neither itself nor by way of others."""
+    found = {}
+    for path in FILES:
+        if name_of(path).startswith(f"{room}/"):
+            known = sorted(module for module in reached(path) if is_one_of(module, MAY_NOT_KNOW[room]))
+            if known:
+                found[name_of(path)] = known
+    assert found == {}
 
 
 def test_no_circles() -> None:
     """Of two modules at most one knows the other, however far apart: each is read, and tested, without its users."""
-    known = {name_of(path).removesuffix(".py").removesuffix("/__init__").replace("/", "."): path for path in FILES}
-    graph = {name: modules(path, known) - {name} for name, path in known.items()}
+    graph = {name: modules(path) - {name} for name, path in MODULES.items()}
     assert [*graphlib.TopologicalSorter(graph).static_order()]  # or it raises, and names the circle
 
 

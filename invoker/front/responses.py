@@ -5,7 +5,7 @@ from aiohttp.typedefs import Handler
 
 from invoker.front.answering import JSON, Answering, Reply
 from invoker.protocols.worklet import BadRequestError
-from shared.errors import PROBLEM_MEDIA_TYPE
+from shared.problems import PROBLEM_MEDIA_TYPE
 from shared.request_handler import Refuse, refuse_with_problem
 from shared.request_heads import Refused
 

@@ -1,14 +1,12 @@
 """The sidecar's HTTP API: one file per endpoint, each decodes, asks, encodes. What the handlers need of
 the rest of the process, they find under these keys."""
 
-from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import AbstractAsyncContextManager
-from typing import Protocol
+from collections.abc import Awaitable, Callable
 
 from aiohttp import web
 
 from metrics_sidecar.disk import DiskUse
-from metrics_sidecar.files.exporting import Export
+from metrics_sidecar.history.exports import Exporter
 from metrics_sidecar.history.queries import Queries
 from metrics_sidecar.history.reconcile import Reconciliation
 from metrics_sidecar.metrics.exposition import Exposition
@@ -24,15 +22,6 @@ MeasureDisk = Callable[[], DiskUse | None]
 
 Reconcile = Callable[[], Awaitable[Reconciliation]]
 """Compares all books; raises `StoreError`."""
-
-
-class Exporter(Protocol):
-    """Makes files of the history."""
-
-    def export(self, wanted: Export) -> AbstractAsyncContextManager[AsyncIterator[bytes]]:
-        """The file's bytes, made no faster than they are taken. Raises `ExportsBusyError` when enough exports
-        run; the iterator raises `StoreError` if it can't go on."""
-        ...
 
 
 CLOCK: web.AppKey[Clock] = web.AppKey("clock")

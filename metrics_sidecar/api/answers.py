@@ -12,7 +12,8 @@ from rfc9457 import Problem
 
 from metrics_sidecar.api.negotiation import accepts_gzip
 from metrics_sidecar.history.queries import MAX_MATCHED_MODELS, QueryTooLongError, StoreError, TooManyModelsError
-from shared.errors import invalid_parameter, status_problem
+from shared.errors import status_problem
+from shared.problems import InvalidParameterError
 
 RETRY_AFTER_S = 1
 COMPRESSED_FROM_BYTES = 8 * 1024
@@ -68,7 +69,7 @@ def store_problems(remedy: str = "Ask for less.") -> Iterator[None]:
         yield
     except TooManyModelsError as error:
         allowed = f"what no more than {MAX_MATCHED_MODELS:,} models match"
-        raise invalid_parameter("model_id", f"{error}*", allowed) from error
+        raise InvalidParameterError("model_id", f"{error}*", allowed) from error
     except QueryTooLongError as error:
         raise Problem(
             "Query too long", QUERY_TOO_LONG, f"The query was ended: {error}. {remedy}", HTTPStatus.SERVICE_UNAVAILABLE

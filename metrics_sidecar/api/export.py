@@ -10,15 +10,15 @@ from msgspec import UNSET, Meta, UnsetType
 
 from metrics_sidecar.api import CLOCK, EXPORTER
 from metrics_sidecar.api.answers import store_problems, takes_gzip
-from metrics_sidecar.api.filters import FilterParameters, to_filter
-from metrics_sidecar.api.parameters import decode_query
-from metrics_sidecar.files.exporter import ExportsBusyError
-from metrics_sidecar.files.exporting import Export
-from metrics_sidecar.files.formats import COMPRESSED_ITSELF, MEDIA_TYPES, PARQUET_MISSING, Format, has_parquet
+from metrics_sidecar.files.formats import COMPRESSED_ITSELF, MEDIA_TYPES, PARQUET_MISSING, has_parquet
+from metrics_sidecar.history.exports import Export, ExportsBusyError, Format
 from metrics_sidecar.history.queries import StoreError
+from metrics_sidecar.parameters.decoding import decode_query
+from metrics_sidecar.parameters.filters import FilterParameters, to_filter
 from shared import logs
 from shared.clock import format_timestamp
-from shared.errors import invalid_parameter, status_problem
+from shared.errors import status_problem
+from shared.problems import InvalidParameterError
 
 STALL_TIMEOUT_S = 60.0
 """How long a caller may take none of its answer: it holds one of the few places."""
@@ -54,11 +54,11 @@ EXAMPLES = {
 
 async def export(request: web.Request) -> web.StreamResponse:
     """Sent as it is read. If reading fails in the middle, the connection is closed before the end of the answer."""
-    parameters = decode_query(request.query, ExportParameters)
+    parameters = decode_query(request.query.items(), ExportParameters)
     if parameters.format == "parquet" and not has_parquet():
         raise status_problem(HTTPStatus.NOT_IMPLEMENTED, PARQUET_MISSING)
     if parameters.bom == "1" and parameters.format != "csv":
-        raise invalid_parameter("bom", "1", f"with format=csv, not {parameters.format}")
+        raise InvalidParameterError("bom", "1", f"with format=csv, not {parameters.format}")
     may_compress = parameters.format not in COMPRESSED_ITSELF
     wanted = Export(
         parameters.format, to_filter(parameters), may_compress and takes_gzip(request), parameters.bom == "1"

@@ -9,11 +9,12 @@ from msgspec import UNSET, Meta, UnsetType
 from metrics_sidecar.api import QUERIES
 from metrics_sidecar.api.answers import json_answer, json_answer_of, milliseconds, store_problems
 from metrics_sidecar.api.cursor import Cursor, decode_cursor, encode_cursor, fingerprint
-from metrics_sidecar.api.filters import FilterParameters, to_filter
-from metrics_sidecar.api.parameters import NoParameters, allowed_values, decode_path, decode_query
 from metrics_sidecar.history.queries import HistoryFilter, HistoryPage, HistoryQuery, HistoryRow, Order, Position
+from metrics_sidecar.parameters.decoding import NoParameters, allowed_values, decode_path, decode_query
+from metrics_sidecar.parameters.filters import FilterParameters, to_filter
 from shared.clock import format_timestamp
-from shared.errors import invalid_parameter, status_problem
+from shared.errors import status_problem
+from shared.problems import InvalidParameterError
 from shared.record import MAX_COUNT, ErrorType, TraceId
 
 MAX_LIMIT = 1000
@@ -89,7 +90,7 @@ EXAMPLE = History(
 
 
 async def history(request: web.Request) -> web.Response:
-    query = to_query(decode_query(request.query, HistoryParameters))
+    query = to_query(decode_query(request.query.items(), HistoryParameters))
     with store_problems(remedy_for(query)):
         page = await request.app[QUERIES].history(query)
     return await json_answer_of(request, len(page.rows) * FIELDS, lambda: to_history(query, page))
@@ -97,7 +98,7 @@ async def history(request: web.Request) -> web.Response:
 
 async def invocation(request: web.Request) -> web.Response:
     row_id = decode_path(request.match_info, InvocationPath).id
-    decode_query(request.query, NoParameters)
+    decode_query(request.query.items(), NoParameters)
     with store_problems():
         row = await request.app[QUERIES].invocation(row_id)
     if row is None:
@@ -163,13 +164,13 @@ def _after(parameters: HistoryParameters, wanted: HistoryFilter) -> Position | N
     if text is UNSET:
         return None
     if parameters.offset:
-        raise invalid_parameter("offset", str(parameters.offset), "0 or nothing beside a cursor")
+        raise InvalidParameterError("offset", str(parameters.offset), "0 or nothing beside a cursor")
     try:
         cursor = decode_cursor(text)
     except ValueError:
-        raise invalid_parameter("cursor", text, allowed_values(HistoryParameters, "cursor")) from None
+        raise InvalidParameterError("cursor", text, allowed_values(HistoryParameters, "cursor")) from None
     if cursor.order != parameters.order:
-        raise invalid_parameter("order", parameters.order, f"{cursor.order}, as the cursor's page was")
+        raise InvalidParameterError("order", parameters.order, f"{cursor.order}, as the cursor's page was")
     if cursor.fingerprint != fingerprint(wanted):
-        raise invalid_parameter("cursor", text, "a next_cursor of a page with the same filters")
+        raise InvalidParameterError("cursor", text, "a next_cursor of a page with the same filters")
     return cursor.position

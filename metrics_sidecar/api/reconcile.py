@@ -4,8 +4,8 @@ from aiohttp import web
 
 from metrics_sidecar.api import RECONCILE
 from metrics_sidecar.api.answers import json_answer, store_problems
-from metrics_sidecar.api.parameters import NoParameters, decode_query
 from metrics_sidecar.history.reconcile import Checked, Missing, MissingRange, Reconciliation
+from metrics_sidecar.parameters.decoding import NoParameters, decode_query
 
 EXAMPLE = Reconciliation(
     consistent=True,
@@ -19,6 +19,6 @@ EXAMPLE = Reconciliation(
 
 
 async def reconcile(request: web.Request) -> web.Response:
-    decode_query(request.query, NoParameters)
+    decode_query(request.query.items(), NoParameters)
     with store_problems():
         return json_answer(await request.app[RECONCILE]())

@@ -16,8 +16,8 @@ from metrics_sidecar.files.formats import MEDIA_TYPES
 from metrics_sidecar.history.reconcile import Reconciliation
 from metrics_sidecar.metrics.exposition import Exposition
 from shared.docs import docs_routes
-from shared.errors import INVALID_PARAMETER, ProblemDetails
 from shared.openapi import Answer, Operation, build_document, problem
+from shared.problems import INVALID_PARAMETER, ProblemDetails
 
 TITLE = "Metrics sidecar"
 VERSION = "1.0.0"

@@ -8,11 +8,11 @@ from msgspec import UNSET, Meta, UnsetType
 
 from metrics_sidecar.api import CLOCK, QUERIES
 from metrics_sidecar.api.answers import json_answer_of, milliseconds, store_problems
-from metrics_sidecar.api.filters import split_models
-from metrics_sidecar.api.parameters import decode_query
-from metrics_sidecar.api.window import WindowParameters, remedy_for, to_window
 from metrics_sidecar.history.windows import Window, WindowStats
 from metrics_sidecar.ledger.totals import ModelTotals
+from metrics_sidecar.parameters.decoding import decode_query
+from metrics_sidecar.parameters.filters import split_models
+from metrics_sidecar.parameters.window import WindowParameters, remedy_for, to_window
 from shared.clock import format_timestamp
 from shared.record import ErrorType
 
@@ -104,7 +104,7 @@ EXAMPLE = Stats(
 
 
 async def stats(request: web.Request) -> web.Response:
-    parameters = decode_query(request.query, StatsParameters)
+    parameters = decode_query(request.query.items(), StatsParameters)
     models, prefixes = split_models(parameters.model_id or ())
     now_us = request.app[CLOCK].now_us()
     window = to_window(parameters, now_us)

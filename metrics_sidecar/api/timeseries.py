@@ -9,9 +9,6 @@ from msgspec import UNSET, Meta, UnsetType
 
 from metrics_sidecar.api import CLOCK, QUERIES
 from metrics_sidecar.api.answers import json_answer_of, store_problems
-from metrics_sidecar.api.filters import split_models
-from metrics_sidecar.api.parameters import allowed_values, decode_query
-from metrics_sidecar.api.window import DURATION_PATTERN, WindowParameters, remedy_for, to_window
 from metrics_sidecar.history.rollups import HOUR, MINUTE_US
 from metrics_sidecar.history.windows import (
     ALL,
@@ -24,8 +21,11 @@ from metrics_sidecar.history.windows import (
     parse_duration,
     window_before,
 )
+from metrics_sidecar.parameters.decoding import allowed_values, decode_query
+from metrics_sidecar.parameters.filters import split_models
+from metrics_sidecar.parameters.window import DURATION_PATTERN, WindowParameters, remedy_for, to_window
 from shared.clock import format_timestamp
-from shared.errors import invalid_parameter
+from shared.problems import InvalidParameterError
 from shared.record import MAX_TIMESTAMP_US
 
 DEFAULT_US = HOUR * MINUTE_US
@@ -110,7 +110,7 @@ EXAMPLE = Timeseries(
 
 
 async def timeseries(request: web.Request) -> web.Response:
-    parameters = decode_query(request.query, TimeseriesParameters)
+    parameters = decode_query(request.query.items(), TimeseriesParameters)
     now_us = request.app[CLOCK].now_us()
     query = to_query(parameters, now_us)
     _check_points(parameters, query, len(query.models) or 1)
@@ -192,10 +192,10 @@ def _check_points(parameters: TimeseriesParameters, query: SeriesQuery, series_c
     if points <= MAX_POINTS:
         return points
     if series_count > MAX_POINTS // 2:  # any time may touch two steps, however long they are
-        raise invalid_parameter("group_by", "model_id", f"at most {MAX_POINTS // 2:,} models")
+        raise InvalidParameterError("group_by", "model_id", f"at most {MAX_POINTS // 2:,} models")
     minutes = _smallest_step(query.window, MAX_POINTS // series_count)
     allowed = f"at least {minutes}m" if minutes * MINUTE_US <= MAX_WINDOW_US else "none"
-    raise invalid_parameter(
+    raise InvalidParameterError(
         "step",
         parameters.step,
         f"{allowed} for this time and {series_count:,} series: an answer has at most {MAX_POINTS:,} points",
@@ -223,5 +223,5 @@ def _step_us(text: str) -> int:
     except ValueError:
         step_us = 0
     if step_us == 0 or step_us % MINUTE_US:
-        raise invalid_parameter("step", text, allowed_values(TimeseriesParameters, "step"))
+        raise InvalidParameterError("step", text, allowed_values(TimeseriesParameters, "step"))
     return step_us

@@ -9,20 +9,20 @@ from urllib.parse import parse_qsl
 
 import click
 import msgspec
-from multidict import MultiDict
-from rfc9457 import Problem
 
-from metrics_sidecar.api.filters import FilterParameters, to_filter
-from metrics_sidecar.api.parameters import decode_query
 from metrics_sidecar.commands.progress import shown
 from metrics_sidecar.commands.upkeep_commands import check_current
-from metrics_sidecar.files.exporting import Export, Piece, pieces
-from metrics_sidecar.files.formats import PARQUET_MISSING, Format, has_parquet
+from metrics_sidecar.files.exporting import Piece, pieces
+from metrics_sidecar.files.formats import PARQUET_MISSING, has_parquet
 from metrics_sidecar.files.output import created, write_all
 from metrics_sidecar.files.own_files import refuse_own
+from metrics_sidecar.history.exports import Export, Format
 from metrics_sidecar.history.queries import HistoryFilter, StoreError
+from metrics_sidecar.parameters.decoding import decode_query
+from metrics_sidecar.parameters.filters import FilterParameters, to_filter
 from metrics_sidecar.settings import HISTORY_FILE
 from metrics_sidecar.sqlite.inspection import check_file, is_open, opened_to_read
+from shared.problems import InvalidParameterError
 from shared.settings import StartupError
 
 SUFFIXES: dict[str, Format] = {".csv": "csv", ".ndjson": "ndjson", ".jsonl": "ndjson", ".parquet": "parquet"}
@@ -74,11 +74,10 @@ def _wanted(output: Path, format_: Format | None, wanted: HistoryFilter) -> Expo
 
 def _filter(filters: str) -> HistoryFilter:
     """As a query of the history; a usage error names what is wrong with it."""
-    query = MultiDict(parse_qsl(filters, keep_blank_values=True))
     try:
-        return to_filter(decode_query(query, FilterParameters))
-    except Problem as problem:
-        raise click.UsageError(f"--filter: {problem.detail}") from None
+        return to_filter(decode_query(parse_qsl(filters, keep_blank_values=True), FilterParameters))
+    except InvalidParameterError as error:
+        raise click.UsageError(f"--filter: {error}") from None
 
 
 @contextlib.contextmanager

@@ -6,16 +6,16 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import msgspec
-from rfc9457 import Problem
 
-from metrics_sidecar.api.filters import split_models
 from metrics_sidecar.commands.upkeep_commands import check_current
 from metrics_sidecar.data_dir import locked
+from metrics_sidecar.parameters.filters import split_models
 from metrics_sidecar.settings import HISTORY_FILE
 from metrics_sidecar.sqlite.inspection import check_file, inspect, opened_to_read
 from metrics_sidecar.sqlite.labels import Label, forget, promote, read_labels
 from metrics_sidecar.sqlite.state import DAMAGE
 from shared.clock import Clock, format_timestamp
+from shared.problems import InvalidParameterError
 from shared.record import OVERFLOW_MODEL_ID
 from shared.settings import StartupError
 
@@ -107,8 +107,8 @@ def _choose(connection: sqlite3.Connection, patterns: Sequence[str]) -> list[Lab
 def _split(pattern: str) -> tuple[tuple[str, ...], tuple[str, ...]]:
     try:
         return split_models([pattern])
-    except Problem as problem:
-        raise StartupError(f"MODEL: {problem.detail}") from None
+    except InvalidParameterError as error:
+        raise StartupError(f"MODEL: {error}") from None
 
 
 def _describe(label: Label) -> str:

@@ -11,8 +11,8 @@ from pathlib import Path
 
 import msgspec
 
-from metrics_sidecar.files.exporting import Export
 from metrics_sidecar.files.worker import Order
+from metrics_sidecar.history.exports import Export, ExportsBusyError
 from metrics_sidecar.history.queries import StoreError
 from shared import isolated
 
@@ -22,12 +22,8 @@ PIPE_BYTES = 1024 * 1024
 WORKER = "metrics_sidecar.files.worker"
 
 
-class ExportsBusyError(Exception):
-    """As many exports run as may run at one time."""
-
-
 class ProcessExporter:
-    """Implements `api.Exporter` on a history file that a `SqliteStore` has open."""
+    """Implements `exports.Exporter` on a history file that a `SqliteStore` has open."""
 
     def __init__(self, path: Path) -> None:
         self._path = path

@@ -5,24 +5,14 @@ import zlib
 from collections.abc import Iterator
 from typing import NamedTuple
 
-import msgspec
-
-from metrics_sidecar.files.formats import Format, make_encoder
+from metrics_sidecar.files.formats import make_encoder
 from metrics_sidecar.files.line import to_lines
-from metrics_sidecar.history.queries import HistoryFilter, StoreError
+from metrics_sidecar.history.exports import Export
+from metrics_sidecar.history.queries import StoreError
 from metrics_sidecar.sqlite.export import read_slices
 from metrics_sidecar.sqlite.identity import read_store_id
 
 GZIP_LEVEL = 1  # ten times faster than 9, a fifth larger
-
-
-class Export(msgspec.Struct, frozen=True):
-    """What is wanted. `gzip`: the whole as a gzip file; `bom`: CSV begins with a byte order mark."""
-
-    format: Format
-    filter: HistoryFilter = HistoryFilter()
-    gzip: bool = False
-    bom: bool = False
 
 
 class Piece(NamedTuple):

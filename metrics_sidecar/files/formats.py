@@ -4,13 +4,12 @@ import csv
 import importlib.util
 import io
 from collections.abc import Sequence
-from typing import Literal, Protocol
+from typing import Protocol
 
 import msgspec
 
 from metrics_sidecar.files.line import COLUMNS, Line
-
-Format = Literal["csv", "ndjson", "parquet"]
+from metrics_sidecar.history.exports import Format
 
 MEDIA_TYPES: dict[Format, str] = {
     "csv": "text/csv",

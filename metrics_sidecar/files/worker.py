@@ -12,7 +12,8 @@ from pathlib import Path
 
 import msgspec
 
-from metrics_sidecar.files.exporting import Export, pieces
+from metrics_sidecar.files.exporting import pieces
+from metrics_sidecar.history.exports import Export
 from metrics_sidecar.history.queries import StoreError
 from metrics_sidecar.sqlite.export import opened
 from metrics_sidecar.sqlite.state import DAMAGE

@@ -1,14 +1,14 @@
 """Where a history is kept: all that the sidecar asks of the place, behind one Protocol.
 
 `tests/metrics_sidecar/sqlite/contract` holds every backend to what is promised here, in `ledger.Store`,
-`queries.Queries`, `audit.Snapshot` and `api.Exporter`.
+`queries.Queries`, `audit.Snapshot` and `exports.Exporter`.
 """
 
 from typing import Protocol
 
-from metrics_sidecar.api import Exporter
 from metrics_sidecar.disk import DiskUse
 from metrics_sidecar.history.audit import Snapshot
+from metrics_sidecar.history.exports import Exporter
 from metrics_sidecar.history.queries import Queries
 from metrics_sidecar.ledger.ledger import Store
 

@@ -9,8 +9,9 @@ import pytest
 from aiohttp import web
 from multidict import CIMultiDictProxy
 
-from shared.cors import Origins, allow_origins
+from shared.cors import allow_origins
 from shared.errors import problem_middleware
+from shared.origins import Origins
 
 PAGE = "https://dashboard.example:8443"
 OTHER = "https://evil.example"

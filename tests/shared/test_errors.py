@@ -8,7 +8,8 @@ from aiohttp import web
 from aiohttp.test_utils import TestClient
 from structlog.testing import capture_logs
 
-from shared.errors import invalid_parameter, problem_middleware, status_problem
+from shared.errors import problem_middleware, status_problem
+from shared.problems import InvalidParameterError
 
 Client = TestClient[web.Request, web.Application]
 MakeClient = Callable[[web.Application], Awaitable[Client]]
@@ -22,7 +23,7 @@ async def client(aiohttp_client: MakeClient) -> Client:
         raise status_problem(503, "Not now.", {"Retry-After": "1"})
 
     async def parameter(request: web.Request) -> web.Response:
-        raise invalid_parameter("limit", request.query["limit"], "an integer")
+        raise InvalidParameterError("limit", request.query["limit"], "an integer")
 
     async def too_large(request: web.Request) -> web.Response:
         return web.Response(body=await request.read())

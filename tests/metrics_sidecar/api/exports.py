@@ -5,7 +5,7 @@ import contextlib
 import gzip
 from collections.abc import AsyncIterator
 
-from metrics_sidecar.files.exporting import Export
+from metrics_sidecar.history.exports import Export
 
 
 class FakeExporter:

@@ -6,9 +6,7 @@ import aiohttp
 import pytest
 
 import metrics_sidecar.api.export as export_api
-from metrics_sidecar.files.exporter import ExportsBusyError
-from metrics_sidecar.files.exporting import Export
-from metrics_sidecar.files.formats import Format
+from metrics_sidecar.history.exports import Export, ExportsBusyError, Format
 from metrics_sidecar.history.queries import HistoryFilter, StoreError
 from tests.metrics_sidecar.api.conftest import Client, FakeQueries
 

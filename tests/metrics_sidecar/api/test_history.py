@@ -5,7 +5,6 @@ from typing import Any
 import pytest
 
 from metrics_sidecar.api.cursor import Cursor, encode_cursor, fingerprint
-from metrics_sidecar.api.filters import split_models
 from metrics_sidecar.history.queries import (
     BusyError,
     HistoryFilter,
@@ -195,28 +194,6 @@ async def test_the_next_cursor_continues_the_page(client: Client, queries: FakeQ
     page = await (await client.get(PATH, params={"limit": "1", "order": order})).json()
     await client.get(PATH, params={"limit": "1", "order": order, "cursor": page["next_cursor"]})
     assert queries.asked[-1] == HistoryQuery(limit=1, order=order, after=Position(TIMESTAMP_US, 1))
-
-
-@pytest.mark.parametrize(
-    ("patterns", "expected"),
-    [
-        (["b", "a", "b"], (("b", "a"), ())),
-        (["a*", "b"], (("b",), ("a",))),
-        ([r"a\*"], (("a*",), ())),
-        ([r"a\\*"], ((), ("a\\",))),
-        ([r"a\\\*", r"\a\b"], ((r"a\*", r"\a\b"), ())),
-        (["a" * 255 + r"\*"], (("a" * 255 + "*",), ())),
-        (["\\" * 512 + "*"], ((), ("\\" * 256,))),
-        (["a**"], ((), ("a*",))),
-        (["*a", "a*b"], (("*a", "a*b"), ())),
-        (["a", "*"], ((), ())),
-    ],
-)
-def test_a_star_at_the_end_is_any_ending(
-    patterns: list[str], expected: tuple[tuple[str, ...], tuple[str, ...]]
-) -> None:
-    """And with a backslash before it, it is a star, and two are a backslash; elsewhere each is what it is."""
-    assert split_models(patterns) == expected
 
 
 async def test_no_id_is_longer_than_an_id_can_be(client: Client) -> None:

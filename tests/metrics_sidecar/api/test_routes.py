@@ -7,9 +7,9 @@ import aiohttp
 import pytest
 from yarl import URL
 
-from metrics_sidecar.api.filters import MAX_MODELS
 from metrics_sidecar.api.routes import OPERATIONS
 from metrics_sidecar.history.queries import HistoryQuery
+from metrics_sidecar.parameters.filters import MAX_MODELS
 from shared.addresses import bind, urls_of
 from shared.serving import running, serving
 from tests.metrics_sidecar.api.conftest import Client, FakeQueries, make_app

@@ -7,8 +7,8 @@ from pathlib import Path
 import msgspec
 
 from metrics_sidecar.commands.import_command import import_files
-from metrics_sidecar.files.exporting import Export, pieces
-from metrics_sidecar.files.formats import Format
+from metrics_sidecar.files.exporting import pieces
+from metrics_sidecar.history.exports import Export, Format
 from metrics_sidecar.history.queries import HistoryFilter
 from metrics_sidecar.settings import HISTORY_FILE
 from metrics_sidecar.sqlite.books import SqliteSnapshot

@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 from metrics_sidecar.files import exporter as exporter_module
-from metrics_sidecar.files.exporter import ExportsBusyError, ProcessExporter
-from metrics_sidecar.files.exporting import Export
+from metrics_sidecar.files.exporter import ProcessExporter
+from metrics_sidecar.history.exports import Export, ExportsBusyError
 from metrics_sidecar.history.queries import StoreError
 from metrics_sidecar.settings import HISTORY_FILE
 from shared.record import Record

@@ -12,8 +12,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from metrics_sidecar.files.formats import FORMULA_STARTS, Format
+from metrics_sidecar.files.formats import FORMULA_STARTS
 from metrics_sidecar.files.line import COLUMNS
+from metrics_sidecar.history.exports import Format
 from metrics_sidecar.history.queries import HistoryFilter
 from metrics_sidecar.settings import HISTORY_FILE
 from metrics_sidecar.sqlite.export import SLICE_IDS, opened, read_slices

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import msgspec
 
-from metrics_sidecar.files.exporting import Export
 from metrics_sidecar.files.line import Line, Records
+from metrics_sidecar.history.exports import Export
 from metrics_sidecar.history.queries import HistoryFilter, HistoryQuery, HistoryRow
 from metrics_sidecar.history.retention import Retention
 from metrics_sidecar.history.windows import SeriesQuery

@@ -4,7 +4,7 @@ import gzip
 
 import msgspec
 
-from metrics_sidecar.files.exporting import Export
+from metrics_sidecar.history.exports import Export
 from tests.metrics_sidecar.sqlite.contract.arrivals import END_US, Arrivals
 from tests.metrics_sidecar.sqlite.contract.conftest import OpenHistory
 from tests.metrics_sidecar.sqlite.contract.history import decode_lines

@@ -1,6 +1,6 @@
 """What is old is removed, and no sum is changed by it."""
 
-from metrics_sidecar.files.exporting import Export
+from metrics_sidecar.history.exports import Export
 from metrics_sidecar.history.queries import HistoryQuery
 from metrics_sidecar.history.retention import KEEP_ALL, Retention
 from metrics_sidecar.history.rollups import DAY, MINUTE_US

@@ -5,7 +5,7 @@ from random import Random
 
 import pytest
 
-from metrics_sidecar.files.exporting import Export
+from metrics_sidecar.history.exports import Export
 from metrics_sidecar.history.queries import HistoryFilter, HistoryQuery
 from metrics_sidecar.history.retention import Upkeep
 from metrics_sidecar.history.rollups import MINUTE_US

@@ -6,10 +6,10 @@ from typing import Annotated
 import msgspec
 from msgspec import UNSET, Meta, UnsetType
 
-from metrics_sidecar.api.parameters import allowed_values
 from metrics_sidecar.history.queries import HistoryFilter, Status
+from metrics_sidecar.parameters.decoding import allowed_values
 from shared.clock import TIMESTAMPS, parse_timestamp
-from shared.errors import invalid_parameter
+from shared.problems import InvalidParameterError
 from shared.record import MAX_MODEL_ID_CHARS, MODEL_ID_PATTERN, ErrorType
 
 MAX_MODELS = 100
@@ -93,17 +93,17 @@ class FilterParameters(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown
 
 
 def to_filter(parameters: FilterParameters) -> HistoryFilter:
-    """What the store is asked. A 400 problem where the parameters contradict each other."""
+    """What the store is asked. `InvalidParameterError` where the parameters contradict each other."""
     since_us = _timestamp("since", parameters.since)
     until_us = _timestamp("until", parameters.until)
     if since_us is not None and until_us is not None and since_us > until_us:
-        raise invalid_parameter("since", str(parameters.since), f"a moment not after until, {parameters.until}")
+        raise InvalidParameterError("since", str(parameters.since), f"a moment not after until, {parameters.until}")
     if parameters.status == "success" and (parameters.error_type or parameters.error_contains):
-        raise invalid_parameter("status", "success", "failure or nothing beside error_type and error_contains")
+        raise InvalidParameterError("status", "success", "failure or nothing beside error_type and error_contains")
     least, most = _microseconds(parameters.min_latency_ms), _microseconds(parameters.max_latency_ms)
     if least is not None and most is not None and least > most:
         allowed = f"no more than max_latency_ms, {parameters.max_latency_ms:g}"
-        raise invalid_parameter("min_latency_ms", f"{parameters.min_latency_ms:g}", allowed)
+        raise InvalidParameterError("min_latency_ms", f"{parameters.min_latency_ms:g}", allowed)
     models, prefixes = split_models(parameters.model_id or [])
     return HistoryFilter(
         models=tuple(sorted(models)),
@@ -119,14 +119,16 @@ def to_filter(parameters: FilterParameters) -> HistoryFilter:
 
 
 def split_models(patterns: Sequence[str]) -> tuple[tuple[str, ...], tuple[str, ...]]:
-    """Model ids and prefixes of ids, each once; none of either where all models are meant. A 400 problem for what is
-    longer than an id can be."""
+    """Model ids and prefixes of ids, each once; none of either where all models are meant.
+    `InvalidParameterError` for what is longer than an id can be."""
     models: dict[str, None] = {}
     prefixes: dict[str, None] = {}
     for pattern in patterns:
         text, is_prefix = _unescape(pattern)
         if len(text) > MAX_MODEL_ID_CHARS:
-            raise invalid_parameter("model_id", pattern, f"1 to {MAX_MODEL_ID_CHARS} characters, no control characters")
+            raise InvalidParameterError(
+                "model_id", pattern, f"1 to {MAX_MODEL_ID_CHARS} characters, no control characters"
+            )
         (prefixes if is_prefix else models)[text] = None
     return ((), ()) if "" in prefixes else ((*models,), (*prefixes,))
 
@@ -147,7 +149,7 @@ def _timestamp(name: str, text: str | UnsetType) -> int | None:
     try:
         return parse_timestamp(text)
     except ValueError:
-        raise invalid_parameter(name, text, allowed_values(FilterParameters, name)) from None
+        raise InvalidParameterError(name, text, allowed_values(FilterParameters, name)) from None
 
 
 def _microseconds(milliseconds: float | UnsetType) -> int | None:

@@ -1,15 +1,14 @@
 """Query parameters: decoded by the Struct that also documents them; each error names the parameter."""
 
 import functools
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Annotated, Any, TypeVar, get_args, get_origin
 
 import msgspec
 from msgspec.structs import FieldInfo
-from multidict import MultiMapping
 
-from shared.errors import invalid_parameter
 from shared.openapi import query_schemas
+from shared.problems import InvalidParameterError
 
 Parameters = TypeVar("Parameters", bound=msgspec.Struct)
 
@@ -18,28 +17,29 @@ class NoParameters(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Nothing can be asked for."""
 
 
-def decode_query(query: MultiMapping[str], type_: type[Parameters]) -> Parameters:
-    """The parameters as `type_`; one whose type is a list may be repeated. A 400 problem if one is unknown,
+def decode_query(query: Iterable[tuple[str, str]], type_: type[Parameters]) -> Parameters:
+    """The parameters as `type_`; one whose type is a list may be repeated. `InvalidParameterError` if one is unknown,
     given too often or not as its field says."""
     fields = _fields(type_)
+    given: dict[str, list[str]] = {}
+    for name, text in query:
+        given.setdefault(name, []).append(text)
     values: dict[str, Any] = {}
-    for name, text in query.items():
+    for name, texts in given.items():
+        text = texts[0]
         if name not in fields:
             allowed = ", ".join(fields) or "none"
-            raise invalid_parameter(name, text, allowed, f"There is no parameter of this name; allowed: {allowed}.")
+            raise InvalidParameterError(name, text, allowed, f"There is no parameter of this name; allowed: {allowed}.")
         field = fields[name]
-        if field.name in values:
-            continue
-        texts = query.getall(name)
         list_type = _list_type(field.type)
         if list_type is None and len(texts) > 1:
-            raise invalid_parameter(name, text, "one value", "The parameter is given more than once.")
+            raise InvalidParameterError(name, text, "one value", "The parameter is given more than once.")
         values[field.name] = _convert(type_, name, texts if list_type else text, list_type or field.type)
     return type_(**values)
 
 
 def decode_path(names: Mapping[str, str], type_: type[Parameters]) -> Parameters:
-    """What stands in a path as `type_`; a 400 problem as for a parameter."""
+    """What stands in a path as `type_`; `InvalidParameterError` as for a parameter."""
     fields = _fields(type_)
     return type_(**{field.name: _convert(type_, name, names[name], field.type) for name, field in fields.items()})
 
@@ -71,12 +71,12 @@ def _convert(type_: type[msgspec.Struct], name: str, value: Any, to: Any) -> Any
     except msgspec.ValidationError:
         allowed = allowed_values(type_, name)
     if isinstance(value, str):
-        raise invalid_parameter(name, value, allowed)
+        raise InvalidParameterError(name, value, allowed)
     (item_type,) = get_args(_without_meta(to))
     for text in value:
         _convert(type_, name, text, item_type)
     most = query_schemas(type_)[name]["maxItems"]  # each is right, so there are too many
-    raise invalid_parameter(name, str(len(value)), f"at most {most} values", f"{name} is given {len(value)} times; "
+    raise InvalidParameterError(name, str(len(value)), f"at most {most} values", f"{name} is given {len(value)} times; "
                             f"allowed: at most {most} values.")  # fmt: skip
 
 

@@ -5,11 +5,11 @@ from typing import Annotated
 import msgspec
 from msgspec import UNSET, Meta, UnsetType
 
-from metrics_sidecar.api.filters import TIMESTAMP_SCHEMA, ModelPatterns, split_models
-from metrics_sidecar.api.parameters import allowed_values
 from metrics_sidecar.history.windows import Window, parse_duration, window_before
+from metrics_sidecar.parameters.decoding import allowed_values
+from metrics_sidecar.parameters.filters import TIMESTAMP_SCHEMA, ModelPatterns, split_models
 from shared.clock import TIMESTAMPS, parse_timestamp
-from shared.errors import invalid_parameter
+from shared.problems import InvalidParameterError
 
 DURATION_PATTERN = "^[1-9][0-9]{0,8}[smhdw]\\Z"
 
@@ -55,12 +55,12 @@ class WindowParameters(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown
 
 
 def to_window(parameters: WindowParameters, now_us: int, length_us: int | None = None) -> Window | None:
-    """None without any time. Without `since` so long, or from the beginning on. A 400 problem where the parameters
-    contradict each other."""
+    """None without any time. Without `since` so long, or from the beginning on.
+    `InvalidParameterError` where the parameters contradict each other."""
     if parameters.window is not UNSET:
         for name, given in (("since", parameters.since), ("until", parameters.until)):
             if given is not UNSET:
-                raise invalid_parameter(name, given, "nothing beside a window")
+                raise InvalidParameterError(name, given, "nothing beside a window")
         return window_before(now_us, _duration_us(parameters.window))
     if parameters.since is UNSET and parameters.until is UNSET:
         return None
@@ -72,7 +72,7 @@ def to_window(parameters: WindowParameters, now_us: int, length_us: int | None =
         return Window(0 if length_us is None else max(until_us - length_us, 0), until_us)
     since_us = _timestamp_us("since", parameters.since)
     if since_us > until_us:
-        raise invalid_parameter("since", str(parameters.since), f"a moment not after until, {parameters.until}")
+        raise InvalidParameterError("since", str(parameters.since), f"a moment not after until, {parameters.until}")
     return Window(since_us, until_us)
 
 
@@ -93,7 +93,7 @@ def _duration_us(text: str) -> int:
     try:
         return parse_duration(text)
     except ValueError:
-        raise invalid_parameter("window", text, allowed_values(WindowParameters, "window")) from None
+        raise InvalidParameterError("window", text, allowed_values(WindowParameters, "window")) from None
 
 
 def _timestamp_us(name: str, text: str | UnsetType) -> int:
@@ -101,4 +101,4 @@ def _timestamp_us(name: str, text: str | UnsetType) -> int:
     try:
         return max(parse_timestamp(str(text)), 0)
     except ValueError:
-        raise invalid_parameter(name, str(text), allowed_values(WindowParameters, name)) from None
+        raise InvalidParameterError(name, str(text), allowed_values(WindowParameters, name)) from None

@@ -1,0 +1,1 @@
+"""What callers may ask for, in words: decoded, checked and documented by the same types, for HTTP and for commands."""
