@@ -1,4 +1,4 @@
-"""The README is true: every setting, endpoint, metric and error type stands in it, and none that isn't there."""
+"""The documents are true: settings, endpoints, commands, metrics and error types stand in them, all and no others."""
 
 import dataclasses
 import hashlib
@@ -7,12 +7,15 @@ import re
 import subprocess
 import sys
 import tomllib
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 from aiohttp import web
 from aiohttp.test_utils import TestClient, TestServer
 
+import invoker.__main__
+import metrics_sidecar.__main__
 from deploy.load_test import LoadSettings
 from deploy.mock_server import MockSettings
 from invoker.front.routes import setup_routes as setup_gateway_routes
@@ -24,12 +27,19 @@ from metrics_sidecar.settings import SidecarSettings
 from shared.record import ErrorType
 
 ROOT = Path(__file__).parent.parent
-README = (ROOT / "README.md").read_text(encoding="utf-8")
+PAGES = {
+    path.relative_to(ROOT).as_posix(): path.read_text(encoding="utf-8")
+    for pattern in ("*.md", "docs/*.md", "deploy/*.md", "tests/bench/*.md")
+    for path in sorted(ROOT.glob(pattern))
+}
+README = PAGES["README.md"]
+README_MAX_LINES = 250
+SETTINGS_PAGE = PAGES["docs/settings.md"]
 SETTINGS = (InvokerSettings, ShipSettings, SidecarSettings, MockSettings, LoadSettings)
 
 
 def described(settings_class: type) -> list[str]:
-    """The README's row of each setting: variable, default, help."""
+    """The row of each setting: variable, default, help."""
     return [
         f"| `{field.metadata['env']}` | {default_of(field)} | {field.metadata['help']} |"
         for field in dataclasses.fields(settings_class)
@@ -42,47 +52,49 @@ def default_of(field: "dataclasses.Field[object]") -> str:
 
 @pytest.mark.parametrize("settings_class", SETTINGS)
 def test_every_setting_is_described(settings_class: type) -> None:
-    """Name, default and help stand in the README as they stand in the settings table."""
-    assert [row for row in described(settings_class) if row not in README] == []
+    """Name, default and help stand there as they stand in the code."""
+    assert [row for row in described(settings_class) if row not in SETTINGS_PAGE] == []
 
 
 def test_no_setting_is_described_that_is_not_there() -> None:
-    """A row of a settings table in the README belongs to a setting."""
+    """A row of a settings table belongs to a setting."""
     rows = {row for settings_class in SETTINGS for row in described(settings_class)}
-    written = set(re.findall(r"^\| `(?:INVOKER|SIDECAR|MOCK|LOAD|LOG)_.*$", README, re.MULTILINE))
+    written = set(re.findall(r"^\| `(?:INVOKER|SIDECAR|MOCK|LOAD|LOG)_.*$", SETTINGS_PAGE, re.MULTILINE))
     assert written - rows == set()
 
 
-@pytest.mark.parametrize("setup", [setup_gateway_routes, setup_sidecar_routes])
-def test_every_endpoint_is_described(setup: object) -> None:
-    """Each path that a process serves stands in the README; assets of the Swagger page aside."""
+@pytest.mark.parametrize(
+    ("setup", "page"), [(setup_gateway_routes, "docs/gateway.md"), (setup_sidecar_routes, "docs/history.md")]
+)
+def test_every_endpoint_is_described(setup: Callable[[web.Application], None], page: str) -> None:
+    """Each path that a process serves stands in its page; assets of the Swagger page aside."""
     app = web.Application()
-    setup(app)  # type: ignore[operator]
+    setup(app)
     paths = {route.resource.canonical for route in app.router.routes() if route.resource is not None}
     shown = {path.replace("{path}", "*") for path in paths if not path.startswith("/docs/")}
-    assert [path for path in shown if path not in README] == []
+    assert [path for path in shown if path not in PAGES[page]] == []
 
 
 async def test_every_metric_is_described(tmp_path: Path) -> None:
-    """Each family that the sidecar exposes stands in the README with its type, and no other."""
+    """Each family that the sidecar exposes stands in its page with its type, and no other."""
     app = make_app(SidecarSettings(socket=tmp_path / "s", data_dir=tmp_path))
     async with TestClient(TestServer(app)) as client:
         text = await (await client.get("/metrics")).text()
     exposed = set(re.findall(r"^# TYPE (\S+) (\S+)$", text, re.MULTILINE))
     ours = {(name, kind) for name, kind in exposed if not name.startswith(("process_", "python_"))}
-    written = set(re.findall(r"^\| `((?:model|sidecar|invoker)_\w+)` \| (\w+) \|", README, re.MULTILINE))
-    assert written == ours
+    rows = re.findall(r"^\| `((?:model|sidecar|invoker)_\w+)` \| (\w+) \|", PAGES["docs/metrics.md"], re.MULTILINE)
+    assert set(rows) == ours
 
 
 @pytest.mark.parametrize("error_type", list(ErrorType))
 def test_every_error_type_is_described(error_type: ErrorType) -> None:
     """Each way to fail has its row."""
-    assert f"| `{error_type}` |" in README
+    assert f"| `{error_type}` |" in PAGES["docs/gateway.md"]
 
 
-def test_the_models_file_of_the_readme_is_read(tmp_path: Path) -> None:
-    """The example in the README is a models file."""
-    (example,) = re.findall(r"```toml\n(.*?)```", README, re.DOTALL)
+def test_the_example_of_a_models_file_is_read(tmp_path: Path) -> None:
+    """It is one."""
+    (example,) = re.findall(r"```toml\n(.*?)```", PAGES["docs/models-file.md"], re.DOTALL)
     path = tmp_path / "models.toml"
     path.write_text(example)
     models = load_models(InvokerSettings(models_file=path))
@@ -90,10 +102,28 @@ def test_the_models_file_of_the_readme_is_read(tmp_path: Path) -> None:
     assert models.names == ["gpt-3.5"]
 
 
-@pytest.mark.parametrize("target", sorted(set(re.findall(r"`make ([a-z-]+)", README))))
-def test_every_make_target_of_the_readme_exists(target: str) -> None:
-    """What the README says to type can be typed."""
+@pytest.mark.parametrize("target", sorted(set(re.findall(r"`make ([a-z-]+)", "".join(PAGES.values())))))
+def test_every_make_target_that_is_named_exists(target: str) -> None:
+    """What is said to be typed can be typed."""
     subprocess.run(["make", "-n", target], cwd=ROOT, check=True, capture_output=True)
+
+
+def test_every_make_target_is_described() -> None:
+    """Each that `make help` lists has its row."""
+    makefile = (ROOT / "Makefile").read_text(encoding="utf-8")
+    targets = re.findall(r"^([a-z-]+):.*## ", makefile, re.MULTILINE)
+    described = "".join(re.findall(r"^\|.*", SETTINGS_PAGE + PAGES["CONTRIBUTING.md"], re.MULTILINE))
+    assert [target for target in targets if not re.search(rf"`make {target}[ `]", described)] == []
+
+
+def test_every_command_is_described() -> None:
+    """Each console script, and each command that one of them has, stands in the settings' page."""
+    scripts = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]["scripts"]
+    groups = {"invoker": invoker.__main__.cli, "metrics-sidecar": metrics_sidecar.__main__.cli}
+    commands = [*scripts, *(name for group in groups.values() for name in group.commands)]
+    written = re.findall(r"^\| (`.*?`) \|", SETTINGS_PAGE.partition("\n## Commands\n")[2], re.MULTILINE)
+    words = {word for row in written for name in re.findall(r"`(.*?)`", row) for word in name.split()}
+    assert [name for name in commands if name not in words] == []
 
 
 @pytest.mark.parametrize("module", ["invoker", "metrics_sidecar", "deploy.mock_server", "deploy.load_test"])
@@ -101,6 +131,42 @@ def test_every_command_has_help(module: str) -> None:
     """`--help` works without a configuration."""
     done = subprocess.run([sys.executable, "-m", module, "--help"], cwd=ROOT, check=True, capture_output=True)
     assert b"Usage:" in done.stdout
+
+
+def anchors(page: str) -> set[str]:
+    """Of its headings, as GitHub makes them."""
+    headings = re.findall(r"^#+ (.*)$", re.sub(r"```.*?```", "", page, flags=re.DOTALL), re.MULTILINE)
+    return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
+
+
+def links(page: str) -> list[str]:
+    """What it leads to, but for other sites. Code is no link."""
+    text = re.sub(r"```.*?```", "", page, flags=re.DOTALL)
+    targets: list[str] = re.findall(r"\[(?:[^\]`]|`[^`]*`)*\]\(([^)\s]+)\)", text)
+    return [target for target in targets if not re.match(r"[a-z]+:", target)]
+
+
+@pytest.mark.parametrize("name", PAGES)
+def test_every_link_leads_somewhere(name: str) -> None:
+    """To a file that is there and, where it names one, to a heading in it."""
+    dead = []
+    for target in links(PAGES[name]):
+        path, _, anchor = target.partition("#")
+        file = (ROOT / name).parent / path if path else ROOT / name
+        if not file.exists() or (anchor and anchor not in anchors(file.read_text(encoding="utf-8"))):
+            dead.append(target)
+    assert dead == []
+
+
+@pytest.mark.parametrize("name", [name for name in PAGES if name.startswith("docs/")])
+def test_every_page_can_be_found(name: str) -> None:
+    """The README leads to it."""
+    assert name in links(README)
+
+
+def test_the_readme_is_short() -> None:
+    """All else is in the pages that it leads to."""
+    assert len(README.splitlines()) <= README_MAX_LINES
 
 
 def test_poetrys_lock_is_of_this_project() -> None:

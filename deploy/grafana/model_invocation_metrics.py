@@ -256,7 +256,7 @@ def errors() -> list[dashboard.Panel]:
         ),
         graph(
             "Errors by Type",
-            "Failed invocations per minute by what went wrong; the types are explained in the README.",
+            "Failed invocations per minute by what went wrong; the types are explained in docs/gateway.md.",
             [Query(q.per_minute(ERRORS, "error_type"), "{{error_type}}")],
             Field(units.RequestsPerMinute, no_value="No failures reported"),
             links.of_errors(),

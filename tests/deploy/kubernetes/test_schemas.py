@@ -29,14 +29,14 @@ def validate(resource: Resource, version: str) -> None:
 @pytest.mark.parametrize("minor", range(OLDEST, NEWEST + 1))
 @pytest.mark.parametrize("overlay", OVERLAYS)
 def test_every_resource_is_valid(overlay: str, minor: int) -> None:
-    """Strictly, for each version of Kubernetes from the oldest that the README names."""
+    """Strictly, for each version of Kubernetes from the oldest that its page names."""
     for resource in resources(overlay):
         validate(resource, f"1.{minor}")
 
 
-def test_the_readme_names_the_oldest_version() -> None:
+def test_the_page_names_the_oldest_version() -> None:
     """Which is the one that is tested."""
-    (named,) = re.findall(r"Kubernetes ≥ 1\.(\d+)", (ROOT / "README.md").read_text(encoding="utf-8"))
+    (named,) = re.findall(r"Kubernetes ≥ 1\.(\d+)", (ROOT / "docs/deployment.md").read_text(encoding="utf-8"))
     assert int(named) == OLDEST
 
 

@@ -14,7 +14,7 @@ from tests.deploy.prometheus.rules import DEPLOY, alert_rules
 
 CONFIG = DEPLOY / "prometheus/prometheus.yml"
 RUNBOOK = (DEPLOY / "RUNBOOK.md").read_text(encoding="utf-8")
-README = (DEPLOY.parent / "README.md").read_text(encoding="utf-8")
+PAGE = (DEPLOY.parent / "docs/metrics.md").read_text(encoding="utf-8")
 ALERTS = alert_rules()
 SEVERITIES = ("page", "ticket")
 
@@ -60,12 +60,12 @@ def test_every_section_of_the_runbook_has_an_alert() -> None:
     assert re.findall(r"^## (\w+)$", RUNBOOK, re.MULTILINE) == list(dict.fromkeys(rule["alert"] for rule in ALERTS))
 
 
-def test_the_readme_lists_the_alerts() -> None:
+def test_the_page_lists_the_alerts() -> None:
     """All of them, with the severities that they have, and no other."""
     expected: dict[str, list[str]] = {}
     for rule in ALERTS:
         expected.setdefault(rule["alert"], []).append(rule["labels"]["severity"])
-    section = README.partition("\n## Alerts\n")[2].partition("\n## ")[0]
+    section = PAGE.partition("\n## Alerts\n")[2].partition("\n## ")[0]
     rows = re.findall(r"^\| (`[A-Z].*?`) \| .* \| ([a-z, ]+) \|$", section, re.MULTILINE)
     assert {name: kinds.split(", ") for names, kinds in rows for name in re.findall(r"\w+", names)} == expected
 

@@ -146,7 +146,7 @@ def test_the_user_of_the_units_is_made(tmp_path: Path) -> None:
     assert used <= made
 
 
-def test_the_readme_installs_each_file() -> None:
+def test_the_page_installs_each_file() -> None:
     """Every file of deploy/systemd is named in the steps, and no other one."""
-    named = re.findall(r"deploy/systemd/(\S+\.\w+)", (ROOT / "README.md").read_text(encoding="utf-8"))
+    named = re.findall(r"deploy/systemd/(\S+\.\w+)", (ROOT / "docs/deployment.md").read_text(encoding="utf-8"))
     assert sorted(named) == sorted(path.name for path in UNITS.iterdir())

@@ -1,4 +1,4 @@
-"""An overlay of one's own works as the README shows it."""
+"""An overlay of one's own works as its page shows it."""
 
 import re
 import shutil
@@ -11,14 +11,15 @@ from invoker.routing.models import load_models
 from invoker.settings import InvokerSettings
 from tests.deploy.kubernetes.manifests import KUBERNETES, OVERLAYS, ROOT, Resource, build
 
-README = (ROOT / "README.md").read_text(encoding="utf-8")
+PAGE = (ROOT / "docs/deployment.md").read_text(encoding="utf-8")
+MODELS_PAGE = (ROOT / "docs/models-file.md").read_text(encoding="utf-8")
 
 
 @pytest.fixture
 def built(tmp_path: Path) -> list[Resource]:
-    """The README's overlay, in the place that it names, with the README's models file beside it."""
-    (example,) = re.findall(r"```yaml\n# (deploy/kubernetes/\S+)\n(.*?)```", README, re.DOTALL)
-    (models,) = re.findall(r"```toml\n(.*?)```", README, re.DOTALL)
+    """The page's overlay, in the place that it names, with the models file of its page beside it."""
+    (example,) = re.findall(r"```yaml\n# (deploy/kubernetes/\S+)\n(.*?)```", PAGE, re.DOTALL)
+    (models,) = re.findall(r"```toml\n(.*?)```", MODELS_PAGE, re.DOTALL)
     shutil.copytree(ROOT / "deploy", tmp_path / "deploy", ignore=shutil.ignore_patterns("__pycache__"))
     path = tmp_path / example[0]
     path.parent.mkdir()
@@ -57,5 +58,5 @@ def test_an_overlay_changes_a_setting_and_keeps_the_others(built: list[Resource]
 
 @pytest.mark.parametrize("overlay", [one for one in OVERLAYS if one.startswith("overlays/")])
 def test_every_overlay_is_named(overlay: str) -> None:
-    """The README says what each is for."""
-    assert f"deploy/kubernetes/{overlay}" in README
+    """The page says what each is for."""
+    assert f"deploy/kubernetes/{overlay}" in PAGE
