@@ -12,11 +12,12 @@ from invoker.delivery import recovery
 from invoker.delivery.recovery import RecoveredJournal, adopt_dead, recover_one
 from invoker.journal.directory import Bound
 from invoker.journal.journal import Begun, Journal
-from invoker.journal.segment import BEGIN, MIN_SEGMENT_BYTES, Segment, segment_name
+from invoker.journal.segment import BEGIN, MIN_SEGMENT_BYTES, RECORD, Segment, segment_name
 from shared.clock import SystemClock
 from shared.record import ErrorType, Record
 from tests.invoker.conftest import until
 from tests.invoker.turns import HELD_UP_S, longest_turn_s
+from tests.released import FRAMES, RECORD_COUNT, write_journal
 
 CLOCK = SystemClock()
 
@@ -249,4 +250,35 @@ async def test_the_end_of_a_segment_is_found_to_the_byte(tmp_path: Path) -> None
     assert recovered.next_sequence == last + 1
     assert len(records(recovered)) == last - 1
     assert [each.model_id for each in records(recovered, last)] == ["next"]
+    recovered.remove()
+
+
+async def test_a_journal_of_the_last_release_is_shipped_as_it_is(tmp_path: Path) -> None:
+    """Its records byte for byte; and the call that it had begun is accounted for behind them."""
+    bound = Bound(tmp_path / "journal", 16 * 1024 * 1024, 1)
+    write_journal(bound.root)
+    recovered = await adopted(bound)
+    await recovered.settle(0)
+    recovered.note_synced(2**62)
+    first, found = recovered.read(1, 100, 2**20)
+    assert (first, len(found)) == (1, RECORD_COUNT + 1)
+    assert FRAMES["batch"].endswith(b"".join(found[:-1]))
+    died = msgspec.msgpack.decode(found[-1], type=Record)
+    assert (died.error_type, died.model_id, died.timestamp_us) == ("gateway_died", "gpt-4", 1_700_000_000_000_100)
+    recovered.remove()
+
+
+async def test_records_of_a_later_release_are_shipped_as_they_are(tmp_path: Path) -> None:
+    """Whoever adopts its journal need not read them: fields that are new stay, and so does what can't be understood."""
+    bound = Bound(tmp_path / "journal", 16 * 1024 * 1024, 1)
+    journal = Journal.create(bound, CLOCK)
+    later = [msgspec.msgpack.encode(each) for each in (["m", 1, 2, "new_kind", *[0] * 20, {"k": 1}], "no record", [])]
+    for payload in later:
+        journal._add(RECORD, 0, journal.next_sequence, payload, 0)
+        journal.next_sequence += 1
+    journal.close()
+    recovered = await adopted(bound)
+    await recovered.settle(0)
+    recovered.note_synced(2**62)
+    assert recovered.read(1, 100, 2**20) == (1, later)
     recovered.remove()
