@@ -1,5 +1,7 @@
 """`POST /invoke` without its HTTP: a body in, a status and a body out, of one shape whatever happens."""
 
+from collections import Counter
+
 from invoker.call.invocation import Invoker, UnknownModelError
 from invoker.call.trace import Trace
 from invoker.front.held_bodies import HeldBodies
@@ -15,16 +17,14 @@ Reply = tuple[int, Body, bytes]
 
 
 class Answering:
-    """Answers requests with the invoker; refuses and counts in `rejected`, by reason, what is none."""
+    """Answers requests with the invoker; refuses what is none. `rejected`: how many were, by reason."""
 
-    def __init__(
-        self, invoker: Invoker, max_body_bytes: int, rejected: dict[str, int], bodies: HeldBodies | None = None
-    ) -> None:
+    def __init__(self, invoker: Invoker, max_body_bytes: int, bodies: HeldBodies) -> None:
         self.max_body_bytes = max_body_bytes
-        self.bodies = bodies or HeldBodies(max_body_bytes * 32)
+        self.bodies = bodies
         self.stopping = False
+        self.rejected: Counter[str] = Counter()
         self._invoker = invoker
-        self._rejected = rejected
 
     @property
     def closing(self) -> bool:
@@ -54,12 +54,8 @@ class Answering:
 
     def refusal(self, error: BadRequestError) -> Reply:
         """What a request is told that is no invocation."""
-        self.count(error.reason)
+        self.rejected[error.reason] += 1
         return error.status, encode_answer(InvokeAnswer(NULL, False, 0.0, str(error))), error.headers
-
-    def count(self, reason: str) -> None:
-        """A request that was refused."""
-        self._rejected[reason] = self._rejected.get(reason, 0) + 1
 
     def timed_out(self) -> Reply:
         """What a caller is told that doesn't send its request to the end."""

@@ -1,10 +1,11 @@
 """Alive, and ready for calls. A gateway that can't reach the sidecar still serves: it is degraded."""
 
-from collections.abc import Callable
 from typing import Literal
 
 import msgspec
 from aiohttp import web
+
+from invoker.process.worker import WORKER
 
 
 class Health(msgspec.Struct, frozen=True):
@@ -20,16 +21,16 @@ class Readiness(msgspec.Struct, frozen=True):
     reasons: list[str]
 
 
-READINESS: web.AppKey[Callable[[], Readiness]] = web.AppKey("readiness", Callable)  # type: ignore[arg-type]
-
-
 async def healthz(_request: web.Request) -> web.Response:
     return _json(Health())
 
 
 async def readyz(request: web.Request) -> web.Response:
-    readiness = request.app[READINESS]()
-    return _json(readiness, status=503 if readiness.status == "not_ready" else 200)
+    worker = request.app[WORKER]
+    if worker.answering.closing:
+        return _json(Readiness("not_ready", ["draining: the gateway is shutting down"]), status=503)
+    reasons = [*worker.reasons()]
+    return _json(Readiness("degraded" if reasons else "ready", reasons))
 
 
 def _json(body: msgspec.Struct, status: int = 200) -> web.Response:

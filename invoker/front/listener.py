@@ -28,17 +28,16 @@ log = logs.get("connections")
 
 
 class Connections:
-    """Counts the open connections of one worker; what is refused is counted in `rejected`. Implements `Listener`.
-    `full`: whether the newest one was beyond the limit."""
+    """Counts the open connections of one worker. Implements `Listener`. `full`: whether the newest one was beyond the
+    limit."""
 
-    def __init__(self, plan: FilePlan, rejected: dict[str, int], max_header_bytes: int = MAX_HEADER_BYTES) -> None:
-        self.answering: Answering
+    def __init__(self, answering: Answering, plan: FilePlan, max_header_bytes: int = MAX_HEADER_BYTES) -> None:
+        self.answering = answering
         self.stalled_s = STALLED_S
         self.now = 0
         self.date = b""
         self.limit = plan.max_connections
         self.accepting = Acceptors()
-        self._rejected = rejected
         self._max_header_bytes = max_header_bytes
         self._open: set[CallerConnection] = set()
         self._none_open = asyncio.Event()
@@ -53,9 +52,9 @@ class Connections:
     def count(self) -> int:
         return 0 if self._clock is None else len(self._open) + len(self._server.connections)
 
-    def serve(self, answering: Answering, server: web.Server) -> None:
+    def serve(self, server: web.Server) -> None:
         """From now on, make connections that are answered here, or by `server` what is no plain invocation."""
-        self.answering, self._server = answering, server
+        self._server = server
         self._tick()
 
     def listen(self, listener: socket.socket) -> Acceptor:
@@ -79,7 +78,7 @@ class Connections:
         return self.other_server() if self.count < self.limit + self._probes else None
 
     def _count_refused(self) -> None:
-        self._rejected["connection_limit"] = self._rejected.get("connection_limit", 0) + 1
+        self.answering.rejected["connection_limit"] += 1
 
     def opened(self, connection: CallerConnection) -> None:
         self._open.add(connection)

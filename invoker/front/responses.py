@@ -1,17 +1,13 @@
 """Replies and refusals as aiohttp's responses."""
 
 from aiohttp import web
-from aiohttp.typedefs import Handler
 
 from invoker.front.answering import JSON, Answering, Reply
 from invoker.protocols.worklet import BadRequestError
-from shared.problems import PROBLEM_MEDIA_TYPE
 from shared.request_handler import Refuse, refuse_with_problem
 from shared.request_heads import Refused
 
-ANSWERING = web.AppKey("answering", Answering)
 INVOKE_PATH = "/invoke"
-_REASONS = {404: "not_found", 405: "method_not_allowed"}
 
 
 def response_of(reply: Reply) -> web.Response:
@@ -32,16 +28,7 @@ def refusing(answering: Answering) -> Refuse:
     def refuse(path: str, refused: Refused) -> web.Response:
         if path in (INVOKE_PATH, ""):
             return response_of(answering.refusal(BadRequestError(*refused)))
-        answering.count(refused.reason)
+        answering.rejected[refused.reason] += 1
         return refuse_with_problem(path, refused)
 
     return refuse
-
-
-@web.middleware
-async def count_refused(request: web.Request, handler: Handler) -> web.StreamResponse:
-    """Problems of the caller's making, but for the sidecar's own answers; what `invoke` refuses is counted there."""
-    response = await handler(request)
-    if 400 <= response.status < 500 and type(response) is web.Response and response.content_type == PROBLEM_MEDIA_TYPE:
-        request.app[ANSWERING].count(_REASONS.get(response.status, "invalid_request"))
-    return response

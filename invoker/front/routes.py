@@ -9,8 +9,9 @@ from invoker.front.health import healthz, readyz
 from invoker.front.held_bodies import SMALL_BYTES, Held
 from invoker.front.openapi import DOCUMENT
 from invoker.front.request_body import expect_nothing, read_body
-from invoker.front.responses import ANSWERING, INVOKE_PATH, response_of
+from invoker.front.responses import INVOKE_PATH, response_of
 from invoker.front.sidecar_proxy import forward_to_sidecar
+from invoker.process.worker import WORKER
 from invoker.protocols.worklet import BadRequestError
 from shared.docs import docs_routes
 from shared.errors import has_left
@@ -32,7 +33,7 @@ def setup_routes(app: web.Application) -> None:
 
 async def invoke(request: web.Request) -> web.Response:
     """An invocation by a request that `caller` handed over, because it is not plain."""
-    held = Held(request.app[ANSWERING].bodies)
+    held = Held(request.app[WORKER].answering.bodies)
     try:
         return await _invoke(request, held)
     finally:
@@ -40,14 +41,14 @@ async def invoke(request: web.Request) -> web.Response:
 
 
 async def _invoke(request: web.Request, held: Held) -> web.Response:
-    answering = request.app[ANSWERING]
+    answering = request.app[WORKER].answering
     try:
         body = await read_body(request, answering.max_body_bytes, held)
     except BadRequestError as error:
         reply = answering.refusal(error)
     except (ConnectionError, asyncio.CancelledError):
         if has_left(request):
-            answering.count(ENDED.reason)
+            answering.rejected[ENDED.reason] += 1
         raise
     else:
         status, answer, headers = await answering.answer(request.headers.get("Content-Type"), body, _trace(request))

@@ -7,7 +7,8 @@ from aiohttp import web
 from rfc9457 import Problem
 from yarl import URL
 
-SIDECAR_URL = web.AppKey("sidecar_url", str)
+from invoker.process.worker import WORKER
+
 SIDECAR_SESSION = web.AppKey("sidecar_session", aiohttp.ClientSession)
 
 SIDECAR_UNREACHABLE = "urn:problem:sidecar-unreachable"
@@ -32,7 +33,7 @@ async def forward_to_sidecar(request: web.Request) -> web.StreamResponse:
     if any(segment in (".", "..") for segment in request.path.split("/")):
         raise web.HTTPNotFound  # whoever resolves the dots would leave /metrics
     # `rel_url`, because `raw_path` may be a whole URL with a host of the caller's choice.
-    url = URL(request.app[SIDECAR_URL].rstrip("/") + request.rel_url.raw_path_qs, encoded=True)
+    url = URL(request.app[WORKER].sidecar_url.rstrip("/") + request.rel_url.raw_path_qs, encoded=True)
     headers = {name: request.headers[name] for name in PASSED_ON_REQUEST if name in request.headers}
     headers.setdefault("Accept-Encoding", "identity")
     session = request.app[SIDECAR_SESSION]

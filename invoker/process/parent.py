@@ -7,7 +7,7 @@ import signal
 from invoker.delivery.assignment import OUTBOX_GRACE_S
 from invoker.process.file_plan import plan_files, tell_plan
 from invoker.process.heartbeats import Heartbeats
-from invoker.process.worker import run_worker
+from invoker.process.serving import run_worker
 from invoker.routing.models import Models, load_models
 from invoker.settings import InvokerSettings
 from shared import logs

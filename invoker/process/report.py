@@ -1,9 +1,8 @@
 """What a worker tells the sidecar of itself, beside its records."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 
-from invoker.call.in_flight import InFlight
-from invoker.call.overhead import Overhead
+from invoker.call.invocation import Invoker
 from invoker.front.listener import Connections
 from invoker.journal.journal import Journal
 from shared import logs
@@ -16,18 +15,16 @@ OVERHEAD = "invoker_overhead_seconds"
 REJECTED = "invoker_requests_rejected_total"
 
 
-def worker_report(
-    journal: Journal, in_flight: InFlight, overhead: Overhead, connections: Connections, rejected: Mapping[str, int]
-) -> Callable[[bool], Report]:
+def worker_report(journal: Journal, invoker: Invoker, connections: Connections) -> Callable[[bool], Report]:
     """Makes a living worker's reports: all calls in flight if asked for, else those that changed."""
 
     def report(everything: bool) -> Report:
         return Report(
-            in_flight.all() if everything else in_flight.changes(),
+            invoker.in_flight.all() if everything else invoker.in_flight.changes(),
             {
                 DROPPED: dict(journal.dropped),
-                REJECTED: dict(rejected),
-                OVERHEAD: overhead.report(),
+                REJECTED: dict(connections.answering.rejected),
+                OVERHEAD: invoker.overhead.report(),
                 ACCEPTING: dict(connections.accepting.failures),
                 LOG_LINES_DROPPED: {"not_read": logs.dropped()},
             },

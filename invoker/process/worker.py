@@ -1,81 +1,26 @@
-"""One worker process: serves until it is told to stop, goes on for the delay, then drains in a fixed order."""
+"""One worker: what both of its HTTP servers are given, and made before either of them serves."""
 
-import asyncio
-import contextlib
-import os
-import signal
+import dataclasses
+from collections.abc import Callable, Sequence
 
-import uvloop
+from aiohttp import web
 
-from invoker.front.responses import ANSWERING
-from invoker.process.assembly import CONNECTIONS, INVOKER, make_app
-from invoker.process.heartbeats import Heartbeats
-from invoker.routing.models import Models
-from invoker.settings import InvokerSettings
-from shared import logs
-from shared.addresses import bind, listen, urls_of
-from shared.serving import running, stop_signals
-
-log = logs.get("worker")
+from invoker.call.invocation import Invoker
+from invoker.front.answering import Answering
+from invoker.front.listener import Connections
 
 
-def run_worker(
-    settings: InvokerSettings, models: Models, number: int, parent_pipe: int, heartbeats: Heartbeats
-) -> None:
-    """Serve on the shared port until a stop signal, or until the parent is gone (its pipe closes)."""
-    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-        runner.run(_serve(settings, models, number, parent_pipe, heartbeats))
+@dataclasses.dataclass(frozen=True, slots=True)
+class Worker:
+    """`reasons`: why not all is well, in words for `/readyz`."""
+
+    invoker: Invoker
+    answering: Answering
+    connections: Connections
+    reasons: Callable[[], Sequence[str]]
+    sidecar_url: str
+    cors_origins: str = ""
 
 
-async def _serve(
-    settings: InvokerSettings, models: Models, number: int, parent_pipe: int, heartbeats: Heartbeats
-) -> None:
-    stop = _Stop(parent_pipe)
-    app = make_app(settings, models)
-    async with running(app, grace_s=1.0) as runner:
-        bound = bind(settings.host, settings.port, "INVOKER_PORT", reuse_port=True)
-        listen(bound, "INVOKER_PORT")
-        assert runner.server is not None
-        connections = app[CONNECTIONS]
-        connections.serve(app[ANSWERING], runner.server)
-        listeners = [connections.listen(one) for one in bound]
-        heartbeats.beat(number, asyncio.get_running_loop())
-        log.info("worker.listening", worker=number, url=urls_of(bound), pid=os.getpid())
-        await stop.wait()
-        app[ANSWERING].stopping = True
-        await stop.wait_at_once(settings.drain_delay_s)
-        log.info("worker.draining", worker=number, in_flight=app[INVOKER].in_flight.total)
-        for listener in listeners:
-            listener.close()
-        connections.close_idle()
-        await app[INVOKER].drain(settings.shutdown_grace_s)
-        await connections.close(grace_s=1.0)
-
-
-class _Stop:
-    """What ends this worker: SIGTERM in good time, any other signal or the parent's end at once."""
-
-    def __init__(self, parent_pipe: int) -> None:
-        self._asked, self._at_once = asyncio.Event(), asyncio.Event()
-        self._loop = asyncio.get_running_loop()
-        self._pipe = parent_pipe
-        for number in stop_signals():
-            self._loop.add_signal_handler(number, self._asked.set if number == signal.SIGTERM else self._end_at_once)
-        self._loop.add_reader(parent_pipe, self._parent_gone)
-        signal.pthread_sigmask(signal.SIG_UNBLOCK, {*stop_signals(), signal.SIGCHLD})  # the parent blocked them
-
-    async def wait(self) -> None:
-        await self._asked.wait()
-
-    async def wait_at_once(self, seconds: float) -> None:
-        """Until it must be now."""
-        with contextlib.suppress(TimeoutError):
-            await asyncio.wait_for(self._at_once.wait(), seconds)
-
-    def _end_at_once(self) -> None:
-        self._asked.set()
-        self._at_once.set()
-
-    def _parent_gone(self) -> None:
-        self._loop.remove_reader(self._pipe)
-        self._end_at_once()
+WORKER = web.AppKey("worker", Worker)
+"""Where aiohttp's handlers find theirs."""

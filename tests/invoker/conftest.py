@@ -9,23 +9,20 @@ from typing import Any
 import aiohttp
 import pytest
 import uvloop
-from aiohttp import web
 from multidict import CIMultiDict
 
 from invoker.call.invocation import Invoker
 from invoker.front.answering import Answering
-from invoker.front.health import READINESS, Readiness
+from invoker.front.app import make_app
+from invoker.front.held_bodies import HeldBodies
 from invoker.front.listener import Connections
 from invoker.front.refusal import MAX_LINGERING, RESERVE
-from invoker.front.responses import ANSWERING, count_refused
-from invoker.front.routes import setup_routes
-from invoker.front.sidecar_proxy import SIDECAR_URL, sidecar_session
 from invoker.process.file_plan import FilePlan
+from invoker.process.worker import Worker
 from invoker.routing.models import Model, Models
 from invoker.upstream.port import Answer
 from shared.addresses import BACKLOG
-from shared.errors import problem_middleware
-from shared.serving import close_while, running
+from shared.serving import running
 from tests.invoker.fakes import GOOD, URL, FakeClock, FakeJournal, FakeUpstream
 
 BODY_LIMIT = 10_000
@@ -62,16 +59,11 @@ class Gateway:
         self.script: Any = None
         self.url = ""
         self.port = 0
-        self.app = web.Application(middlewares=[count_refused, problem_middleware], client_max_size=BODY_LIMIT)
-        self.app[SIDECAR_URL] = sidecar_url
-        self.app[READINESS] = lambda: Readiness("ready", [])
         self.invoker = Invoker(models, self.upstream, self.journal, FakeClock(), 100)
-        self.rejected: dict[str, int] = {}
-        self.connections = Connections(FilePlan(max_connections, RESERVE, MAX_LINGERING), self.rejected)
-        self.app[ANSWERING] = Answering(self.invoker, BODY_LIMIT, self.rejected)
-        self.app.cleanup_ctx.append(sidecar_session)
-        close_while(self.app, lambda: self.connections.full or self.app[ANSWERING].closing)
-        setup_routes(self.app)
+        self.answering = Answering(self.invoker, BODY_LIMIT, HeldBodies(32 * BODY_LIMIT))
+        self.rejected = self.answering.rejected
+        self.connections = Connections(self.answering, FilePlan(max_connections, RESERVE, MAX_LINGERING))
+        self.worker = Worker(self.invoker, self.answering, self.connections, list, sidecar_url)
 
     async def _answer(self, body: bytes) -> Answer:
         return GOOD if self.script is None else await self.script(body)
@@ -124,9 +116,9 @@ def unchunk(body: bytes) -> bytes:
 @contextlib.asynccontextmanager
 async def started(gateway: Gateway) -> AsyncIterator[Gateway]:
     """Served, until the end."""
-    async with running(gateway.app, grace_s=0.1) as runner:
+    async with running(make_app(gateway.worker), grace_s=0.1) as runner:
         assert runner.server is not None
-        gateway.connections.serve(gateway.app[ANSWERING], runner.server)
+        gateway.connections.serve(runner.server)
         loop = asyncio.get_running_loop()
         listener = await loop.create_server(gateway.connections.protocol, "127.0.0.1", 0, backlog=BACKLOG)
         gateway.port = listener.sockets[0].getsockname()[1]

@@ -134,7 +134,7 @@ def test_a_stalled_log_shows(started: System) -> None:
     port = free_port()
     url = f"http://127.0.0.1:{port}"
     program = (
-        "from invoker.process.worker import log\n"
+        "from invoker.process.serving import log\n"
         "from invoker.front import health\n"
         "from invoker.__main__ import main\n"
         "answer = health.healthz\n"

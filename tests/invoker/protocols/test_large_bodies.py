@@ -10,7 +10,6 @@ from collections.abc import AsyncIterator
 import pytest
 from structlog.testing import capture_logs
 
-from invoker.front.responses import ANSWERING
 from invoker.http.pieces import LARGE_BYTES, Pieces
 from invoker.protocols.large_bodies import LargeBodies, ReaderDiedError
 from invoker.protocols.worklet import BadRequestError, InvalidAnswerError, decode_answer, decode_request
@@ -167,7 +166,7 @@ async def test_a_reader_that_is_lost_costs_one_line(gateway: Gateway) -> None:
         raise ReaderDiedError("it is lost")
 
     gateway.invoker.large_bodies.decode_request = lost  # type: ignore[assignment,method-assign]
-    gateway.app[ANSWERING].max_body_bytes = gateway.app[ANSWERING].bodies.limit = 2 * len(LARGE)
+    gateway.answering.max_body_bytes = gateway.answering.bodies.limit = 2 * len(LARGE)
     with capture_logs() as logs:
         for _ in range(3):
             reply = await gateway.request("POST", "/invoke", request_of(LARGE.decode()))
@@ -237,8 +236,8 @@ async def test_no_turn_of_the_loop_is_long(mib: int, element: bytes, in_request:
     array = b"[%b]" % b",".join([element] * count)
     peers = RawPeers(b'{"worklet_output": %b}' % (b"1" if in_request else array))
     async with started(Gateway(Models({"m": Model(peers.url, 100.0)}, None))) as gateway:
-        gateway.app[ANSWERING].max_body_bytes = 16 * MIB
-        gateway.app[ANSWERING].bodies.limit = 64 * MIB
+        gateway.answering.max_body_bytes = 16 * MIB
+        gateway.answering.bodies.limit = 64 * MIB
         gateway.invoker._upstream = upstream = PooledUpstream(SystemClock(), 64 * MIB)
         await gateway.invoker.large_bodies.decode_request(request_of("1"))
         serving = asyncio.create_task(asyncio.to_thread(peers.serve))
