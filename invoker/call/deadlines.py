@@ -2,16 +2,18 @@
 
 import asyncio
 
+from invoker.call.ending import Ending, Endings
+
 
 class Deadlines:
-    """Cancels a task that is still here when its time is over; `expired` then tells that it was this.
-    Keeps one timer and one queue per timeout, of which there are as many as the models file names."""
+    """Ends a task that is still here when its time is over. Keeps one timer and one queue per timeout, of which there
+    are as many as the models file names."""
 
-    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+    def __init__(self, loop: asyncio.AbstractEventLoop, endings: Endings) -> None:
         self._loop = loop
+        self._endings = endings
         self._queues: dict[float, dict[asyncio.Task[object], float]] = {}  # timeout → task → loop time of its end
         self._armed: set[float] = set()
-        self._expired: set[asyncio.Task[object]] = set()
 
     def add(self, task: asyncio.Task[object], timeout_s: float) -> None:
         """From now until `remove`, which must follow."""
@@ -30,14 +32,6 @@ class Deadlines:
         """Seconds that a task has left; none once its time is over."""
         return self._queues[timeout_s].get(task, 0.0) - self._loop.time()
 
-    def expired(self, task: asyncio.Task[object]) -> bool:
-        """Whether a cancelled task was cancelled here: told once, and it may go on."""
-        if task not in self._expired:
-            return False
-        self._expired.remove(task)
-        task.uncancel()
-        return True
-
     def tasks(self) -> frozenset[asyncio.Task[object]]:
         """All whose time is not over."""
         return frozenset().union(*self._queues.values())
@@ -50,6 +44,5 @@ class Deadlines:
                 self._loop.call_at(end_s, self._expire, timeout_s)
                 return
             del queue[task]
-            self._expired.add(task)
-            task.cancel()
+            self._endings.end(task, Ending.DEADLINE)
         self._armed.remove(timeout_s)

@@ -4,12 +4,13 @@ import asyncio
 import contextlib
 from collections.abc import Awaitable, Callable, Mapping
 from functools import partial
-from typing import Protocol, cast
+from typing import Protocol, TypeVar, cast
 
 import msgspec
 
 from invoker.call.deadlines import Deadlines
 from invoker.call.defects import Defects
+from invoker.call.ending import EndedError, Ending, Endings
 from invoker.call.in_flight import InFlight
 from invoker.call.overhead import Overhead
 from invoker.call.retries import try_again
@@ -33,6 +34,7 @@ HTTP_STATUS = {
     ErrorType.DRAINING: 503,
     ErrorType.GATEWAY_ERROR: 500,
 }
+_Result = TypeVar("_Result")
 CALLER_GONE = "the caller closed the connection before the answer"
 
 
@@ -78,8 +80,8 @@ class Invoker:
         self._max_in_flight = max_in_flight
         self._durable = durable
         self._loop = asyncio.get_running_loop()  # kept, because each time it costs the system call getpid
-        self._deadlines = Deadlines(self._loop)
-        self._ended_by_drain: frozenset[asyncio.Task[object]] = frozenset()
+        self._endings = Endings()
+        self._deadlines = Deadlines(self._loop, self._endings)
         self._idle = asyncio.Event()
 
     async def invoke(self, call: Call, trace: Trace | None = None) -> tuple[int, InvokeAnswer, bytes]:
@@ -99,23 +101,22 @@ class Invoker:
             self._admit(call, model)
             number = self._journal.begin(Begun(call.model_id, timestamp_us, call.input_size, trace_id))
             sent_us = self._clock.monotonic_us()
-            status, body, fields = await self._forward(call, model, headers)
+            status, body, fields = await self._within(model.timeout_s, call, self._post(call, model, headers))
             answered_us = self._clock.monotonic_us()
             latency_us, upstream_us = answered_us - started_us, answered_us - sent_us
             if len(body) <= LARGE_BYTES:
                 output, output_size = _interpret(status, body, fields)
             else:
-                output, output_size = await self._interpret_large(call.model_id, status, body, fields)
+                output, output_size = await self._interpret_large(call, status, body, fields)
         except BusyError as error:
             error_type, error_log, http_status = error.error_type, clip_error_log(str(error)), error.status
             reply_headers = b"Retry-After: %b\r\n" % error.retry_after if error.retry_after else b""
         except UpstreamError as error:
             error_type, error_log = error.error_type, clip_error_log(str(error))
+        except EndedError as error:
+            error_type, error_log = _ended(error.ending, model)
         except asyncio.CancelledError as error:
-            if self._ended_by_us():
-                error_type, error_log = ErrorType.DRAINING, "the gateway shut down before the upstream answered"
-            else:
-                error_type, error_log, gone = ErrorType.CLIENT_DISCONNECTED, CALLER_GONE, error
+            error_type, error_log, gone = ErrorType.CLIENT_DISCONNECTED, CALLER_GONE, error
         except Exception as error:  # noqa: BLE001  # it is logged, only not each time
             self.defects.tell(error, model_id=call.model_id)
             error_type, error_log = ErrorType.GATEWAY_ERROR, clip_error_log(f"the gateway failed: {error!r}")
@@ -150,74 +151,59 @@ class Invoker:
         if limit is not None and self.in_flight.count(call.model_id) >= limit:
             raise UpstreamError(ErrorType.OVERLOADED, f"{limit} calls of this model are in flight, its limit")
 
-    async def _forward(self, call: Call, model: Model, headers: bytes) -> Answer:
-        """The upstream's answer, within the model's timeout."""
+    async def _within(self, timeout_s: float, call: Call, step: Awaitable[_Result]) -> _Result:
+        """A step of a call that is in flight, for so long at most; `EndedError` if it is ended by us."""
         task = asyncio.current_task(self._loop)
         assert task is not None
-        model_id, timeout_s = call.model_id, model.timeout_s
-        self.in_flight.enter(model_id)
+        self.in_flight.enter(call.model_id)
         self._deadlines.add(task, timeout_s)
         try:
-            try:
-                return await self._upstream.post(model.upstream_url, call.body, headers)
-            except ConnectError as error:
-                if not model.retries:
-                    raise
-                failed = error
-            attempt = partial(self._upstream.post, model.upstream_url, call.body, headers)
-            remaining_s = self._deadlines.remaining_s(task, timeout_s)
-            return await try_again(attempt, failed, model.retries, remaining_s)
+            return await step
         except asyncio.CancelledError:
-            if self._deadlines.expired(task):
-                message = f"upstream gave no whole answer within {timeout_s:g} s"
-                raise UpstreamError(ErrorType.TIMEOUT, message) from None
-            raise
+            ending = self._endings.take(task)
+            if ending is Ending.CALLER_GONE:
+                raise
+            raise EndedError(ending) from None
         finally:
             self._deadlines.remove(task, timeout_s)
-            self.in_flight.leave(model_id)
+            self.in_flight.leave(call.model_id)
             if not self.in_flight.total:
                 self._idle.set()
 
+    async def _post(self, call: Call, model: Model, headers: bytes) -> Answer:
+        try:
+            return await self._upstream.post(model.upstream_url, call.body, headers)
+        except ConnectError as error:
+            if not model.retries:
+                raise
+            failed = error
+        attempt = partial(self._upstream.post, model.upstream_url, call.body, headers)
+        task = asyncio.current_task(self._loop)
+        assert task is not None
+        return await try_again(attempt, failed, model.retries, self._deadlines.remaining_s(task, model.timeout_s))
+
     async def _interpret_large(
-        self, model_id: str, status: int, body: Body, headers: Mapping[bytes, bytes]
+        self, call: Call, status: int, body: Body, headers: Mapping[bytes, bytes]
     ) -> tuple[msgspec.Raw, int]:
         """The same of a large body, which others don't wait for; the call is in flight meanwhile."""
         if not 200 <= status < 300:
             raise status_error(status, body, headers)
-        self.in_flight.enter(model_id)
-        task = asyncio.current_task(self._loop)
-        assert task is not None
-        self._deadlines.add(task, READ_TIMEOUT_S)
         try:
-            output, output_size = await self.large_bodies.decode_answer(body)
+            output, output_size = await self._within(READ_TIMEOUT_S, call, self.large_bodies.decode_answer(body))
         except InvalidAnswerError as error:
             raise UpstreamError(ErrorType.INVALID_RESPONSE, f"upstream's answer is not usable: {error}") from None
-        except asyncio.CancelledError:
-            if self._deadlines.expired(task):
+        except EndedError as error:
+            if error.ending is Ending.DEADLINE:
                 raise ReaderDiedError("the upstream's answer was not read in time") from None
             raise
-        finally:
-            self._deadlines.remove(task, READ_TIMEOUT_S)
-            self.in_flight.leave(model_id)
-            if not self.in_flight.total:
-                self._idle.set()
         return cast(msgspec.Raw, output), output_size
-
-    def _ended_by_us(self) -> bool:
-        """Whether a cancelled call was ended by `drain` and may still answer its caller."""
-        task = asyncio.current_task(self._loop)
-        if task is None or task not in self._ended_by_drain:
-            return False
-        task.uncancel()
-        return True
 
     async def drain(self, grace_s: float) -> None:
         """Admit no more calls; give those in flight the grace time, then end and answer them."""
         self.draining = True
         await self._wait_idle(grace_s)
-        self._ended_by_drain = self._deadlines.tasks()
-        for task in self._ended_by_drain:
-            task.cancel()
+        for task in self._deadlines.tasks():
+            self._endings.end(task, Ending.DRAIN)
         await self._wait_idle(1.0)
 
     async def _wait_idle(self, seconds: float) -> None:
@@ -226,6 +212,13 @@ class Invoker:
                 while self.in_flight.total:
                     self._idle.clear()
                     await self._idle.wait()
+
+
+def _ended(ending: Ending, model: Model) -> tuple[ErrorType, str]:
+    """What is recorded of a call that was ended by us."""
+    if ending is Ending.DEADLINE:
+        return ErrorType.TIMEOUT, f"upstream gave no whole answer within {model.timeout_s:g} s"
+    return ErrorType.DRAINING, "the gateway shut down before the upstream answered"
 
 
 def _interpret(status: int, body: Body, headers: Mapping[bytes, bytes]) -> tuple[msgspec.Raw, int]:
