@@ -47,7 +47,13 @@ def tell_of(error: BaseException) -> str:
 @click.option("--rate", type=click.FloatRange(1), default=200.0, show_default=True, help="Calls per second.")
 @click.option("--workers", type=click.IntRange(1, 8), default=2, show_default=True)
 @click.option("--seconds", type=click.FloatRange(1), default=3600.0, show_default=True, help="No round begins later.")
-@click.option("--journal-bytes", type=int, default=JOURNAL_BYTES, show_default=True, help="524288: 64 KiB segments.")
+@click.option(
+    "--journal-bytes",
+    type=int,
+    default=JOURNAL_BYTES,
+    show_default=True,
+    help="1048576, 4 workers: 64 KiB segments.",
+)
 @click.option("--kind", default="", help="Only faults whose name has this in it, such as clock.")
 def main(seed: int, faults: int, rate: float, workers: int, seconds: float, journal_bytes: int, kind: str) -> None:
     """Break things under load, and see whether anything is lost."""
