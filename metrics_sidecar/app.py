@@ -16,7 +16,9 @@ from metrics_sidecar.history.retention import Retention
 from metrics_sidecar.intake.file_plan import plan_files
 from metrics_sidecar.intake.intake import Intake
 from metrics_sidecar.intake.listener import listening
-from metrics_sidecar.ledger.ledger import THREAD, Committed, Ledger, State
+from metrics_sidecar.ledger.labelled import Committed
+from metrics_sidecar.ledger.ledger import THREAD, Ledger
+from metrics_sidecar.ledger.transaction import State
 from metrics_sidecar.metrics.live import Live
 from metrics_sidecar.metrics.loop_lag import LoopLag
 from metrics_sidecar.metrics.process_metrics import SidecarMetrics
@@ -128,8 +130,8 @@ def _readiness(ledger: Ledger, intake: Intake, failures: list[str]) -> Readiness
     if intake.unreachable is not None:
         stopped.append(intake.unreachable)
     reasons = [reason for name, reason in ledger.background.reasons.items() if name != THREAD]
-    if ledger.tend_failure is not None:
-        failures = [*failures, f"old rows and sums over time can't be looked after: {ledger.tend_failure}"]
+    if ledger.tending.failure is not None:
+        failures = [*failures, f"old rows and sums over time can't be looked after: {ledger.tending.failure}"]
     if intake.acceptors.reason is not None:
         reasons.append(intake.acceptors.reason)
     reasons += [*logs.reasons(), *failures]

@@ -15,7 +15,8 @@ from typing import NamedTuple
 from metrics_sidecar.files.line import LineError, Records
 from metrics_sidecar.files.reading import Lines, OnBad
 from metrics_sidecar.history.queries import StoreError
-from metrics_sidecar.ledger.ledger import Committed, Ledger
+from metrics_sidecar.ledger.labelled import Committed
+from metrics_sidecar.ledger.ledger import Ledger
 from metrics_sidecar.ledger.transaction import Work
 from metrics_sidecar.sqlite.identity import identify
 from metrics_sidecar.sqlite.imports import ImportedIds, ImportStore, Marks

@@ -1,6 +1,6 @@
 """Where a history is kept: all that the sidecar asks of the place, behind one Protocol.
 
-`tests/metrics_sidecar/sqlite/contract` holds every backend to what is promised here, in `ledger.Store`,
+`tests/metrics_sidecar/sqlite/contract` holds every backend to what is promised here, in `writer.Writer`,
 `queries.Queries`, `audit.Snapshot` and `exports.Exporter`.
 """
 
@@ -10,7 +10,7 @@ from metrics_sidecar.disk import DiskUse
 from metrics_sidecar.history.audit import Snapshot
 from metrics_sidecar.history.exports import Exporter
 from metrics_sidecar.history.queries import Queries
-from metrics_sidecar.ledger.ledger import Store
+from metrics_sidecar.history.writer import Writer
 
 
 class Reads(Queries, Protocol):
@@ -34,7 +34,7 @@ class Backend(Protocol):
     """One history. The store that writes it is opened first, and one at a time; all else reads beside it what it has
     committed: at once, whole commits only, and never in its way."""
 
-    def open_store(self) -> Store:
+    def open_store(self) -> Writer:
         """Makes the history if there is none; `StartupError` if it can't be used."""
         ...
 

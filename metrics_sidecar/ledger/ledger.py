@@ -5,34 +5,26 @@ as `Committed` only after the store has it: then totals are published and batche
 """
 
 import asyncio
-import dataclasses
 import queue
 import threading
 import time
 from collections.abc import Callable
-from typing import Protocol
 
 from metrics_sidecar.history.queries import StoreError
-from metrics_sidecar.history.retention import KEEP_ALL, Retention, Upkeep
+from metrics_sidecar.history.retention import KEEP_ALL, Retention
 from metrics_sidecar.history.rollups import MINUTE_US
-from metrics_sidecar.intake.reported import Counters
+from metrics_sidecar.history.writer import Writer
+from metrics_sidecar.ledger.labelled import Committed, Labelled
 from metrics_sidecar.ledger.reckoning import Reckoning
+from metrics_sidecar.ledger.tending import Tending
 from metrics_sidecar.ledger.times import Times
-from metrics_sidecar.ledger.totals import ModelTotals, merged
 from metrics_sidecar.ledger.transaction import Commit, Gap, Planner, State, Work
-from metrics_sidecar.metrics.exemplars import Buckets, latest
 from shared import logs
 from shared.clock import Clock
-from shared.record import OVERFLOW_MODEL_ID
 from shared.tasks import Background
-
-__all__ = ["Commit", "Committed", "Gap", "Ledger", "State", "Store", "Work"]
 
 MAX_COMMIT_RECORDS = 8192
 RETRY_FIRST_S, RETRY_LAST_S = 0.05, 1.0
-TEND_EVERY_S = 1.0
-TEND_PAUSE = 4
-"""As long as a slice took, times this: a fifth of the time at the most is spent on tending."""
 BUSY_RECORDS = 512
 """A transaction of so many is one of many: records come in as fast as they are committed."""
 BUSY_SHARE = 0.5
@@ -51,63 +43,13 @@ THREAD = "ledger"
 log = logs.get("ledger")
 
 
-class Store(Protocol):
-    """Keeps commits. Used by one thread at a time."""
-
-    def load(self) -> State:
-        """All that earlier commits have left. `StartupError` if it can't be read."""
-        ...
-
-    def commit(self, commit: Commit) -> list[str]:
-        """Store all of it, or raise `StoreError` and store none. Committed means: it outlives the process.
-        Returns the models that got a label: those never seen before, in order, while there is room."""
-        ...
-
-    def tend(self, now_us: int, *, busy: bool, aged_us: int | None = None) -> bool:
-        """One slice of what keeps the store quick, between two commits; False if there is nothing left to do. What is
-        old is removed as it was at `aged_us`, where that is not now. `busy`: what is cheapest comes first.
-        `StoreError` if it can't be done now; what is committed stays as it is."""
-        ...
-
-    @property
-    def upkeep(self) -> Upkeep:
-        """How far the store is with what `tend` does. For any thread."""
-        ...
-
-    @property
-    def failures(self) -> list[str]:
-        """What it does on threads of its own and fails to, in words. For any thread."""
-        ...
-
-    def close(self) -> None:
-        """Idempotent."""
-        ...
-
-
-@dataclasses.dataclass(frozen=True, slots=True)
-class Committed:
-    """What the transaction of this number changed, for the views: `totals` are what those of some labels have
-    come to, `exemplars` and `counters` what was added, `created_us` when new labels began at zero."""
-
-    number: int
-    totals: dict[str, ModelTotals]
-    exemplars: dict[str, Buckets]
-    counters: Counters
-    record_count: int
-    duplicate_count: int
-    missing_count: int
-    duration_s: float
-    created_us: dict[str, int] = dataclasses.field(default_factory=dict)
-    clamped: dict[str, int] = dataclasses.field(default_factory=dict)
-
-
 class Ledger:
     """Owns the store and the writer thread. All methods but the thread's own are the event loop's. `reckoning` is the
     thread's, once it runs: which time it is for what can't be undone."""
 
     def __init__(
         self,
-        store: Store,
+        store: Writer,
         clock: Clock,
         max_models: int,
         on_committed: Callable[[Committed], None],
@@ -138,12 +80,8 @@ class Ledger:
         self._state = store.load()
         self.reckoning = Reckoning(self._state.time, clock, self._state.arrived_us)
         self._planner = Planner(self._state)
-        self._totals = dict(self._state.totals)
-        # What `_totals` had before: held so that it ends here, and not when the event loop takes over the newer.
-        self._outdated: dict[str, ModelTotals] = {}
-        self._labels = set(self._totals) - {OVERFLOW_MODEL_ID}
-        self._tend_again_at = 0.0
-        self.tend_failure: str | None = None
+        self._labelled = Labelled(self._state, max_models)
+        self.tending = Tending(store, self.reckoning)
         self.waiting_records = 0
         self.failure: str | None = None
         self._forget_lost_producers()
@@ -217,48 +155,16 @@ class Ledger:
             self._group = []
             if self._is_last_group:
                 return
-            wait_s = self._tend((time.perf_counter() - started) * BUSY_SHARE if busy else 0)
+            wait_s = self.tending.tend((time.perf_counter() - started) * BUSY_SHARE if busy else 0)
 
     def _start_anew(self) -> None:
         """After a defect it isn't known how far a commit has come, in the store or here. What was not acknowledged is
         committed once more, and what of it is in the store is known by its sequence."""
         state = self._store.load()
         self._planner = Planner(state)
-        self._totals = dict(state.totals)
-        self._outdated.clear()
-        self._labels = set(self._totals) - {OVERFLOW_MODEL_ID}
+        self._labelled = Labelled(state, self._max_models)
         if self._on_reloaded is not None:
             self._call_loop(self._on_reloaded, state)
-
-    def _tend(self, busy_s: float) -> float:
-        """Seconds until there is more to do. One slice, and a pause after it, so that who reads beside it on the same
-        core waits little; or slices for so many seconds, if records come in as fast as they can. A failure holds up
-        no commit, and is tried again later."""
-        started = time.perf_counter()
-        busy = busy_s > 0
-        if started < self._tend_again_at and (self.tend_failure or not busy):
-            return self._tend_again_at - started
-        try:
-            more = self._tend_once(busy=busy)
-            while more and time.perf_counter() < started + busy_s:
-                more = self._tend_once(busy=busy)
-        except Exception as error:  # noqa: BLE001 - a defect must not end the thread unseen, either
-            self._tend_again_at = time.perf_counter() + TEND_EVERY_S
-            reason = f"{type(error).__name__}: {error}"
-            if self.tend_failure is None:
-                log.warning("ledger.tending_failed", reason=reason)
-            self.tend_failure = reason
-            return TEND_EVERY_S
-        self.tend_failure = None
-        if not more:
-            return TEND_EVERY_S
-        now = time.perf_counter()
-        self._tend_again_at = now + TEND_PAUSE * (now - started)
-        return self._tend_again_at - now
-
-    def _tend_once(self, *, busy: bool) -> bool:
-        self.reckoning.look()
-        return self._store.tend(self.reckoning.reckoned_us, busy=busy, aged_us=self.reckoning.aged_us)
 
     def _plan(self, group: list[Work]) -> Commit:
         reckoning = self.reckoning
@@ -269,7 +175,7 @@ class Ledger:
         if self._live and commit.newest_us is not None:
             reckoning.recorded(commit.newest_us)
         commit.time = reckoning.copy()
-        commit.label_room = max(self._max_models - len(self._labels), 0)
+        commit.label_room = self._labelled.room
         return commit
 
     def _next_group(self, wait_s: float) -> tuple[list[Work], bool]:
@@ -295,10 +201,11 @@ class Ledger:
     def _commit_group(self, group: list[Work]) -> bool:
         """Commit, again and again until the store takes it; False if it was closed before."""
         retry_s = RETRY_FIRST_S
+        commit: Commit | None = None
         while True:
             started = time.perf_counter()
             try:
-                commit = self._plan(group)
+                commit = commit or self._plan(group)
                 granted = self._store.commit(commit)
             except Exception as error:  # noqa: BLE001 - a defect must not end the thread unseen, either
                 reason = str(error) if isinstance(error, StoreError) else f"{type(error).__name__}: {error}"
@@ -308,47 +215,15 @@ class Ledger:
                 retry_s = min(retry_s * 2, RETRY_LAST_S)
                 if not isinstance(error, StoreError):
                     self._start_anew()
+                    commit = None
                 continue
-            self._labels.update(granted)
             self._planner.applied(commit)
             _log_missing(commit.gaps)
             # Without the records: it would take the event loop milliseconds to free them.
             settled = [(work.producer_id, len(work.records), work.done) for work in group]
-            self._call_loop(self._publish, self._count(commit, time.perf_counter() - started), settled)
+            committed = self._labelled.count(commit, granted, time.perf_counter() - started)
+            self._call_loop(self._publish, committed, settled)
             return True
-
-    def _count(self, commit: Commit, duration_s: float) -> Committed:
-        """By labels; done on this thread, so that the event loop only takes it over."""
-        totals: dict[str, ModelTotals] = {}
-        created_us: dict[str, int] = {}
-        for model_id, more in commit.totals.items():
-            label = self._label(model_id)
-            before = self._totals.get(label)
-            if before is None:
-                created_us[label] = commit.now_us
-            else:
-                self._outdated[label] = before
-            totals[label] = merged(totals.get(label) or before, more)
-        self._totals.update(totals)
-        exemplars: dict[str, Buckets] = {}
-        for model_id, buckets in commit.exemplars.items():
-            label = self._label(model_id)
-            exemplars[label] = latest(exemplars.get(label), buckets)
-        return Committed(
-            number=commit.number,
-            totals=totals,
-            exemplars=exemplars,
-            counters=commit.counters,
-            record_count=len(commit.records),
-            duplicate_count=commit.duplicate_count,
-            missing_count=sum(gap.count for gap in commit.gaps),
-            duration_s=duration_s,
-            created_us=created_us,
-            clamped=commit.clamped,
-        )
-
-    def _label(self, model_id: str) -> str:
-        return model_id if model_id in self._labels else OVERFLOW_MODEL_ID
 
     def _call_loop(self, callback: Callable[..., None], *arguments: object) -> None:
         try:

@@ -8,8 +8,9 @@ from collections.abc import Iterable
 from typing import NamedTuple
 
 from metrics_sidecar.intake.reported import Counters, known_gauges
-from metrics_sidecar.ledger.ledger import Committed, State
+from metrics_sidecar.ledger.labelled import Committed
 from metrics_sidecar.ledger.totals import NO_TOTALS, ModelTotals
+from metrics_sidecar.ledger.transaction import State
 from metrics_sidecar.metrics.exemplars import Buckets, latest
 from shared.record import MAX_COUNT, OVERFLOW_MODEL_ID
 

@@ -4,7 +4,9 @@ import asyncio
 from collections.abc import Callable
 from pathlib import Path
 
-from metrics_sidecar.ledger.ledger import Committed, Ledger, Work
+from metrics_sidecar.ledger.labelled import Committed
+from metrics_sidecar.ledger.ledger import Ledger
+from metrics_sidecar.ledger.transaction import Work
 from metrics_sidecar.metrics.exemplars import Buckets
 from metrics_sidecar.sqlite.queries import SqliteQueries
 from metrics_sidecar.sqlite.sqlite import SqliteStore

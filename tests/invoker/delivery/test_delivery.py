@@ -21,7 +21,9 @@ from invoker.journal.segment import MIN_SEGMENT_BYTES
 from metrics_sidecar.history.queries import HistoryQuery
 from metrics_sidecar.intake.intake import Intake
 from metrics_sidecar.intake.listener import listening
-from metrics_sidecar.ledger.ledger import Commit, Committed, Ledger
+from metrics_sidecar.ledger.labelled import Committed
+from metrics_sidecar.ledger.ledger import Ledger
+from metrics_sidecar.ledger.transaction import Commit
 from metrics_sidecar.metrics.live import Live
 from metrics_sidecar.sqlite.queries import SqliteQueries
 from metrics_sidecar.sqlite.sqlite import SqliteStore

@@ -14,7 +14,9 @@ from metrics_sidecar.commands.verify import examine, verify
 from metrics_sidecar.history.audit import Auditor
 from metrics_sidecar.history.reconcile import MAX_SHOWN, Reconciliation
 from metrics_sidecar.history.windows import DAY_US
-from metrics_sidecar.ledger.ledger import Committed, Ledger, Work
+from metrics_sidecar.ledger.labelled import Committed
+from metrics_sidecar.ledger.ledger import Ledger
+from metrics_sidecar.ledger.transaction import Work
 from metrics_sidecar.metrics.live import Live
 from metrics_sidecar.settings import VerifySettings
 from metrics_sidecar.sqlite import books as books_module

@@ -8,7 +8,8 @@ import pytest
 
 from metrics_sidecar.intake.reported import MAX_REPORTED_VALUES, OTHER_VALUES
 from metrics_sidecar.ledger import ledger as ledger_module
-from metrics_sidecar.ledger.ledger import FORGET_PRODUCERS_AFTER_US, Work
+from metrics_sidecar.ledger.ledger import FORGET_PRODUCERS_AFTER_US
+from metrics_sidecar.ledger.transaction import Work
 from tests.metrics_sidecar.ledgers import Open, record
 
 

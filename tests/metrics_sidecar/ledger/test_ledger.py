@@ -6,8 +6,9 @@ from unittest.mock import Mock, patch
 import pytest
 
 from metrics_sidecar.history.queries import HistoryQuery, StoreError
-from metrics_sidecar.ledger.ledger import Commit, Ledger, Work
+from metrics_sidecar.ledger.labelled import Labelled
 from metrics_sidecar.ledger.totals import aggregate
+from metrics_sidecar.ledger.transaction import Commit, Work
 from metrics_sidecar.metrics.live import Live
 from shared.record import OVERFLOW_MODEL_ID, ErrorType
 from tests.metrics_sidecar.ledgers import PRODUCER, Open, record
@@ -174,7 +175,7 @@ async def test_a_defect_after_a_commit_counts_nothing_twice(open_books: Open, mo
     live = Live(books.ledger.state, 2000)
     monkeypatch.setattr(books.ledger, "_on_committed", live.apply)
     monkeypatch.setattr(books.ledger, "_on_reloaded", live.reload)
-    failing = patch.object(Ledger, "_count", side_effect=AssertionError("a defect"))
+    failing = patch.object(Labelled, "count", side_effect=AssertionError("a defect"))
     failing.start()
     waiting = asyncio.ensure_future(books.commit(2, record("n"), record("n")))
     while not books.ledger.reasons:

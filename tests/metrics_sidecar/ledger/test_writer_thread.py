@@ -11,18 +11,11 @@ from structlog.testing import capture_logs
 from metrics_sidecar.history.queries import StoreError
 from metrics_sidecar.history.retention import KEEP_ALL, Retention, Upkeep
 from metrics_sidecar.history.windows import DAY_US
-from metrics_sidecar.ledger.ledger import (
-    FORGET_PRODUCERS_AFTER_US,
-    Commit,
-    Committed,
-    Gap,
-    Ledger,
-    State,
-    Work,
-)
+from metrics_sidecar.ledger.labelled import Committed
+from metrics_sidecar.ledger.ledger import FORGET_PRODUCERS_AFTER_US, Ledger
 from metrics_sidecar.ledger.reckoning import TimeState
 from metrics_sidecar.ledger.totals import ModelTotals, aggregate
-from metrics_sidecar.ledger.transaction import Producer
+from metrics_sidecar.ledger.transaction import Commit, Gap, Producer, State, Work
 from shared.record import OVERFLOW_MODEL_ID, Record
 
 P, Q = "0" * 32, "1" * 32
@@ -53,6 +46,7 @@ class FakeStore:
         self._clock = clock
         self.state = state
         self._labels = {*state.totals}
+        self.given: list[Commit] = []
         self.commits: list[Commit] = []
         self.errors: list[Exception] = []
         self.slices = 0
@@ -64,6 +58,7 @@ class FakeStore:
         return self.state
 
     def commit(self, commit: Commit) -> list[str]:
+        self.given.append(commit)
         if self.errors:
             raise self.errors.pop(0)
         self.commits.append(commit)
@@ -191,15 +186,15 @@ async def test_tending_takes_a_fifth_of_the_time(monkeypatch: pytest.MonkeyPatch
     bench.store.slices = 3
     clock, ledger, tended = bench.clock, bench.ledger, bench.store.tended
     pause_s = 4 * SLICE_S
-    assert ledger._tend(0) == pause_s
+    assert ledger.tending.tend(0) == pause_s
     assert tended == [(NOW_US, False, NOW_US)]
     clock.now_s += pause_s - SLICE_S
-    assert (ledger._tend(0), len(tended)) == (SLICE_S, 1)
+    assert (ledger.tending.tend(0), len(tended)) == (SLICE_S, 1)
     clock.now_s += SLICE_S
-    assert (ledger._tend(0), len(tended)) == (pause_s, 2)
+    assert (ledger.tending.tend(0), len(tended)) == (pause_s, 2)
     clock.now_s += pause_s
-    assert (ledger._tend(0), len(tended)) == (1.0, 3)
-    assert (ledger._tend(0), len(tended)) == (1.0, 4)
+    assert (ledger.tending.tend(0), len(tended)) == (1.0, 3)
+    assert (ledger.tending.tend(0), len(tended)) == (1.0, 4)
 
 
 @pytest.mark.parametrize(("busy_s", "slices"), [(SLICE_S / 2, 1), (SLICE_S, 1), (SLICE_S + 0.01, 2), (3 * SLICE_S, 3)])
@@ -208,13 +203,13 @@ async def test_tending_beside_many_records(monkeypatch: pytest.MonkeyPatch, busy
     bench = Bench()
     monkeypatch.setattr("time.perf_counter", bench.clock.perf_counter)
     bench.store.slices = 100
-    bench.ledger._tend(0)
+    bench.ledger.tending.tend(0)
     bench.store.tended.clear()
-    assert bench.ledger._tend(busy_s) == 4 * slices * SLICE_S
+    assert bench.ledger.tending.tend(busy_s) == 4 * slices * SLICE_S
     assert bench.store.tended == [(NOW_US, True, NOW_US)] * slices
     bench.store.slices = 1
     bench.store.tended.clear()
-    assert bench.ledger._tend(9.0) == 1.0
+    assert bench.ledger.tending.tend(9.0) == 1.0
     assert len(bench.store.tended) == 1
 
 
@@ -226,14 +221,14 @@ async def test_tending_that_fails_is_tried_again_in_a_while(monkeypatch: pytest.
     with capture_logs() as logged:
         for count in (1, 2):
             store.errors = [StoreError("disk full")]
-            assert ledger._tend(0) == 1.0
-            assert ledger.tend_failure == "StoreError: disk full"
+            assert ledger.tending.tend(0) == 1.0
+            assert ledger.tending.failure == "StoreError: disk full"
             bench.clock.now_s += 1.0 - 0.25
-            assert [ledger._tend(0), ledger._tend(9.0)] == [0.25, 0.25]
+            assert [ledger.tending.tend(0), ledger.tending.tend(9.0)] == [0.25, 0.25]
             assert len(store.tended) == count
             bench.clock.now_s += 0.25
-        assert ledger._tend(0) == 1.0
-        assert (ledger.tend_failure, len(store.tended)) == (None, 3)
+        assert ledger.tending.tend(0) == 1.0
+        assert (ledger.tending.failure, len(store.tended)) == (None, 3)
     assert [line["event"] for line in logged] == ["ledger.tending_failed"]
 
 
@@ -251,7 +246,8 @@ class Waits:
 
 @pytest.mark.parametrize("error", [StoreError("disk full"), ValueError("a defect")])
 async def test_what_the_store_refuses_is_tried_again(monkeypatch: pytest.MonkeyPatch, error: Exception) -> None:
-    """Sooner at first, then once a second, until the end. After a defect all is read anew."""
+    """The very same, as it may be stored; sooner at first, then once a second, until the end. After a defect all is
+    read anew."""
     bench = Bench()
     ledger, store = bench.ledger, bench.store
     is_defect = not isinstance(error, StoreError)
@@ -267,6 +263,7 @@ async def test_what_the_store_refuses_is_tried_again(monkeypatch: pytest.MonkeyP
     assert ledger.reasons == [f"the ledger can't commit: {reason}"]
     assert [line["event"] for line in logged] == ["ledger.commit_failed"]
     assert (store.loaded, len(bench.reloaded)) == ((7, 6) if is_defect else (1, 0))
+    assert (len(store.given), len(set(map(id, store.given)))) == (7, 7 if is_defect else 1)
     store.errors = [error]
     with capture_logs() as logged:
         assert ledger._commit_group([work(1)])
@@ -330,7 +327,7 @@ async def test_a_large_transaction_is_followed_by_more_tending(monkeypatch: pyte
         waited.append(wait_s)
         return ([*halves], False) if len(waited) == 1 else ([work(1, 1 + count)], True)
 
-    monkeypatch.setattr(bench.ledger, "_tend", tend)
+    monkeypatch.setattr(bench.ledger.tending, "tend", tend)
     monkeypatch.setattr(bench.ledger, "_next_group", next_group)
     await asyncio.to_thread(bench.ledger._run)
     await asyncio.sleep(0)

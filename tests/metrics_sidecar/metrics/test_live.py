@@ -4,8 +4,9 @@ import asyncio
 
 import pytest
 
-from metrics_sidecar.ledger.ledger import Committed, State
+from metrics_sidecar.ledger.labelled import Committed
 from metrics_sidecar.ledger.totals import NO_TOTALS, ModelTotals
+from metrics_sidecar.ledger.transaction import State
 from metrics_sidecar.metrics import live as live_module
 from metrics_sidecar.metrics.exemplars import Exemplar
 from metrics_sidecar.metrics.live import Live, LiveCopy, WorkerShare

@@ -15,7 +15,7 @@ from shared.record import MAX_COUNT, OVERFLOW_MODEL_ID, Record
 from tests.metrics_sidecar.sqlite.contract.arrivals import END_US, START, Arrivals
 from tests.metrics_sidecar.sqlite.contract.conftest import OpenHistory
 from tests.metrics_sidecar.sqlite.contract.history import again_and_again
-from tests.metrics_sidecar.sqlite.contract.model import InWindow
+from tests.metrics_sidecar.sqlite.contract.model import InWindow, as_record
 
 EVERYTHING = Window(0, END_US)
 REJECTED, DROPPED = "invoker_requests_rejected_total", "invoker_records_dropped_total"
@@ -213,3 +213,23 @@ def test_what_it_takes_is_told_in_bytes(open_history: OpenHistory) -> None:
     if use is not None:
         assert use.history_bytes > 0
         assert 0 <= use.free_bytes <= use.size_bytes
+
+
+async def test_a_commit_that_is_given_again_changes_nothing(open_history: OpenHistory) -> None:
+    """As by a ledger that wasn't told that it is stored; the labels that came with it are told again."""
+    history = open_history()
+    history.add([Record("a", 1, 1)], labels=2)
+    commit = history.planner.plan([Work("1" * 32, 1, [Record(model_id, 2, 2) for model_id in "abc"])], 0)
+    commit.label_room = 1
+    granted = history.store.commit(commit)
+    history.planner.applied(commit)
+    assert history.model.apply(commit) == granted
+    for reopened in (False, True):
+        if reopened:
+            history.reopen()
+        assert {*granted} <= {*history.store.commit(commit)} <= {"a", "b"}
+        assert history.model.state() == history.store.load()
+        assert history.model.records == [as_record(row) for row in await history.rows()]
+    history.add([Record("d", 3, 3)])
+    assert history.model.state() == history.store.load()
+    assert history.model.records == [as_record(row) for row in await history.rows()]
