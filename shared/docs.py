@@ -1,4 +1,4 @@
-"""Swagger UI and the OpenAPI document: everything from this host, no CDN, no inline script."""
+"""Swagger UI, the OpenAPI document and the pages of `docs/`: all from this host, no CDN, no inline script."""
 
 import importlib.util
 from html import escape
@@ -8,6 +8,7 @@ import msgspec
 from aiohttp import web
 
 from shared.openapi import Schema
+from shared.pages import pages_routes
 
 ASSETS = ("swagger-ui.css", "swagger-ui-bundle.js", "favicon-16x16.png", "favicon-32x32.png")
 
@@ -57,7 +58,7 @@ ASSET_HEADERS = {"X-Content-Type-Options": "nosniff", "Cache-Control": "public, 
 
 
 def docs_routes(document: Schema) -> list[web.RouteDef]:
-    """`GET /openapi.json`, `GET /docs` and the page's assets under `/docs/`; the document is encoded once."""
+    """`GET /openapi.json`, `GET /docs`, its assets and further pages under `/docs/`; the document is encoded once."""
     encoded = msgspec.json.encode(document)
     page = PAGE.format(title=escape(document["info"]["title"]))
 
@@ -81,6 +82,7 @@ def docs_routes(document: Schema) -> list[web.RouteDef]:
         web.get("/docs", docs),
         web.get("/docs/initializer.js", initializer),
         *(web.get(f"/docs/{name}", asset) for name in ASSETS),
+        *pages_routes(),
     ]
 
 

@@ -48,8 +48,8 @@ def problem(status: int, when: str, example: ProblemDetails | None = None) -> An
     return Answer(when, {PROBLEM_MEDIA_TYPE: ProblemDetails}, example or plain)
 
 
-def build_document(title: str, version: str, description: str, operations: Sequence[Operation]) -> Schema:
-    """The whole document; all types that the operations name become components."""
+def build_document(title: str, version: str, description: str, operations: Sequence[Operation], page: str) -> Schema:
+    """The whole document; all types that the operations name become components. `page` of `docs/` says more."""
     types = _types_of(operations)
     references, components = msgspec.json.schema_components(types, ref_template=REF_TEMPLATE)
     schemas = dict(zip(types, references, strict=True))
@@ -59,6 +59,7 @@ def build_document(title: str, version: str, description: str, operations: Seque
     document: Schema = {
         "openapi": "3.1.0",
         "info": {"title": title, "version": version, "description": description},
+        "externalDocs": {"description": "Documentation", "url": f"docs/{page}.md"},
         "paths": paths,
         "components": {"schemas": components},
     }

@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+ROOT = Path(__file__).parent.parent
 START_TIMEOUT_S = 20.0
 Json = dict[str, Any]
 
@@ -28,16 +29,18 @@ class Process:
         *arguments: str,
         files: tuple[int, int] | None = None,
         prefix: Sequence[str] = (),
+        python: str = sys.executable,
+        cwd: Path = ROOT,
     ) -> None:
         """`files`: soft and hard limit of those that it may have open. `prefix`: a command that becomes this one."""
         inherited = {name: os.environ[name] for name in ("PATH", "HOME", "LANG") if name in os.environ}
-        command = [sys.executable, "-m", module, *arguments]
+        command = [python, "-m", module, *arguments]
         if files is not None:
             command = ["sh", "-c", f'ulimit -Sn {files[0]} && ulimit -Hn {files[1]} && exec "$@"', "sh", *command]
         self._popen = subprocess.Popen(
             [*prefix, *command],
             env={**inherited, "LOG_FORMAT": "json", "PYTHONWARNINGS": "error", **environment},
-            cwd=Path(__file__).parent.parent,
+            cwd=cwd,
             stderr=subprocess.PIPE,
             text=True,
             start_new_session=True,
@@ -120,6 +123,8 @@ class System:
         self.gateway_url = ""
         self.sidecar_url = "http://127.0.0.1:1"
         self.files: tuple[int, int] | None = None
+        self.python = sys.executable
+        self.cwd = ROOT
 
     def start_mock(self, **settings: str) -> Process:
         mock = self._start("deploy.mock_server", {"MOCK_PORT": "0", "MOCK_LATENCY": "fixed:0ms", **settings})
@@ -172,7 +177,7 @@ class System:
         return settled
 
     def _start(self, module: str, settings: dict[str, str], prefix: Sequence[str] = ()) -> Process:
-        process = Process(module, settings, files=self.files, prefix=prefix)
+        process = Process(module, settings, files=self.files, prefix=prefix, python=self.python, cwd=self.cwd)
         self.processes.append(process)
         return process
 

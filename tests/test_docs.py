@@ -24,6 +24,7 @@ from invoker.settings import InvokerSettings, ShipSettings
 from metrics_sidecar.api.routes import setup_routes as setup_sidecar_routes
 from metrics_sidecar.app import make_app
 from metrics_sidecar.settings import SidecarSettings
+from shared.pages import anchor
 from shared.record import ErrorType
 
 ROOT = Path(__file__).parent.parent
@@ -136,7 +137,7 @@ def test_every_command_has_help(module: str) -> None:
 def anchors(page: str) -> set[str]:
     """Of its headings, as GitHub makes them."""
     headings = re.findall(r"^#+ (.*)$", re.sub(r"```.*?```", "", page, flags=re.DOTALL), re.MULTILINE)
-    return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
+    return {anchor(heading) for heading in headings}
 
 
 def links(page: str) -> list[str]:
@@ -151,9 +152,9 @@ def test_every_link_leads_somewhere(name: str) -> None:
     """To a file that is there and, where it names one, to a heading in it."""
     dead = []
     for target in links(PAGES[name]):
-        path, _, anchor = target.partition("#")
+        path, _, heading = target.partition("#")
         file = (ROOT / name).parent / path if path else ROOT / name
-        if not file.exists() or (anchor and anchor not in anchors(file.read_text(encoding="utf-8"))):
+        if not file.exists() or (heading and heading not in anchors(file.read_text(encoding="utf-8"))):
             dead.append(target)
     assert dead == []
 

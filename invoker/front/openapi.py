@@ -83,4 +83,5 @@ DOCUMENT = build_document(
     "Forwards model invocations and records each one exactly once. `GET /metrics` and `GET /metrics/*` asked here are "
     "answered by the metrics sidecar, whose own `/docs` describes them.",
     OPERATIONS,
+    "gateway",
 )

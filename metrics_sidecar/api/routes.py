@@ -205,4 +205,4 @@ def setup_routes(app: web.Application) -> None:
     """Add all routes, and the documents that describe them."""
     app[EXPOSITION] = Exposition()
     app.add_routes([web.get(operation.path, handler) for operation, handler in ROUTES])
-    app.add_routes(docs_routes(build_document(TITLE, VERSION, DESCRIPTION, OPERATIONS)))
+    app.add_routes(docs_routes(build_document(TITLE, VERSION, DESCRIPTION, OPERATIONS, "history")))

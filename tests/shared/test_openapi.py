@@ -53,7 +53,7 @@ ADD = Operation(
 
 @pytest.fixture
 def document() -> dict[str, Any]:
-    return build_document("Colours", "1.0", "All of them <in> one place.", [FIND, ADD])
+    return build_document("Colours", "1.0", "All of them <in> one place.", [FIND, ADD], "gateway")
 
 
 def test_methods_of_one_path_stand_together(document: dict[str, Any]) -> None:

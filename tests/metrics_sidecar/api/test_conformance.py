@@ -17,7 +17,7 @@ from shared.openapi import build_document
 from shared.serving import running, serving
 from tests.metrics_sidecar.api.conftest import FakeQueries, make_app, totals_of
 
-schema = schemathesis.openapi.from_dict(build_document(TITLE, VERSION, DESCRIPTION, OPERATIONS))
+schema = schemathesis.openapi.from_dict(build_document(TITLE, VERSION, DESCRIPTION, OPERATIONS, "history"))
 
 
 @pytest.fixture(scope="module")
