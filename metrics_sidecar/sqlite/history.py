@@ -14,10 +14,7 @@ from metrics_sidecar.history.queries import HistoryPage, HistoryQuery, HistoryRo
 from metrics_sidecar.sqlite.counts import Count, count
 from metrics_sidecar.sqlite.filters import Lane, Selection, first_kept_us, select, where
 from metrics_sidecar.sqlite.guard import Guard
-from metrics_sidecar.sqlite.offsets import come_nearer
-from metrics_sidecar.sqlite.outages import skip_failures
 from metrics_sidecar.sqlite.rollups import Condition
-from metrics_sidecar.sqlite.waiting import WaitingRows
 
 MANY_LANES = 16
 SCANNED_ROWS = 2000
@@ -52,9 +49,7 @@ DIRECTIONS = {
 }
 
 
-def read_history(
-    connection: sqlite3.Connection, query: HistoryQuery, guard: Guard, waiting: WaitingRows
-) -> HistoryPage:
+def read_history(connection: sqlite3.Connection, query: HistoryQuery, guard: Guard) -> HistoryPage:
     """One page and the count of all that matches, within the caller's transaction."""
     selection = select(connection, query.filter)
     if not selection.lane_count:
@@ -66,7 +61,7 @@ def read_history(
     if query.after is None and not more and (keys or not query.offset):
         total = Count(seen, True)  # the page ends with the last row of all
     else:
-        total = count(connection, query.filter, selection, guard, waiting)
+        total = count(connection, query.filter, selection, guard)
     next_ = Position(rows[-1].timestamp_us, rows[-1].id) if more else None
     return HistoryPage(rows, max(total.rows, seen), next_, total.is_exact)
 
@@ -80,8 +75,6 @@ def read_invocation(connection: sqlite3.Connection, row_id: int) -> HistoryRow |
 def read_keys(connection: sqlite3.Connection, selection: Selection, query: HistoryQuery) -> list[Key]:
     """Those of the page, and of one row more if there is one: it tells whether there is a next page."""
     direction = DIRECTIONS[query.order]
-    for narrow in (come_nearer, skip_failures):
-        selection, query = narrow(connection, selection, query)
     selection, query = _drop_bound(selection, query)
     wanted, offset = query.limit + 1, query.offset
     lanes = _Lanes(connection, selection, direction, query.after)

@@ -5,7 +5,7 @@ from typing import NamedTuple
 
 import msgspec
 
-from metrics_sidecar.history.rollups import DAY, HOUR, LEVELS, MINUTE_US, Group, Row
+from metrics_sidecar.history.rollups import DAY, LEVELS, MINUTE_US, Group, Row
 from metrics_sidecar.ledger.reckoning import TimeState
 from metrics_sidecar.sqlite.rollup_writer import RollupWriter
 from metrics_sidecar.sqlite.rollups import SUMMARY, Table
@@ -38,10 +38,6 @@ class MendingStore(SqliteStore):
         first = (now_us // MINUTE_US // DAY + 2) * DAY
         with transaction(connection):
             moved = _move(connection, self._rollups, first, now_us)
-            connection.execute(
-                "UPDATE rollup_progress SET settled = MIN(settled, ?), late_count = late_count + 1",
-                (now_us // MINUTE_US - HOUR,),
-            )
             connection.execute("UPDATE rollup_levels SET bucket = MIN(bucket, ?)", (first,))
             running_us = read_time(connection).running_us
             time = TimeState(running_us, now_us - running_us, running_us)

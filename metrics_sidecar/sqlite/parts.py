@@ -179,15 +179,6 @@ class Parts:
         return f"{column} IN (SELECT value FROM json_each(?))", (json.dumps(self._models),)
 
 
-def has_waiting(connection: sqlite3.Connection, progress: Progress, window: Window) -> bool:
-    """Whether any row of a window is not in all of the rollups yet."""
-    if window.since_us >= window.until_us:
-        return False
-    where, arguments = progress.waiting(together=True)
-    query = f"SELECT 1 FROM invocations WHERE {where} AND {_WAITING_WITHIN} LIMIT 1"
-    return connection.execute(query, (*arguments, *window)).fetchone() is not None
-
-
 def _of_each(table: Table, columns: str, mark: str = "") -> str:
     return f"SELECT {columns} FROM {table.name} WHERE {table.within(mark)} AND model > 0"
 

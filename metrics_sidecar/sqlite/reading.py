@@ -27,11 +27,8 @@ from metrics_sidecar.sqlite import questions
 from metrics_sidecar.sqlite.filters import find_ids
 from metrics_sidecar.sqlite.guard import Guard, StepsOverError
 from metrics_sidecar.sqlite.history import read_history, read_invocation
-from metrics_sidecar.sqlite.kept_series import KeptSeries
-from metrics_sidecar.sqlite.offsets import DEEP
 from metrics_sidecar.sqlite.questions import Answered, Asked, Found, Question
 from metrics_sidecar.sqlite.state import DAMAGE, read_totals, read_totals_by_label
-from metrics_sidecar.sqlite.waiting import WaitingRows
 from metrics_sidecar.sqlite.windows import read_series, read_window
 from shared.record import OVERFLOW_MODEL_ID
 
@@ -60,6 +57,8 @@ NICENESS = 3
 """Where readers and commits share a core, commits go first: beside ten readers their waits are a quarter to a third
 shorter so. With 6 they are half as long, but the slowest of a hundred reads takes up to half as long again."""
 FEW_MODELS = 16
+DEEP = 5000
+"""Rows to skip: each is passed over."""
 SWITCH_INTERVAL_S = 0.0005
 """How long a quick read waits at most for Python of a long one."""
 
@@ -69,10 +68,8 @@ GARBAGE_AFTER_OBJECTS = 200_000
 def kind_of(question: Question) -> int:
     """As far as it tells."""
     match question:
-        case questions.History(query) if query.filter.reads_rows:
+        case questions.History(query) if query.filter.reads_rows or query.offset > DEEP:
             return SEARCH
-        case questions.History(query) if query.offset > DEEP:
-            return SUMS
         case questions.InWindow(models=models, prefixes=prefixes) | questions.Totals(models=models, prefixes=prefixes):
             return QUICK if 0 < len(models) <= FEW_MODELS and not prefixes else SUMS
         case questions.Series(query):
@@ -80,13 +77,11 @@ def kind_of(question: Question) -> int:
     return QUICK
 
 
-def answer(
-    connection: sqlite3.Connection, guard: Guard, question: Question, kept: KeptSeries, waiting: WaitingRows
-) -> Found:
+def answer(connection: sqlite3.Connection, guard: Guard, question: Question) -> Found:
     """As the method of `Queries` that the question is, within the caller's transaction."""
     match question:
         case questions.History(query):
-            return read_history(connection, query, guard, waiting)
+            return read_history(connection, query, guard)
         case questions.Invocation(row_id):
             return read_invocation(connection, row_id)
         case questions.Totals(models, prefixes):
@@ -95,7 +90,7 @@ def answer(
             return read_window(connection, window, find_ids(connection, models, prefixes))
         case questions.Series(query):
             models = find_ids(connection, query.models, query.prefixes)
-            return read_series(connection, msgspec.structs.replace(query, models=models), kept)
+            return read_series(connection, msgspec.structs.replace(query, models=models))
 
 
 def _read_totals(connection: sqlite3.Connection, models: Sequence[str]) -> dict[str, ModelTotals]:
@@ -116,8 +111,6 @@ class Reading:
         self._sending = threading.Lock()
         self._local = threading.local()
         self._guards: dict[int, Guard] = {}
-        self._kept = KeptSeries()
-        self._waiting = WaitingRows()
         self._pools = [ThreadPoolExecutor(kind.threads, kind.name) if kind.threads else None for kind in KINDS]
 
     def run(self) -> None:
@@ -172,7 +165,7 @@ class Reading:
         if guard.stopped:
             return None
         with self._snapshot() as connection, guard.watching(connection), guard.limited(steps):
-            return answer(connection, guard, question, self._kept, self._waiting)
+            return answer(connection, guard, question)
 
     @contextlib.contextmanager
     def _snapshot(self) -> Iterator[sqlite3.Connection]:

@@ -12,7 +12,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 from metrics_sidecar.history.retention import Kept
-from metrics_sidecar.history.rollups import ALL_MODELS, COLUMNS, HOUR, LEVELS, MINUTE_US, Group, Row, combine_rows
+from metrics_sidecar.history.rollups import ALL_MODELS, COLUMNS, LEVELS, MINUTE_US, Group, Row, combine_rows
 from metrics_sidecar.sqlite.rollups import SUMMARY, Built, Progress, Table, read_progress
 from metrics_sidecar.sqlite.summaries import summarize_rows
 from metrics_sidecar.sqlite.transactions import transaction
@@ -31,8 +31,6 @@ MAX_SPAN_MINUTES = 120
 MAX_WAIT_US = MINUTE_US
 GRACE_MINUTES = 1
 """How long after its end a bucket is taken for complete; later records are added to it."""
-SETTLED_AFTER_MINUTES = HOUR
-"""So old is hardly any record when it comes, even of a call that took long."""
 
 InvocationRow = tuple[Any, ...]
 
@@ -154,7 +152,7 @@ class RollupWriter:
             return True
         if job is not None:
             groups = GROUPS_AT_ONCE_BUSY if busy else GROUPS_AT_ONCE
-            if self._roll_up(job, groups, now_us // MINUTE_US - SETTLED_AFTER_MINUTES):
+            if self._roll_up(job, groups):
                 self._job = job  # none if it failed: then it is read again
             return True
         now = now_us // MINUTE_US - GRACE_MINUTES
@@ -201,9 +199,8 @@ class RollupWriter:
         """Whether the row was there before there were rollups: all newer ones have greater ids."""
         return row_id <= self._progress.older_end_id
 
-    def _roll_up(self, job: Job, groups: int, settled: int) -> bool:
-        """The next models; or all together, and then False: that was the end. Before the minute `settled` there should
-        be nothing to add."""
+    def _roll_up(self, job: Job, groups: int) -> bool:
+        """The next models; or all together, and then False: that was the end."""
         model, rows = job.next_models(groups)
         if model:
             then = self._progress._replace(ahead_id=job.until_id, ahead_model=max(model, self._progress.ahead_model))
@@ -214,9 +211,6 @@ class RollupWriter:
                 then = then._replace(older_id=job.until_id)
             else:
                 then = then._replace(last_id=job.until_id)
-        settled = max(settled, then.settled)
-        is_late = any(row[0] < settled for row in rows)
-        then = then._replace(settled=settled, late_count=then.late_count + is_late)
         with transaction(self._connection):
             self.add(LEVELS[0], _by_group(rows, LEVELS[0]))
             for level, built in self._progress.built.items():
@@ -303,16 +297,13 @@ class RollupWriter:
 
     def _note(self, progress: Progress) -> None:
         self._connection.execute(
-            """UPDATE rollup_progress SET last_id = ?, older_id = ?, ahead_id = ?, ahead_model = ?, rows_from = ?,
-            settled = ?, late_count = ?""",
+            "UPDATE rollup_progress SET last_id = ?, older_id = ?, ahead_id = ?, ahead_model = ?, rows_from = ?",
             (
                 progress.last_id,
                 progress.older_id,
                 progress.ahead_id,
                 progress.ahead_model,
                 progress.kept.rows,
-                progress.settled,
-                progress.late_count,
             ),
         )
         first = Built(0)

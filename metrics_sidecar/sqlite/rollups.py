@@ -55,8 +55,7 @@ class Built(NamedTuple):
 class Progress(NamedTuple):
     """Which rows are rolled up: those beyond `older_end_id` up to `last_id`, and those up to `older_id`. While more are
     being rolled up, those up to `ahead_id` are, too, of models up to `ahead_model`, which is 0 otherwise.
-    `built`: how far the levels above the first are. `kept`: from when on there are rows and buckets. Whenever records
-    are added to a minute before `settled`, `late_count` rises."""
+    `built`: how far the levels above the first are. `kept`: from when on there are rows and buckets."""
 
     last_id: int
     older_id: int
@@ -65,8 +64,6 @@ class Progress(NamedTuple):
     ahead_model: int
     built: Mapping[int, Built]
     kept: Kept
-    settled: int
-    late_count: int
 
     @property
     def is_complete(self) -> bool:
@@ -210,12 +207,11 @@ class Table(NamedTuple):
 
 
 def read_progress(connection: sqlite3.Connection) -> Progress:
-    last_id, older_id, older_end_id, ahead_id, ahead_model, rows_from, settled, late_count = connection.execute(
-        """SELECT last_id, older_id, older_end_id, ahead_id, ahead_model, rows_from, settled, late_count
-        FROM rollup_progress"""
+    last_id, older_id, older_end_id, ahead_id, ahead_model, rows_from = connection.execute(
+        "SELECT last_id, older_id, older_end_id, ahead_id, ahead_model, rows_from FROM rollup_progress"
     ).fetchone()
     levels = connection.execute("SELECT level, bucket, model, until, kept_from FROM rollup_levels").fetchall()
     built = {level: Built(*how_far) for level, *how_far, _ in levels if level > LEVELS[0]}
     kept_from = {level: kept_from for level, *_, kept_from in levels}
     kept = Kept(rows_from, kept_from[LEVELS[0]], kept_from[HOUR], kept_from[DAY])
-    return Progress(last_id, older_id, older_end_id, ahead_id, ahead_model, built, kept, settled, late_count)
+    return Progress(last_id, older_id, older_end_id, ahead_id, ahead_model, built, kept)

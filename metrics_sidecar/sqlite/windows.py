@@ -23,8 +23,7 @@ from metrics_sidecar.history.windows import (
     WindowAnswer,
     WindowStats,
 )
-from metrics_sidecar.sqlite.kept_series import KeptSeries
-from metrics_sidecar.sqlite.parts import EachModel, Parts, has_waiting
+from metrics_sidecar.sqlite.parts import EachModel, Parts
 from metrics_sidecar.sqlite.rollups import Progress, read_progress
 from metrics_sidecar.sqlite.summaries import COUNTS, LATENCIES
 from shared.record import MAX_COUNT, OVERFLOW_MODEL_ID
@@ -51,19 +50,11 @@ def read_window(connection: sqlite3.Connection, window: Window, models: Sequence
     return WindowAnswer(window, stats)
 
 
-def read_series(connection: sqlite3.Connection, query: SeriesQuery, kept: KeptSeries) -> SeriesAnswer:
-    """As `Queries.series`. What is kept of it is not read again."""
+def read_series(connection: sqlite3.Connection, query: SeriesQuery) -> SeriesAnswer:
+    """As `Queries.series`."""
     progress = _complete_progress(connection)
     query = msgspec.structs.replace(query, window=_known_part(query, progress))
-    since_us, until_us = query.window
-    series, read_from_us = kept.find(query, progress)
-    if has_waiting(connection, progress, Window(since_us, read_from_us)):
-        series, read_from_us = {}, since_us
-    rest = msgspec.structs.replace(query, window=Window(read_from_us, until_us))
-    for name, steps in _read_steps(connection, progress, rest).items():
-        series[name] = [*series.get(name, ()), *steps]
-    kept.keep(query, series, progress)
-    return SeriesAnswer(query.window, {name: steps for name, steps in series.items() if steps})
+    return SeriesAnswer(query.window, _read_steps(connection, progress, query))
 
 
 def _read_steps(connection: sqlite3.Connection, progress: Progress, query: SeriesQuery) -> Series:

@@ -7,7 +7,6 @@ from unittest.mock import patch
 
 from metrics_sidecar.sqlite import reading
 from metrics_sidecar.sqlite.guard import Guard
-from metrics_sidecar.sqlite.waiting import WaitingRows
 
 ENDLESS = "WITH RECURSIVE numbers (n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM numbers) SELECT COUNT(*) FROM numbers"
 
@@ -17,7 +16,7 @@ def told(path: Path) -> Path:
     return path.with_name("endless.log")
 
 
-def read(connection: sqlite3.Connection, _query: object, _guard: Guard, _waiting: WaitingRows) -> None:
+def read(connection: sqlite3.Connection, _query: object, _guard: Guard) -> None:
     with told(Path(sys.argv[1])).open("a", buffering=1) as log:
         log.write("begun\n")
         try:

@@ -17,13 +17,12 @@ from metrics_sidecar.history.queries import HistoryFilter, HistoryPage, HistoryQ
 from metrics_sidecar.history.rollups import MINUTE_US
 from metrics_sidecar.ledger.totals import aggregate
 from metrics_sidecar.ledger.transaction import Commit
-from metrics_sidecar.sqlite import counts, offsets, rollup_writer
-from metrics_sidecar.sqlite.counts import WindowCounter
+from metrics_sidecar.sqlite import counts, rollup_writer
+from metrics_sidecar.sqlite.counts import count_window
 from metrics_sidecar.sqlite.filters import select
 from metrics_sidecar.sqlite.guard import Guard
 from metrics_sidecar.sqlite.history import read_history, read_invocation
 from metrics_sidecar.sqlite.sqlite import SqliteStore
-from metrics_sidecar.sqlite.waiting import WaitingRows
 from shared.record import ErrorType, Record
 from tests.metrics_sidecar.sqlite.contract.model import matches
 
@@ -73,7 +72,7 @@ class Written(NamedTuple):
         self.rows.extend(batch)
 
     def page(self, query: HistoryQuery) -> HistoryPage:
-        return read_history(self.connection, query, Guard(), WaitingRows())
+        return read_history(self.connection, query, Guard())
 
 
 @contextlib.contextmanager
@@ -96,7 +95,6 @@ def small(monkeypatch: pytest.MonkeyPatch) -> None:
     """What is done for many rows is done for few."""
     monkeypatch.setattr(rollup_writer, "MIN_WAITING_ROWS", 1)
     monkeypatch.setattr(rollup_writer, "ROWS_PER_GROUP", 1)
-    monkeypatch.setattr(offsets, "DEEP", 3)
     monkeypatch.setattr(counts, "FEW_ROWS", 2)
     monkeypatch.setattr(counts, "FEW_ROWS_PER_MODEL", 1)
     monkeypatch.setattr(counts, "MANY_MODELS", 1)
@@ -116,11 +114,10 @@ def test_windows_are_counted_as_a_search_counts(
         found.commit(last)
         selection = select(found.connection, wanted)
         if selection.lane_count:
-            counter = WindowCounter(found.connection, wanted, selection)
             expected = sum(matches(wanted, row) for row in found.rows)
-            assert counter.count(selection.since_us, selection.until_us) == expected
+            assert count_window(found.connection, wanted, selection) == expected
             with mock.patch.object(counts, "FEW_ROWS", few_rows):
-                counted = counts.count(found.connection, wanted, selection, Guard(), WaitingRows())
+                counted = counts.count(found.connection, wanted, selection, Guard())
                 assert counted == (expected, True)
 
 

@@ -5,19 +5,18 @@ import sqlite3
 from collections.abc import Callable, Iterator
 from functools import partial
 
+import msgspec
 import pytest
 
 from metrics_sidecar.history.queries import HistoryFilter, HistoryQuery, Order, Position, Status
 from metrics_sidecar.history.rollups import MINUTE_US
 from metrics_sidecar.history.windows import SeriesQuery, Window, align
 from metrics_sidecar.sqlite import counts
-from metrics_sidecar.sqlite.counts import WindowCounter
+from metrics_sidecar.sqlite.counts import count_window
 from metrics_sidecar.sqlite.filters import select
 from metrics_sidecar.sqlite.guard import Guard
 from metrics_sidecar.sqlite.history import read_history, read_keys
-from metrics_sidecar.sqlite.kept_series import KeptSeries
 from metrics_sidecar.sqlite.schema import migrate
-from metrics_sidecar.sqlite.waiting import WaitingRows
 from metrics_sidecar.sqlite.windows import read_series, read_window
 from shared.record import ErrorType
 from tests.bench.history_store import make_history, model_name
@@ -90,13 +89,9 @@ def steps_of(connection: sqlite3.Connection, read: Callable[[], object]) -> int:
 
 
 def wrong_steps(plans: dict[str, list[str]]) -> dict[str, str]:
-    """Statements that sort, or read a table from end to end."""
-    return {
-        sql: step
-        for sql, steps in plans.items()
-        for step in steps
-        if "TEMP B-TREE" in step or (step.startswith(("SCAN invocations", "SCAN rollups")) and step not in IN_ORDER)
-    }
+    """Statements that sort more than what is of one moment, or read a table from end to end."""
+    wrong = re.compile("SCAN (invocations|rollups)|.*TEMP B-TREE FOR (?!RIGHT PART|LAST TERM)")
+    return {sql: step for sql, steps in plans.items() for step in steps if wrong.match(step) and step not in IN_ORDER}
 
 
 @pytest.mark.parametrize("order", ["asc", "desc"])
@@ -105,21 +100,29 @@ def wrong_steps(plans: dict[str, list[str]]) -> dict[str, str]:
 def test_a_served_filter_is_read_in_order_from_an_index(
     connection: sqlite3.Connection, name: str, after: Position | None, order: Order
 ) -> None:
-    """No table or index is read from end to end, and nothing is sorted."""
+    """No table or index is read from end to end, and nothing is sorted but what is of one moment."""
     query = HistoryQuery(filter=SERVED[name], after=after, order=order, limit=50)
-    plans = plans_of(connection, lambda: read_history(connection, query, Guard(), WaitingRows()))
+    plans = plans_of(connection, lambda: read_history(connection, query, Guard()))
     assert len(plans) >= 2
     assert wrong_steps(plans) == {}
 
 
+def count_plans(connection: sqlite3.Connection, wanted: HistoryFilter) -> dict[str, list[str]]:
+    """Of what makes up a window: parts of minutes at both ends, and more minutes than a block has."""
+    wanted = msgspec.structs.replace(wanted, since_us=MIDDLE_US - 10**10 + 1, until_us=MIDDLE_US + 10**10 + 1)
+    return plans_of(connection, lambda: count_window(connection, wanted, select(connection, wanted)))
+
+
 @pytest.mark.parametrize("name", SERVED)
 def test_a_window_is_counted_without_reading_all(connection: sqlite3.Connection, name: str) -> None:
-    """In rollups and indexes, by what is asked for."""
-    wanted = SERVED[name]
-    counter = WindowCounter(connection, wanted, select(connection, wanted))
-    plans = plans_of(connection, lambda: counter.count(MIDDLE_US - 10**10 + 1, MIDDLE_US + 10**10 + 1))
+    """In rollups and indexes, by what is asked for; no row is looked at but those that wait."""
+    plans = count_plans(connection, SERVED[name])
     assert len(plans) >= 4
     assert wrong_steps(plans) == {}
+    rows = [step for sql, steps in plans.items() if "NOT INDEXED" not in sql for step in steps]
+    rows = [step for step in rows if " invocations " in step]
+    assert rows
+    assert [step for step in rows if "COVERING" not in step] == []
 
 
 @pytest.mark.parametrize(
@@ -136,7 +139,7 @@ def test_a_window_is_counted_without_reading_all(connection: sqlite3.Connection,
 def test_failures_are_found_by_their_type(connection: sqlite3.Connection, name: str, searched: str) -> None:
     """However many other failures there are; the index has all that a page's keys are made of."""
     query = HistoryQuery(filter=SERVED[name])
-    plans = plans_of(connection, lambda: read_history(connection, query, Guard(), WaitingRows()))
+    plans = plans_of(connection, lambda: read_history(connection, query, Guard()))
     found = [step for steps in plans.values() for step in steps if step.startswith("SEARCH invocations USING")]
     by_index = [step for step in found if "PRIMARY KEY" not in step]
     assert by_index
@@ -144,9 +147,7 @@ def test_failures_are_found_by_their_type(connection: sqlite3.Connection, name: 
 
 
 def page_plans(connection: sqlite3.Connection, wanted: HistoryFilter) -> dict[str, list[str]]:
-    return plans_of(
-        connection, lambda: read_history(connection, HistoryQuery(filter=wanted, limit=5), Guard(), WaitingRows())
-    )
+    return plans_of(connection, lambda: read_history(connection, HistoryQuery(filter=wanted, limit=5), Guard()))
 
 
 def test_few_rows_are_counted_where_they_are(connection: sqlite3.Connection) -> None:
@@ -163,42 +164,31 @@ def test_a_window_is_counted_in_few_steps_however_many_rows_it_has(
     monkeypatch.setattr(counts, "FEW_ROWS", 10)
     wanted = HistoryFilter(status=status, since_us=NOW_US - 10**11 + 1, until_us=NOW_US + 1)
     selection = select(connection, wanted)
-    assert steps_of(connection, lambda: counts.count(connection, wanted, selection, Guard(), WaitingRows())) < 3000
+    assert steps_of(connection, lambda: counts.count(connection, wanted, selection, Guard())) < 3000
     query = "SELECT COUNT(*) FROM invocations WHERE timestamp_us >= ? AND timestamp_us < ?"
     assert steps_of(connection, lambda: connection.execute(query, (wanted.since_us, wanted.until_us)).fetchone()) > 9000
 
 
-@pytest.mark.parametrize("status", [None, "success", "failure"])
-def test_no_more_than_half_a_minute_is_counted_at_an_end_of_a_window(
-    connection: sqlite3.Connection, status: Status | None
-) -> None:
-    """Of more, it is the rest of the minute, to be subtracted; and rows that wait are read once."""
-    wanted = HistoryFilter(status=status)
-    counter = WindowCounter(connection, wanted, select(connection, wanted))
-    statements: list[str] = []
-    connection.set_trace_callback(statements.append)
-    counter.count(MIDDLE_US + 20 * 10**6, MIDDLE_US + 10**10 + 59 * 10**6)
-    connection.set_trace_callback(None)
-    rows = [sql for sql in statements if "FROM invocations" in sql]
-    waiting = [sql for sql in rows if "NOT INDEXED" in sql]
-    assert len(waiting) == 1
-    for sql in set(rows) - set(waiting):
-        since_us, until_us = (int(re.search(rf"timestamp_us {sign} (\d+)", sql)[1]) for sign in (">=", "<"))  # type: ignore[index] # each has both
-        assert 0 <= until_us - since_us <= MINUTE_US // 2
-
-
-@pytest.mark.parametrize("status", ["success", "failure"])
 def test_failures_of_many_models_at_an_end_of_a_window_are_found_by_type(
-    connection: sqlite3.Connection, status: Status, monkeypatch: pytest.MonkeyPatch
+    connection: sqlite3.Connection, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Not in the index of each model and type: nearly all would be looked into for nothing."""
     monkeypatch.setattr(counts, "MANY_MODELS", 2)
-    wanted = HistoryFilter(models=SOME, status=status)
-    counter = WindowCounter(connection, wanted, select(connection, wanted))
-    plans = plans_of(connection, lambda: counter.count(MIDDLE_US - 10**10 + 1, MIDDLE_US + 10**10 + 1))
+    plans = count_plans(connection, HistoryFilter(models=SOME, status="failure"))
     steps = [step for some in plans.values() for step in some]
     assert [step for step in steps if "failures_by_model" in step] == []
     assert [step for step in steps if "failures_by_type (error_type=? AND timestamp_us>" in step]
+
+
+@pytest.mark.parametrize("models", [(), ONE], ids=["all", "one"])
+def test_successes_among_failures_are_found_in_an_index(
+    connection: sqlite3.Connection, models: tuple[str, ...]
+) -> None:
+    """However many failures lie between: none of their rows is looked at."""
+    plans = page_plans(connection, HistoryFilter(models=models, status="success"))
+    found = [step for sql, steps in plans.items() if "LIMIT" in sql for step in steps if "invocations" in step]
+    assert found
+    assert [step for step in found if "COVERING INDEX invocations_by_" not in step] == []
 
 
 def test_failures_of_a_type_are_added_up_without_those_of_others(connection: sqlite3.Connection) -> None:
@@ -210,7 +200,7 @@ def test_failures_of_a_type_are_added_up_without_those_of_others(connection: sql
 def test_a_lane_is_read_when_it_is_due(connection: sqlite3.Connection) -> None:
     """Of ten models, those of the two rows that tell a page of one, and no others."""
     query = HistoryQuery(filter=HistoryFilter(models=tuple(map(model_name, range(1, 11)))), limit=1)
-    plans = plans_of(connection, lambda: read_history(connection, query, Guard(), WaitingRows()))
+    plans = plans_of(connection, lambda: read_history(connection, query, Guard()))
     assert 1 <= len([sql for sql in plans if re.search(r"WHERE model = \d+ .* OFFSET 0", sql)]) <= 3
 
 
@@ -232,10 +222,9 @@ def test_rows_that_wait_are_read_and_no_others(connection: sqlite3.Connection, m
         for by_model in (False, True)
         for percent in (None, 95)
     ]
-    kept = KeptSeries()
     plans = plans_of(connection, lambda: read_window(connection, window, models))
-    for query in (*series, *series):
-        plans |= plans_of(connection, partial(read_series, connection, query, kept))
+    for query in series:
+        plans |= plans_of(connection, partial(read_series, connection, query))
     waiting = {sql: steps for sql, steps in plans.items() if re.search(r"\bid > \d", sql)}
     assert waiting
     assert [sql for sql, (first, *_) in waiting.items() if "INTEGER PRIMARY KEY" not in first] == []

@@ -14,7 +14,7 @@ from metrics_sidecar.sqlite.sqlite import SqliteStore
 
 NOTHING_BUILT = dict.fromkeys(LEVELS[1:], Built(0))
 ALL_BUILT = dict.fromkeys(LEVELS[1:], Built(100 * DAY))
-PROGRESS = Progress(10, 3, 3, 0, 0, ALL_BUILT, Kept(), 0, 0)
+PROGRESS = Progress(10, 3, 3, 0, 0, ALL_BUILT, Kept())
 
 
 def test_how_far_a_level_is() -> None:
@@ -177,7 +177,7 @@ def test_of_many_blocks_those_are_listed_that_there_are(tmp_path: Path) -> None:
     assert [*connection.execute(marked, table.bounds(Segment(1, 11, 19), "a"))] == []
     connection.execute(
         "UPDATE rollup_progress SET last_id = 1, older_id = 2, older_end_id = 3, ahead_id = 4, ahead_model = 5, "
-        "rows_from = 6, settled = 7, late_count = 8"
+        "rows_from = 6"
     )
     connection.execute(
         "UPDATE rollup_levels SET bucket = level + 1, model = level + 2, until = level + 3, kept_from = level"
@@ -190,8 +190,6 @@ def test_of_many_blocks_those_are_listed_that_there_are(tmp_path: Path) -> None:
         ahead_model=5,
         built={level: Built(level + 1, level + 2, level + 3) for level in LEVELS[1:]},
         kept=Kept(6, 1, HOUR, DAY),
-        settled=7,
-        late_count=8,
     )
     connection.close()
     store.close()

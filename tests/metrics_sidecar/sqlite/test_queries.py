@@ -28,7 +28,6 @@ from metrics_sidecar.sqlite.queries import SqliteQueries
 from metrics_sidecar.sqlite.questions import History, Invocation, InWindow, Question, Series, Totals
 from metrics_sidecar.sqlite.reading import KINDS, QUICK, SEARCH, SUMS, kind_of
 from metrics_sidecar.sqlite.sqlite import SqliteStore
-from metrics_sidecar.sqlite.waiting import WaitingRows
 from shared.record import ErrorType, Record
 from tests.metrics_sidecar.ledgers import record
 from tests.metrics_sidecar.sqlite.endless import ENDLESS, told
@@ -199,7 +198,7 @@ async def test_a_read_whose_turn_does_not_come_is_no_long_one(open_queries: Open
     ("question", "kind"),
     [
         (History(HistoryQuery(offset=5000)), QUICK),
-        (History(HistoryQuery(offset=5001)), SUMS),
+        (History(HistoryQuery(offset=5001)), SEARCH),
         (History(SLOW), SEARCH),
         (History(HistoryQuery(filter=HistoryFilter(error_contains="x"))), SEARCH),
         (Invocation(1), QUICK),
@@ -289,7 +288,7 @@ def test_a_count_that_would_take_long_is_a_lower_bound(
         def read(query: HistoryQuery) -> HistoryPage:
             guard = Guard()
             with guard.watching(connection):
-                return read_history(connection, query, guard, WaitingRows())
+                return read_history(connection, query, guard)
 
         page = read(SLOW)
         assert (page.total_count, page.total_count_is_exact) == (9_000, True)

@@ -16,7 +16,6 @@ from metrics_sidecar.history.windows import ALL, SeriesQuery, Window
 from metrics_sidecar.ledger.transaction import Planner, Work
 from metrics_sidecar.sqlite import retention as retention_module
 from metrics_sidecar.sqlite import rollup_writer
-from metrics_sidecar.sqlite.kept_series import KeptSeries
 from metrics_sidecar.sqlite.sqlite import SqliteStore
 from metrics_sidecar.sqlite.windows import read_series, read_window
 from shared.record import Record
@@ -135,7 +134,7 @@ def test_a_series_begins_where_its_steps_are_known(path: Path) -> None:
     with contextlib.closing(sqlite3.connect(path)) as connection:
         for step in (1, 60, DAY):
             query = SeriesQuery(window=Window(START * MINUTE_US, END * MINUTE_US), step_minutes=step)
-            window, series = read_series(connection, query, KeptSeries())
+            window, series = read_series(connection, query)
             since_us[step] = window.since_us
             counted = (window.until_us - window.since_us) // MINUTE_US
             assert sum(step.count for step in series[ALL]) == counted
@@ -168,7 +167,7 @@ def test_minutes_may_be_kept_longer_than_rows_and_days_may_go(path: Path) -> Non
     assert ask(path, "SELECT SUM(success_count + failure_count) FROM totals") == DAYS * DAY
     with contextlib.closing(sqlite3.connect(path)) as connection:
         query = SeriesQuery(window=Window(START * MINUTE_US, END * MINUTE_US), step_minutes=10)
-        window, _ = read_series(connection, query, KeptSeries())
+        window, _ = read_series(connection, query)
     assert window.since_us == (END - 2 * DAY) * MINUTE_US
     findings = examine(path)
     assert findings.books is not None

@@ -116,17 +116,17 @@ def test_each_bucket_has_its_column() -> None:
 
 
 def test_no_row_is_written_anew(tmp_path: Path) -> None:
-    """The step to the newest version changes no invocation, so that a large file is ready at once."""
+    """The step to the newest version changes no invocation: of a large file only indexes are made."""
     path = tmp_path / "history.db"
     write_version_1(path)
     with contextlib.closing(sqlite3.connect(path, isolation_level=None)) as connection:
         connection.executemany(
-            "INSERT INTO invocations VALUES (?, 1, 1, 1, 1, 1, NULL, NULL)", [(n,) for n in range(2, 50_000)]
+            "INSERT INTO invocations VALUES (?, 1, 1, 1, 1, 1, NULL, NULL)", [(n,) for n in range(2, 5_000)]
         )
-        connection.execute("PRAGMA wal_checkpoint (TRUNCATE)")
+        before = connection.total_changes
         schema.migrate(connection, str(path))
         assert connection.execute("PRAGMA user_version").fetchone() == (len(MIGRATIONS),)
-        assert path.with_name("history.db-wal").stat().st_size < 40 * 4096  # a tenth of what the rows take
+        assert connection.total_changes - before < 100
 
 
 def test_sums_by_the_minute_are_kept_in_another_order(tmp_path: Path) -> None:

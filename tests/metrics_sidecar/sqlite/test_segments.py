@@ -15,7 +15,7 @@ DAYS = 3
 
 def progress(built: dict[int, int], kept_from: int = 0) -> Progress:
     how_far = {level: Built(minute) for level, minute in built.items()}
-    return Progress(1, 0, 0, 0, 0, how_far, Kept(kept_from, kept_from, 0, 0), 0, 0)
+    return Progress(1, 0, 0, 0, 0, how_far, Kept(kept_from, kept_from, 0, 0))
 
 
 @st.composite
