@@ -9,13 +9,15 @@ from typing import NoReturn
 import pytest
 
 from invoker.delivery import recovery
-from invoker.delivery.assignment import adopting
+from invoker.delivery.assignment import adopting, shipping
+from invoker.delivery.outbox import Outbox
 from invoker.journal.directory import Bound, lock_directory
 from invoker.journal.journal import Journal
 from invoker.journal.segment import Segment
 from shared.clock import SystemClock
 from shared.record import Record
 from shared.tasks import Background
+from shared.wire import Report
 
 
 @pytest.mark.parametrize("fault", ["no_files_to_look", "no_files_to_read", "no_thread"])
@@ -47,6 +49,24 @@ async def test_adoption_goes_on_after_a_moment_without_resources(
             patched.undo()
             while is_free(dead.directory):
                 await asyncio.sleep(0.05)
+
+
+@pytest.mark.parametrize("count", [0, 1])
+async def test_a_journal_that_could_not_be_shipped_is_left(count: int, tmp_path: Path) -> None:
+    """For whoever adopts it; without anything in it, nothing is left."""
+    clock = SystemClock()
+    bound = Bound(tmp_path / "journal", 16 * 1024 * 1024, 1)
+    journal = Journal.create(bound, clock)
+    for number in range(count):
+        journal.append(Record("m", number, 1))
+    outbox = Outbox(journal, tmp_path / "no.sock", clock, lambda _everything: Report(), [])
+    async with shipping(outbox, journal, Background(clock)):
+        pass
+    assert len([path for path in bound.root.iterdir() if path.is_dir()]) == count
+    recovered = await recovery.recover_one(bound, clock, set())
+    assert (recovered.records_waiting if recovered is not None else 0) == count
+    if recovered is not None:
+        recovered.close()
 
 
 def is_free(directory: Path) -> bool:

@@ -42,6 +42,18 @@ def records(journal: Journal, start: int = 1) -> list[Record]:
     return [msgspec.msgpack.decode(each, type=Record) for each in journal.read(start, 100_000, 2**30)[1]]
 
 
+async def test_what_is_recovered_is_read_once_it_is_on_the_disk(tmp_path: Path) -> None:
+    """It may be in memory alone; were it shipped, and lost with the power, its open calls would be counted again."""
+    bound = Bound(tmp_path / "journal", 16 * 1024 * 1024, 1)
+    dead(bound, 3)
+    recovered = await recover_one(bound, CLOCK, set())
+    assert recovered is not None
+    assert records(recovered) == []
+    recovered.note_synced(recovered.take_unsynced().upto)
+    assert len(records(recovered)) == 3
+    recovered.remove()
+
+
 async def test_calls_notice_nothing_of_a_large_journal(tmp_path: Path) -> None:
     """Reading it holds neither loop nor interpreter, and accounting for thousands of calls doesn't either."""
     bound = Bound(tmp_path / "journal", 1024 * 1024 * 1024, 1)

@@ -250,6 +250,34 @@ def test_beyond_its_bound_records_are_dropped_and_counted(tmp_path: Path) -> Non
     recovered.remove()
 
 
+def test_each_segment_tells_what_was_dropped_before_it(tmp_path: Path) -> None:
+    """The count outlives the segment that was the last one when records were dropped."""
+    bound = small_bound(tmp_path, segments=3)
+    journal = Journal.create(bound, CLOCK)
+    while journal.full is None:
+        journal.append(record(1, "x" * 500))
+    first = journal._segments[-1].serial
+    while journal._segments[-1].serial <= first:
+        journal.trim(journal.next_sequence - 1)
+        journal.append(record(1, "x" * 500))
+    dropped = journal.dropped["journal_full"]
+    die(journal)
+    recovered = adopt(bound)
+    assert recovered.dropped == {"journal_full": dropped, "disk_full": 0}
+    recovered.remove()
+
+
+async def test_the_next_segment_is_there_before_it_is_needed(tmp_path: Path) -> None:
+    """From the half of one on: to allocate it can take longer than a call may wait."""
+    journal = Journal.create(small_bound(tmp_path), CLOCK)
+    active = journal._segments[-1]
+    while active.position * 2 <= active.size:
+        assert not list(journal.directory.glob("*.spare"))
+        journal.append(record(1, "x" * 500))
+    await until(lambda: len(list(journal.directory.glob("*.spare"))) == 1)
+    journal.remove()
+
+
 async def test_a_full_journal_is_looked_through_for_space_beside_the_calls(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
