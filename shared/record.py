@@ -46,7 +46,8 @@ TraceId = Annotated[
 
 
 class ErrorType(enum.StrEnum):
-    """Why an invocation failed, in the field's terms. Stored by name: never rename one."""
+    """Why an invocation failed, in the field's terms. Stored by name: never rename one. A later release may know more:
+    its words are kept as they are, see `ErrorWord`."""
 
     TIMEOUT = "timeout"
     CONNECT = "connect"
@@ -59,6 +60,17 @@ class ErrorType(enum.StrEnum):
     GATEWAY_ERROR = "gateway_error"
 
 
+ErrorWord = Annotated[
+    str,
+    Meta(
+        pattern="^[a-z][a-z0-9_]{0,63}\\Z",
+        description=f"Why it failed: {', '.join(ErrorType)}, or what a gateway of a later release calls it.",
+        examples=["timeout"],
+    ),
+]
+"""An `ErrorType`, or a word of a later release."""
+
+
 class Record(msgspec.Struct, frozen=True, array_like=True, gc=False):
     """One invocation, ended. Times in µs (`timestamp_us`: accepted, since 1970 UTC), sizes as
     `measure` gives them; `error_type` is None for a success. New fields go last, with defaults.
@@ -67,7 +79,7 @@ class Record(msgspec.Struct, frozen=True, array_like=True, gc=False):
     model_id: ModelId
     timestamp_us: Annotated[int, Meta(ge=0, le=MAX_TIMESTAMP_US)]
     latency_us: Count
-    error_type: ErrorType | None = None
+    error_type: ErrorWord | None = None
     error_log: Annotated[str, Meta(max_length=MAX_ERROR_LOG_BYTES)] = ""
     input_size: Count = 0
     output_size: Count = 0

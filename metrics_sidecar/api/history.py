@@ -15,7 +15,7 @@ from metrics_sidecar.parameters.filters import FilterParameters, to_filter
 from shared.clock import format_timestamp
 from shared.errors import status_problem
 from shared.problems import InvalidParameterError
-from shared.record import MAX_COUNT, ErrorType, TraceId
+from shared.record import MAX_COUNT, ErrorWord, TraceId
 
 MAX_LIMIT = 1000
 MAX_OFFSET = 10_000_000
@@ -63,7 +63,7 @@ class Invocation(msgspec.Struct, frozen=True):
     error_log: Annotated[str, Meta(description="Why it failed; empty for a success.")]
     input_size: Annotated[int, Meta(ge=0)]
     output_size: Annotated[int, Meta(ge=0)]
-    error_type: Annotated[ErrorType | None, Meta(description="null for a success.")]
+    error_type: Annotated[ErrorWord | None, Meta(description="null for a success.")]
     trace_id: Annotated[TraceId | None, Meta(description="From the caller's `traceparent`; null without one.")]
 
 

@@ -14,7 +14,7 @@ from shared.record import (
     MAX_ERROR_LOG_BYTES,
     MAX_TIMESTAMP_US,
     Count,
-    ErrorType,
+    ErrorWord,
     Record,
     TraceId,
     check_model_id,
@@ -38,7 +38,7 @@ class Line(msgspec.Struct, frozen=True, gc=False):
     error_log: Annotated[str, Meta(max_length=MAX_ERROR_LOG_BYTES)]
     input_size: Count
     output_size: Count
-    error_type: ErrorType | None
+    error_type: ErrorWord | None
     trace_id: TraceId | None
     store: str
 
@@ -71,7 +71,7 @@ def to_lines(read: Slice, store_id: str) -> list[Line]:
                 error_log or "",
                 input_size,
                 output_size,
-                error_type,  # type: ignore[arg-type] # as it stands in the store: its text
+                error_type,
                 trace_id,
                 store_id,
             )

@@ -7,7 +7,6 @@ import msgspec
 
 from metrics_sidecar.history.windows import SeriesAnswer, SeriesQuery, Window, WindowAnswer
 from metrics_sidecar.ledger.totals import ModelTotals
-from shared.record import ErrorType
 
 Order = Literal["desc", "asc"]
 Status = Literal["success", "failure"]
@@ -32,7 +31,7 @@ class HistoryFilter(msgspec.Struct, frozen=True, kw_only=True):
     models: tuple[str, ...] = ()
     prefixes: tuple[str, ...] = ()
     status: Status | None = None
-    error_types: tuple[ErrorType, ...] = ()
+    error_types: tuple[str, ...] = ()
     since_us: int | None = None
     until_us: int | None = None
     min_latency_us: int | None = None
@@ -62,7 +61,7 @@ class HistoryRow(msgspec.Struct, frozen=True, array_like=True):
     model_id: str
     timestamp_us: int
     latency_us: int
-    error_type: ErrorType | None
+    error_type: str | None
     error_log: str
     input_size: int
     output_size: int

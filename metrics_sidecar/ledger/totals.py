@@ -6,7 +6,7 @@ from operator import add, sub
 
 import msgspec
 
-from shared.record import MAX_COUNT, ErrorType, Record
+from shared.record import MAX_COUNT, Record
 
 BUCKET_BOUNDS_S = (
     0.005,
@@ -52,7 +52,7 @@ class ModelTotals(msgspec.Struct, gc=False):
     max_latency_us: int = 0
     last_timestamp_us: int = 0
     buckets: list[int] = msgspec.field(default_factory=lambda: [0] * (len(BUCKET_BOUNDS_US) + 1))
-    errors: dict[ErrorType, int] = msgspec.field(default_factory=dict)
+    errors: dict[str, int] = msgspec.field(default_factory=dict)
 
     @property
     def count(self) -> int:

@@ -10,9 +10,10 @@ from metrics_sidecar.history.queries import HistoryFilter, Status
 from metrics_sidecar.parameters.decoding import allowed_values
 from shared.clock import TIMESTAMPS, parse_timestamp
 from shared.problems import InvalidParameterError
-from shared.record import MAX_MODEL_ID_CHARS, MODEL_ID_PATTERN, ErrorType
+from shared.record import MAX_MODEL_ID_CHARS, MODEL_ID_PATTERN, ErrorType, ErrorWord
 
 MAX_MODELS = 100
+MAX_ERROR_TYPES = 64
 MAX_LATENCY_MS = 9_007_199_254_740  # 2⁵³ µs: up to here floats tell microseconds apart
 
 TIMESTAMP_SCHEMA = {"anyOf": [{"format": "date-time"}, {"pattern": r"^[0-9]{1,11}(\.[0-9]{1,6})?$"}]}
@@ -43,11 +44,12 @@ class FilterParameters(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown
     status: Annotated[Status, Meta(description="Only successes or only failures.")] | UnsetType = UNSET
     error_type: (
         Annotated[
-            list[ErrorType],
+            list[ErrorWord],
             Meta(
                 min_length=1,
-                max_length=len(ErrorType),
-                description="Only failures of these types; may be repeated.",
+                max_length=MAX_ERROR_TYPES,
+                description=f"Only failures of these types: {', '.join(ErrorType)}, or what gateways of a "
+                "later release have recorded; may be repeated.",
                 examples=[["timeout"]],
             ),
         ]

@@ -4,7 +4,6 @@ import contextlib
 import sqlite3
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
-from typing import cast
 
 from metrics_sidecar.history.queries import StoreError
 from metrics_sidecar.history.reconcile import ModelBooks, Reconciliation, reconcile
@@ -20,7 +19,7 @@ from metrics_sidecar.sqlite.state import (
     read_totals_by_label,
     totals_of,
 )
-from shared.record import MAX_COUNT, ErrorType
+from shared.record import MAX_COUNT
 
 ROWS_AT_ONCE = 50_000
 MODELS_AT_ONCE = 10_000
@@ -88,11 +87,11 @@ class SqliteBooks:
             (after, MODELS_AT_ONCE),
         ).fetchall()
         last = found[-1][0] if len(found) == MODELS_AT_ONCE else LAST
-        errors: dict[int, dict[ErrorType, int]] = {}
+        errors: dict[int, dict[str, int]] = {}
         query = "SELECT model, error_type, count FROM error_totals WHERE model > ? AND model <= ?"
         for model, error_type, count in execute(query, (after, last)):
             # As it stands: one that is none of ours is a difference, and no failure to compare.
-            errors.setdefault(model, {})[cast(ErrorType, error_type)] = count
+            errors.setdefault(model, {})[error_type] = count
         counted: dict[int, tuple[str, ModelTotals, int]] = {}
         for model, model_id, removed_count, *columns in found:
             if removed_count is None:
@@ -144,7 +143,7 @@ def _group_totals(
         min_latency_us=minimum,
         max_latency_us=maximum,
         last_timestamp_us=last_timestamp_us,
-        errors={} if error_type is None else {cast(ErrorType, error_type): count},
+        errors={} if error_type is None else {error_type: count},
     )
     totals.buckets[bucket] = count
     return totals

@@ -171,7 +171,7 @@ class SqliteStore:
             executemany(_INSERT_INVOCATION, self._rows)
             executemany(_ADD_TOTALS, ((models[m], *totals_row(totals)) for m, totals in commit.totals.items()))
             errors = [
-                (models[model_id], str(error_type), count)
+                (models[model_id], error_type, count)
                 for model_id, totals in commit.totals.items()
                 for error_type, count in totals.errors.items()
             ]
@@ -233,7 +233,7 @@ def _invocation_rows(records: list[Record], models: dict[str, int], first_id: in
             record.latency_us,
             record.input_size,
             record.output_size,
-            None if error_type is None else error_type.value,
+            error_type,
             None if error_type is None else record.error_log,
             record.trace_id,
         )

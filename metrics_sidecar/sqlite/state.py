@@ -2,7 +2,6 @@
 
 import sqlite3
 import statistics
-from typing import cast
 
 import msgspec
 
@@ -11,7 +10,7 @@ from metrics_sidecar.ledger.reckoning import TimeState
 from metrics_sidecar.ledger.totals import ModelTotals, merged, without
 from metrics_sidecar.ledger.transaction import Producer, State
 from metrics_sidecar.sqlite.schema import BUCKET_COLUMNS
-from shared.record import OVERFLOW_MODEL_ID, ErrorType
+from shared.record import OVERFLOW_MODEL_ID
 
 SUMMED_COLUMNS = ("success_count", "failure_count", "latency_us", *BUCKET_COLUMNS)
 TOTAL_COLUMNS = (
@@ -90,7 +89,7 @@ def read_totals(connection: sqlite3.Connection, model_id: str) -> ModelTotals | 
         return None
     model, *columns = row
     errors = connection.execute("SELECT error_type, count FROM error_totals WHERE model = ?", (model,))
-    return totals_of(columns, {ErrorType(error_type): count for error_type, count in errors})
+    return totals_of(columns, dict(errors))
 
 
 def read_totals_by_label(connection: sqlite3.Connection, *, as_counted: bool = False) -> dict[str, ModelTotals]:
@@ -134,7 +133,7 @@ def encode_overflowed(totals: ModelTotals) -> bytes:
 def decode_overflowed(encoded: bytes) -> ModelTotals:
     kept = msgspec.json.decode(encoded, type=dict[str, dict[str, int]])
     columns = [kept["totals"].get(column, 0) for column in TOTAL_COLUMNS]
-    return totals_of(columns, {cast(ErrorType, kind): count for kind, count in kept["errors"].items()})
+    return totals_of(columns, kept["errors"])
 
 
 def totals_row(totals: ModelTotals) -> tuple[int, ...]:
@@ -150,15 +149,15 @@ def totals_row(totals: ModelTotals) -> tuple[int, ...]:
     )
 
 
-def totals_of(columns: list[int], errors: dict[ErrorType, int]) -> ModelTotals:
+def totals_of(columns: list[int], errors: dict[str, int]) -> ModelTotals:
     """`ModelTotals` of a row of `TOTAL_COLUMNS`."""
     success, failure, latency, minimum, maximum, last = columns[:6]
     return ModelTotals(success, failure, latency, minimum, maximum, last, list(columns[6:]), errors)
 
 
-def _read_errors(connection: sqlite3.Connection) -> dict[int, dict[ErrorType, int]]:
-    errors: dict[int, dict[ErrorType, int]] = {}
+def _read_errors(connection: sqlite3.Connection) -> dict[int, dict[str, int]]:
+    errors: dict[int, dict[str, int]] = {}
     for model, error_type, count in connection.execute("SELECT model, error_type, count FROM error_totals"):
         # Not checked: one that is unknown here may stand in a damaged file, and must not hide the rest of it.
-        errors.setdefault(model, {})[cast(ErrorType, error_type)] = count
+        errors.setdefault(model, {})[error_type] = count
     return errors

@@ -45,7 +45,7 @@ def make_rows(columns: list[str], records: list[Record]) -> list[tuple[object, .
             "latency_us": record.latency_us,
             "input_size": record.input_size,
             "output_size": record.output_size,
-            "error_type": record.error_type and record.error_type.value,
+            "error_type": record.error_type,
             "error_log": record.error_log or None,
         }
         rows.append(tuple(map(values.get, columns)))

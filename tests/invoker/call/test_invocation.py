@@ -61,7 +61,7 @@ class Domain:
         return self.invoker.in_flight.total == 0 and not self.journal.open
 
     @property
-    def error_types(self) -> list[ErrorType | None]:
+    def error_types(self) -> list[str | None]:
         return [record.error_type for record in self.journal.records]
 
 

@@ -94,7 +94,7 @@ class Delivery(RuleBasedStateMachine):
         self.bound.segment_bytes = MIN_SEGMENT_BYTES
         self.loop = asyncio.new_event_loop()
         self.sidecar: Sidecar | None = None
-        self.expected: dict[str, ErrorType | None] = {}
+        self.expected: dict[str, str | None] = {}
         self.living: list[Worker] = []
 
     @rule(target=workers)
@@ -198,7 +198,7 @@ class Delivery(RuleBasedStateMachine):
     async def _adopt(self) -> None:
         await ship_dead(self.bound, self.directory / "s", CLOCK, Shipped())
 
-    async def _history(self) -> Counter[tuple[str, ErrorType | None]]:
+    async def _history(self) -> Counter[tuple[str, str | None]]:
         queries = SqliteQueries(self.directory / "history.db")
         query, rows = HistoryQuery(limit=1000), []
         while True:

@@ -14,7 +14,7 @@ from tests.invoker.front.callers import answered, body_of, calling, connection_o
 REQUEST = invoke(body_of(1))
 
 
-def errors(gateway: Gateway) -> list[ErrorType | None]:
+def errors(gateway: Gateway) -> list[str | None]:
     return [record.error_type for record in gateway.journal.records]
 
 
