@@ -1,0 +1,70 @@
+"""The README's tour is true: its commands, typed in their order, are answered in the shape that it shows."""
+
+import json
+import re
+import subprocess
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+from tests.processes import System, system
+from tests.tools import require_tools
+
+README = (Path(__file__).parents[2] / "README.md").read_text(encoding="utf-8")
+
+
+def steps() -> list[tuple[str, str]]:
+    """Each command with curl, and what the README shows as its answer."""
+    blocks = re.findall(r"```console\n(.*?)```", README, re.DOTALL)
+    found = re.findall(r"^\$ ((?:.*\\\n)*.*)\n((?:(?!\$ ).*\n)*)", "\n".join(blocks), re.MULTILINE)
+    return [(command, shown) for command, shown in found if command.startswith("curl")]
+
+
+def run(command: str, tour: System, mock_url: str) -> str:
+    """Its output, with the ports of this system, and a `since` of now in place of that day's."""
+    lately = (datetime.now(UTC) - timedelta(minutes=2)).strftime("%Y-%m-%dT%H:%M:00Z")
+    command = re.sub(r"since=[\d:TZ-]+", f"since={lately}", command)
+    for port, url in ((8000, tour.gateway_url), (8001, mock_url), (8002, tour.sidecar_url)):
+        command = command.replace(f"localhost:{port}", url)
+    done = subprocess.run(["sh", "-c", command], capture_output=True, text=True, timeout=30, check=True)
+    return done.stdout
+
+
+def shape(value: Any) -> Any:
+    """What it is made of: names and types, not figures."""
+    if isinstance(value, dict):
+        return {name: shape(part) for name, part in value.items()}
+    if isinstance(value, list):
+        return sorted({json.dumps(shape(part)) for part in value})
+    return "number" if type(value) in (int, float) else type(value).__name__
+
+
+def shape_of_text(text: str) -> Any:
+    """Of JSON, or of lines in which figures, ids and endings don't count."""
+    if text.startswith("{"):
+        return shape(json.loads(text))
+    return re.sub(r'[\d.]+|"[0-9a-f]{32}"', "0", re.sub(r"\d{4}-[^\"]*Z", "TIME", text)).strip()
+
+
+def test_the_tour_is_answered_as_shown(tmp_path: Path) -> None:
+    """From the first call to the export; between them calls of which some fail."""
+    require_tools("curl")
+    with system(tmp_path) as tour:
+        mock_url = tour.start_mock().event("mock.listening")["url"]
+        tour.start_sidecar()
+        tour.start_gateway()
+        wrong = []
+        for number, (command, shown) in enumerate(steps()):
+            answer = run(command, tour, mock_url)
+            if shape_of_text(answer) != shape_of_text(shown):
+                wrong.append((command, shown, answer))
+            if number == 0:
+                assert json.loads(answer)["worklet_output"] == json.loads(shown)["worklet_output"]
+                tour.settled("gpt-3.5", 1)
+            if command.startswith("curl -X PUT"):
+                statuses: list[int] = []
+                while statuses.count(502) < 2 or 200 not in statuses:
+                    statuses.append(tour.invoke("bert-base", "a text")[0])
+                tour.settled("bert-base", len(statuses))
+        assert wrong == []
+        assert len(steps()) == 10
