@@ -6,13 +6,13 @@ from collections.abc import AsyncIterator
 
 from aiohttp import web
 
-from metrics_sidecar.api import CLOCK, DISK, EXPORTER, METRICS, QUERIES, RECONCILE, SNAPSHOT
-from metrics_sidecar.api.health import READINESS, Readiness
 from metrics_sidecar.api.routes import setup_routes
+from metrics_sidecar.api.sidecar import SIDECAR, Readiness, Sidecar
 from metrics_sidecar.data_dir import locked
 from metrics_sidecar.history.audit import Auditor
 from metrics_sidecar.history.backend import Backend
 from metrics_sidecar.history.retention import Retention
+from metrics_sidecar.history.writer import Writer
 from metrics_sidecar.intake.file_plan import plan_files
 from metrics_sidecar.intake.intake import Intake
 from metrics_sidecar.intake.listener import listening
@@ -26,7 +26,7 @@ from metrics_sidecar.settings import HISTORY_FILE, SidecarSettings, age_us
 from metrics_sidecar.sqlite.backend import SqliteBackend
 from shared import logs
 from shared.accepting import Acceptors
-from shared.clock import SystemClock
+from shared.clock import Clock, SystemClock
 from shared.cors import allow_origins
 from shared.errors import problem_middleware
 from shared.record import OVERFLOW_MODEL_ID
@@ -62,7 +62,38 @@ async def _start(app: web.Application, settings: SidecarSettings, stack: context
     metrics = SidecarMetrics()
     clock = SystemClock()
     background = Background(clock)
+    store = backend.open_store()
+    ledger, live = _make_ledger(store, clock, settings.max_models, metrics, background, retention)
+    ledger.start()
+    stack.push_async_callback(ledger.close)
+    queries = backend.open_queries()
+    stack.callback(queries.close)
+    await queries.start()
+    await stack.enter_async_context(background.task("reader", queries.watch))
+    auditor = Auditor(backend.open_snapshot, live)
+    stack.callback(auditor.close)
+    intake = app[INTAKE] = Intake(ledger, live, plan.max_producers, metrics.count_rejected, app[ACCEPTORS])
+    await stack.enter_async_context(listening(intake, settings.socket))
+    metrics.before_collect = lambda: _collect(metrics, store, ledger, live, intake)
+    # What was loaded stays: a full collection that walked it would block the loop for tens of ms.
+    gc.collect()
+    gc.freeze()
+    app[SIDECAR] = Sidecar(
+        clock=clock,
+        queries=queries,
+        exporter=backend.exporter(),
+        reconcile=auditor.reconcile,
+        readiness=lambda: _readiness(ledger, intake, [*store.failures, *([plan.reason] if plan.reason else [])]),
+        snapshot=live.snapshot,
+        measure_disk=backend.measure_disk,
+        metrics=metrics,
+    )
+    stack.callback(LoopLag(clock, metrics.event_loop_lag.observe).stop)
 
+
+def _make_ledger(
+    store: Writer, clock: Clock, max_models: int, metrics: SidecarMetrics, background: Background, retention: Retention
+) -> tuple[Ledger, Live]:
     def on_committed(committed: Committed) -> None:
         live.apply(committed)
         _count_commit(metrics, committed)
@@ -73,54 +104,19 @@ async def _start(app: web.Application, settings: SidecarSettings, stack: context
     def on_reloaded(state: State) -> None:
         live.reload(state)
 
-    store = backend.open_store()
     ledger = Ledger(
         store,
         clock,
-        settings.max_models,
+        max_models,
         on_committed,
         on_failed,
         on_reloaded=on_reloaded,
         background=background,
         retention=retention,
     )
-    live = Live(ledger.state, settings.max_models)
+    live = Live(ledger.state, max_models)
     metrics.records_missing.inc(ledger.state.missing_count)
-    ledger.start()
-    stack.push_async_callback(ledger.close)
-    queries = backend.open_queries()
-    stack.callback(queries.close)
-    await queries.start()
-    await stack.enter_async_context(background.task("reader", queries.watch))
-    auditor = Auditor(backend.open_snapshot, live)
-    stack.callback(auditor.close)
-
-    intake = Intake(ledger, live, plan.max_producers, metrics.count_rejected, app[ACCEPTORS])
-    await stack.enter_async_context(listening(intake, settings.socket))
-
-    def readiness() -> Readiness:
-        return _readiness(ledger, intake, [*store.failures, *([plan.reason] if plan.reason else [])])
-
-    def before_collect() -> None:
-        metrics.accept_failures = app[ACCEPTORS].failures
-        _count_live(metrics, ledger, live, intake)
-        metrics.upkeep = store.upkeep
-        metrics.clock_lead_us, metrics.clock_jumps = ledger.reckoning.lead_us, ledger.reckoning.jump_counts
-
-    metrics.before_collect = before_collect
-    # What was loaded stays: a full collection that walked it would block the loop for tens of ms.
-    gc.collect()
-    gc.freeze()
-    app[INTAKE] = intake
-    app[CLOCK] = clock
-    app[QUERIES] = queries
-    app[EXPORTER] = backend.exporter()
-    app[METRICS] = metrics
-    app[RECONCILE] = auditor.reconcile
-    app[READINESS] = readiness
-    app[SNAPSHOT] = live.snapshot
-    app[DISK] = backend.measure_disk
-    stack.callback(LoopLag(clock, metrics.event_loop_lag.observe).stop)
+    return ledger, live
 
 
 def _readiness(ledger: Ledger, intake: Intake, failures: list[str]) -> Readiness:
@@ -169,9 +165,12 @@ def _count_commit(metrics: SidecarMetrics, committed: Committed) -> None:
         metrics.timestamps_clamped.labels(reason).inc(count)
 
 
-def _count_live(metrics: SidecarMetrics, ledger: Ledger, live: Live, intake: Intake) -> None:
+def _collect(metrics: SidecarMetrics, store: Writer, ledger: Ledger, live: Live, intake: Intake) -> None:
     metrics.producers_connected.set(len(intake.producers))
     metrics.queue_records.set(ledger.waiting_records)
     metrics.models_labelled.set(len(live.totals) - (OVERFLOW_MODEL_ID in live.totals))
     metrics.gateway_counters = live.counters
     metrics.gateway_gauges = live.gauges()
+    metrics.accept_failures = intake.acceptors.failures
+    metrics.upkeep = store.upkeep
+    metrics.clock_lead_us, metrics.clock_jumps = ledger.reckoning.lead_us, ledger.reckoning.jump_counts

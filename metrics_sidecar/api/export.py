@@ -8,8 +8,8 @@ from typing import Annotated, Literal
 from aiohttp import hdrs, web
 from msgspec import UNSET, Meta, UnsetType
 
-from metrics_sidecar.api import CLOCK, EXPORTER
 from metrics_sidecar.api.answers import store_problems, takes_gzip
+from metrics_sidecar.api.sidecar import SIDECAR
 from metrics_sidecar.files.formats import COMPRESSED_ITSELF, MEDIA_TYPES, PARQUET_MISSING, has_parquet
 from metrics_sidecar.history.exports import Export, ExportsBusyError, Format
 from metrics_sidecar.history.queries import StoreError
@@ -63,12 +63,12 @@ async def export(request: web.Request) -> web.StreamResponse:
     wanted = Export(
         parameters.format, to_filter(parameters), may_compress and takes_gzip(request), parameters.bom == "1"
     )
-    response = _response(wanted, request.app[CLOCK].now_us())
+    response = _response(wanted, request.app[SIDECAR].clock.now_us())
     if request.method == hdrs.METH_HEAD:
         await response.prepare(request)
         return response
     try:
-        async with request.app[EXPORTER].export(wanted) as chunks:
+        async with request.app[SIDECAR].exporter.export(wanted) as chunks:
             await _send(request, response, chunks)
     except ExportsBusyError as error:
         raise status_problem(503, f"{error}; try again later.", {"Retry-After": str(RETRY_AFTER_S)}) from None

@@ -1,12 +1,12 @@
 """`GET /healthz` and `GET /readyz`: alive; ready, with reasons when it is not."""
 
-from collections.abc import Callable
 from typing import Literal
 
 import msgspec
 from aiohttp import web
 
 from metrics_sidecar.api.answers import json_answer
+from metrics_sidecar.api.sidecar import SIDECAR
 
 
 class Health(msgspec.Struct, frozen=True):
@@ -15,20 +15,10 @@ class Health(msgspec.Struct, frozen=True):
     status: Literal["ok"] = "ok"
 
 
-class Readiness(msgspec.Struct, frozen=True):
-    """`not_ready`: no records are taken in, or none committed. `degraded`: they are, but the reasons need a look."""
-
-    status: Literal["ready", "degraded", "not_ready"]
-    reasons: list[str]
-
-
-READINESS: web.AppKey[Callable[[], Readiness]] = web.AppKey("readiness", Callable)  # type: ignore[arg-type]
-
-
 async def healthz(_request: web.Request) -> web.Response:
     return json_answer(Health())
 
 
 async def readyz(request: web.Request) -> web.Response:
-    readiness = request.app[READINESS]()
+    readiness = request.app[SIDECAR].readiness()
     return json_answer(readiness, status=503 if readiness.status == "not_ready" else 200)

@@ -6,9 +6,9 @@ import msgspec
 from aiohttp import web
 from msgspec import UNSET, Meta, UnsetType
 
-from metrics_sidecar.api import QUERIES
 from metrics_sidecar.api.answers import json_answer, json_answer_of, milliseconds, store_problems
 from metrics_sidecar.api.cursor import Cursor, decode_cursor, encode_cursor, fingerprint
+from metrics_sidecar.api.sidecar import SIDECAR
 from metrics_sidecar.history.queries import HistoryFilter, HistoryPage, HistoryQuery, HistoryRow, Order, Position
 from metrics_sidecar.parameters.decoding import NoParameters, allowed_values, decode_path, decode_query
 from metrics_sidecar.parameters.filters import FilterParameters, to_filter
@@ -92,7 +92,7 @@ EXAMPLE = History(
 async def history(request: web.Request) -> web.Response:
     query = to_query(decode_query(request.query.items(), HistoryParameters))
     with store_problems(remedy_for(query)):
-        page = await request.app[QUERIES].history(query)
+        page = await request.app[SIDECAR].queries.history(query)
     return await json_answer_of(request, len(page.rows) * FIELDS, lambda: to_history(query, page))
 
 
@@ -100,7 +100,7 @@ async def invocation(request: web.Request) -> web.Response:
     row_id = decode_path(request.match_info, InvocationPath).id
     decode_query(request.query.items(), NoParameters)
     with store_problems():
-        row = await request.app[QUERIES].invocation(row_id)
+        row = await request.app[SIDECAR].queries.invocation(row_id)
     if row is None:
         raise status_problem(404, f"There is no invocation {row_id}, or none any more.")
     return json_answer(to_invocation(row))

@@ -6,9 +6,9 @@ from collections.abc import AsyncIterator, Iterable
 
 from aiohttp import web
 
-from metrics_sidecar.api import DISK, EXPOSITION, METRICS, SNAPSHOT
 from metrics_sidecar.api.answers import GZIP_LEVEL, takes_gzip
 from metrics_sidecar.api.negotiation import wants_openmetrics
+from metrics_sidecar.api.sidecar import SIDECAR
 
 # Prometheus 3 refuses a scrape whose Content-Type it doesn't know.
 CONTENT_TYPES = {
@@ -37,10 +37,10 @@ model_invocations_total{model_id="gpt-3.5",status="failure"} 5
 async def metrics(request: web.Request) -> web.Response:
     """With thousands of models these are megabytes: no step holds the event loop for all of them."""
     openmetrics = wants_openmetrics(",".join(request.headers.getall("Accept", ())))
-    own = request.app[METRICS]
-    own.disk = await asyncio.to_thread(request.app[DISK])
-    parts = await request.app[EXPOSITION].render(request.app[SNAPSHOT](), openmetrics)
-    parts.append(own.render(openmetrics))
+    sidecar = request.app[SIDECAR]
+    sidecar.metrics.disk = await asyncio.to_thread(sidecar.measure_disk)
+    parts = await sidecar.exposition.render(sidecar.snapshot(), openmetrics)
+    parts.append(sidecar.metrics.render(openmetrics))
     headers = {"Content-Type": CONTENT_TYPES[openmetrics], "Vary": "Accept, Accept-Encoding"}
     if takes_gzip(request):
         headers["Content-Encoding"] = "gzip"

@@ -2,8 +2,8 @@
 
 from aiohttp import web
 
-from metrics_sidecar.api import RECONCILE
 from metrics_sidecar.api.answers import json_answer, store_problems
+from metrics_sidecar.api.sidecar import SIDECAR
 from metrics_sidecar.history.reconcile import Checked, Missing, MissingRange, Reconciliation
 from metrics_sidecar.parameters.decoding import NoParameters, decode_query
 
@@ -21,4 +21,4 @@ EXAMPLE = Reconciliation(
 async def reconcile(request: web.Request) -> web.Response:
     decode_query(request.query.items(), NoParameters)
     with store_problems():
-        return json_answer(await request.app[RECONCILE]())
+        return json_answer(await request.app[SIDECAR].reconcile())

@@ -3,7 +3,6 @@
 from aiohttp import web
 from aiohttp.typedefs import Handler
 
-from metrics_sidecar.api import EXPOSITION
 from metrics_sidecar.api import export as export_api
 from metrics_sidecar.api import history as history_api
 from metrics_sidecar.api import metrics as metrics_api
@@ -11,10 +10,10 @@ from metrics_sidecar.api import reconcile as reconcile_api
 from metrics_sidecar.api import stats as stats_api
 from metrics_sidecar.api import timeseries as timeseries_api
 from metrics_sidecar.api.answers import QUERY_TOO_LONG
-from metrics_sidecar.api.health import Health, Readiness, healthz, readyz
+from metrics_sidecar.api.health import Health, healthz, readyz
+from metrics_sidecar.api.sidecar import Readiness
 from metrics_sidecar.files.formats import MEDIA_TYPES
 from metrics_sidecar.history.reconcile import Reconciliation
-from metrics_sidecar.metrics.exposition import Exposition
 from shared.docs import docs_routes
 from shared.openapi import Answer, Operation, build_document, problem
 from shared.problems import INVALID_PARAMETER, ProblemDetails
@@ -203,6 +202,5 @@ OPERATIONS = tuple(operation for operation, _ in ROUTES)
 
 def setup_routes(app: web.Application) -> None:
     """Add all routes, and the documents that describe them."""
-    app[EXPOSITION] = Exposition()
     app.add_routes([web.get(operation.path, handler) for operation, handler in ROUTES])
     app.add_routes(docs_routes(build_document(TITLE, VERSION, DESCRIPTION, OPERATIONS, "history")))

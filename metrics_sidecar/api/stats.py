@@ -6,8 +6,8 @@ import msgspec
 from aiohttp import web
 from msgspec import UNSET, Meta, UnsetType
 
-from metrics_sidecar.api import CLOCK, QUERIES
 from metrics_sidecar.api.answers import json_answer_of, milliseconds, store_problems
+from metrics_sidecar.api.sidecar import SIDECAR
 from metrics_sidecar.history.windows import Window, WindowStats
 from metrics_sidecar.ledger.totals import ModelTotals
 from metrics_sidecar.parameters.decoding import decode_query
@@ -106,19 +106,19 @@ EXAMPLE = Stats(
 async def stats(request: web.Request) -> web.Response:
     parameters = decode_query(request.query.items(), StatsParameters)
     models, prefixes = split_models(parameters.model_id or ())
-    now_us = request.app[CLOCK].now_us()
+    sidecar = request.app[SIDECAR]
+    now_us = sidecar.clock.now_us()
     window = to_window(parameters, now_us)
-    queries = request.app[QUERIES]
     if window is None:
         with store_problems(remedy_for(parameters)):
-            totals = await queries.totals(models, prefixes)
+            totals = await sidecar.queries.totals(models, prefixes)
         return await json_answer_of(
             request,
             len(totals) * FIELDS,
             lambda: Stats({model: to_stats(model, sums) for model, sums in totals.items() if sums.count}),
         )
     with store_problems(remedy_for(parameters)):
-        answer = await queries.window(window, models, prefixes)
+        answer = await sidecar.queries.window(window, models, prefixes)
     return await json_answer_of(
         request, len(answer.stats) * FIELDS, lambda: to_window_stats(answer.window, now_us, answer.stats)
     )

@@ -7,8 +7,8 @@ import msgspec
 from aiohttp import web
 from msgspec import UNSET, Meta, UnsetType
 
-from metrics_sidecar.api import CLOCK, QUERIES
 from metrics_sidecar.api.answers import json_answer_of, store_problems
+from metrics_sidecar.api.sidecar import SIDECAR
 from metrics_sidecar.history.rollups import HOUR, MINUTE_US
 from metrics_sidecar.history.windows import (
     ALL,
@@ -111,11 +111,11 @@ EXAMPLE = Timeseries(
 
 async def timeseries(request: web.Request) -> web.Response:
     parameters = decode_query(request.query.items(), TimeseriesParameters)
-    now_us = request.app[CLOCK].now_us()
+    now_us = request.app[SIDECAR].clock.now_us()
     query = to_query(parameters, now_us)
     _check_points(parameters, query, len(query.models) or 1)
     with store_problems(remedy_for(parameters, "choose a longer step")):
-        window, found = await request.app[QUERIES].series(query)
+        window, found = await request.app[SIDECAR].queries.series(query)
     query = msgspec.structs.replace(query, window=window)
     labels = _labels(query, found)
     points = _check_points(parameters, query, len(labels))

@@ -7,10 +7,9 @@ import pytest
 from aiohttp import web
 from aiohttp.test_utils import TestClient
 
-from metrics_sidecar.api import CLOCK, DISK, EXPORTER, METRICS, QUERIES, RECONCILE, SNAPSHOT
-from metrics_sidecar.api.health import READINESS, Readiness
 from metrics_sidecar.api.reconcile import EXAMPLE
 from metrics_sidecar.api.routes import setup_routes
+from metrics_sidecar.api.sidecar import SIDECAR, Readiness, Sidecar
 from metrics_sidecar.disk import DiskUse
 from metrics_sidecar.history.queries import HistoryPage, HistoryQuery, HistoryRow, StoreError
 from metrics_sidecar.history.reconcile import Reconciliation
@@ -110,14 +109,16 @@ def totals_of(*latencies_us: int, failures: int = 0) -> ModelTotals:
 def make_app(queries: FakeQueries, reasons: list[str]) -> web.Application:
     """The sidecar's application as `app.py` makes it, on a fake ledger."""
     app = web.Application(middlewares=[problem_middleware])
-    app[CLOCK] = FixedClock()
-    app[QUERIES] = queries
-    app[EXPORTER] = queries.exporter
-    app[RECONCILE] = queries.reconcile
-    app[READINESS] = lambda: Readiness("not_ready" if reasons else "ready", reasons)
-    app[SNAPSHOT] = lambda: Snapshot(queries.by_label, {"starting": 1}, {}, {})
-    app[DISK] = lambda: DiskUse(1, 2, 3)
-    app[METRICS] = SidecarMetrics()
+    app[SIDECAR] = Sidecar(
+        clock=FixedClock(),
+        queries=queries,
+        exporter=queries.exporter,
+        reconcile=queries.reconcile,
+        readiness=lambda: Readiness("not_ready" if reasons else "ready", reasons),
+        snapshot=lambda: Snapshot(queries.by_label, {"starting": 1}, {}, {}),
+        measure_disk=lambda: DiskUse(1, 2, 3),
+        metrics=SidecarMetrics(),
+    )
     setup_routes(app)
     return app
 
