@@ -6,8 +6,8 @@ from typing import Literal
 
 import click
 
+from shared.head_rules import MAX_HEADER_BYTES
 from shared.origins import Origins
-from shared.request_heads import MAX_HEADER_BYTES
 from shared.settings import (
     BYTES,
     PATH,

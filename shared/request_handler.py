@@ -12,19 +12,10 @@ from aiohttp.web_protocol import _ErrInfo
 from shared import logs
 from shared.errors import has_left, problem_response, status_problem
 from shared.half_closed import HalfClosed
+from shared.head_rules import ENDED, MAX_HEADER_BYTES, MAX_HEADERS, MAX_REQUEST_LINE_BYTES, Refused
 from shared.lingering import linger
 from shared.problems import clip
-from shared.request_heads import (
-    ENDED,
-    MAX_HEADER_BYTES,
-    MAX_HEADERS,
-    MAX_REQUEST_LINE_BYTES,
-    BrokenBodyError,
-    Refused,
-    check_head,
-    target_of,
-    unreadable,
-)
+from shared.request_heads import BrokenBodyError, check_head, target_of, unreadable
 
 SERVER = "invocation-gateway"
 """Who answers, without versions: nobody learns from it which known faults to try."""

@@ -1,32 +1,12 @@
-"""What is wrong with the head of a request, beyond what aiohttp's parser sees: RFC 9110 and 9112.
-
-`Refused` is what a caller is told of a request that is none, or that can't be served; `reason` is the word that it is
-counted by.
-"""
+"""What is wrong with the head of a request, beyond what aiohttp's parser sees: RFC 9110 and 9112."""
 
 import re
-from typing import NamedTuple
 
 from aiohttp import http_exceptions, web
 
-MAX_HEADER_BYTES = 8 * 1024
-"""Of one header line, by default."""
-LINES_TOGETHER = 4
-"""All lines may be so many times as large as one."""
-MAX_HEADERS = 128
-MAX_REQUEST_LINE_BYTES = 320 * 1024
-"""Room for 100 model ids of 256 characters of 4 bytes, percent-encoded, and for what is asked beside."""
+from shared.head_rules import HOST, LINES_TOGETHER, MAX_HEADERS, MAX_REQUEST_LINE_BYTES, Refused
 
-HOST = re.compile(rb"(?:\[[0-9A-Fa-f:.]+\]|(?:[\w.~!$&'()*+,;=-]|%[0-9A-Fa-f]{2})*)(?::[0-9]{0,5})?")
 _TARGET = re.compile(rb"[!#$%&'*+.^_`|~0-9A-Za-z-]+ (/[!-~]*)")
-
-
-class Refused(NamedTuple):
-    """HTTP status, the reason as it is counted, and a sentence."""
-
-    status: int
-    reason: str
-    message: str
 
 
 class BrokenBodyError(web.RequestPayloadError):
@@ -35,9 +15,6 @@ class BrokenBodyError(web.RequestPayloadError):
     def __init__(self, refused: Refused) -> None:
         super().__init__(refused.message)
         self.refused = refused
-
-
-ENDED = Refused(400, "incomplete_request", "The connection's other side ended before the request did")
 
 
 def check_head(request: web.BaseRequest, max_header_bytes: int) -> Refused | None:

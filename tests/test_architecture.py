@@ -12,6 +12,11 @@ ROOT = Path(__file__).parent.parent
 PACKAGES = ("invoker", "metrics_sidecar", "shared")
 FILES = sorted(path for package in PACKAGES for path in (ROOT / package).rglob("*.py"))
 
+
+def name_of(path: Path) -> str:
+    return path.relative_to(ROOT).as_posix()
+
+
 FORBIDDEN = {
     "invoker": {"metrics_sidecar", "deploy", "tests"},
     "metrics_sidecar": {"invoker", "deploy", "tests"},
@@ -19,10 +24,7 @@ FORBIDDEN = {
 }
 
 DOMAIN = {
-    "invoker/call/invocation.py",
-    "invoker/call/in_flight.py",
     "invoker/journal/journal.py",
-    "invoker/protocols/worklet.py",
     "invoker/journal/segment.py",
     "metrics_sidecar/ledger/ledger.py",
     "metrics_sidecar/ledger/totals.py",
@@ -37,7 +39,16 @@ WEB = {"aiohttp", "yarl", "multidict", "rfc9457"}
 API = "metrics_sidecar.api"
 DRIVERS = {"sqlite3", "metrics_sidecar.sqlite"}
 
+DIALECTS = {
+    name_of(path).removesuffix(".py").replace("/", ".")
+    for path in (ROOT / "invoker/protocols").glob("[a-z]*.py")
+    if path.stem != "base"
+}
+
 MAY_NOT_KNOW = {
+    "invoker/call": {*WEB, *DIALECTS},
+    "invoker/protocols": WEB,
+    "invoker/routing": WEB,
     "metrics_sidecar/history": {*WEB, API, *DRIVERS},
     "metrics_sidecar/ledger": {*WEB, API, *DRIVERS},
     "metrics_sidecar/intake": {*WEB, API, *DRIVERS},
@@ -47,7 +58,8 @@ MAY_NOT_KNOW = {
     "metrics_sidecar/files": {*WEB, API},
     "metrics_sidecar/commands": {*WEB, API},
 }
-"""Only `api/` and the process that serves it know the web; what may be asked knows no place where it is kept."""
+"""Of the sidecar, only `api/` and the process that serves it know the web, and what may be asked knows no place where
+it is kept. Of the gateway, `front/` does, and a call knows no dialect."""
 
 CONCRETE = {
     "PooledUpstream": {"invoker/process/assembly.py"},
@@ -72,10 +84,6 @@ MAY_READ_THE_CLOCK = {
     "metrics_sidecar/ledger/tending.py",  # likewise, how long a slice of tending took
 }
 MAY_READ_THE_ENVIRONMENT = {"shared/settings.py"}
-
-
-def name_of(path: Path) -> str:
-    return path.relative_to(ROOT).as_posix()
 
 
 def tree_of(path: Path) -> ast.Module:

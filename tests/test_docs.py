@@ -19,6 +19,7 @@ import metrics_sidecar.__main__
 from deploy.load_test import LoadSettings
 from deploy.mock_server import MockSettings
 from invoker.front.routes import setup_routes as setup_gateway_routes
+from invoker.protocols.worklet import Worklet
 from invoker.routing.models import Models, load_models
 from invoker.settings import InvokerSettings, ShipSettings
 from metrics_sidecar.api.routes import setup_routes as setup_sidecar_routes
@@ -65,7 +66,11 @@ def test_no_setting_is_described_that_is_not_there() -> None:
 
 
 @pytest.mark.parametrize(
-    ("setup", "page"), [(setup_gateway_routes, "docs/gateway.md"), (setup_sidecar_routes, "docs/history.md")]
+    ("setup", "page"),
+    [
+        (lambda app: setup_gateway_routes(app, Worklet.routes), "docs/gateway.md"),
+        (setup_sidecar_routes, "docs/history.md"),
+    ],
 )
 def test_every_endpoint_is_described(setup: Callable[[web.Application], None], page: str) -> None:
     """Each path that a process serves stands in its page; assets of the Swagger page aside."""

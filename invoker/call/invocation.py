@@ -2,11 +2,9 @@
 
 import asyncio
 import contextlib
-from collections.abc import Awaitable, Callable, Mapping
+import typing
+from collections.abc import Awaitable, Callable
 from functools import partial
-from typing import Protocol, TypeVar, cast
-
-import msgspec
 
 from invoker.call.deadlines import Deadlines
 from invoker.call.defects import Defects
@@ -15,17 +13,24 @@ from invoker.call.in_flight import InFlight
 from invoker.call.overhead import Overhead
 from invoker.call.retries import try_again
 from invoker.call.trace import NO_TRACE, Trace
-from invoker.http.pieces import LARGE_BYTES, Body
+from invoker.http.pieces import LARGE_BYTES
 from invoker.journal.journal import NO_CALL, Begun
-from invoker.protocols.large_bodies import READ_TIMEOUT_S, LargeBodies, ReaderDiedError
-from invoker.protocols.worklet import NULL, Call, InvalidAnswerError, InvokeAnswer, decode_answer
+from invoker.protocols.base import (
+    READ_TIMEOUT_S,
+    AnswerReader,
+    Call,
+    InvalidAnswerError,
+    Outcome,
+    Protocol,
+    ReaderDiedError,
+    Result,
+)
 from invoker.routing.models import Model, Models
 from invoker.upstream.port import Answer, BusyError, ConnectError, Upstream, UpstreamError, status_error
 from shared.clock import Clock
 from shared.record import ErrorType, Record, clip_error_log
 
 HTTP_STATUS = {
-    None: 200,
     ErrorType.TIMEOUT: 504,
     ErrorType.CONNECT: 502,
     ErrorType.UPSTREAM_STATUS: 502,
@@ -34,11 +39,24 @@ HTTP_STATUS = {
     ErrorType.DRAINING: 503,
     ErrorType.GATEWAY_ERROR: 500,
 }
-_Result = TypeVar("_Result")
-CALLER_GONE = "the caller closed the connection before the answer"
+
+_T = typing.TypeVar("_T")
 
 
-class Recorder(Protocol):
+class End(typing.NamedTuple):
+    """How a call ended, for its record; and what its caller is told beside that."""
+
+    error_type: ErrorType | None
+    error_log: str
+    status: int
+    headers: bytes = b""
+
+
+SUCCESS = End(None, "", 200)
+CALLER_GONE = End(ErrorType.CLIENT_DISCONNECTED, "the caller closed the connection before the answer", 0)
+
+
+class Recorder(typing.Protocol):
     """Where records go. Neither method blocks or raises."""
 
     def begin(self, begun: Begun) -> int:
@@ -70,7 +88,6 @@ class Invoker:
         """`durable`: what a reply waits for after its record is appended, if it waits for anything."""
         self.in_flight = InFlight()
         self.overhead = Overhead()
-        self.large_bodies = LargeBodies()
         self.defects = Defects(clock)
         self.draining = False
         self._models = models
@@ -84,63 +101,63 @@ class Invoker:
         self._deadlines = Deadlines(self._loop, self._endings)
         self._idle = asyncio.Event()
 
-    async def invoke(self, call: Call, trace: Trace | None = None) -> tuple[int, InvokeAnswer, bytes]:
-        """HTTP status, answer, and header lines for it. A cancelled call (its caller is gone) is recorded as such."""
+    async def invoke(self, protocol: Protocol, call: Call, trace: Trace | None = None) -> Result:
+        """What a call came to, once that is recorded. A cancelled one (its caller is gone) is recorded as such."""
         timestamp_us = self._clock.now_us()
-        started_us = self._clock.monotonic_us()
+        started_us = sent_us = self._clock.monotonic_us()
         model = self._models.find(call.model_id)
         if model is None:
             raise UnknownModelError(call.model_id)
         trace_id, headers = trace or NO_TRACE
-        output, output_size, number = NULL, 0, NO_CALL
-        latency_us = upstream_us = -1
-        error_type: ErrorType | None = None
-        error_log, http_status, reply_headers = "", 0, b""
+        number, answered_us = NO_CALL, -1
+        outcome: Outcome | None = None
+        end = SUCCESS
         gone: asyncio.CancelledError | None = None
         try:
             self._admit(call, model)
             number = self._journal.begin(Begun(call.model_id, timestamp_us, call.input_size, trace_id))
             sent_us = self._clock.monotonic_us()
-            status, body, fields = await self._within(model.timeout_s, call, self._post(call, model, headers))
+            answer = await self._within(model.timeout_s, call, self._post(call, model, headers))
             answered_us = self._clock.monotonic_us()
-            latency_us, upstream_us = answered_us - started_us, answered_us - sent_us
-            if len(body) <= LARGE_BYTES:
-                output, output_size = _interpret(status, body, fields)
-            else:
-                output, output_size = await self._interpret_large(call, status, body, fields)
-        except BusyError as error:
-            error_type, error_log, http_status = error.error_type, clip_error_log(str(error)), error.status
-            reply_headers = b"Retry-After: %b\r\n" % error.retry_after if error.retry_after else b""
-        except UpstreamError as error:
-            error_type, error_log = error.error_type, clip_error_log(str(error))
-        except EndedError as error:
-            error_type, error_log = _ended(error.ending, model)
+            outcome = await self._read(protocol.reader(call), call, answer)
         except asyncio.CancelledError as error:
-            error_type, error_log, gone = ErrorType.CLIENT_DISCONNECTED, CALLER_GONE, error
-        except Exception as error:  # noqa: BLE001  # it is logged, only not each time
-            self.defects.tell(error, model_id=call.model_id)
-            error_type, error_log = ErrorType.GATEWAY_ERROR, clip_error_log(f"the gateway failed: {error!r}")
-        if latency_us < 0:
-            latency_us = self._clock.monotonic_us() - started_us
+            end, gone = CALLER_GONE, error
+        except Exception as error:  # noqa: BLE001  # a defect is logged, only not each time
+            end = self._failed(error, call, model)
+        latency_us = (self._clock.monotonic_us() if answered_us < 0 else answered_us) - started_us
+        error_type, error_log, status, reply_headers = end
+        output_size = 0 if outcome is None else outcome.output_size
         record = Record(
-            call.model_id,
-            timestamp_us,
-            latency_us,
-            error_type,
-            error_log,
-            call.input_size,
-            output_size,
-            trace_id,
+            call.model_id, timestamp_us, latency_us, error_type, error_log, call.input_size, output_size, trace_id
         )
         self._journal.append(record, number)
         if gone is not None:
             raise gone
         if self._durable is not None:
             await self._durable()
-        if upstream_us >= 0:
-            self.overhead.observe(self._clock.monotonic_us() - started_us - upstream_us)
-        reply = InvokeAnswer(output, error_type is None, latency_us / 1000, error_log)
-        return http_status or HTTP_STATUS[error_type], reply, reply_headers
+        if answered_us >= 0:
+            self.overhead.observe(self._clock.monotonic_us() - started_us - (answered_us - sent_us))
+        return Result(status, outcome, error_log, latency_us, reply_headers)
+
+    def _failed(self, error: Exception, call: Call, model: Model) -> End:
+        """What a call that ended so is recorded as."""
+        headers, status = b"", 0
+        error_type, message = ErrorType.GATEWAY_ERROR, f"the gateway failed: {error!r}"
+        match error:
+            case UpstreamError():
+                error_type, message = error.error_type, str(error)
+            case EndedError(ending=Ending.DEADLINE):
+                error_type, message = ErrorType.TIMEOUT, f"upstream gave no whole answer within {model.timeout_s:g} s"
+            case EndedError():
+                error_type, message = ErrorType.DRAINING, "the gateway shut down before the upstream answered"
+            case InvalidAnswerError():
+                error_type, message = ErrorType.INVALID_RESPONSE, f"upstream's answer is not usable: {error}"
+            case _:
+                self.defects.tell(error, model_id=call.model_id)
+        if isinstance(error, BusyError):
+            status = error.status
+            headers = b"Retry-After: %b\r\n" % error.retry_after if error.retry_after else b""
+        return End(error_type, clip_error_log(message), status or HTTP_STATUS[error_type], headers)
 
     def _admit(self, call: Call, model: Model) -> None:
         if self.draining:
@@ -151,7 +168,7 @@ class Invoker:
         if limit is not None and self.in_flight.count(call.model_id) >= limit:
             raise UpstreamError(ErrorType.OVERLOADED, f"{limit} calls of this model are in flight, its limit")
 
-    async def _within(self, timeout_s: float, call: Call, step: Awaitable[_Result]) -> _Result:
+    async def _within(self, timeout_s: float, call: Call, step: Awaitable[_T]) -> _T:
         """A step of a call that is in flight, for so long at most; `EndedError` if it is ended by us."""
         task = asyncio.current_task(self._loop)
         assert task is not None
@@ -182,21 +199,20 @@ class Invoker:
         assert task is not None
         return await try_again(attempt, failed, model.retries, self._deadlines.remaining_s(task, model.timeout_s))
 
-    async def _interpret_large(
-        self, call: Call, status: int, body: Body, headers: Mapping[bytes, bytes]
-    ) -> tuple[msgspec.Raw, int]:
-        """The same of a large body, which others don't wait for; the call is in flight meanwhile."""
+    async def _read(self, reader: AnswerReader, call: Call, answer: Answer) -> Outcome:
+        """The outcome of an answer. A large one is in flight while it is read, and others have their turn."""
+        status, body, fields = answer
         if not 200 <= status < 300:
-            raise status_error(status, body, headers)
+            raise status_error(status, body, fields)
+        reader.feed(body)
+        if len(body) <= LARGE_BYTES:
+            return await reader.finish()
         try:
-            output, output_size = await self._within(READ_TIMEOUT_S, call, self.large_bodies.decode_answer(body))
-        except InvalidAnswerError as error:
-            raise UpstreamError(ErrorType.INVALID_RESPONSE, f"upstream's answer is not usable: {error}") from None
+            return await self._within(READ_TIMEOUT_S, call, reader.finish())
         except EndedError as error:
             if error.ending is Ending.DEADLINE:
                 raise ReaderDiedError("the upstream's answer was not read in time") from None
             raise
-        return cast(msgspec.Raw, output), output_size
 
     async def drain(self, grace_s: float) -> None:
         """Admit no more calls; give those in flight the grace time, then end and answer them."""
@@ -212,22 +228,3 @@ class Invoker:
                 while self.in_flight.total:
                     self._idle.clear()
                     await self._idle.wait()
-
-
-def _ended(ending: Ending, model: Model) -> tuple[ErrorType, str]:
-    """What is recorded of a call that was ended by us."""
-    if ending is Ending.DEADLINE:
-        return ErrorType.TIMEOUT, f"upstream gave no whole answer within {model.timeout_s:g} s"
-    return ErrorType.DRAINING, "the gateway shut down before the upstream answered"
-
-
-def _interpret(status: int, body: Body, headers: Mapping[bytes, bytes]) -> tuple[msgspec.Raw, int]:
-    """The output of a 2xx answer in the right form, and its size; `UpstreamError` for anything else. The body isn't
-    large, and so it is in one piece."""
-    if not 200 <= status < 300:
-        raise status_error(status, body, headers)
-    assert isinstance(body, bytes)
-    try:
-        return decode_answer(body)
-    except InvalidAnswerError as error:
-        raise UpstreamError(ErrorType.INVALID_RESPONSE, f"upstream's answer is not usable: {error}") from None

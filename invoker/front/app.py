@@ -22,7 +22,7 @@ def make_app(worker: Worker) -> web.Application:
     allow_origins(app, worker.cors_origins)
     close_while(app, lambda: connections.full or answering.closing)
     app.cleanup_ctx.append(sidecar_session)
-    setup_routes(app)
+    setup_routes(app, answering.paths)
     return app
 
 

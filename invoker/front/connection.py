@@ -156,6 +156,8 @@ class CallerConnection(asyncio.Protocol):
         last_bytes, head = self._last_head
         if head_bytes != last_bytes:
             head = parse_request_head(head_bytes)
+            if head is not None and self._listener.answering.find(head.path) is None:
+                head = None
             self._last_head = head_bytes, head
         return head
 
@@ -214,7 +216,7 @@ class CallerConnection(asyncio.Protocol):
         answering = self._listener.answering
         while self._transport is not None:
             head, body = await self._request
-            reply = await answering.answer(head.content_type, body, head.trace)
+            reply = await answering.answer(head, body)
             self._held.release()
             self._request = self._loop.create_future()
             self._write(*reply, close=head.close or answering.closing)

@@ -1,7 +1,7 @@
 """What one worker holds for its callers: bodies of requests that come in pieces or are large, and answers that their
 callers have not taken. All together have a bound, beyond which requests with such bodies are refused."""
 
-from invoker.protocols.worklet import BadRequestError
+from invoker.protocols.base import BadRequestError
 from shared import logs
 
 SMALL_BYTES = 64 * 1024

@@ -15,8 +15,8 @@ from invoker.front.responses import refusing
 from invoker.process.file_plan import RESERVED_FILES, FilePlan
 from shared import logs
 from shared.accepting import Acceptor, Acceptors
+from shared.head_rules import MAX_HEADER_BYTES
 from shared.request_handler import RequestHandler
-from shared.request_heads import MAX_HEADER_BYTES
 
 IDLE_S = 75
 """An idle connection is closed after so long: longer than the 60 s after which most load balancers do it."""

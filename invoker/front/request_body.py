@@ -5,17 +5,15 @@ from typing import NoReturn
 
 from aiohttp import hdrs, web
 
-from invoker.front.answering import check_content_type
 from invoker.front.held_bodies import Held
 from invoker.front.listener import STALLED_S
 from invoker.http.codings import ACCEPTED, BrokenCodingError, TooLargeError, UnknownCodingError, decoded
-from invoker.protocols.worklet import BadRequestError
+from invoker.protocols.base import BadRequestError
 from shared.request_heads import BrokenBodyError
 
 
 async def read_body(request: web.Request, max_bytes: int, held: Held) -> bytes:
     """Unpacked. `BadRequestError` if it can't be had, before any of it is asked for where that can be told."""
-    check_content_type(request.headers.get(hdrs.CONTENT_TYPE))
     if (request.content_length or 0) > max_bytes:
         _refuse_size(max_bytes)
     codings = ",".join(request.headers.getall(hdrs.CONTENT_ENCODING, ()))

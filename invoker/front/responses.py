@@ -2,12 +2,10 @@
 
 from aiohttp import web
 
-from invoker.front.answering import JSON, Answering, Reply
-from invoker.protocols.worklet import BadRequestError
+from invoker.front.answering import Answering, Reply
+from invoker.protocols.base import JSON, BadRequestError
+from shared.head_rules import Refused
 from shared.request_handler import Refuse, refuse_with_problem
-from shared.request_heads import Refused
-
-INVOKE_PATH = "/invoke"
 
 
 def response_of(reply: Reply) -> web.Response:
@@ -22,12 +20,12 @@ def response_of(reply: Reply) -> web.Response:
 
 
 def refusing(answering: Answering) -> Refuse:
-    """Tells in the shape of an answer what is wrong with a request for `/invoke`, or for nobody knows what, and with a
-    problem what is wrong with others; counts all of them."""
+    """Tells in its dialect what is wrong with a request for an invocation, or for nobody knows what, and with a problem
+    what is wrong with others; counts all of them."""
 
     def refuse(path: str, refused: Refused) -> web.Response:
-        if path in (INVOKE_PATH, ""):
-            return response_of(answering.refusal(BadRequestError(*refused)))
+        if not path or answering.find(path) is not None:
+            return response_of(answering.refusal(BadRequestError(*refused), path))
         answering.rejected[refused.reason] += 1
         return refuse_with_problem(path, refused)
 

@@ -1,27 +1,30 @@
-"""The gateway's HTTP routes, served by aiohttp: all but plain invocations, which `caller` answers."""
+"""The gateway's HTTP routes, served by aiohttp: all but plain invocations, which `connection` answers."""
 
 import asyncio
+from collections.abc import Iterable
 
-from aiohttp import web
+from aiohttp import hdrs, web
 
-from invoker.call.trace import Trace, parse_trace
+from invoker.call.trace import parse_trace
 from invoker.front.health import healthz, readyz
 from invoker.front.held_bodies import SMALL_BYTES, Held
 from invoker.front.openapi import DOCUMENT
 from invoker.front.request_body import expect_nothing, read_body
-from invoker.front.responses import INVOKE_PATH, response_of
+from invoker.front.responses import response_of
 from invoker.front.sidecar_proxy import forward_to_sidecar
+from invoker.http.heads import RequestHead
 from invoker.process.worker import WORKER
-from invoker.protocols.worklet import BadRequestError
+from invoker.protocols.base import BadRequestError
 from shared.docs import docs_routes
 from shared.errors import has_left
-from shared.request_heads import ENDED
+from shared.head_rules import ENDED
 
 
-def setup_routes(app: web.Application) -> None:
+def setup_routes(app: web.Application, invocations: Iterable[str]) -> None:
+    """`invocations`: the paths of all protocols."""
     app.add_routes(
         [
-            web.post(INVOKE_PATH, invoke, expect_handler=expect_nothing),
+            *(web.post(path, invoke, expect_handler=expect_nothing) for path in invocations),
             web.get("/metrics", forward_to_sidecar),
             web.get("/metrics/{path:.*}", forward_to_sidecar),
             web.get("/healthz", healthz),
@@ -32,7 +35,7 @@ def setup_routes(app: web.Application) -> None:
 
 
 async def invoke(request: web.Request) -> web.Response:
-    """An invocation by a request that `caller` handed over, because it is not plain."""
+    """An invocation by a request that `connection` handed over, because it is not plain."""
     held = Held(request.app[WORKER].answering.bodies)
     try:
         return await _invoke(request, held)
@@ -42,16 +45,19 @@ async def invoke(request: web.Request) -> web.Response:
 
 async def _invoke(request: web.Request, held: Held) -> web.Response:
     answering = request.app[WORKER].answering
+    head = _head(request)
     try:
+        if (protocol := answering.find(head.path)) is not None:
+            protocol.check(head)
         body = await read_body(request, answering.max_body_bytes, held)
     except BadRequestError as error:
-        reply = answering.refusal(error)
+        reply = answering.refusal(error, head.path)
     except (ConnectionError, asyncio.CancelledError):
         if has_left(request):
             answering.rejected[ENDED.reason] += 1
         raise
     else:
-        status, answer, headers = await answering.answer(request.headers.get("Content-Type"), body, _trace(request))
+        status, answer, headers = await answering.answer(head, body)
         # A large one is joined while others have their turn.
         reply = status, answer if isinstance(answer, bytes) else await asyncio.to_thread(b"".join, answer), headers
     response = response_of(reply)
@@ -65,9 +71,15 @@ async def _invoke(request: web.Request, held: Held) -> web.Response:
     return response
 
 
-def _trace(request: web.Request) -> Trace | None:
+def _head(request: web.Request) -> RequestHead:
     traceparent, tracestate = (
         ",".join(request.headers.getall(name, ())).encode("utf-8", "surrogateescape")
         for name in ("traceparent", "tracestate")
     )
-    return parse_trace(traceparent, tracestate)
+    return RequestHead(
+        request.path,
+        request.content_length or 0,
+        request.headers.get(hdrs.CONTENT_TYPE),
+        not request.keep_alive,
+        parse_trace(traceparent, tracestate),
+    )

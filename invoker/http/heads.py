@@ -8,7 +8,7 @@ import re
 from typing import NamedTuple
 
 from invoker.call.trace import Trace, parse_trace
-from shared.request_heads import HOST
+from shared.head_rules import HOST
 
 END = b"\r\n\r\n"
 MAX_HEAD_BYTES = 8 * 1024
@@ -17,7 +17,7 @@ MIN_PIECE_BYTES = 4 * 1024
 """Smaller pieces of a body are joined as they come: each one kept takes 40 bytes more than it holds."""
 
 _FIELDS = rb"(?:[!#$%&'*+.^_`|~0-9A-Za-z-]+:[\t\x20-\x7e\x80-\xff]*\r\n)*\r\n"
-_REQUEST = re.compile(rb"POST /invoke HTTP/1\.1\r\n" + _FIELDS)
+_REQUEST = re.compile(rb"POST (/[!-~]*) HTTP/1\.1\r\n" + _FIELDS)
 _ANSWER = re.compile(rb"HTTP/1\.1 ([2-5][0-9][0-9])(?: [\t\x20-\x7e\x80-\xff]*)?\r\n" + _FIELDS)
 _LENGTH = re.compile(rb"[0-9]{1,15}")
 _NOT_PLAIN = frozenset(
@@ -28,8 +28,10 @@ _NO_BODY = frozenset((204, 304))
 
 
 class RequestHead(NamedTuple):
-    """What matters of a `POST /invoke`: body bytes that follow, and whether it is the connection's last request."""
+    """What matters of a POST: its path with its query, body bytes that follow, and whether it is the connection's last
+    request."""
 
+    path: str
     content_length: int
     content_type: str | None
     close: bool
@@ -47,13 +49,15 @@ class AnswerHead(NamedTuple):
 
 
 def parse_request_head(head: bytes) -> RequestHead | None:
-    """A head up to and including its empty line; None if it is not that of a plain `POST /invoke`."""
-    if _REQUEST.fullmatch(head) is None or (fields := _plain_fields(head)) is None:
+    """A head up to and including its empty line; None if it is not that of a plain POST."""
+    match = _REQUEST.fullmatch(head)
+    if match is None or (fields := _plain_fields(head)) is None:
         return None
     if (host := fields.get(b"host")) is None or HOST.fullmatch(host) is None:
         return None
     content_type = fields.get(b"content-type")
     return RequestHead(
+        match[1].decode(),
         int(fields[b"content-length"]),
         None if content_type is None else content_type.decode("utf-8", "surrogateescape"),
         fields.get(b"connection", b"").lower() == b"close",

@@ -17,6 +17,8 @@ from invoker.process import readiness
 from invoker.process.file_plan import plan_files
 from invoker.process.report import worker_report
 from invoker.process.worker import Worker
+from invoker.protocols.large_bodies import LargeBodies
+from invoker.protocols.worklet import Worklet
 from invoker.routing.models import Models
 from invoker.settings import InvokerSettings
 from invoker.upstream.pool import PooledUpstream
@@ -39,7 +41,9 @@ async def assembled(settings: InvokerSettings, models: Models) -> AsyncIterator[
     upstream = PooledUpstream(clock, settings.max_answer_bytes, plan.idle)
     invoker = Invoker(models, upstream, journal, clock, settings.max_in_flight, durable)
 
-    answering = Answering(invoker, settings.max_body_bytes, HeldBodies(settings.max_bodies_bytes))
+    large_bodies = LargeBodies()
+    protocols = [Worklet(large_bodies)]
+    answering = Answering(invoker, protocols, settings.max_body_bytes, HeldBodies(settings.max_bodies_bytes))
     connections = Connections(answering, plan, settings.max_header_bytes)
 
     report = worker_report(journal, invoker, connections)
@@ -49,12 +53,12 @@ async def assembled(settings: InvokerSettings, models: Models) -> AsyncIterator[
     def reasons() -> list[str]:
         return [
             *readiness.of_the_process(background, plan.reason),
-            *readiness.of_large_bodies(invoker.large_bodies),
+            *readiness.of_large_bodies(large_bodies),
             *readiness.of_callers(connections),
             *readiness.of_recording(outbox, journal, sync),
         ]
 
     async with shipping(outbox, journal, background), adopting(bound, settings.sidecar_socket, clock, background):
         yield Worker(invoker, answering, connections, reasons, settings.sidecar_url, settings.cors_origins)
-    await invoker.large_bodies.close()
+    await large_bodies.close()
     await upstream.close()

@@ -11,6 +11,14 @@ from collections.abc import Iterable
 import msgspec
 
 from invoker.http.pieces import Body, Pieces
+from invoker.protocols.base import (
+    READ_TIMEOUT_S,
+    BadRequestError,
+    Call,
+    InvalidAnswerError,
+    Outcome,
+    ReaderDiedError,
+)
 from invoker.protocols.large_body_process import (
     ANSWER,
     MAX_MESSAGE_BYTES,
@@ -21,26 +29,19 @@ from invoker.protocols.large_body_process import (
     Refused,
     Result,
 )
-from invoker.protocols.worklet import BadRequestError, Call, InvalidAnswerError
 from shared import isolated, logs
 
 MODULE = "invoker.protocols.large_body_process"
 MAX_WAITING = 64
 """Bodies that the process has been given; others wait for a place."""
-READ_TIMEOUT_S = 60.0
-"""A process that takes longer for one body hangs, and is replaced."""
 
 log = logs.get("large_bodies")
 _decoder: msgspec.msgpack.Decoder[Result] = msgspec.msgpack.Decoder(Result)
 
 
-class ReaderDiedError(Exception):
-    """The process ended, or hung, before it had read a body."""
-
-
 class LargeBodies:
-    """Reads one body after the other. The process is started for the first, and again if it has ended. `failure`: why
-    the last body could not be read, until one is."""
+    """Reads one body after the other, for `worklet`. The process is started for the first, and again if it has ended.
+    `failure`: why the last body could not be read, until one is."""
 
     def __init__(self) -> None:
         self.failure: str | None = None
@@ -59,14 +60,14 @@ class LargeBodies:
         assert isinstance(result, ReadRequest)
         return Call(result.model_id, body[result.skipped_bytes :], result.input_size)
 
-    async def decode_answer(self, body: Body) -> tuple[Pieces, int]:
+    async def decode_answer(self, body: Body) -> Outcome:
         """As `worklet.decode_answer`, or `ReaderDiedError`."""
         pieces = body if isinstance(body, Pieces) else Pieces([body])
         result = await self._read(ANSWER, pieces)
         if isinstance(result, NoAnswer):
             raise InvalidAnswerError(result.message)
         assert isinstance(result, ReadAnswer)
-        return pieces.part(result.begin, result.end), result.output_size
+        return Outcome(pieces.part(result.begin, result.end), result.output_size)
 
     async def close(self) -> None:
         """The process ends as its socket does."""

@@ -10,7 +10,8 @@ import sys
 
 import msgspec
 
-from invoker.protocols.worklet import BadRequestError, InvalidAnswerError, decode_answer, decode_request
+from invoker.protocols.base import BadRequestError, InvalidAnswerError
+from invoker.protocols.worklet import decode_answer, decode_request
 
 REQUEST, ANSWER = b"q", b"a"
 MAX_MESSAGE_BYTES = 32 * 1024

@@ -1,16 +1,14 @@
-"""The worklet protocol: `{"worklet_input": {"model_id", "input"}}` → `{"worklet_output", …}`.
-
-BadRequestError      the caller's body is no request: HTTP status and a sentence for `error_log`
-InvalidAnswerError   the upstream's body is no answer
-"""
+"""The worklet protocol: `{"worklet_input": {"model_id", "input"}}` → `{"worklet_output", …}`."""
 
 import codecs
-from typing import Annotated
+from typing import Annotated, Protocol, cast
 
 import msgspec
 from msgspec import Meta
 
-from invoker.http.pieces import Body, Pieces
+from invoker.http.heads import RequestHead
+from invoker.http.pieces import LARGE_BYTES, Body, Pieces
+from invoker.protocols.base import JSON, BadRequestError, Call, InvalidAnswerError, Outcome, Result, check_json
 from invoker.protocols.json_problem import Invalid, json_problem
 from invoker.protocols.unique_keys import repeated_key
 from shared.record import OVERFLOW_MODEL_ID, RESERVED_MODEL_ID, ModelId, measure
@@ -54,26 +52,63 @@ class UpstreamAnswer(msgspec.Struct, frozen=True):
     worklet_output: msgspec.Raw
 
 
-class Call(msgspec.Struct, frozen=True):
-    """A request that was understood: where to, the body to pass on, and the input's size as recorded."""
+class LargeBodies(Protocol):
+    """Where large bodies are read, while others have their turn. Both raise `ReaderDiedError`, too."""
 
-    model_id: str
-    body: bytes
-    input_size: int
+    async def decode_request(self, body: bytes) -> Call:
+        """As the function of that name."""
+        ...
 
-
-class BadRequestError(Exception):
-    """The request can't be understood. `headers`: whole lines for its answer."""
-
-    def __init__(self, status: int, reason: str, message: str, headers: bytes = b"") -> None:
-        super().__init__(message)
-        self.status = status
-        self.reason = reason
-        self.headers = headers
+    async def decode_answer(self, body: Body) -> Outcome:
+        """Likewise."""
+        ...
 
 
-class InvalidAnswerError(Exception):
-    """The upstream's answer can't be understood."""
+class Worklet:
+    """Implements `Protocol`."""
+
+    routes = ("/invoke",)
+
+    def __init__(self, large_bodies: LargeBodies) -> None:
+        self._large_bodies = large_bodies
+
+    def check(self, head: RequestHead) -> None:
+        check_json(head.content_type)
+
+    async def decode(self, head: RequestHead, body: bytes) -> Call:
+        if head.content_type != JSON:
+            check_json(head.content_type)
+        if len(body) <= LARGE_BYTES:
+            return decode_request(body)
+        return await self._large_bodies.decode_request(body)
+
+    def reader(self, _call: Call) -> "WorkletReader":
+        return WorkletReader(self._large_bodies)
+
+    def encode(self, result: Result) -> Body:
+        outcome = result.outcome
+        output = NULL if outcome is None else cast(msgspec.Raw, outcome.output)
+        return encode_answer(InvokeAnswer(output, outcome is not None, result.latency_us / 1000, result.error_log))
+
+
+class WorkletReader:
+    """Implements `AnswerReader`: nothing is passed on before all of the answer is there."""
+
+    __slots__ = ("_body", "_large_bodies")
+
+    def __init__(self, large_bodies: LargeBodies) -> None:
+        self._large_bodies = large_bodies
+
+    def feed(self, chunk: Body) -> bytes:
+        self._body = chunk
+        return b""
+
+    async def finish(self) -> Outcome:
+        body = self._body
+        if len(body) > LARGE_BYTES:
+            return await self._large_bodies.decode_answer(body)
+        assert isinstance(body, bytes)
+        return Outcome(*decode_answer(body))
 
 
 BOM = codecs.BOM_UTF8
@@ -117,7 +152,8 @@ def _bad_request(body: bytes, error: Invalid) -> BadRequestError:
 
 
 def decode_answer(body: bytes) -> tuple[msgspec.Raw, int]:
-    """The upstream's `worklet_output` as it stands in the body, and its size as recorded."""
+    """The upstream's `worklet_output` as it stands in the body, and its size as recorded, or
+    `InvalidAnswerError`."""
     try:
         output = _answers.decode(body).worklet_output
         return output, measure(output, plain=_check_utf8(body))

@@ -19,6 +19,8 @@ from invoker.front.listener import Connections
 from invoker.front.refusal import MAX_LINGERING, RESERVE
 from invoker.process.file_plan import FilePlan
 from invoker.process.worker import Worker
+from invoker.protocols.large_bodies import LargeBodies
+from invoker.protocols.worklet import Worklet
 from invoker.routing.models import Model, Models
 from invoker.upstream.port import Answer
 from shared.addresses import BACKLOG
@@ -60,7 +62,8 @@ class Gateway:
         self.url = ""
         self.port = 0
         self.invoker = Invoker(models, self.upstream, self.journal, FakeClock(), 100)
-        self.answering = Answering(self.invoker, BODY_LIMIT, HeldBodies(32 * BODY_LIMIT))
+        self.large_bodies = LargeBodies()
+        self.answering = Answering(self.invoker, [Worklet(self.large_bodies)], BODY_LIMIT, HeldBodies(32 * BODY_LIMIT))
         self.rejected = self.answering.rejected
         self.connections = Connections(self.answering, FilePlan(max_connections, RESERVE, MAX_LINGERING))
         self.worker = Worker(self.invoker, self.answering, self.connections, list, sidecar_url)
@@ -128,13 +131,14 @@ async def started(gateway: Gateway) -> AsyncIterator[Gateway]:
         finally:
             listener.close()
             await gateway.connections.close(grace_s=0.1)
-            await gateway.invoker.large_bodies.close()
+            await gateway.large_bodies.close()
 
 
 @pytest.fixture
 def read_on_the_loop(monkeypatch: pytest.MonkeyPatch) -> None:
     """Large answers aren't given to another process, whose time isn't counted in turns of the loop."""
-    monkeypatch.setattr("invoker.call.invocation.LARGE_BYTES", 2_000_000)
+    for module in ("call.invocation", "protocols.worklet"):
+        monkeypatch.setattr(f"invoker.{module}.LARGE_BYTES", 2_000_000)
 
 
 @pytest.fixture

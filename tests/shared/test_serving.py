@@ -14,7 +14,7 @@ from aiohttp import web
 
 from shared.addresses import bind
 from shared.errors import problem_middleware
-from shared.request_heads import MAX_REQUEST_LINE_BYTES
+from shared.head_rules import MAX_REQUEST_LINE_BYTES
 from shared.serving import close_while, running, serving, stop_signal
 
 STOPS = [signal.SIGTERM, signal.SIGINT, signal.SIGHUP]

@@ -14,7 +14,9 @@ from tenacity import AsyncRetrying, RetryCallState
 from invoker.call.invocation import Invoker, UnknownModelError
 from invoker.call.retries import WAIT
 from invoker.http.pieces import Body
-from invoker.protocols.worklet import Call, InvokeAnswer, encode_answer
+from invoker.protocols.base import Call
+from invoker.protocols.large_bodies import LargeBodies
+from invoker.protocols.worklet import Worklet
 from invoker.routing.models import Model, Models
 from invoker.upstream.port import Answer, ConnectError, UpstreamError
 from shared.record import MAX_ERROR_LOG_BYTES, ErrorType, Record
@@ -22,7 +24,6 @@ from tests.invoker.fakes import GOOD, START_US, URL, FakeClock, FakeJournal, Fak
 from tests.invoker.front.hostile import whole
 
 BODY = b'{"worklet_input":{"model_id":"m","input":[1,2,3]}}'
-CALL = Call("m", BODY, 3)
 
 
 class Domain:
@@ -32,7 +33,7 @@ class Domain:
         self, script: Callable[[bytes], Awaitable[Answer]], known: Models | None = None, max_in_flight: int = 100
     ) -> None:
         self.clock = FakeClock()
-        self.reply_headers = b""
+        self.protocol = Worklet(LargeBodies())
         self.journal = FakeJournal()
         self.upstream = FakeUpstream(script)
         self.invoker = Invoker(
@@ -44,8 +45,8 @@ class Domain:
         )
 
     async def invoke(self, model_id: str = "m") -> tuple[int, Any]:
-        status, answer, self.reply_headers = await self.invoker.invoke(Call(model_id, BODY, 3))
-        return status, decoded(answer)
+        result = await self.invoker.invoke(self.protocol, Call(model_id, BODY, 3))
+        return result.status, json.loads(whole(self.protocol.encode(result)))
 
     def start(self, model_id: str = "m") -> "asyncio.Task[tuple[int, Any]]":
         return asyncio.create_task(self.invoke(model_id))
@@ -63,10 +64,6 @@ class Domain:
     @property
     def error_types(self) -> list[str | None]:
         return [record.error_type for record in self.journal.records]
-
-
-def decoded(answer: InvokeAnswer) -> Any:
-    return json.loads(whole(encode_answer(answer)))
 
 
 def failed(error_log: str, latency_ms: float = 0.0) -> dict[str, object]:

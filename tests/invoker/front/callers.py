@@ -7,8 +7,8 @@ import socket
 from collections.abc import AsyncIterator, Callable
 from typing import cast
 
-from invoker.front.answering import JSON
 from invoker.front.connection import CallerConnection
+from invoker.protocols.base import JSON
 from invoker.routing.models import Model, Models
 from invoker.upstream.port import Answer
 from tests.invoker.conftest import Gateway, started, unchunk

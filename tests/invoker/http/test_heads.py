@@ -80,18 +80,34 @@ def head(first: bytes, *lines: bytes) -> bytes:
     return b"".join(line + b"\r\n" for line in (first, *lines, b""))
 
 
+def plain(length: int, content_type: str | None, close: bool, trace: Trace | None) -> RequestHead:
+    return RequestHead("/invoke", length, content_type, close, trace)
+
+
 @pytest.mark.parametrize(
     ("lines", "expected"),
     [
-        ([b"Host: a", b"Content-Length: 5"], RequestHead(5, None, False, None)),
-        ([b"host:", b"CONTENT-LENGTH:\t 007 \t"], RequestHead(7, None, False, None)),
-        ([b"Host: a", b"Content-Length: 0", b"Content-Type:  a/b; c=d "], RequestHead(0, "a/b; c=d", False, None)),
-        ([b"Host: a", b"Content-Length: 0", b"Content-Type: \xc3\xa9\xff"], RequestHead(0, "é\udcff", False, None)),
-        ([b"Host: a", b"Content-Length: 0", b"Connection: Close"], RequestHead(0, None, True, None)),
-        ([b"Host: a", b"Content-Length: 0", b"Connection: Keep-Alive"], RequestHead(0, None, False, None)),
+        ([b"Host: a", b"Content-Length: 5"], plain(5, None, False, None)),
+        ([b"host:", b"CONTENT-LENGTH:\t 007 \t"], plain(7, None, False, None)),
+        (
+            [b"Host: a", b"Content-Length: 0", b"Content-Type:  a/b; c=d "],
+            plain(0, "a/b; c=d", False, None),
+        ),
+        (
+            [b"Host: a", b"Content-Length: 0", b"Content-Type: \xc3\xa9\xff"],
+            plain(0, "é\udcff", False, None),
+        ),
+        ([b"Host: a", b"Content-Length: 0", b"Connection: Close"], plain(0, None, True, None)),
+        ([b"Host: a", b"Content-Length: 0", b"Connection: Keep-Alive"], plain(0, None, False, None)),
         (
             [b"Host: a", b"Content-Length: 0", b"Traceparent: " + TRACEPARENT.encode(), b"Tracestate: a=b"],
-            RequestHead(0, None, False, Trace(TRACE_ID, f"traceparent: {TRACEPARENT}\r\ntracestate: a=b\r\n".encode())),
+            RequestHead(
+                "/invoke",
+                0,
+                None,
+                False,
+                Trace(TRACE_ID, f"traceparent: {TRACEPARENT}\r\ntracestate: a=b\r\n".encode()),
+            ),
         ),
         ([b"Host: a"], None),
         ([b"Content-Length: 5"], None),
@@ -123,7 +139,10 @@ def test_the_head_of_a_request(lines: list[bytes], expected: RequestHead | None)
     "first",
     [
         b"POST /invoke HTTP/1.0",
-        b"POST /invoke/ HTTP/1.1",
+        b"POST invoke HTTP/1.1",
+        b"POST http://a/invoke HTTP/1.1",
+        b"POST /in voke HTTP/1.1",
+        b"POST /inv\xc3\xb6ke HTTP/1.1",
         b"PUT /invoke HTTP/1.1",
         b"POST  /invoke HTTP/1.1",
         b"",
@@ -131,8 +150,15 @@ def test_the_head_of_a_request(lines: list[bytes], expected: RequestHead | None)
     ],
 )
 def test_only_one_kind_of_request_is_plain(first: bytes) -> None:
-    """Every other method, path and version is for aiohttp."""
+    """Every other method, form of target and version is for aiohttp."""
     assert parse_request_head(head(first, b"Host: a", b"Content-Length: 5")) is None
+
+
+@pytest.mark.parametrize("path", ["/", "/invoke/", "/invoke?a=b", "/inv%6Fke", "//a/../b#c"])
+def test_the_path_of_a_request(path: str) -> None:
+    """It is as it was sent."""
+    taken = parse_request_head(head(b"POST %b HTTP/1.1" % path.encode(), b"Host: a", b"Content-Length: 5"))
+    assert taken == RequestHead(path, 5, None, False, None)
 
 
 @pytest.mark.parametrize(

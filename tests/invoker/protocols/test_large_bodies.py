@@ -11,8 +11,9 @@ import pytest
 from structlog.testing import capture_logs
 
 from invoker.http.pieces import LARGE_BYTES, Pieces
-from invoker.protocols.large_bodies import LargeBodies, ReaderDiedError
-from invoker.protocols.worklet import BadRequestError, InvalidAnswerError, decode_answer, decode_request
+from invoker.protocols.base import BadRequestError, InvalidAnswerError, ReaderDiedError
+from invoker.protocols.large_bodies import LargeBodies
+from invoker.protocols.worklet import decode_answer, decode_request
 from invoker.routing.models import Model, Models
 from invoker.upstream.pool import PooledUpstream
 from shared.clock import SystemClock
@@ -165,7 +166,7 @@ async def test_a_reader_that_is_lost_costs_one_line(gateway: Gateway) -> None:
     async def lost(_body: object) -> None:
         raise ReaderDiedError("it is lost")
 
-    gateway.invoker.large_bodies.decode_request = lost  # type: ignore[assignment,method-assign]
+    gateway.large_bodies.decode_request = lost  # type: ignore[assignment,method-assign]
     gateway.answering.max_body_bytes = gateway.answering.bodies.limit = 2 * len(LARGE)
     with capture_logs() as logs:
         for _ in range(3):
@@ -188,7 +189,7 @@ async def test_a_large_answer_that_is_none(gateway: Gateway) -> None:
     async def lost(_body: object) -> None:
         raise ReaderDiedError("lost")
 
-    gateway.invoker.large_bodies.decode_answer = lost  # type: ignore[assignment,method-assign]
+    gateway.large_bodies.decode_answer = lost  # type: ignore[assignment,method-assign]
     reply = await gateway.request("POST", "/invoke", request_of("1"))
     assert reply.status == 500
     assert [each.error_type for each in gateway.journal.records] == [
@@ -239,7 +240,7 @@ async def test_no_turn_of_the_loop_is_long(mib: int, element: bytes, in_request:
         gateway.answering.max_body_bytes = 16 * MIB
         gateway.answering.bodies.limit = 64 * MIB
         gateway.invoker._upstream = upstream = PooledUpstream(SystemClock(), 64 * MIB)
-        await gateway.invoker.large_bodies.decode_request(request_of("1"))
+        await gateway.large_bodies.decode_request(request_of("1"))
         serving = asyncio.create_task(asyncio.to_thread(peers.serve))
         body = request_of("1") if not in_request else b'{"worklet_input": {"model_id": "m", "input": %b}}' % array
         calling = asyncio.create_task(asyncio.to_thread(peers.call, gateway.port, body))

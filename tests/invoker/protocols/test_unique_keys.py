@@ -9,8 +9,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from invoker.protocols.base import BadRequestError
 from invoker.protocols.unique_keys import MAX_COLONS, repeated_key
-from invoker.protocols.worklet import BadRequestError, decode_request
+from invoker.protocols.worklet import decode_request
 
 READ = ("worklet_input", "model_id", "input")
 

@@ -8,10 +8,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from invoker.protocols.base import BadRequestError, InvalidAnswerError
 from invoker.protocols.worklet import (
     NULL,
-    BadRequestError,
-    InvalidAnswerError,
     InvokeAnswer,
     decode_answer,
     decode_request,

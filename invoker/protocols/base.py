@@ -1,0 +1,117 @@
+"""What a protocol is that callers and upstreams speak: bytes in, a `Call` and answers out; no socket and no clock.
+
+A dialect that streams fits in like this. Its `decode` finds in the body that a stream is wanted. Its reader's `feed`
+is given each piece of the upstream's answer as it comes, and returns what the caller gets of it at once; on the way it
+notes what only it can see, such as the first output and the usage, and it holds back how the stream ends. `finish`
+tells what to record, and hands over what was held back: that is sent once the record is in the journal. `encode` is for
+answers of which nothing has been sent. What such dialects know more of calls and outcomes are further fields of these,
+with defaults.
+
+BadRequestError      the caller's request is none: HTTP status, the word that it is counted by, and a sentence
+InvalidAnswerError   the upstream's body is no answer
+ReaderDiedError      a body could not be read, and the gateway is at fault; the message may be told
+"""
+
+import typing
+from collections.abc import Sequence
+
+import msgspec
+
+from invoker.http.heads import RequestHead
+from invoker.http.pieces import Body, Pieces
+
+READ_TIMEOUT_S = 60.0
+"""So long may the reading of one body take; what takes longer hangs."""
+JSON = "application/json"
+
+
+class BadRequestError(Exception):
+    """The request can't be understood. `headers`: whole lines for its answer."""
+
+    def __init__(self, status: int, reason: str, message: str, headers: bytes = b"") -> None:
+        super().__init__(message)
+        self.status = status
+        self.reason = reason
+        self.headers = headers
+
+
+class InvalidAnswerError(Exception):
+    """The upstream's answer can't be understood."""
+
+
+class ReaderDiedError(Exception):
+    """What reads bodies ended, or hung, before it had read one."""
+
+
+class Call(msgspec.Struct, frozen=True):
+    """A request that was understood: where to, the body to pass on, and the input's size as recorded."""
+
+    model_id: str
+    body: bytes
+    input_size: int
+
+
+class Outcome(typing.NamedTuple):
+    """What an upstream's answer came to: the output as it stands in there, and its size as recorded."""
+
+    output: msgspec.Raw | Pieces
+    output_size: int
+
+
+class Result(typing.NamedTuple):
+    """What a caller is told: HTTP status, whole header lines, and the outcome, or why there is none. `latency_us` is
+    the call's as it stands in the record; 0 if it was no call."""
+
+    status: int
+    outcome: Outcome | None
+    error_log: str = ""
+    latency_us: int = 0
+    headers: bytes = b""
+
+
+class AnswerReader(typing.Protocol):
+    """Reads the 2xx answer of one attempt."""
+
+    def feed(self, chunk: Body) -> bytes:
+        """The next piece of its body, or all of it if it isn't streamed: what the caller gets at once."""
+        ...
+
+    async def finish(self) -> Outcome:
+        """After the last piece. `InvalidAnswerError`, `ReaderDiedError`. Waits for others only if the body is large."""
+        ...
+
+
+class Protocol(typing.Protocol):
+    """One dialect. `routes`: the paths to which its requests are POSTed."""
+
+    @property
+    def routes(self) -> Sequence[str]: ...
+
+    def check(self, head: RequestHead) -> None:
+        """`BadRequestError` for what a head alone shows to be wrong: its body isn't asked for then."""
+        ...
+
+    async def decode(self, head: RequestHead, body: bytes) -> Call:
+        """The call that a request asks for, checked. `BadRequestError`, also for what `check` refuses;
+        `ReaderDiedError`. Waits for others only if the body is large."""
+        ...
+
+    def reader(self, call: Call) -> AnswerReader: ...
+
+    def encode(self, result: Result) -> Body:
+        """A whole answer, or the dialect's own error body."""
+        ...
+
+
+def check_json(content_type: str | None) -> None:
+    """JSON by any of its names, or none; `BadRequestError` for another, so that no web form can invoke a model."""
+    if content_type is None:
+        return
+    media_type = content_type.partition(";")[0].strip().lower()
+    if media_type == JSON or (media_type.startswith("application/") and media_type.endswith("+json")):
+        return
+    raise BadRequestError(
+        415,
+        "unsupported_media_type",
+        f"Content-Type {content_type[:128]!r} is not supported; send application/json",
+    )
