@@ -1,7 +1,8 @@
 """A model server that adds 5: the upstream of examples, tests and benchmarks.
 
-`POST /invoke` answers after a drawn latency, or fails at a drawn rate; `/config` shows and changes both
-while the server runs: `GET` and `PUT /config`, `PUT` and `DELETE /config/{model_id}`.
+`POST /invoke` answers after a drawn latency, or fails at a drawn rate; so do the routes of OpenAI's and Anthropic's
+protocols, which say again what was said to them. `/config` shows and changes how, while the server runs: `GET` and
+`PUT /config`, `PUT` and `DELETE /config/{model_id}`.
 """
 
 import asyncio
@@ -15,7 +16,7 @@ import msgspec
 import uvloop
 from aiohttp import web
 
-from deploy.mock_config import (
+from deploy.mock.config import (
     MAX_MODELS,
     Behaviour,
     Config,
@@ -26,6 +27,7 @@ from deploy.mock_config import (
     fate,
     parse_override,
 )
+from deploy.mock.dialects import Dialects, failed, failure_of, json_response
 from shared import logs
 from shared.addresses import bind, listen, urls_of
 from shared.serving import running, serving, stop_signal
@@ -82,8 +84,6 @@ class InvokeBody(msgspec.Struct, frozen=True):
 
 
 _decode_invoke: msgspec.json.Decoder[InvokeBody] = msgspec.json.Decoder(InvokeBody)
-_encode = msgspec.json.Encoder().encode
-_JSON = {"Content-Type": "application/json"}
 
 
 def add_five(value: Any) -> Any:
@@ -114,25 +114,35 @@ class MockServer:
             model_id: fate(config, behaviour) for model_id, behaviour in config.models.items()
         }
 
-    async def invoke(self, request: web.Request) -> web.Response:
-        invocation = _decode_invoke.decode(await request.read()).worklet_input
-        model_fate = self._fates.get(invocation.model_id, self._default)
+    async def meet(self, model_id: str) -> tuple[Fate, bool]:
+        """Wait as long as this invocation is to take; the model's fate, and whether this one fails."""
+        model_fate = self._fates.get(model_id, self._default)
         # Both are drawn before the wait, so that a seed's sequence follows the order of arrival.
         fails = self._random.random() < model_fate.failure_rate
         latency_s = model_fate.latency.draw(self._random)
         if latency_s > 0:
             await asyncio.sleep(latency_s)
+        return model_fate, fails
+
+    @property
+    def models(self) -> list[str]:
+        """Those that are configured."""
+        return sorted(self._config.models)
+
+    async def invoke(self, request: web.Request) -> web.Response:
+        invocation = _decode_invoke.decode(await request.read()).worklet_input
+        model_fate, fails = await self.meet(invocation.model_id)
         if fails:
-            return _json({"error": f"mock failure of model {invocation.model_id!r}"}, 500)
-        return _json({"worklet_output": add_five(invocation.input)})
+            return failed(model_fate, {"error": failure_of(invocation.model_id)})
+        return json_response({"worklet_output": add_five(invocation.input)})
 
     async def get_config(self, _request: web.Request) -> web.Response:
-        return _json(self._config)
+        return json_response(self._config)
 
     async def put_config(self, request: web.Request) -> web.Response:
         self.apply(decode_config(await request.read()))
         log.info("mock.config_changed", models=len(self._config.models), latency=self._config.latency)
-        return _json(self._config)
+        return json_response(self._config)
 
     async def put_model(self, request: web.Request) -> web.Response:
         model_id = request.match_info["model_id"]
@@ -148,11 +158,11 @@ class MockServer:
     def _replace_models(self, models: dict[str, Behaviour]) -> web.Response:
         self._config = msgspec.structs.replace(self._config, models=models)
         self._set_fates()
-        return _json(self._config)
+        return json_response(self._config)
 
 
 async def healthz(_request: web.Request) -> web.Response:
-    return _json({"status": "ok"})
+    return json_response({"status": "ok"})
 
 
 def make_app(config: Config) -> web.Application:
@@ -167,6 +177,7 @@ def make_app(config: Config) -> web.Application:
             web.put("/config/{model_id:.+}", json_errors(server.put_model)),
             web.delete("/config/{model_id:.+}", server.delete_model),
             web.get("/healthz", healthz),
+            *Dialects(server.meet, lambda: server.models).routes(),
         ]
     )
     return app
@@ -179,21 +190,17 @@ def json_errors(handler: Handler) -> Handler:
         try:
             return await handler(request)
         except web.HTTPRequestEntityTooLarge:
-            return _json({"error": f"the body is over {MAX_BODY_BYTES} bytes"}, 413)
+            return json_response({"error": f"the body is over {MAX_BODY_BYTES} bytes"}, 413)
         except msgspec.ValidationError as error:
-            return _json({"error": str(error)}, 422)
+            return json_response({"error": str(error)}, 422)
         except msgspec.DecodeError as error:
-            return _json({"error": f"the body is not JSON: {error}"}, 400)
+            return json_response({"error": f"the body is not JSON: {error}"}, 400)
         except RecursionError:
-            return _json({"error": "the body is nested too deeply"}, 422)
+            return json_response({"error": "the body is nested too deeply"}, 422)
         except ValueError as error:
-            return _json({"error": str(error)}, 422)
+            return json_response({"error": str(error)}, 422)
 
     return handle
-
-
-def _json(value: Any, status: int = 200) -> web.Response:
-    return web.Response(body=_encode(value), status=status, headers=_JSON)
 
 
 async def serve(settings: MockSettings, config: Config) -> None:

@@ -10,6 +10,7 @@ import tomllib
 from collections.abc import Callable
 from pathlib import Path
 
+import msgspec
 import pytest
 from aiohttp import web
 from aiohttp.test_utils import TestClient, TestServer
@@ -17,6 +18,8 @@ from aiohttp.test_utils import TestClient, TestServer
 import invoker.__main__
 import metrics_sidecar.__main__
 from deploy.load_test import LoadSettings
+from deploy.mock.config import Behaviour
+from deploy.mock.streams import StreamBehaviour
 from deploy.mock_server import MockSettings
 from invoker.front.routes import setup_routes as setup_gateway_routes
 from invoker.protocols.worklet import Worklet
@@ -46,6 +49,14 @@ def described(settings_class: type) -> list[str]:
         f"| `{field.metadata['env']}` | {default_of(field)} | {field.metadata['help']} |"
         for field in dataclasses.fields(settings_class)
     ]
+
+
+def test_every_behaviour_of_the_mock_server_is_described() -> None:
+    """All that `PUT /config` takes stands on its page, and no more does in the tables of it."""
+    behaviours = {field.name for kind in (Behaviour, StreamBehaviour) for field in msgspec.structs.fields(kind)}
+    page = PAGES["docs/mock-server.md"].partition("How a model behaves")[2]
+    rows = re.findall(r"^\| (`[a-z_` ]+`) \|", page, re.MULTILINE)
+    assert {name for row in rows for name in re.findall("[a-z_]+", row)} == behaviours
 
 
 def default_of(field: "dataclasses.Field[object]") -> str:

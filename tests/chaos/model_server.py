@@ -14,7 +14,7 @@ import uvloop
 from aiohttp import web
 
 from deploy import mock_server
-from deploy.mock_config import Config
+from deploy.mock.config import Config
 from deploy.mock_server import InvokeBody, MockSettings, make_app, serve
 from shared import logs
 from tests.chaos.models import MODELS, WIDE

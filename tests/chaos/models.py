@@ -3,7 +3,7 @@
 import json
 from dataclasses import dataclass
 
-from deploy.mock_config import Behaviour
+from deploy.mock.config import Behaviour
 
 
 @dataclass(frozen=True)

@@ -4,26 +4,35 @@ The same facts come from flags (`gpt-3.5=lognormal:120ms,0.5;failure=0.02`) and,
 JSON. Both ways a wrong value is a `ValueError` that names the field, the value and what is allowed.
 """
 
+from functools import reduce
+from operator import getitem
 from typing import Annotated, Any, TypeVar
 
 import msgspec
 from msgspec import Meta
 
-from deploy.mock_latency import Latency, parse_latency
+from deploy.mock.latency import Latency, parse_latency
+from deploy.mock.streams import StreamBehaviour
 from shared.record import check_model_id
 
 MAX_MODELS = 10_000
 
 Rate = Annotated[float, Meta(ge=0, le=1)]
+Status = Annotated[int, Meta(ge=400, le=599)]
 Seed = Annotated[int, Meta(ge=0, le=2**53)]
+FAILURE_STATUS = 500
 Struct = TypeVar("Struct", bound=msgspec.Struct)
 
 
 class Behaviour(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
-    """One model's overrides; None means as the default. `latency` as `parse_latency` reads it."""
+    """One model's overrides; None means as the default. `latency` as `parse_latency` reads it; `failure_status` is
+    what failures are answered with, and `retry_after` their header, as it is sent."""
 
     latency: str | None = None
     failure_rate: Rate | None = None
+    failure_status: Status = FAILURE_STATUS
+    retry_after: str | None = None
+    stream: StreamBehaviour = StreamBehaviour()
 
 
 class Config(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -40,12 +49,16 @@ class Fate(msgspec.Struct, frozen=True):
 
     latency: Latency
     failure_rate: float
+    failure_status: int
+    retry_after: str | None
+    stream: StreamBehaviour
 
 
 def fate(config: Config, behaviour: Behaviour) -> Fate:
     """What happens to a model's invocations: the default's values where the model has none of its own."""
     rate = config.failure_rate if behaviour.failure_rate is None else behaviour.failure_rate
-    return Fate(parse_latency(behaviour.latency or config.latency), rate)
+    latency = parse_latency(behaviour.latency or config.latency)
+    return Fate(latency, rate, behaviour.failure_status, behaviour.retry_after, behaviour.stream)
 
 
 def parse_override(text: str) -> tuple[str, Behaviour]:
@@ -107,7 +120,7 @@ def _convert(value: Any, type_: type[Struct], where: str = "") -> Struct:
         expected, _, path = str(error).partition(" - at `$.")
         field = path.rstrip("`")
         name = ".".join(filter(None, (where, field))) or "the body"
-        got = f", got {value[field]!r:.80}" if field else ""
+        got = f", got {reduce(getitem, field.split('.'), value)!r:.80}" if field else ""
         raise ValueError(f"{name}: {expected}{got}") from None
 
 

@@ -5,7 +5,7 @@ from statistics import median
 
 import pytest
 
-from deploy.mock_latency import Fixed, Latency, Lognormal, Uniform, parse_latency
+from deploy.mock.latency import Fixed, Latency, Lognormal, Uniform, parse_latency
 
 
 @pytest.mark.parametrize(

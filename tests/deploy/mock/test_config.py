@@ -5,8 +5,8 @@ import re
 import msgspec
 import pytest
 
-from deploy.mock_config import Behaviour, Config, decode_behaviour, decode_config, fate, parse_override
-from deploy.mock_latency import Fixed, Uniform
+from deploy.mock.config import Behaviour, Config, decode_behaviour, decode_config, fate, parse_override
+from deploy.mock.latency import Fixed, Uniform
 
 FIXED = '"latency": "fixed:1ms"'
 
