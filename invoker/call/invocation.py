@@ -3,7 +3,7 @@
 import asyncio
 import contextlib
 import typing
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Coroutine
 from functools import partial
 
 from invoker.call.deadlines import Deadlines
@@ -117,9 +117,14 @@ class Invoker:
             self._admit(call, model)
             number = self._journal.begin(Begun(call.model_id, timestamp_us, call.input_size, trace_id))
             sent_us = self._clock.monotonic_us()
-            answer = await self._within(model.timeout_s, call, self._post(call, model, headers))
+            answer = await self._within(model.timeout_s, call, self._answer(call, model, headers))
             answered_us = self._clock.monotonic_us()
-            outcome = await self._read(protocol.reader(call), call, answer)
+            status, body, fields = answer
+            if not 200 <= status < 300:
+                raise status_error(status, body, fields)
+            reader = protocol.reader(call)
+            reader.feed(body)
+            outcome = reader.finish() if len(body) <= LARGE_BYTES else await self._finish_large(reader, call)
         except asyncio.CancelledError as error:
             end, gone = CALLER_GONE, error
         except Exception as error:  # noqa: BLE001  # a defect is logged, only not each time
@@ -187,28 +192,24 @@ class Invoker:
             if not self.in_flight.total:
                 self._idle.set()
 
-    async def _post(self, call: Call, model: Model, headers: bytes) -> Answer:
+    def _answer(self, call: Call, model: Model, headers: bytes) -> Coroutine[None, None, Answer]:
+        if not model.retries:
+            return self._upstream.post(model.upstream_url, call.body, headers)
+        return self._try(partial(self._upstream.post, model.upstream_url, call.body, headers), model)
+
+    async def _try(self, attempt: Callable[[], Coroutine[None, None, Answer]], model: Model) -> Answer:
         try:
-            return await self._upstream.post(model.upstream_url, call.body, headers)
+            return await attempt()
         except ConnectError as error:
-            if not model.retries:
-                raise
             failed = error
-        attempt = partial(self._upstream.post, model.upstream_url, call.body, headers)
         task = asyncio.current_task(self._loop)
         assert task is not None
         return await try_again(attempt, failed, model.retries, self._deadlines.remaining_s(task, model.timeout_s))
 
-    async def _read(self, reader: AnswerReader, call: Call, answer: Answer) -> Outcome:
-        """The outcome of an answer. A large one is in flight while it is read, and others have their turn."""
-        status, body, fields = answer
-        if not 200 <= status < 300:
-            raise status_error(status, body, fields)
-        reader.feed(body)
-        if len(body) <= LARGE_BYTES:
-            return await reader.finish()
+    async def _finish_large(self, reader: AnswerReader, call: Call) -> Outcome:
+        """Of a large answer: the call is in flight while it is read."""
         try:
-            return await self._within(READ_TIMEOUT_S, call, reader.finish())
+            return await self._within(READ_TIMEOUT_S, call, reader.finish_large())
         except EndedError as error:
             if error.ending is Ending.DEADLINE:
                 raise ReaderDiedError("the upstream's answer was not read in time") from None

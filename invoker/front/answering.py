@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from invoker.call.invocation import Invoker, UnknownModelError
 from invoker.front.held_bodies import HeldBodies
 from invoker.http.heads import RequestHead
-from invoker.http.pieces import Body
+from invoker.http.pieces import LARGE_BYTES, Body
 from invoker.protocols.base import BadRequestError, Protocol, ReaderDiedError, Result
 from shared.head_rules import ENDED
 
@@ -43,7 +43,10 @@ class Answering:
         """Of one invocation, or of the refusal of a request that is none."""
         protocol = self._protocols[head.path]
         try:
-            call = await protocol.decode(head, body)
+            if len(body) <= LARGE_BYTES:
+                call = protocol.decode(head, body)
+            else:
+                call = await protocol.decode_large(head, body)
             result = await self._invoker.invoke(protocol, call, head.trace)
             return result.status, protocol.encode(result), result.headers
         except BadRequestError as error:

@@ -51,14 +51,14 @@ class Call(msgspec.Struct, frozen=True):
     input_size: int
 
 
-class Outcome(typing.NamedTuple):
+class Outcome(msgspec.Struct, frozen=True, gc=False):
     """What an upstream's answer came to: the output as it stands in there, and its size as recorded."""
 
     output: msgspec.Raw | Pieces
     output_size: int
 
 
-class Result(typing.NamedTuple):
+class Result(msgspec.Struct, frozen=True, gc=False):
     """What a caller is told: HTTP status, whole header lines, and the outcome, or why there is none. `latency_us` is
     the call's as it stands in the record; 0 if it was no call."""
 
@@ -76,8 +76,12 @@ class AnswerReader(typing.Protocol):
         """The next piece of its body, or all of it if it isn't streamed: what the caller gets at once."""
         ...
 
-    async def finish(self) -> Outcome:
-        """After the last piece. `InvalidAnswerError`, `ReaderDiedError`. Waits for others only if the body is large."""
+    def finish(self) -> Outcome:
+        """After the last piece. `InvalidAnswerError`."""
+        ...
+
+    async def finish_large(self) -> Outcome:
+        """The same, if there was more than `LARGE_BYTES`: others have their turn meanwhile. `ReaderDiedError`, too."""
         ...
 
 
@@ -91,9 +95,12 @@ class Protocol(typing.Protocol):
         """`BadRequestError` for what a head alone shows to be wrong: its body isn't asked for then."""
         ...
 
-    async def decode(self, head: RequestHead, body: bytes) -> Call:
-        """The call that a request asks for, checked. `BadRequestError`, also for what `check` refuses;
-        `ReaderDiedError`. Waits for others only if the body is large."""
+    def decode(self, head: RequestHead, body: bytes) -> Call:
+        """The call that a request asks for. `BadRequestError`, also for what `check` refuses."""
+        ...
+
+    async def decode_large(self, head: RequestHead, body: bytes) -> Call:
+        """The same, of a body of more than `LARGE_BYTES`: others have their turn meanwhile. `ReaderDiedError`, too."""
         ...
 
     def reader(self, call: Call) -> AnswerReader: ...

@@ -1,13 +1,13 @@
 """The worklet protocol: `{"worklet_input": {"model_id", "input"}}` → `{"worklet_output", …}`."""
 
 import codecs
-from typing import Annotated, Protocol, cast
+from typing import Annotated, Any, Protocol
 
 import msgspec
 from msgspec import Meta
 
 from invoker.http.heads import RequestHead
-from invoker.http.pieces import LARGE_BYTES, Body, Pieces
+from invoker.http.pieces import Body, Pieces
 from invoker.protocols.base import JSON, BadRequestError, Call, InvalidAnswerError, Outcome, Result, check_json
 from invoker.protocols.json_problem import Invalid, json_problem
 from invoker.protocols.unique_keys import repeated_key
@@ -75,11 +75,13 @@ class Worklet:
     def check(self, head: RequestHead) -> None:
         check_json(head.content_type)
 
-    async def decode(self, head: RequestHead, body: bytes) -> Call:
+    def decode(self, head: RequestHead, body: bytes) -> Call:
         if head.content_type != JSON:
             check_json(head.content_type)
-        if len(body) <= LARGE_BYTES:
-            return decode_request(body)
+        return decode_request(body)
+
+    async def decode_large(self, head: RequestHead, body: bytes) -> Call:
+        check_json(head.content_type)
         return await self._large_bodies.decode_request(body)
 
     def reader(self, _call: Call) -> "WorkletReader":
@@ -87,8 +89,9 @@ class Worklet:
 
     def encode(self, result: Result) -> Body:
         outcome = result.outcome
-        output = NULL if outcome is None else cast(msgspec.Raw, outcome.output)
-        return encode_answer(InvokeAnswer(output, outcome is not None, result.latency_us / 1000, result.error_log))
+        output: Any = NULL if outcome is None else outcome.output
+        answer = InvokeAnswer(output, outcome is not None, result.latency_us / 1000, result.error_log)
+        return encode_answer(answer) if isinstance(output, Pieces) else _encoder.encode(answer)
 
 
 class WorkletReader:
@@ -103,12 +106,13 @@ class WorkletReader:
         self._body = chunk
         return b""
 
-    async def finish(self) -> Outcome:
-        body = self._body
-        if len(body) > LARGE_BYTES:
-            return await self._large_bodies.decode_answer(body)
-        assert isinstance(body, bytes)
-        return Outcome(*decode_answer(body))
+    def finish(self) -> Outcome:
+        assert isinstance(self._body, bytes)
+        output, output_size = decode_answer(self._body)
+        return Outcome(output, output_size)
+
+    async def finish_large(self) -> Outcome:
+        return await self._large_bodies.decode_answer(self._body)
 
 
 BOM = codecs.BOM_UTF8

@@ -137,8 +137,7 @@ async def started(gateway: Gateway) -> AsyncIterator[Gateway]:
 @pytest.fixture
 def read_on_the_loop(monkeypatch: pytest.MonkeyPatch) -> None:
     """Large answers aren't given to another process, whose time isn't counted in turns of the loop."""
-    for module in ("call.invocation", "protocols.worklet"):
-        monkeypatch.setattr(f"invoker.{module}.LARGE_BYTES", 2_000_000)
+    monkeypatch.setattr("invoker.call.invocation.LARGE_BYTES", 2_000_000)
 
 
 @pytest.fixture
