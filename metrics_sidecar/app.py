@@ -128,6 +128,8 @@ def _readiness(ledger: Ledger, intake: Intake, failures: list[str]) -> Readiness
     reasons = [reason for name, reason in ledger.background.reasons.items() if name != THREAD]
     if ledger.tending.failure is not None:
         failures = [*failures, f"old rows and sums over time can't be looked after: {ledger.tending.failure}"]
+    if ledger.is_full_of_unread:
+        failures = [*failures, "records that this release can't read are dropped: there is no more room for them"]
     if intake.acceptors.reason is not None:
         reasons.append(intake.acceptors.reason)
     reasons += [*logs.reasons(), *failures]
@@ -161,6 +163,8 @@ def _count_commit(metrics: SidecarMetrics, committed: Committed) -> None:
     metrics.records_committed.inc(committed.record_count)
     metrics.records_duplicate.inc(committed.duplicate_count)
     metrics.records_missing.inc(committed.missing_count)
+    for fate, count in committed.unread.items():
+        metrics.records_unread.labels(fate).inc(count)
     for reason, count in committed.clamped.items():
         metrics.timestamps_clamped.labels(reason).inc(count)
 

@@ -71,9 +71,10 @@ ErrorWord = Annotated[
 """An `ErrorType`, or a word of a later release."""
 
 
-class Record(msgspec.Struct, frozen=True, array_like=True, gc=False):
+class Record(msgspec.Struct, frozen=True, array_like=True, gc=False, forbid_unknown_fields=True):
     """One invocation, ended. Times in µs (`timestamp_us`: accepted, since 1970 UTC), sizes as
-    `measure` gives them; `error_type` is None for a success. New fields go last, with defaults.
+    `measure` gives them; `error_type` is None for a success. New fields go last, with defaults: one that an older
+    gateway has written has fewer, and one of a newer gateway, which has more, is not taken for what it isn't.
     (It holds nothing that could refer to it, so it is none of the garbage collector's business.)"""
 
     model_id: ModelId

@@ -4,21 +4,25 @@ A frame is a big-endian u32 length and that many bytes of msgpack: an array whos
 message's tag. A connection opens with `Hello` → `Welcome`; then `Batch` → `Ack` and `Report` flow; `Flush` →
 `Flushed` and `Bye` end a producer's life. Sequences start at 1 and have no gaps; a batch sent again is harmless.
 
-    FrameError        what was received is no frame of this protocol
-      BadRecordsError   a batch is one but for some of its records
+Gateway and sidecar may be of different releases. The version goes up with each field of a record; a connection is of
+the newest that both know. A journal's records are sent as they were written, by whatever release: older ones are read
+with defaults, and those that can't be read here (`Unread`) are kept as they are, for a release that can.
+
+    FrameError   what was received is no frame of this protocol
 """
 
 import itertools
 import struct
 from collections.abc import Iterator, Sequence
-from typing import Annotated
+from typing import Annotated, ClassVar
 
 import msgspec
 from msgspec import Meta
 
 from shared.record import Count, ModelId, Record
 
-PROTOCOL_VERSION = 1
+OLDEST_VERSION = 1
+PROTOCOL_VERSION = OLDEST_VERSION + len(Record.__struct_fields__) - 8  # of which the first version's records had 8
 MAX_FRAME_BYTES = 1024 * 1024
 MAX_BATCH_RECORDS = 4096
 MAX_MODELS = 10_000
@@ -43,27 +47,21 @@ class FrameError(Exception):
     """The peer sent bytes that are no frame of this protocol."""
 
 
-class BadRecordsError(FrameError):
-    """Records of a batch that can't be read, by their sequences; all others of it can."""
-
-    def __init__(self, sequences: list[int], reason: str) -> None:
-        super().__init__(f"{len(sequences)} records of a batch can't be read: {reason}")
-        self.sequences = sequences
-
-
 class Hello(msgspec.Struct, frozen=True, array_like=True, tag=1):
-    """producer → sidecar, first. `next_sequence`: the lowest that the producer still holds or will give;
-    `models`: some of those that it knows before any call, so that their counters exist from 0 on; reports tell
-    of the others."""
+    """producer → sidecar, first. `version`: the oldest that the producer speaks, and `newest` the newest.
+    `next_sequence`: the lowest that it still holds or will give; `models`: some of those that it knows before any
+    call, so that their counters exist from 0 on; reports tell of the others."""
 
     version: int
     producer_id: ProducerId
     next_sequence: Sequence_
     models: Annotated[list[ModelId], Meta(max_length=MAX_MODELS)] = []
+    newest: Count = 1
 
 
 class Welcome(msgspec.Struct, frozen=True, array_like=True, tag=2):
-    """sidecar → producer. `committed`: the last sequence in the ledger, 0 for none; send from the next."""
+    """sidecar → producer. `version`: the newest that both know; `committed`: the last sequence in the
+    ledger, 0 for none; send from the next."""
 
     version: int
     committed: Count
@@ -102,8 +100,8 @@ class Bye(msgspec.Struct, frozen=True, array_like=True, tag=6):
 
 
 class Refusal(msgspec.Struct, frozen=True, array_like=True, tag=7):
-    """sidecar → producer, before it closes: why. `records`: sequences of those that it can never take, if it is for
-    them; the producer leaves them out, and sends all others again."""
+    """sidecar → producer, before it closes: why. `records`: sequences of those that a sidecar of the first version can
+    never take, if it is for them; the producer leaves them out, and sends all others again."""
 
     reason: str
     records: Annotated[list[Sequence_], Meta(max_length=MAX_BATCH_RECORDS)] = []
@@ -121,6 +119,22 @@ ToSidecar = Hello | Batch | Report | Bye | Flush
 ToProducer = Welcome | Ack | Refusal | Flushed
 
 
+class Unread(msgspec.Struct, frozen=True):
+    """A record that can't be read here, as it was sent, and why."""
+
+    encoded: bytes
+    reason: str
+    error_type: ClassVar[str] = ""
+    """As no record has it: the set of a batch's error types tells whether all of it is known."""
+
+
+class Mixed(msgspec.Struct, frozen=True):
+    """A batch of which some records can't be read."""
+
+    first_sequence: int
+    records: list[Record | Unread]
+
+
 class _Parcel(msgspec.Struct, frozen=True, array_like=True, tag=3):
     """A batch whose records nobody has looked into."""
 
@@ -128,6 +142,8 @@ class _Parcel(msgspec.Struct, frozen=True, array_like=True, tag=3):
     records: Annotated[list[msgspec.Raw], Meta(min_length=1, max_length=MAX_BATCH_RECORDS)]
 
 
+UNREADABLE = (msgspec.DecodeError, RecursionError, ValueError)
+"""What the decoders raise."""
 _encoder = msgspec.msgpack.Encoder()
 _to_sidecar: msgspec.msgpack.Decoder[ToSidecar] = msgspec.msgpack.Decoder(ToSidecar)
 _to_producer: msgspec.msgpack.Decoder[ToProducer] = msgspec.msgpack.Decoder(ToProducer)
@@ -176,31 +192,25 @@ def encode_batch(first_sequence: int, records: Sequence[bytes | memoryview]) -> 
     return b"".join((_LENGTH.pack(body_bytes), head, *records))
 
 
-def decode_to_sidecar(body: bytes | memoryview) -> ToSidecar:
-    """A frame's body as the sidecar receives it; `FrameError` if it is none."""
+def decode_to_sidecar(body: bytes | memoryview) -> ToSidecar | Mixed:
+    """A frame's body as the sidecar receives it; `FrameError` if it is none. A batch is read in one go, and record by
+    record only where that shows that some can't be read."""
     try:
         return _to_sidecar.decode(body)
-    except (msgspec.DecodeError, RecursionError, ValueError) as error:
-        if sequences := _bad_records(body):
-            raise BadRecordsError(sequences, str(error)) from None
-        raise FrameError(f"undecodable frame: {error}") from None
+    except UNREADABLE as error:
+        try:
+            parcel = _parcel.decode(body)
+        except UNREADABLE:
+            raise FrameError(f"undecodable frame: {error}") from None
+    return Mixed(parcel.first_sequence, [decode_record(bytes(each)) for each in parcel.records])
 
 
-def _bad_records(body: bytes | memoryview) -> list[int]:
-    """The sequences of the records for which a batch can't be read; none if it isn't for them."""
+def decode_record(encoded: bytes) -> Record | Unread:
+    """One record by itself."""
     try:
-        batch = _parcel.decode(body)
-    except (msgspec.DecodeError, RecursionError, ValueError):
-        return []
-    return [sequence for sequence, each in enumerate(batch.records, batch.first_sequence) if not _is_record(each)]
-
-
-def _is_record(encoded: msgspec.Raw) -> bool:
-    try:
-        _record.decode(encoded)
-    except (msgspec.DecodeError, RecursionError, ValueError):
-        return False
-    return True
+        return _record.decode(encoded)
+    except UNREADABLE as error:
+        return Unread(encoded, clip_reason(str(error)))
 
 
 def is_report(body: bytes | memoryview) -> bool:
@@ -212,7 +222,7 @@ def decode_to_producer(body: bytes | memoryview) -> ToProducer:
     """A frame's body as a producer receives it; `FrameError` if it is none."""
     try:
         return _to_producer.decode(body)
-    except (msgspec.DecodeError, RecursionError, ValueError) as error:
+    except UNREADABLE as error:
         raise FrameError(f"undecodable frame: {error}") from None
 
 

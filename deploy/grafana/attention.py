@@ -18,6 +18,7 @@ KINDS = (
     ("invoker_requests_rejected_total", OWN_REFUSALS, "Requests refused for a limit or a defect", RED),
     ("sidecar_frames_rejected_total", "", "What workers sent, refused", ORANGE),
     ("sidecar_connections_refused_total", "", "Workers refused", ORANGE),
+    ("sidecar_records_unread_total", "", "Records that the sidecar can't read", ORANGE),
     ("sidecar_timestamps_clamped_total", "", "Records with impossible times", ORANGE),
     ("sidecar_clock_jumps_total", "", "Times that the clock was set", ORANGE),
     ("invoker_log_lines_dropped_total", "", "Log lines of the gateway dropped", ORANGE),

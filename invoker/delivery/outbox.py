@@ -13,6 +13,7 @@ from shared.clock import Clock
 from shared.wire import (
     MAX_FRAME_BYTES,
     MODELS_PER_FRAME,
+    OLDEST_VERSION,
     PROTOCOL_VERSION,
     Ack,
     Bye,
@@ -151,7 +152,8 @@ class Outbox:
     async def _greet(self, frames: AsyncIterator[ToProducer], writer: asyncio.StreamWriter) -> None:
         journal = self._journal
         models = self._models[:MODELS_PER_FRAME]
-        write(writer, encode(Hello(PROTOCOL_VERSION, journal.producer_id, journal.first_sequence, models)))
+        hello = Hello(OLDEST_VERSION, journal.producer_id, journal.first_sequence, models, PROTOCOL_VERSION)
+        write(writer, encode(hello))
         async with asyncio.timeout(WELCOME_TIMEOUT_S):
             welcome = await anext(frames, None)
         if not isinstance(welcome, Welcome):
@@ -160,7 +162,10 @@ class Outbox:
         self._next_to_send = journal.first_sequence
         self._wake.set()
         self.connected = True
-        log.info("outbox.connected", committed=welcome.committed, records_waiting=journal.records_waiting)
+        version, waiting = welcome.version, journal.records_waiting
+        log.info("outbox.connected", committed=welcome.committed, records_waiting=waiting, version=version)
+        if version < PROTOCOL_VERSION:  # records are sent whole: it keeps what it can't read, but for the first version
+            log.warning("outbox.older_sidecar", version=version, newest=PROTOCOL_VERSION)
 
     async def _receive(self, frames: AsyncIterator[ToProducer]) -> None:
         async for message in frames:

@@ -68,8 +68,16 @@ def _describe(found: Summary) -> list[str]:
         f"  times      {times}",
         f"  models     {found.models:,}",
         f"  producers  {found.producers:,} not retired; {found.missing:,} records missing; {found.commits:,} commits",
+        f"  unread     {_unread(found)}",
         f"  imported   {'from ' + ', '.join(found.imported_from) if found.imported_from else 'nothing'}",
     ]
+
+
+def _unread(found: Summary) -> str:
+    kept, size, dropped = found.unread
+    if not (kept or dropped):
+        return "nothing: this release has read all records"
+    return f"{kept:,} records of {size:,} bytes, kept for a release that can read them; {dropped:,} dropped"
 
 
 def _look_at_writing(expected: int) -> Callable[[], tuple[float | None, str]]:

@@ -5,7 +5,8 @@ Everything is counted once more from the rows and compared with what was counted
     rows + rows removed by retention  =  totals, per model         (all sums, if none of its rows is removed)
     sums per stretch of time          =  totals, per model
     totals of all models              =  sequences accepted        (of living and of retired producers)
-    committed                         =  accepted + missing        (per living producer)
+    committed                         =  accepted + missing + unread  (per living producer)
+    records set aside and dropped     =  unread                    (of living and of retired producers)
     gaps                              =  missing                   (of living and of retired producers)
     totals per label, gateway counters = those that `/metrics` shows
 """
@@ -61,7 +62,7 @@ class Missing(msgspec.Struct, frozen=True):
 
 class Checked(msgspec.Struct, frozen=True):
     """What was compared. `counters`: whether the counters of `/metrics` were, too, as they stood after the
-    same transaction (`commits` counts these)."""
+    same transaction (`commits` counts these). `unread`: sequences whose records this release can't read."""
 
     rows: int
     rows_removed: int
@@ -71,6 +72,7 @@ class Checked(msgspec.Struct, frozen=True):
     producers: int
     commits: int
     counters: bool
+    unread: int = 0
 
 
 class Reconciliation(msgspec.Struct, frozen=True):
@@ -111,7 +113,11 @@ class Books(Protocol):
         ...
 
     def retired(self) -> Producer:
-        """All that have retired, added up: `accepted` and `missing`."""
+        """All that have retired, added up: `accepted`, `missing` and `unread`."""
+        ...
+
+    def unread(self) -> tuple[int, int]:
+        """How many records are set aside, and how many more were dropped."""
         ...
 
     def missing(self) -> tuple[int, int]:
@@ -135,6 +141,7 @@ def reconcile(books: Books, live: LiveCopy | None) -> Reconciliation:
     check.producers(books.producers(), books.retired())
     gap_count, missing_count = books.missing()
     check.compare("missing records: gaps", min(check.missing, MAX_COUNT), min(missing_count, MAX_COUNT))
+    check.compare("unread records: set aside and dropped", check.unread, sum(books.unread()))
     if live is not None:
         check.shown(books.shown(), live)
     gaps = [MissingRange(g.producer_id, g.first_sequence, g.last_sequence) for g in _first(books.gaps())]
@@ -149,6 +156,7 @@ def reconcile(books: Books, live: LiveCopy | None) -> Reconciliation:
             producers=check.producer_count,
             commits=books.commits(),
             counters=live is not None,
+            unread=check.unread,
         ),
         difference_count=check.difference_count,
         differences=check.differences,
@@ -162,7 +170,7 @@ class _Check:
     def __init__(self) -> None:
         self.differences: list[Difference] = []
         self.difference_count = 0
-        self.rows = self.rows_removed = self.totals = self.sequences = self.missing = 0
+        self.rows = self.rows_removed = self.totals = self.sequences = self.missing = self.unread = 0
         self.model_count = self.producer_count = 0
 
     def compare(
@@ -188,13 +196,14 @@ class _Check:
                 self._compare_rolled_up(model.model_id, minutes, model.totals, rolled_up)
 
     def producers(self, producers: Iterator[tuple[str, Producer]], retired: Producer) -> None:
-        self.sequences, self.missing = retired.accepted, retired.missing
+        self.sequences, self.missing, self.unread = retired.accepted, retired.missing, retired.unread
         for producer_id, producer in producers:
             self.producer_count += 1
             self.sequences += producer.accepted
             self.missing += producer.missing
-            accounted = producer.accepted + producer.missing
-            what = "sequences of a producer: accepted and missing"
+            self.unread += producer.unread
+            accounted = producer.accepted + producer.missing + producer.unread
+            what = "sequences of a producer: accepted, missing and unread"
             self.compare(what, producer.committed, accounted, producer_id=producer_id)
         self.compare("rows and removed rows: sequences accepted", self.sequences, self.rows + self.rows_removed)
         self.compare("totals: sequences accepted", self.sequences, self.totals)

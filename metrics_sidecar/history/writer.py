@@ -3,7 +3,7 @@
 from typing import Protocol
 
 from metrics_sidecar.history.retention import Upkeep
-from metrics_sidecar.ledger.transaction import Commit, State
+from metrics_sidecar.ledger.transaction import Commit, State, UnreadRecord
 
 
 class Writer(Protocol):
@@ -17,6 +17,10 @@ class Writer(Protocol):
         """Store all of it, for good, or raise `StoreError`. After that nothing of it is stored, or all of it: it is
         given again then, unchanged and before any other, and idempotent by its number. Returns the models that got a
         label with it: those never seen before, in order, while there is room."""
+        ...
+
+    def read_unread(self, after_id: int, limit: int) -> list[UnreadRecord]:
+        """The next of what is set aside, in the order of their ids. `StoreError` if it can't be read now."""
         ...
 
     def tend(self, now_us: int, *, busy: bool, aged_us: int | None = None) -> bool:

@@ -2,7 +2,6 @@
 
 import asyncio
 import dataclasses
-from collections.abc import Sequence
 from typing import cast
 
 from metrics_sidecar.intake.intake import Intake
@@ -11,9 +10,9 @@ from metrics_sidecar.ledger.transaction import Work
 from metrics_sidecar.metrics.live import WorkerShare
 from shared import logs
 from shared.wire import (
+    OLDEST_VERSION,
     PROTOCOL_VERSION,
     Ack,
-    BadRecordsError,
     Batch,
     Bye,
     Flush,
@@ -21,6 +20,7 @@ from shared.wire import (
     FrameError,
     FrameReader,
     Hello,
+    Mixed,
     Refusal,
     Report,
     ToProducer,
@@ -96,9 +96,6 @@ class ProducerConnection(asyncio.BufferedProtocol):
                 self._receive(body)
                 if self._is_closed():
                     return
-        except BadRecordsError as error:
-            self.reject("bad_record", str(error), error.sequences)
-            return
         except FrameError as error:
             self.reject("bad_frame", str(error))
             return
@@ -132,11 +129,11 @@ class ProducerConnection(asyncio.BufferedProtocol):
         else:
             self._transport.resume_reading()
 
-    def reject(self, reason: str, detail: str, records: Sequence[int] = ()) -> None:
-        """Close the connection for its fault, and tell why, and for which records if it is for them."""
+    def reject(self, reason: str, detail: str) -> None:
+        """Close the connection for its fault, and tell why."""
         detail = clip_reason(detail)
         self._intake.note_rejected(reason, detail, self._producer_id)
-        self._send(Refusal(detail, [*records]))
+        self._send(Refusal(detail))
         self.close()
 
     def close(self) -> None:
@@ -162,7 +159,7 @@ class ProducerConnection(asyncio.BufferedProtocol):
             raise FrameError("the first frame is not a hello")
         elif self._leaving:
             return  # such as a report that crossed with its bye
-        elif isinstance(message, Batch):
+        elif isinstance(message, Batch | Mixed):
             work = Work(self._producer_id, message.first_sequence, message.records)
             count = len(message.records)
             self._submit(work, count, len(body) + FRAME_BYTES + RECORD_BYTES * count)
@@ -188,8 +185,9 @@ class ProducerConnection(asyncio.BufferedProtocol):
         intake = self._intake
         if self._share is not None:
             raise FrameError("a second hello")
-        if hello.version != PROTOCOL_VERSION:
-            self.reject("version", f"protocol version {hello.version}; this sidecar speaks {PROTOCOL_VERSION}")
+        if not OLDEST_VERSION <= hello.version <= PROTOCOL_VERSION:
+            spoken = f"{OLDEST_VERSION} to {PROTOCOL_VERSION}"
+            self.reject("version", f"protocol version {hello.version}; this sidecar speaks {spoken}")
             return
         if not intake.ledger.has_room_for(hello.producer_id):
             self.reject("producers", "too many producers have gone without a bye")
@@ -202,8 +200,15 @@ class ProducerConnection(asyncio.BufferedProtocol):
         self._share = intake.live.join(hello.models)
         intake.producers[hello.producer_id] = self
         intake.all_left.clear()
-        self._send(Welcome(PROTOCOL_VERSION, intake.ledger.committed(hello.producer_id)))
-        log.info("intake.producer_connected", producer=hello.producer_id, next_sequence=hello.next_sequence)
+        version = max(hello.version, min(hello.newest, PROTOCOL_VERSION))
+        self._send(Welcome(version, intake.ledger.committed(hello.producer_id)))
+        log.info(
+            "intake.producer_connected",
+            producer=hello.producer_id,
+            next_sequence=hello.next_sequence,
+            version=version,
+            newer=hello.newest > PROTOCOL_VERSION,
+        )
         self.update_reading()
 
     def _submit(self, work: Work, weight: int, memory_bytes: int, reply: ToProducer | None = None) -> None:

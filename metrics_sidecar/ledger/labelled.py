@@ -8,11 +8,15 @@ from metrics_sidecar.ledger.transaction import Commit, State
 from metrics_sidecar.metrics.exemplars import Buckets, latest
 from shared.record import OVERFLOW_MODEL_ID
 
+FATES = ("kept", "dropped")
+"""What becomes of a record that can't be read."""
+
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Committed:
     """What the transaction of this number changed, for the views: `totals` are what those of some labels have
-    come to, `exemplars` and `counters` what was added, `created_us` when new labels began at zero."""
+    come to, `exemplars` and `counters` what was added, `created_us` when new labels began at zero,
+    `unread` how many records could not be read, by what became of them."""
 
     number: int
     totals: dict[str, ModelTotals]
@@ -24,6 +28,7 @@ class Committed:
     duration_s: float
     created_us: dict[str, int] = dataclasses.field(default_factory=dict)
     clamped: dict[str, int] = dataclasses.field(default_factory=dict)
+    unread: dict[str, int] = dataclasses.field(default_factory=dict)
 
 
 class Labelled:
@@ -71,6 +76,7 @@ class Labelled:
             duration_s=duration_s,
             created_us=created_us,
             clamped=commit.clamped,
+            unread=dict(zip(FATES, (len(commit.unread), commit.unread_dropped_count), strict=True)),
         )
 
     def _label(self, model_id: str) -> str:

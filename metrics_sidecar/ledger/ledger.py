@@ -16,6 +16,7 @@ from metrics_sidecar.history.rollups import MINUTE_US
 from metrics_sidecar.history.writer import Writer
 from metrics_sidecar.ledger.labelled import Committed, Labelled
 from metrics_sidecar.ledger.reckoning import Reckoning
+from metrics_sidecar.ledger.rereading import Rereading, ToldOf
 from metrics_sidecar.ledger.tending import Tending
 from metrics_sidecar.ledger.times import Times
 from metrics_sidecar.ledger.transaction import Commit, Gap, Planner, State, Work
@@ -29,6 +30,8 @@ BUSY_RECORDS = 512
 """A transaction of so many is one of many: records come in as fast as they are committed."""
 BUSY_SHARE = 0.5
 """What tending may take then, beside what the transaction took: less would not keep up with many models."""
+REREAD_PAUSE_S = 0.02
+"""Between two slices of what was set aside."""
 
 FORGET_PRODUCERS_AFTER_US = 90 * 24 * 3600 * 1_000_000
 """A producer that died without a bye, and whose journal nobody has shipped while the sidecar ran for so long, is taken
@@ -82,6 +85,8 @@ class Ledger:
         self._planner = Planner(self._state)
         self._labelled = Labelled(self._state, max_models)
         self.tending = Tending(store, self.reckoning)
+        self._told_of = ToldOf()
+        self._rereading = Rereading(store) if live else None
         self.waiting_records = 0
         self.failure: str | None = None
         self._forget_lost_producers()
@@ -91,6 +96,11 @@ class Ledger:
         """Why nothing is committed, if nothing is; in words for `/readyz`."""
         failed = self.background.reasons.get(THREAD)
         return [f"the ledger can't commit: {reason}" for reason in (self.failure, failed) if reason]
+
+    @property
+    def is_full_of_unread(self) -> bool:
+        """Whether records that can't be read are dropped, as there is no more room for them."""
+        return self._planner.is_full_of_unread
 
     @property
     def state(self) -> State:
@@ -152,10 +162,12 @@ class Ledger:
             if self._group and not self._commit_group(self._group):
                 return
             busy = sum(len(work.records) for work in self._group) >= BUSY_RECORDS
+            rereads = any(work.reread for work in self._group)
             self._group = []
             if self._is_last_group:
                 return
             wait_s = self.tending.tend((time.perf_counter() - started) * BUSY_SHARE if busy else 0)
+            wait_s = min(wait_s, REREAD_PAUSE_S) if rereads else wait_s
 
     def _start_anew(self) -> None:
         """After a defect it isn't known how far a commit has come, in the store or here. What was not acknowledged is
@@ -185,7 +197,7 @@ class Ledger:
         try:
             work = self._queue.get(timeout=wait_s)
         except queue.Empty:
-            return group, False
+            return self._reread(), False
         count = 0
         while work is not None:
             group.append(work)
@@ -197,6 +209,15 @@ class Ledger:
             except queue.Empty:
                 return group, False
         return group, True
+
+    def _reread(self) -> list[Work]:
+        """When nothing else is to do: a bit of what was set aside."""
+        try:
+            work = self._rereading and self._rereading.next()
+        except StoreError as error:  # the next process tries again
+            log.warning("ledger.unread_records_left", reason=str(error))
+            work = self._rereading = None
+        return [work] if work else []
 
     def _commit_group(self, group: list[Work]) -> bool:
         """Commit, again and again until the store takes it; False if it was closed before."""
@@ -219,6 +240,7 @@ class Ledger:
                 continue
             self._planner.applied(commit)
             _log_missing(commit.gaps)
+            self._told_of.tell(commit)
             # Without the records: it would take the event loop milliseconds to free them.
             settled = [(work.producer_id, len(work.records), work.done) for work in group]
             committed = self._labelled.count(commit, granted, time.perf_counter() - started)

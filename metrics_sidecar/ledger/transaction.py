@@ -1,7 +1,8 @@
 """One transaction of the ledger: what frames ask of it, and what of that is new. Neither I/O nor threads."""
 
 import dataclasses
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
+from typing import NamedTuple, cast
 
 import msgspec
 
@@ -10,20 +11,37 @@ from metrics_sidecar.ledger.reckoning import TimeState
 from metrics_sidecar.ledger.times import ANY_TIME, Times
 from metrics_sidecar.ledger.totals import ModelTotals, aggregate
 from metrics_sidecar.metrics.exemplars import Buckets, find_exemplars
-from shared.record import MAX_COUNT, Record
+from shared.record import MAX_COUNT, ErrorType, Record
+from shared.wire import Unread, encode_record
+
+MAX_ERROR_TYPES = 64
+"""Different ones in one history, those of later releases included: each is a label of every model."""
+MAX_UNREAD_BYTES = 1024 * 1024 * 1024
+"""Of records that can't be read, set aside; what comes beyond it is dropped and counted."""
+
+
+class UnreadRecord(NamedTuple):
+    """A record that no release so far could read, set aside as it was sent. `id`: where it is kept, if it is."""
+
+    producer_id: str
+    sequence: int
+    encoded: bytes
+    reason: str
+    id: int = 0
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Work:
-    """What one frame asks of the ledger; if nothing, the producer was seen. `done` is called on the event
-    loop once it is committed, with the producer's last committed sequence."""
+    """What one frame asks of the ledger; if nothing, the producer was seen. `reread`: what was set aside and can be
+    read now. `done` is called on the event loop once it is committed, with the producer's last committed sequence."""
 
     producer_id: str
     first_sequence: int = 0
-    records: list[Record] = dataclasses.field(default_factory=list)
+    records: Sequence[Record | Unread] = ()
     reported: Counters | None = None
     retire: bool = False
     done: Callable[[int], None] | None = None
+    reread: Sequence[tuple[UnreadRecord, Record]] = ()
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -41,15 +59,16 @@ class Gap:
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Producer:
-    """One producer's account. `committed` is its last sequence in the ledger: each up to there is either
-    `accepted` or `missing`. `last_seen_us`: in running time, which no clock changes. `reported`: its own counters
-    (msgpack), so that only what grows is added."""
+    """One producer's account. `committed` is its last sequence in the ledger: each up to there is `accepted`, `missing`
+    or `unread`. `last_seen_us`: in running time, which no clock changes. `reported`: its own counters (msgpack), so
+    that only what grows is added."""
 
     committed: int = 0
     accepted: int = 0
     missing: int = 0
     last_seen_us: int = 0
     reported: bytes = b""
+    unread: int = 0
 
 
 @dataclasses.dataclass(slots=True)
@@ -57,7 +76,8 @@ class Commit:
     """One transaction: all of it or nothing. `number` counts transactions, `label_room` says how many new
     models may get a label, and a producer that is None has retired. `time`: what is known of it, if that is to be kept.
     `clamped`: how many records were given the time of their arrival, by reason; `newest_us`: the latest time of the
-    others."""
+    others. `unread`: what is set aside, beside what was dropped, and by how many bytes that has grown; `reread`: what
+    is no longer, some of it of producers that have retired. `error_types`: those never seen before."""
 
     number: int
     now_us: int
@@ -74,13 +94,24 @@ class Commit:
     newest_us: int | None = None
     running_us: int = 0
     time: TimeState | None = None
+    unread: list[UnreadRecord] = dataclasses.field(default_factory=list)
+    unread_dropped_count: int = 0
+    unread_bytes: int = 0
+    reread: list[UnreadRecord] = dataclasses.field(default_factory=list)
+    reread_retired_count: int = 0
+    error_types: set[str] = dataclasses.field(default_factory=set)
+
+    @property
+    def unread_count(self) -> int:
+        return len(self.unread) + self.unread_dropped_count
 
 
 @dataclasses.dataclass(slots=True)
 class State:
     """What a store holds, as the ledger and the views need it: the number of the last transaction, accounts
     of producers, counters, totals per label, when a label's began at zero (µs), where that is known, what is known
-    of the time. `arrived_us`: the time of the rows that came last, None without any."""
+    of the time. `arrived_us`: the time of the rows that came last, None without any. `unread_bytes`: of what is set
+    aside."""
 
     number: int = 0
     producers: dict[str, Producer] = dataclasses.field(default_factory=dict)
@@ -90,6 +121,7 @@ class State:
     created_us: dict[str, int] = dataclasses.field(default_factory=dict)
     time: TimeState = dataclasses.field(default_factory=TimeState, compare=False)
     arrived_us: int | None = dataclasses.field(default=None, compare=False)
+    unread_bytes: int = 0
 
 
 class Planner:
@@ -99,10 +131,19 @@ class Planner:
         self._number = state.number
         self._producers = dict(state.producers)
         self._label_values = {name: set(values) for name, values in state.counters.items()}
+        self._error_types: set[str | None] = {None, *ErrorType}
+        self._error_types.update(kind for totals in state.totals.values() for kind in totals.errors)
+        self._unread_bytes = state.unread_bytes
+        self._dropped_unread = False
 
     @property
     def producer_count(self) -> int:
         return len(self._producers)
+
+    @property
+    def is_full_of_unread(self) -> bool:
+        """Whether some had to be dropped since the start."""
+        return self._dropped_unread
 
     def producer(self, producer_id: str) -> Producer | None:
         """The account of a producer that has one."""
@@ -114,6 +155,8 @@ class Planner:
         for work in group:
             if work.records:
                 self._plan_records(commit, work)
+            if work.reread:
+                self._plan_reread(commit, work)
             if work.reported is not None:
                 self._plan_report(commit, work.producer_id, known_counters(work.reported))
             self._plan_seen(commit, work)
@@ -137,6 +180,9 @@ class Planner:
                 self._producers[producer_id] = producer
         for name, values in commit.counters.items():
             self._label_values.setdefault(name, set()).update(values)
+        self._error_types |= commit.error_types
+        self._unread_bytes += commit.unread_bytes
+        self._dropped_unread |= commit.unread_dropped_count > 0
 
     def _account(self, commit: Commit, producer_id: str) -> Producer:
         known = self._producers.get(producer_id)
@@ -152,13 +198,65 @@ class Planner:
         skipped = max(work.first_sequence - expected, 0)
         if skipped:
             commit.gaps.append(Gap(work.producer_id, expected, work.first_sequence - 1))
-        commit.records += work.records[known:] if known else work.records
+        new = work.records[known:] if known else work.records
+        records = self._readable(commit, work.producer_id, work.first_sequence + known, new)
+        commit.records += records
         commit.producers[work.producer_id] = dataclasses.replace(
             account,
             committed=work.first_sequence + len(work.records) - 1,
-            accepted=account.accepted + len(work.records) - known,
+            accepted=account.accepted + len(records),
             missing=account.missing + skipped,
+            unread=account.unread + len(new) - len(records),
         )
+
+    def _readable(
+        self, commit: Commit, producer_id: str, first: int, records: Sequence[Record | Unread]
+    ) -> Sequence[Record]:
+        """The others are set aside, whole: they stop neither their batch nor their producer."""
+        if {each.error_type for each in records} <= self._error_types:
+            return cast(Sequence[Record], records)
+        found = []
+        for sequence, each in enumerate(records, first):
+            if isinstance(each, Unread):
+                self._set_aside(commit, UnreadRecord(producer_id, sequence, each.encoded, each.reason))
+            elif self._takes(commit, each.error_type):
+                found.append(each)
+            else:
+                reason = f"there are {MAX_ERROR_TYPES} error types already"
+                self._set_aside(commit, UnreadRecord(producer_id, sequence, encode_record(each), reason))
+        return found
+
+    def _takes(self, commit: Commit, error_type: str | None) -> bool:
+        if error_type in self._error_types or error_type in commit.error_types:
+            return True
+        assert error_type is not None
+        if len(self._error_types) + len(commit.error_types) > MAX_ERROR_TYPES:  # with None
+            return False
+        commit.error_types.add(error_type)
+        return True
+
+    def _set_aside(self, commit: Commit, unread: UnreadRecord) -> None:
+        if self._unread_bytes + commit.unread_bytes + len(unread.encoded) > MAX_UNREAD_BYTES:
+            commit.unread_dropped_count += 1
+        else:
+            commit.unread.append(unread)
+            commit.unread_bytes += len(unread.encoded)
+
+    def _plan_reread(self, commit: Commit, work: Work) -> None:
+        """Each under the sequence that it had: counted once, as no sequence is taken twice."""
+        for unread, record in work.reread:
+            if not self._takes(commit, record.error_type):
+                continue
+            commit.records.append(record)
+            commit.reread.append(unread)
+            commit.unread_bytes -= len(unread.encoded)
+            account = commit.producers.get(unread.producer_id, self._producers.get(unread.producer_id))
+            if account is None:
+                commit.reread_retired_count += 1
+            else:
+                commit.producers[unread.producer_id] = dataclasses.replace(
+                    account, accepted=account.accepted + 1, unread=account.unread - 1
+                )
 
     def _plan_report(self, commit: Commit, producer_id: str, reported: Counters) -> None:
         """Add to the counters what grew since this producer's last report."""

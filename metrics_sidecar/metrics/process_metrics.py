@@ -20,6 +20,7 @@ from prometheus_client.registry import Collector
 from metrics_sidecar.disk import DiskUse
 from metrics_sidecar.history.retention import Upkeep
 from metrics_sidecar.intake.reported import ACCEPT_ERRORS, OVERHEAD, OVERHEAD_HELP, REPORTED_COUNTERS, REPORTED_GAUGES
+from metrics_sidecar.ledger.labelled import FATES
 from metrics_sidecar.ledger.times import REASONS
 from shared import logs
 from shared.wire import OVERHEAD_BOUNDS_S, OVERHEAD_SUM
@@ -37,7 +38,6 @@ DISK_GAUGES = (
 
 REJECTIONS = (
     "bad_frame",
-    "bad_record",
     "bad_report",
     "hello_timeout",
     "no_memory",
@@ -115,6 +115,14 @@ class SidecarMetrics:
             "Records lost in holes of producers' sequences",
             registry=registry,
         )
+        self.records_unread = Counter(
+            "sidecar_records_unread_total",
+            "Records that this release can't read: kept for one that can, or dropped for want of room",
+            ["fate"],
+            registry=registry,
+        )
+        for fate in FATES:
+            self.records_unread.labels(fate)
         self.timestamps_clamped = Counter(
             "sidecar_timestamps_clamped_total",
             "Records that were given the time of their arrival as theirs can't be",

@@ -12,6 +12,7 @@ from metrics_sidecar.ledger.transaction import Gap, Producer
 from metrics_sidecar.metrics.live import LiveCopy
 from metrics_sidecar.sqlite.rolled_up import count_rolled_up
 from metrics_sidecar.sqlite.state import (
+    ACCOUNT_COLUMNS,
     DAMAGE,
     TOTAL_COLUMNS,
     count_missing,
@@ -19,6 +20,7 @@ from metrics_sidecar.sqlite.state import (
     read_totals_by_label,
     totals_of,
 )
+from metrics_sidecar.sqlite.unread import count_unread
 from shared.record import MAX_COUNT
 
 ROWS_AT_ONCE = 50_000
@@ -60,14 +62,18 @@ class SqliteBooks:
 
     def producers(self) -> Iterator[tuple[str, Producer]]:
         for producer_id, *numbers in self._connection.execute(
-            "SELECT producer_id, committed, accepted, missing, last_seen_us FROM producers"
+            f"SELECT producer_id, {', '.join(ACCOUNT_COLUMNS)} FROM producers"
         ):
             yield producer_id, Producer(*numbers)
 
     def retired(self) -> Producer:
-        query = "SELECT retired_accepted, retired_missing FROM books"
-        accepted, missing = self._connection.execute(query).fetchone()
-        return Producer(accepted=accepted, missing=missing)
+        query = "SELECT retired_accepted, retired_missing, retired_unread FROM books"
+        accepted, missing, unread = self._connection.execute(query).fetchone()
+        return Producer(accepted=accepted, missing=missing, unread=unread)
+
+    def unread(self) -> tuple[int, int]:
+        count = count_unread(self._connection)
+        return count.kept, count.dropped
 
     def missing(self) -> tuple[int, int]:
         return count_missing(self._connection)

@@ -244,5 +244,20 @@ ALTER TABLE rollup_progress DROP COLUMN settled;
 ALTER TABLE rollup_progress DROP COLUMN late_count;
 """
 
-MIGRATIONS = (_V1, _V2, _V3, _V4, _V5, _V6, _V7, _V8, _V9)
+# Records that a release could not read, as they were sent, until one can; and how many there are, in the accounts.
+_V10 = """
+CREATE TABLE unread_records (
+    id INTEGER PRIMARY KEY,
+    producer_id TEXT NOT NULL,
+    sequence INTEGER NOT NULL,
+    arrived_us INTEGER NOT NULL,
+    reason TEXT NOT NULL,
+    encoded BLOB NOT NULL
+);
+ALTER TABLE producers ADD COLUMN unread INTEGER NOT NULL DEFAULT 0;
+ALTER TABLE books ADD COLUMN retired_unread INTEGER NOT NULL DEFAULT 0;
+ALTER TABLE books ADD COLUMN unread_dropped INTEGER NOT NULL DEFAULT 0;
+"""
+
+MIGRATIONS = (_V1, _V2, _V3, _V4, _V5, _V6, _V7, _V8, _V9, _V10)
 """`MIGRATIONS[n]` brings version n to n + 1. Never change one that was released."""

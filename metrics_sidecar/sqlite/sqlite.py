@@ -10,13 +10,14 @@ import msgspec
 
 from metrics_sidecar.history.queries import StoreError
 from metrics_sidecar.history.retention import KEEP_ALL, Retention, Upkeep
-from metrics_sidecar.ledger.transaction import Commit, Producer, State
+from metrics_sidecar.ledger.transaction import Commit, State, UnreadRecord
 from metrics_sidecar.sqlite.checkpoints import Checkpointer
 from metrics_sidecar.sqlite.inspection import inspect
 from metrics_sidecar.sqlite.retention import Remover
 from metrics_sidecar.sqlite.rollup_writer import RollupWriter
 from metrics_sidecar.sqlite.schema import migrate
-from metrics_sidecar.sqlite.state import DAMAGE, SUMMED_COLUMNS, TOTAL_COLUMNS, read_state, totals_row
+from metrics_sidecar.sqlite.state import ACCOUNT_COLUMNS, DAMAGE, SUMMED_COLUMNS, TOTAL_COLUMNS, read_state, totals_row
+from metrics_sidecar.sqlite.unread import read_unread, write_unread
 from shared.record import MAX_COUNT, Record
 from shared.settings import StartupError
 
@@ -39,14 +40,14 @@ _ADD_ERROR = """
 INSERT INTO error_totals VALUES (?, ?, ?)
 ON CONFLICT (model, error_type) DO UPDATE SET count = count + excluded.count
 """
-_SET_PRODUCER = """
-INSERT INTO producers VALUES (?, ?, ?, ?, ?, ?)
-ON CONFLICT (producer_id) DO UPDATE SET committed = excluded.committed, accepted = excluded.accepted,
-    missing = excluded.missing, last_seen_us = excluded.last_seen_us, reported = excluded.reported
+_SET_PRODUCER = f"""
+INSERT INTO producers (producer_id, {", ".join(ACCOUNT_COLUMNS)}) VALUES (?{", ?" * len(ACCOUNT_COLUMNS)})
+ON CONFLICT (producer_id) DO UPDATE SET {", ".join(f"{column} = excluded.{column}" for column in ACCOUNT_COLUMNS)}
 """
 _ADD_RETIRED = f"""
 UPDATE books SET commits = ?, retired_producers = retired_producers + ?, retired_accepted = retired_accepted + ?,
-    retired_missing = MIN(retired_missing + ?, {MAX_COUNT}), time = COALESCE(?, time)
+    retired_missing = MIN(retired_missing + ?, {MAX_COUNT}), retired_unread = retired_unread + ?,
+    unread_dropped = unread_dropped + ?, time = COALESCE(?, time)
 """
 _ADD_COUNTER = f"""
 INSERT INTO gateway_counters VALUES (?, ?, ?)
@@ -139,6 +140,12 @@ class SqliteStore:
         reason = self._checkpoints.failure
         return [] if reason is None else [f"the history's log can't be copied into its file: {reason}"]
 
+    def read_unread(self, after_id: int, limit: int) -> list[UnreadRecord]:
+        try:
+            return read_unread(self._connection, after_id, limit)
+        except sqlite3.Error as error:
+            raise StoreError(f"{self._path}: {error}") from error
+
     def tend(self, now_us: int, *, busy: bool = False, aged_us: int | None = None) -> bool:
         self._checkpoints.give_way()
         try:
@@ -184,6 +191,7 @@ class SqliteStore:
             "INSERT INTO gaps VALUES (?, ?, ?)",
             ((gap.producer_id, gap.first_sequence, gap.last_sequence) for gap in commit.gaps),
         )
+        write_unread(self._connection, commit)
         self._write_producers(commit)
         return granted
 
@@ -191,12 +199,19 @@ class SqliteStore:
         connection = self._connection
         kept = {producer_id: producer for producer_id, producer in commit.producers.items() if producer is not None}
         gone = commit.producers.keys() - kept.keys()
-        connection.executemany(_SET_PRODUCER, (_producer_row(*item) for item in kept.items()))
+        connection.executemany(
+            _SET_PRODUCER, ((id_, *map(producer.__getattribute__, ACCOUNT_COLUMNS)) for id_, producer in kept.items())
+        )
         connection.executemany("DELETE FROM producers WHERE producer_id = ?", ((producer_id,) for producer_id in gone))
-        accepted = sum(producer.accepted for producer in commit.retired)
+        reread = commit.reread_retired_count
+        accepted = sum(producer.accepted for producer in commit.retired) + reread
+        unread = sum(producer.unread for producer in commit.retired) - reread
         missing = min(sum(producer.missing for producer in commit.retired), MAX_COUNT)
         time = None if commit.time is None else msgspec.msgpack.encode(commit.time)
-        connection.execute(_ADD_RETIRED, (commit.number, len(commit.retired), accepted, missing, time))
+        connection.execute(
+            _ADD_RETIRED,
+            (commit.number, len(commit.retired), accepted, missing, unread, commit.unread_dropped_count, time),
+        )
 
     def _number_models(self, commit: Commit) -> list[str]:
         """Make sure that `_models` has all models of this commit; the new ones that got a label."""
@@ -237,14 +252,3 @@ def _invocation_rows(records: list[Record], models: dict[str, int], first_id: in
             None if error_type is None else record.error_log,
             record.trace_id,
         )
-
-
-def _producer_row(producer_id: str, producer: Producer) -> tuple[object, ...]:
-    return (
-        producer_id,
-        producer.committed,
-        producer.accepted,
-        producer.missing,
-        producer.last_seen_us,
-        producer.reported,
-    )

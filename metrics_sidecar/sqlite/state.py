@@ -1,5 +1,6 @@
 """Reads of the ledger's whole state: totals and accounts, without the rows."""
 
+import dataclasses
 import sqlite3
 import statistics
 
@@ -10,6 +11,7 @@ from metrics_sidecar.ledger.reckoning import TimeState
 from metrics_sidecar.ledger.totals import ModelTotals, merged, without
 from metrics_sidecar.ledger.transaction import Producer, State
 from metrics_sidecar.sqlite.schema import BUCKET_COLUMNS
+from metrics_sidecar.sqlite.unread import count_unread
 from shared.record import OVERFLOW_MODEL_ID
 
 SUMMED_COLUMNS = ("success_count", "failure_count", "latency_us", *BUCKET_COLUMNS)
@@ -23,6 +25,8 @@ TOTAL_COLUMNS = (
     *BUCKET_COLUMNS,
 )
 
+ACCOUNT_COLUMNS = tuple(field.name for field in dataclasses.fields(Producer))
+
 ARRIVED_ROWS = 101
 
 DAMAGE = (sqlite3.Error, ValueError, TypeError, msgspec.MsgspecError)
@@ -33,7 +37,7 @@ def read_state(connection: sqlite3.Connection) -> State:
     """All that earlier commits have left, apart from the rows."""
     execute = connection.execute
     (number,) = execute("SELECT commits FROM books").fetchone()
-    rows = execute("SELECT producer_id, committed, accepted, missing, last_seen_us, reported FROM producers")
+    rows = execute(f"SELECT producer_id, {', '.join(ACCOUNT_COLUMNS)} FROM producers")
     producers = {producer_id: Producer(*columns) for producer_id, *columns in rows}
     counters = read_counters(connection)
     return State(
@@ -45,6 +49,7 @@ def read_state(connection: sqlite3.Connection) -> State:
         _read_created(connection),
         read_time(connection),
         _read_arrived_us(connection),
+        count_unread(connection).bytes,
     )
 
 

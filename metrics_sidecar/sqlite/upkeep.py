@@ -11,6 +11,7 @@ from metrics_sidecar.sqlite.identity import read_store_id
 from metrics_sidecar.sqlite.imports import read_sources
 from metrics_sidecar.sqlite.schema import check_version
 from metrics_sidecar.sqlite.state import count_missing
+from metrics_sidecar.sqlite.unread import UnreadCount, count_unread
 
 
 class Summary(msgspec.Struct, frozen=True):
@@ -28,6 +29,7 @@ class Summary(msgspec.Struct, frozen=True):
     models: int
     producers: int
     missing: int
+    unread: UnreadCount
     commits: int
     oldest_us: int | None
     newest_us: int | None
@@ -52,6 +54,7 @@ def summarize(path: Path, connection: sqlite3.Connection) -> Summary:
         models=one("SELECT COUNT(*) FROM models"),
         producers=one("SELECT COUNT(*) FROM producers"),
         missing=count_missing(connection)[1],
+        unread=count_unread(connection),
         commits=one("SELECT commits FROM books"),
         oldest_us=one("SELECT MIN(timestamp_us) FROM invocations"),
         newest_us=one("SELECT MAX(timestamp_us) FROM invocations"),

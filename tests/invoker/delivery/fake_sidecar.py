@@ -15,6 +15,7 @@ from shared.wire import (
     Flushed,
     FrameReader,
     Hello,
+    Mixed,
     Report,
     ToProducer,
     ToSidecar,
@@ -34,12 +35,12 @@ class Peer:
         self.writer = writer
         self._reader = reader
         self._frames = FrameReader()
-        self._received: list[ToSidecar] = []
+        self._received: list[ToSidecar | Mixed] = []
 
     def send(self, *messages: ToProducer) -> None:
         self.writer.write(b"".join(encode(message) for message in messages))
 
-    async def receive(self) -> ToSidecar | None:
+    async def receive(self) -> ToSidecar | Mixed | None:
         """The next message; None at the end of the connection."""
         async with asyncio.timeout(WAIT_S):
             while not self._received:

@@ -150,10 +150,11 @@ async def test_all_books_agree_and_what_is_missing_is_told(sidecar: Sidecar) -> 
         ("UPDATE error_totals SET error_type = 'none of ours' WHERE model = 1", {("rows: error_type timeout", "m0")}),
         ("UPDATE totals SET bucket_3 = bucket_3 + 1 WHERE model = 1", {("rows: bucket_3", "m0")}),
         ("UPDATE totals SET success_count = success_count + 1 WHERE model = 1", {("totals: sequences accepted", "")}),
-        ("UPDATE producers SET committed = 62", {("sequences of a producer: accepted and missing", A)}),
+        ("UPDATE producers SET committed = 62", {("sequences of a producer: accepted, missing and unread", A)}),
         ("UPDATE producers SET accepted = accepted - 1", {("totals: sequences accepted", "")}),
         ("UPDATE books SET retired_accepted = 0", {("totals: sequences accepted", "")}),
         ("DELETE FROM gaps", {("missing records: gaps", "")}),
+        ("UPDATE books SET unread_dropped = 1", {("unread records: set aside and dropped", "")}),
         (
             "UPDATE totals SET latency_us = 1 WHERE model = 2",
             {("rows: latency_us", "m1"), ("counters: latency_us", "m1")},

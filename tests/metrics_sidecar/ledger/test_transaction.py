@@ -153,7 +153,7 @@ def test_label_values_beyond_32_share_one(known_count: int) -> None:
 
 def test_what_nothing_is_said_of_is_nothing() -> None:
     """A frame asks for nothing more than it says, and an empty book holds none."""
-    assert Work(P) == Work(P, 0, [], None, False, None)
+    assert Work(P) == Work(P, 0, (), None, False, None, ())
     assert Producer() == Producer(0, 0, 0, 0, b"")
     assert State() == State(0, {}, {}, {}, 0, {})
     assert Planner(State()).plan([], 3) == Commit(1, 3, [], {}, {}, 0, {}, [], [], {}, 0, {}, None, 0, None)

@@ -15,7 +15,7 @@ from metrics_sidecar.ledger.labelled import Committed
 from metrics_sidecar.ledger.ledger import FORGET_PRODUCERS_AFTER_US, Ledger
 from metrics_sidecar.ledger.reckoning import TimeState
 from metrics_sidecar.ledger.totals import ModelTotals, aggregate
-from metrics_sidecar.ledger.transaction import Commit, Gap, Producer, State, Work
+from metrics_sidecar.ledger.transaction import Commit, Gap, Producer, State, UnreadRecord, Work
 from shared.record import OVERFLOW_MODEL_ID, Record
 
 P, Q = "0" * 32, "1" * 32
@@ -50,6 +50,7 @@ class FakeStore:
         self.commits: list[Commit] = []
         self.errors: list[Exception] = []
         self.slices = 0
+        self.unread: list[UnreadRecord] = []
         self.tended: list[tuple[int, bool, int | None]] = []
         self.loaded = self.closed = 0
 
@@ -65,6 +66,11 @@ class FakeStore:
         granted = [model_id for model_id in commit.totals if model_id not in self._labels][: commit.label_room]
         self._labels.update(granted)
         return granted
+
+    def read_unread(self, after_id: int, limit: int) -> list[UnreadRecord]:
+        if self.errors:
+            raise self.errors.pop(0)
+        return [each for each in self.unread if each.id > after_id][:limit]
 
     def tend(self, now_us: int, *, busy: bool, aged_us: int | None = None) -> bool:
         self._clock.now_s += SLICE_S
