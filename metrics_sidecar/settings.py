@@ -83,13 +83,13 @@ class SidecarSettings:
         "SIDECAR_RETENTION_MINUTES",
         "30d",
         Age(),
-        "How long sums by the minute and by 10 minutes are kept, if not longer as invocations.",
+        "How long sums by the minute are kept, if not longer as invocations.",
     )
     retention_hours: str = setting(
         "SIDECAR_RETENTION_HOURS",
         "400d",
         Age(),
-        "How long sums by the hour and by 6 hours are kept, if not longer as what is finer.",
+        "How long sums by the hour are kept, if not longer as what is finer.",
     )
     retention_days: str = setting(
         "SIDECAR_RETENTION_DAYS",

@@ -17,7 +17,7 @@ class Kept(NamedTuple):
     @property
     def levels(self) -> dict[int, int]:
         """Level of rollups → the minute from which it is kept."""
-        return {level: self.minutes if level < HOUR else self.hours if level < DAY else self.days for level in LEVELS}
+        return dict(zip(LEVELS, self[1:], strict=True))
 
 
 class Retention(NamedTuple):

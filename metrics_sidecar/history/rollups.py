@@ -14,7 +14,7 @@ from shared.record import MAX_COUNT
 
 MINUTE_US = 60_000_000
 HOUR, DAY = 60, 24 * 60
-LEVELS = (1, 10, HOUR, 6 * HOUR, DAY)
+LEVELS = (1, HOUR, DAY)
 """Lengths of buckets in minutes; each is a multiple of the one before, and all begin at multiples of theirs."""
 
 ALL_MODELS = 0
@@ -101,8 +101,6 @@ def cover(start: int, end: int, built: Mapping[int, int], levels: Sequence[int] 
 
 def add_up(numbers: Sequence[Numbers]) -> Numbers:
     """All of them together: at least one."""
-    if len(numbers) == 1:  # of thousands of models most have one
-        return numbers[0]
     success, failure, latency, minimum, maximum, last, input_size, output_size = zip(*numbers, strict=True)
     return (
         sum(success),
@@ -116,16 +114,13 @@ def add_up(numbers: Sequence[Numbers]) -> Numbers:
     )
 
 
-def add_errors(encoded: Iterable[bytes], without: Iterable[bytes] = ()) -> dict[str, int]:
-    """All of them together, less some that are in them."""
+def add_errors(encoded: Iterable[bytes]) -> dict[str, int]:
+    """All of them together."""
     errors: dict[str, int] = {}
     for one in encoded:
         for error_type, count in _errors.decode(one).items():
             errors[error_type] = errors.get(error_type, 0) + count
-    for one in without:
-        for error_type, count in _errors.decode(one).items():
-            errors[error_type] -= count
-    return {error_type: count for error_type, count in errors.items() if count}
+    return errors
 
 
 def combine(rows: Sequence[Row]) -> Summary:

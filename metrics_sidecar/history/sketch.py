@@ -103,12 +103,15 @@ def encode(histogram: Histogram) -> bytes:
     return bytes((width, first & 0xFF, first >> 8)) + _pack(_LANES[width], counts)
 
 
-def merge(sketches: Iterable[bytes], without: Iterable[bytes] = ()) -> Histogram:
-    """All of them together, less some that they hold. `ValueError` for what no sketch can be."""
-    dense, bins = _sort_out(sketches)
-    less, fewer_bins = _sort_out(without)
-    histogram = _add(dense, less) if dense or less else NOTHING
-    return _with_listed(histogram, bins, fewer_bins) if bins or fewer_bins else histogram
+def merge(sketches: Iterable[bytes]) -> Histogram:
+    """All of them together. `ValueError` for what no sketch can be."""
+    dense: list[bytes] = []
+    listed: list[bytes] = []
+    for one in sketches:
+        if one:
+            (dense if one[0] != _LISTED else listed).append(one)
+    histogram = _add(dense) if dense else NOTHING
+    return _with_listed(histogram, _unpack("H", b"".join(one[1:] for one in listed))) if listed else histogram
 
 
 def quantiles_us(histogram: Histogram, percents: Iterable[int]) -> list[float]:
@@ -119,38 +122,9 @@ def quantiles_us(histogram: Histogram, percents: Iterable[int]) -> list[float]:
     return [_VALUES_US[first + bisect_left(below, -(-count * percent // 100))] for percent in percents]
 
 
-def quantile_us(encoded: bytes, count: int, percent: int) -> float:
-    """The same of one sketch of so many values: much faster, as a series has thousands of these."""
-    above = count - -(-count * percent // 100)  # so many values may be larger
-    if encoded[0] == _LISTED:
-        low, high = encoded[len(encoded) - _BIN_BYTES * (above + 1) :][:_BIN_BYTES]
-        return _VALUES_US[low | high << 8]
-    width, counts = encoded[0], encoded[_HEADER_BYTES:]
-    number = (encoded[1] | encoded[2] << 8) + len(counts) // width
-    for larger in reversed(counts if width == 1 else _unpack(_LANES[width], counts)):
-        number -= 1
-        above -= larger
-        if above < 0:
-            break
-    return _VALUES_US[number]
-
-
-def _sort_out(sketches: Iterable[bytes]) -> tuple[list[bytes], list[int]]:
-    """Those that have counts, and the bins that the others list."""
-    dense: list[bytes] = []
-    listed: list[bytes] = []
-    for one in sketches:
-        if one:
-            if one[0]:
-                dense.append(one)
-            else:
-                listed.append(one[1:])
-    return dense, _unpack("H", b"".join(listed)) if listed else []
-
-
-def _with_listed(histogram: Histogram, bins: list[int], less: list[int]) -> Histogram:
-    low, end = min(bins + less), max(bins + less) + 1
+def _with_listed(histogram: Histogram, bins: list[int]) -> Histogram:
     first, counts = histogram
+    low, end = min(bins), max(bins) + 1
     if counts:
         low, end = min(low, first), max(end, first + len(counts))
         counts = [0] * (first - low) + counts + [0] * (end - first - len(counts))
@@ -158,15 +132,13 @@ def _with_listed(histogram: Histogram, bins: list[int], less: list[int]) -> Hist
         counts = [0] * (end - low)
     for number in bins:
         counts[number - low] += 1
-    for number in less:
-        counts[number - low] -= 1
     return Histogram(low, counts)
 
 
-def _add(dense: list[bytes], less: list[bytes]) -> Histogram:
+def _add(dense: list[bytes]) -> Histogram:
     """Each sketch as one long integer whose digits are its counts, so that adding them is one addition."""
     low, end, widest = MAX_COUNT, 0, 1
-    for one in dense + less:
+    for one in dense:
         bins = len(one) - _HEADER_BYTES
         if one[0] > 1:  # few have counts of more than a byte
             bins, rest = divmod(bins, one[0])
@@ -179,33 +151,19 @@ def _add(dense: list[bytes], less: list[bytes]) -> Histogram:
             low = first
         if first + bins > end:
             end = first + bins
-    if len(dense) == 1 and not less:
+    if len(dense) == 1:
         return Histogram(low, _unpack(_LANES[widest], dense[0][_HEADER_BYTES:]))
-    # No digit may overflow, with a sign: 128 counts of one byte fit into two, 32,768 of two into four.
-    most = max(len(dense), len(less))
-    lane = 2 if widest == 1 and most <= 128 else 4 if widest <= 2 and most <= 32_768 else 8
-    size = (end - low) * lane
-    totals: list[int] = []
-    for some in (dense, less):
-        total = 0
-        for one in some:
-            start = ((one[1] | one[2] << 8) - low) * lane
-            if one[0] == 1:
-                wide = bytearray(start + (len(one) - _HEADER_BYTES) * lane)
-                wide[start::lane] = one[_HEADER_BYTES:]
-            else:
-                wide = bytearray(start + (len(one) - _HEADER_BYTES) // one[0] * lane)
-                for byte in range(one[0]):
-                    wide[start + byte :: lane] = one[_HEADER_BYTES + byte :: one[0]]
-            total += int.from_bytes(wide, "little")
-        totals.append(total)
-    if not less:
-        return Histogram(low, _unpack(_LANES[lane], totals[0].to_bytes(size, "little")))
-    # A digit may be below 0 as long as what is listed is missing: with half a lane added to each, none borrows from
-    # the next, and without its highest bit again it is a signed one.
-    halves = int.from_bytes((bytes(lane - 1) + b"\x80") * (end - low), "little")
-    digits = (totals[0] - totals[1] + halves) ^ halves
-    return Histogram(low, _unpack(_LANES[lane].lower(), digits.to_bytes(size, "little")))
+    # No digit may overflow: 257 counts of one byte fit into two, 65,537 of two into four.
+    lane = 2 if widest == 1 and len(dense) <= 257 else 4 if widest <= 2 and len(dense) <= 65_537 else 8
+    total = 0
+    for one in dense:
+        start = ((one[1] | one[2] << 8) - low) * lane
+        width = one[0]
+        wide = bytearray(start + (len(one) - _HEADER_BYTES) // width * lane)
+        for byte in range(width):
+            wide[start + byte :: lane] = one[_HEADER_BYTES + byte :: width]
+        total += int.from_bytes(wide, "little")
+    return Histogram(low, _unpack(_LANES[lane], total.to_bytes((end - low) * lane, "little")))
 
 
 def _is_sparse(values: int, bins: int) -> bool:

@@ -13,9 +13,10 @@ import sqlite3
 import threading
 from pathlib import Path
 
-from metrics_sidecar.sqlite.write_ahead_log import WriteAheadLog
 from shared import logs
 
+FRAME_HEADER_BYTES = 24
+"""Of each page in the log."""
 LOG_PAGES = 8000
 """How long the log may get until it is copied (32 MB): a page that many transactions change is copied once."""
 MAX_LOG_PAGES = 4 * LOG_PAGES
@@ -39,14 +40,16 @@ class Checkpointer:
     that fails is told once, holds up no transaction, and is tried again."""
 
     def __init__(self, path: Path, *, synchronous: str) -> None:
-        """Of a database that is open in WAL mode. `sqlite3.Error` or `OSError` if it can't be opened once more."""
+        """Of a database that is open in WAL mode, by a connection that cuts the log's file when the log starts anew: so
+        the file is as long as the log. `sqlite3.Error` if it can't be opened once more."""
+        self._log = path.with_name(f"{path.name}-wal")
         self._connection = sqlite3.connect(
             path, timeout=WAIT_FOR_READERS_S, isolation_level=None, check_same_thread=False
         )
         try:
             self._connection.execute(f"PRAGMA synchronous = {synchronous}")
             (page_bytes,) = self._connection.execute("PRAGMA page_size").fetchone()
-            self._log = WriteAheadLog(path, page_bytes)
+            self._frame_bytes: int = FRAME_HEADER_BYTES + page_bytes
         except BaseException:
             self._connection.close()
             raise
@@ -100,11 +103,10 @@ class Checkpointer:
             self._changed.notify_all()
         self._thread.join()
         self._connection.close()
-        self._log.close()
 
     def _is_longer_than(self, pages: int) -> bool:
         with contextlib.suppress(OSError):  # what is committed stays so
-            return self._log.is_longer_than(pages)
+            return self._log.stat().st_size > pages * self._frame_bytes
         return False
 
     def _begin(self) -> None:

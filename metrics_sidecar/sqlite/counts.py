@@ -95,7 +95,7 @@ def count_window(connection: sqlite3.Connection, wanted: HistoryFilter, selectio
     segments = progress.segments(start, end)
     return (
         sum(_sum_segment(connection, wanted, selection.models or [ALL_MODELS], segment) for segment in segments)
-        + _count_waiting(connection, selection, progress.waiting(together=selection.models is None), start, end)
+        + _count_waiting(connection, selection, progress.waiting, start, end)
         + _count_in_index(connection, selection, since_us, start * MINUTE_US)
         + _count_in_index(connection, selection, end * MINUTE_US, until_us)
     )

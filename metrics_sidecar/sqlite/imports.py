@@ -54,7 +54,6 @@ class ImportStore(SqliteStore):
     def __init__(self, path: Path) -> None:
         super().__init__(path)
         try:
-            self._rollups.finish()
             self._connection.execute(_SCHEMA)
             # The ledger's thread uses the other one.
             self._reader = sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True, isolation_level=None)

@@ -55,13 +55,9 @@ def _is_whole(connection: sqlite3.Connection, progress: Progress, name: str, sta
         arguments = (start * MINUTE_US, end * MINUTE_US, progress.last_id)
         (rows,) = connection.execute(query, arguments).fetchone()
         return bool(rows == _count(connection, Table(LEVELS[0]), start, end))
-    levels = [level for level in LEVELS if (level < HOUR) == (name == MINUTES) and level < DAY]
-    larger = HOUR if name == MINUTES else DAY
-    until = min(end, progress.built_until[larger])  # the last bucket grows until it is full
-    if until <= start:
-        return True
-    expected = _count(connection, Table(larger), start, until)
-    return all(_count(connection, Table(level), start, until) == expected for level in levels)
+    level, larger = (LEVELS[0], HOUR) if name == MINUTES else (HOUR, DAY)
+    until = min(end, progress.built[larger])  # the last bucket grows until it is full
+    return _count(connection, Table(level), start, until) == _count(connection, Table(larger), start, until)
 
 
 def _count(connection: sqlite3.Connection, table: Table, start: int, end: int) -> int:

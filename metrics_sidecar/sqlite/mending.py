@@ -5,7 +5,7 @@ from typing import NamedTuple
 
 import msgspec
 
-from metrics_sidecar.history.rollups import DAY, LEVELS, MINUTE_US, Group, Row
+from metrics_sidecar.history.rollups import DAY, LEVELS, MINUTE_US, Row
 from metrics_sidecar.ledger.reckoning import TimeState
 from metrics_sidecar.sqlite.rollup_writer import RollupWriter
 from metrics_sidecar.sqlite.rollups import SUMMARY, Table
@@ -50,16 +50,11 @@ def _move(connection: sqlite3.Connection, writer: RollupWriter, first: int, now_
     now = now_us // MINUTE_US
     first_us = first * MINUTE_US
     for level in reversed(LEVELS):  # the larger ones take from the first what is not built yet
-        built = first if level == LEVELS[0] else writer.progress.built[level].minute
+        built = writer.progress.built.get(level, first)
         rows = _read(connection, level, first) if level == LEVELS[0] or built > first else []
         if level > LEVELS[0] and built > now:
             rows += _read(connection, LEVELS[0], max(first, built))
-        groups: dict[Group, list[Row]] = {}
-        for row in rows:
-            at = (now // level * level, row[1])
-            last_us = min(row[7], now_us)
-            groups.setdefault(at, []).append((*row[:7], last_us, *row[8:]))
-        writer.add(level, groups)
+        writer.add(level, ((now, *row[1:7], min(row[7], now_us), *row[8:]) for row in rows))
         connection.execute(f"DELETE FROM {Table(level).name} WHERE {Table(level).block} >= ?", (first,))
     moved = connection.execute("UPDATE invocations SET timestamp_us = ? WHERE timestamp_us >= ?", (now_us, first_us))
     connection.execute(

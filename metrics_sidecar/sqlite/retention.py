@@ -73,8 +73,8 @@ class Remover:
             self._too_much = hour
         # What is not in larger buckets yet is kept until it is.
         wanted = Kept(*map(_next, wanted, oldest, (HOUR, HOUR, DAY, DAY)))
-        minutes = min(wanted.minutes, wanted.rows, progress.built_until[HOUR] // HOUR * HOUR)
-        hours = min(wanted.hours, minutes, progress.built_until[DAY]) // DAY * DAY
+        minutes = min(wanted.minutes, wanted.rows, progress.built[HOUR] // HOUR * HOUR)
+        hours = min(wanted.hours, minutes, progress.built[DAY]) // DAY * DAY
         wanted = Kept(wanted.rows, minutes, hours, min(wanted.days, hours))
         kept = Kept(*map(max, before, wanted))
         if kept == before or not self._is_there(kept):
@@ -88,9 +88,7 @@ class Remover:
         """The hours, and days, in which what there is begins; of what there is none, after the last."""
         found = {level: self._oldest_bucket(Table(level)) for level in LEVELS}
         rows = NONE if self.oldest_us is None else self.oldest_us // MINUTE_US
-        minutes = min(found[level] for level in LEVELS if level < HOUR)
-        hours = min(found[level] for level in LEVELS if HOUR <= level < DAY)
-        return Kept(rows // HOUR * HOUR, minutes // HOUR * HOUR, hours // DAY * DAY, found[DAY])
+        return Kept(rows // HOUR * HOUR, found[LEVELS[0]] // HOUR * HOUR, found[HOUR] // DAY * DAY, found[DAY])
 
     def _oldest_bucket(self, table: Table) -> int:
         (block,) = self._connection.execute(f"SELECT MIN({table.block}) FROM {table.name}").fetchone()

@@ -39,7 +39,7 @@ def count_rolled_up(connection: sqlite3.Connection, after: int, last: int) -> di
     if not progress.is_complete or progress.kept.days:
         return None
     waiting: dict[int, ModelTotals] = {}
-    beyond, arguments = progress.waiting(together=False)
+    beyond, arguments = progress.waiting
     query = f"{_OF_ROWS} FROM invocations WHERE {beyond} AND +model > ? AND +model <= ? GROUP BY +model"
     for row in connection.execute(query, (*arguments, after, last)):
         model, found = _totals(*row)

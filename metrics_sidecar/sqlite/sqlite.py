@@ -78,6 +78,7 @@ class SqliteStore:
                 self._connection.execute(f"PRAGMA cache_size = -{CACHE_BYTES // 1024}")
                 migrate(self._connection, str(path))
                 self._connection.execute("PRAGMA wal_autocheckpoint = 0")
+                self._connection.execute("PRAGMA journal_size_limit = 0")  # see `Checkpointer`
                 self._last_id = self._find_last_id()
                 self._rollups = RollupWriter(self._connection)
                 self._remover = Remover(self._connection, retention, self._rollups)

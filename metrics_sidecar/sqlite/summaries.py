@@ -3,14 +3,13 @@
 import itertools
 import sqlite3
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterator, Sequence
-from typing import Any, NamedTuple
+from collections.abc import Iterator, Sequence
+from typing import Any
 
 import msgspec
 
 from metrics_sidecar.history.rollups import MINUTE_US, Group, Row, encode_errors
 from metrics_sidecar.history.sketch import sketch
-from metrics_sidecar.sqlite.rollups import SUMMARY
 from shared.record import MAX_COUNT
 
 InvocationRow = Sequence[Any]
@@ -19,28 +18,21 @@ InvocationRow = Sequence[Any]
 _integers = msgspec.json.Decoder(list[int])
 
 _HALVES = "SUM({0} >> 32), SUM({0} & 0xFFFFFFFF)"  # SQLite's own sum would overflow
+_SUMMARIZE = f"""
+SELECT timestamp_us / {MINUTE_US}, {{model}}, GROUP_CONCAT(error_type), MAX(timestamp_us),
+    {_HALVES.format("input_size")}, {_HALVES.format("output_size")}, json_group_array(latency_us)
+FROM invocations WHERE {{where}} GROUP BY 1, 2
+"""
 
 
-class Detail(NamedTuple):
-    """How much of a `Row` is read: columns of the rollups, what of rows stands for them, and how this becomes one."""
-
-    columns: str
-    of_rows: str
-    make: Callable[..., Row]
-
-
-def _counts(minute: int, model: int, count: int, failure_count: int, high: int, low: int) -> Any:
-    return minute, model, count - failure_count, failure_count, min((high << 32) + low, MAX_COUNT)
+def summarize(
+    connection: sqlite3.Connection, where: str, arguments: Sequence[int | str], model: str = "model"
+) -> Iterator[Row]:
+    """What these rows add up to, by minute and model, or what stands for one."""
+    return itertools.starmap(_row, connection.execute(_SUMMARIZE.format(model=model, where=where), arguments))
 
 
-def _latencies(minute: int, model: int, failure_count: int, latencies: str) -> Any:
-    values = _integers.decode(latencies)
-    latency_us = min(sum(values), MAX_COUNT)
-    counts = len(values) - failure_count, failure_count
-    return minute, model, *counts, latency_us, min(values), max(values), sketch(values)
-
-
-def _all(
+def _row(
     minute: int,
     model: int,
     error_types: str | None,
@@ -68,40 +60,6 @@ def _all(
         encode_errors(errors),
         sketch(values),
     )
-
-
-COUNTS = Detail(
-    "bucket, model, success_count, failure_count, latency_us",
-    f"COUNT(*), COUNT(error_type), {_HALVES.format('latency_us')}",
-    _counts,
-)
-"""Only these, and with `LATENCIES` what percentiles need, too: rows are so much shorter."""
-LATENCIES = Detail(
-    f"{COUNTS.columns}, min_latency_us, max_latency_us, sketch",
-    "COUNT(error_type), json_group_array(latency_us)",
-    _latencies,
-)
-FULL = Detail(
-    SUMMARY,
-    f"""GROUP_CONCAT(error_type), MAX(timestamp_us), {_HALVES.format("input_size")}, {_HALVES.format("output_size")},
-    json_group_array(latency_us)""",
-    _all,
-)
-
-
-def summarize(
-    connection: sqlite3.Connection,
-    where: str,
-    arguments: Sequence[int | str],
-    detail: Detail,
-    model: str,
-    minute: str,
-) -> Iterator[Row]:
-    """What these rows add up to, by minute and model, or what stands for one. Where both are numbers, rows needn't be
-    sorted, which takes most of the time."""
-    grouping = "HAVING COUNT(*)" if minute.isdigit() and model.isdigit() else "GROUP BY 1, 2"
-    query = f"SELECT {minute}, {model}, {detail.of_rows} FROM invocations WHERE {where} {grouping}"
-    return itertools.starmap(detail.make, connection.execute(query, arguments))
 
 
 def summarize_rows(rows: Sequence[InvocationRow]) -> list[Row]:

@@ -1,17 +1,14 @@
 """Reads of stretches of time, all within one state of the store."""
 
 import sqlite3
-from collections import Counter, defaultdict
-from collections.abc import Iterator, Mapping, Sequence
-from itertools import repeat
-from operator import add, attrgetter
-from typing import Any
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 import msgspec
 
 from metrics_sidecar.history.queries import NotBuiltError
-from metrics_sidecar.history.rollups import ALL_MODELS, LEVELS, MINUTE_US, Row, Summary, combine
-from metrics_sidecar.history.sketch import merge, quantile_us, quantiles_us
+from metrics_sidecar.history.rollups import ALL_MODELS, LEVELS, MINUTE_US, Row, Summary, add_up, combine
+from metrics_sidecar.history.sketch import merge, quantiles_us
 from metrics_sidecar.history.windows import (
     ALL,
     PERCENTS,
@@ -23,13 +20,10 @@ from metrics_sidecar.history.windows import (
     WindowAnswer,
     WindowStats,
 )
-from metrics_sidecar.sqlite.parts import EachModel, Parts
+from metrics_sidecar.sqlite.parts import Parts
 from metrics_sidecar.sqlite.rollups import Progress, read_progress
-from metrics_sidecar.sqlite.summaries import COUNTS, LATENCIES
-from shared.record import MAX_COUNT, OVERFLOW_MODEL_ID
+from shared.record import OVERFLOW_MODEL_ID
 
-PartRow = tuple[Any, ...]
-"""As a `Detail` has it."""
 Names = Mapping[int, str]
 """Under which name the models of these numbers are shown."""
 
@@ -40,14 +34,21 @@ def read_window(connection: sqlite3.Connection, window: Window, models: Sequence
     window = progress.round(window)
     stats: dict[str, WindowStats] = {}
     if not models or OVERFLOW_MODEL_ID in models:
-        names = _labels(connection, only_overflow=bool(models))
-        stats = {name: to_stats(summary) for name, summary in EachModel(connection, progress, window).sums(names)}
+        stats = _read_stats(connection, progress, window, _labels(connection, only_overflow=bool(models)), None)
     names = _find(connection, models)
-    rows: dict[str, list[Row]] = defaultdict(list)
-    for row in Parts(connection, progress, window, [*names]).read():
-        rows[names[row[1]]].append(row)
-    stats.update((name, to_stats(combine(parts))) for name, parts in rows.items())
+    stats |= _read_stats(connection, progress, window, names, [*names])
     return WindowAnswer(window, stats)
+
+
+def _read_stats(
+    connection: sqlite3.Connection, progress: Progress, window: Window, names: Names, models: Sequence[int] | None
+) -> dict[str, WindowStats]:
+    """By name."""
+    rows: dict[str, list[Row]] = defaultdict(list)
+    for row in Parts(connection, progress, window, models).read():
+        if row[1] in names:
+            rows[names[row[1]]].append(row)
+    return {name: to_stats(combine(parts)) for name, parts in rows.items()}
 
 
 def read_series(connection: sqlite3.Connection, query: SeriesQuery) -> SeriesAnswer:
@@ -58,19 +59,12 @@ def read_series(connection: sqlite3.Connection, query: SeriesQuery) -> SeriesAns
 
 
 def _read_steps(connection: sqlite3.Connection, progress: Progress, query: SeriesQuery) -> Series:
-    step, levels = query.step_minutes, _levels(query)
-    detail = COUNTS if query.percent is None else LATENCIES
-    found: dict[str, list[PartRow]] = defaultdict(list)
+    found: dict[str, list[Row]] = defaultdict(list)
     for names, numbers in _series(connection, query):
-        rows = Parts(connection, progress, query.window, numbers, detail=detail).read(levels)
-        if numbers is not None and not query.by_model:
-            found[ALL] += rows
-            continue
-        for row in rows:
-            name = names.get(row[1])
-            if name is not None:
-                found[name if query.by_model else ALL].append(row)
-    return {name: _steps(rows, step, query.percent) for name, rows in found.items() if rows}
+        for row in Parts(connection, progress, query.window, numbers).read(_levels(query)):
+            if row[1] in names:
+                found[names[row[1]] if query.by_model else ALL].append(row)
+    return {name: _steps(rows, query.step_minutes, query.percent) for name, rows in found.items()}
 
 
 def _levels(query: SeriesQuery) -> list[int]:
@@ -140,40 +134,18 @@ def to_stats(summary: Summary) -> WindowStats:
     )
 
 
-def _steps(rows: Sequence[PartRow], step: int, percent: int | None) -> list[Step]:
-    """In order. Most steps of a long series are one row: these are made all at once, column by column."""
-    minutes = [row[0] - row[0] % step for row in rows]
-    several = {minute for minute, count in Counter(minutes).items() if count > 1}
-    together: dict[int, list[PartRow]] = defaultdict(list)
-    alone: dict[int, PartRow] = {}
-    for minute, row in zip(minutes, rows, strict=True):
-        if minute in several:
-            together[minute].append(row)
-        else:
-            alone[minute] = row
-    steps = [_sum(minute, some, percent) for minute, some in together.items()]
-    if alone:
-        steps += _each(alone, percent)
-    return sorted(steps, key=attrgetter("minute"))
+def _steps(rows: Iterable[Row], step: int, percent: int | None) -> list[Step]:
+    """In order."""
+    together: dict[int, list[Row]] = defaultdict(list)
+    for row in rows:
+        together[row[0] // step * step].append(row)
+    return [_sum(minute, some, percent) for minute, some in sorted(together.items())]
 
 
-def _each(minutes: Mapping[int, PartRow], percent: int | None) -> Iterator[Step]:
-    """A step of each row."""
-    _, _, success, failure, latency_us, *rest = zip(*minutes.values(), strict=True)
-    if percent is None:
-        return map(Step, minutes, success, failure, latency_us)
-    lowest_us, highest_us, sketches = rest
-    percentiles_us = map(quantile_us, sketches, map(add, success, failure), repeat(percent))
-    within_us = map(min, map(max, percentiles_us, lowest_us), highest_us)
-    return map(Step, minutes, success, failure, latency_us, within_us)
-
-
-def _sum(minute: int, rows: Sequence[PartRow], percent: int | None) -> Step:
+def _sum(minute: int, rows: Sequence[Row], percent: int | None) -> Step:
     """A step of all of them."""
-    success, failure, latency_us, *rest = [*zip(*rows, strict=True)][2:]
-    sums = sum(success), sum(failure), min(sum(latency_us), MAX_COUNT)
+    success, failure, latency_us, lowest_us, highest_us, *_ = add_up([row[2:10] for row in rows])
     if percent is None:
-        return Step(minute, *sums)
-    lowest_us, highest_us, sketches = rest
-    (percentile_us,) = quantiles_us(merge(sketches), (percent,))
-    return Step(minute, *sums, min(max(percentile_us, min(lowest_us)), max(highest_us)))
+        return Step(minute, success, failure, latency_us)
+    (percentile_us,) = quantiles_us(merge(row[11] for row in rows), (percent,))
+    return Step(minute, success, failure, latency_us, min(max(percentile_us, lowest_us), highest_us))

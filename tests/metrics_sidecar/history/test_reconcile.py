@@ -97,7 +97,7 @@ async def roll_up(sidecar: Sidecar, path: Path) -> None:
         for _ in range(500):
             with contextlib.closing(sqlite3.connect(path)) as connection:
                 query = """SELECT last_id = (SELECT MAX(id) FROM invocations)
-                AND NOT EXISTS (SELECT * FROM rollup_levels WHERE level > 1 AND (bucket = 0 OR model >= 0))
+                AND NOT EXISTS (SELECT * FROM rollup_levels WHERE level > 1 AND bucket = 0)
                 FROM rollup_progress"""
                 (is_done,) = connection.execute(query).fetchone()
             if is_done:

@@ -16,7 +16,6 @@ from metrics_sidecar.ledger.transaction import Commit
 from metrics_sidecar.sqlite import checkpoints
 from metrics_sidecar.sqlite.checkpoints import Checkpointer
 from metrics_sidecar.sqlite.sqlite import SqliteStore
-from metrics_sidecar.sqlite.write_ahead_log import WriteAheadLog
 from shared.record import ErrorType
 from tests.metrics_sidecar.ledgers import record
 
@@ -35,7 +34,6 @@ class History:
         self.path = path
         self.log_path = path.with_name("history.db-wal")
         self.store = SqliteStore(path, synced=synced)
-        self.log = WriteAheadLog(path, 4096)
         self.count = 0
 
     def commit(self, times: int = 1) -> None:
@@ -48,13 +46,16 @@ class History:
 
     def commit_until_longer_than(self, pages: int) -> None:
         self.commit()
-        while not self.log.is_longer_than(pages):
+        while not self.is_longer_than(pages):
             self.commit()
 
     def commit_until_log_is_short(self) -> None:
-        while self.log.is_longer_than(LOG_PAGES):
+        while self.is_longer_than(LOG_PAGES):
             self.commit()
             pause()
+
+    def is_longer_than(self, pages: int) -> bool:
+        return self.log_path.stat().st_size > 32 + pages * FRAME_BYTES
 
     def rows(self) -> int:
         with contextlib.closing(sqlite3.connect(self.path)) as connection:
@@ -62,7 +63,6 @@ class History:
 
     def close(self) -> None:
         self.store.close()
-        self.log.close()
 
 
 def pause() -> None:
@@ -114,19 +114,18 @@ def held() -> Iterator[Held]:
         held.may_go.set()
 
 
-def test_the_length_of_the_log_is_what_sqlite_says(history: History) -> None:
-    """Also after it has started anew in a file that is as long as before."""
-    history.store.close()
-    with contextlib.closing(sqlite3.connect(history.path, isolation_level=None)) as connection:
-        connection.execute("PRAGMA wal_autocheckpoint = 0")
-        connection.execute("CREATE TABLE filling (value)")
-        log = WriteAheadLog(history.path, 4096)
-        for count in (30, 3, 1):
-            for number in range(count):
-                connection.execute("INSERT INTO filling VALUES (?)", (number,))
-            _, pages, _ = connection.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchone()
-            assert (log.is_longer_than(pages - 1), log.is_longer_than(pages)) == (True, False)
-        log.close()
+def test_the_file_of_the_log_is_as_long_as_the_log(history: History) -> None:
+    """Also after it has started anew, in a file that was longer."""
+    with (
+        patch.object(checkpoints, "LOG_PAGES", SQLITE_LOG_PAGES),  # no other pass than this one's
+        contextlib.closing(sqlite3.connect(history.path, isolation_level=None)) as connection,
+    ):
+        connection.execute("SELECT COUNT(*) FROM books").fetchone()
+        for count in (3, 2, 1):
+            history.commit(count)
+            _, pages, copied_pages = connection.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchone()
+            assert copied_pages == pages  # and so the next commit begins it anew
+            assert history.log_path.stat().st_size == 32 + pages * FRAME_BYTES
 
 
 def test_a_commit_copies_nothing(history: History, held: Held) -> None:
@@ -164,7 +163,7 @@ def test_a_log_at_its_longest_is_waited_for(history: History, held: Held) -> Non
     waiting.join()
     assert held.order[0] == "pass"
     assert held.order[-1] == "commit"
-    assert not history.log.is_longer_than(LOG_PAGES)
+    assert not history.is_longer_than(LOG_PAGES)
 
 
 def test_a_reader_stops_no_commit(history: History) -> None:

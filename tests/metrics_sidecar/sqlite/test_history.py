@@ -2,6 +2,7 @@
 pages is in `contract`."""
 
 import contextlib
+import itertools
 import sqlite3
 import tempfile
 from collections.abc import Iterator
@@ -65,10 +66,12 @@ class Written(NamedTuple):
     store: SqliteStore
     connection: sqlite3.Connection
     rows: list[Record]
+    numbers: Iterator[int]
 
     def commit(self, batch: list[Record]) -> None:
-        number = len(self.rows) + 1
-        self.store.commit(Commit(number=number, now_us=1, records=batch, totals=aggregate(batch), label_room=100))
+        self.store.commit(
+            Commit(number=next(self.numbers), now_us=1, records=batch, totals=aggregate(batch), label_room=100)
+        )
         self.rows.extend(batch)
 
     def page(self, query: HistoryQuery) -> HistoryPage:
@@ -82,7 +85,7 @@ def written(batch: list[Record]) -> Iterator[Written]:
         store = SqliteStore(path)
         connection = sqlite3.connect(path, isolation_level=None)
         try:
-            made = Written(store, connection, [])
+            made = Written(store, connection, [], itertools.count(1))
             made.commit(batch)
             yield made
         finally:
