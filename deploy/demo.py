@@ -12,7 +12,7 @@ from pathlib import Path
 
 import click
 
-from deploy.run import Service, Welcome, check_ports, environment, services
+from deploy.run import Service, all_ready, check_ports, environment, services
 from deploy.supervisor import Supervisor, end_with_parent
 from shared import isolated
 from shared.settings import run_command
@@ -27,31 +27,23 @@ BEHAVIOUR = "bert-base=failure=0.1 llama-3=lognormal:2500ms,0.3 whisper=lognorma
 NO_PROMETHEUS = "Prometheus is not installed (Debian: apt-get install prometheus); the demo goes on without it."
 
 
-class DemoWelcome(Welcome):
-    """Says where to look."""
-
-    def __init__(self, stack: list[Service], prometheus_url: str | None) -> None:
-        super().__init__(stack)
-        self._prometheus_url = prometheus_url
-
-    def text(self) -> str:
-        mock, sidecar, gateway = self._stack
-        return (
-            "\nEverything is running, and four models are called. Stop it with Ctrl-C; nothing is kept.\n\n"
-            f"  gateway     {gateway.url}/docs\n"
-            f"  sidecar     {sidecar.url}/docs\n"
-            f"{self._prometheus()}\n"
-            f"  curl '{gateway.url}/metrics/stats'\n"
-            f"  curl '{gateway.url}/metrics/history?model_id=bert-base&status=failure&limit=3'\n"
-            f"  curl -s {gateway.url}/metrics | grep ^model_invocations_total\n"
-            "  # let another model fail, and wait for its alert:\n"
-            f"  curl -X PUT {mock.url}/config/gpt-3.5 -H 'Content-Type: application/json' "
-            "-d '{\"failure_rate\": 0.5}'\n"
-        )
-
-    def _prometheus(self) -> str:
-        url = self._prometheus_url
-        return f"  prometheus  {url}/targets, {url}/alerts\n" if url else ""
+async def welcome(stack: list[Service], prometheus_url: str | None) -> str:
+    """Where to look, as soon as everything is ready."""
+    await all_ready(stack)
+    mock, sidecar, gateway = stack
+    prometheus = f"  prometheus  {prometheus_url}/targets, {prometheus_url}/alerts\n" if prometheus_url else ""
+    return (
+        "\nEverything is running, and four models are called. Stop it with Ctrl-C; nothing is kept.\n\n"
+        f"  gateway     {gateway.url}/docs\n"
+        f"  sidecar     {sidecar.url}/docs\n"
+        f"{prometheus}\n"
+        f"  curl '{gateway.url}/metrics/stats'\n"
+        f"  curl '{gateway.url}/metrics/history?model_id=bert-base&status=failure&limit=3'\n"
+        f"  curl -s {gateway.url}/metrics | grep ^model_invocations_total\n"
+        "  # let another model fail, and wait for its alert:\n"
+        f"  curl -X PUT {mock.url}/config/gpt-3.5 -H 'Content-Type: application/json' "
+        "-d '{\"failure_rate\": 0.5}'\n"
+    )
 
 
 def own_settings(directory: Path) -> dict[str, str]:
@@ -127,10 +119,8 @@ def run(given: Mapping[str, str]) -> int:
             commands["prometheus"] = prometheus_command(program, directory, sidecar, port)
         commands[gateway.name] = gateway.command
         commands["callers"] = shlex.join(isolated.python("deploy.demo_traffic"))
-        welcome = DemoWelcome(stack, url)
         env = environment(stack, {**own_settings(directory), **given})
-        supervisor = Supervisor(commands, env, lambda: welcome.tick(stopping=supervisor.stopping))
-        return supervisor.run()
+        return Supervisor(commands, env, lambda: welcome(stack, url)).run()
 
 
 def _callback(with_parent: bool) -> int:

@@ -1,11 +1,10 @@
 """`make run`: mock server, sidecar and gateway in the foreground, until Ctrl-C, SIGTERM or the first end."""
 
+import asyncio
 import http.client
 import os
 import shlex
 import signal
-import threading
-import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TypeVar
@@ -102,40 +101,26 @@ def environment(stack: list[Service], given: Mapping[str, str]) -> dict[str, str
     return {**found, **given, "PYTHONUNBUFFERED": "1"}
 
 
-class Welcome:
-    """Says once where to look, as soon as everything is ready. `tick` never waits."""
+async def all_ready(stack: list[Service]) -> None:
+    """Return once each service has said that it is."""
+    for service in stack:
+        while not await asyncio.to_thread(is_ready, service):  # noqa: ASYNC110 - another process's state
+            await asyncio.sleep(POLL_INTERVAL_S)
 
-    def __init__(self, stack: list[Service]) -> None:
-        self._stack = stack
-        self._ready = threading.Event()
-        self._said = False
-        self._thread = threading.Thread(target=self._watch, daemon=True)
 
-    def tick(self, *, stopping: bool) -> str | None:
-        if not self._thread.ident:
-            self._thread.start()  # only now: the processes were forked before there was a thread
-        if self._ready.is_set() and not self._said and not stopping:
-            self._said = True
-            return self.text()
-        return None
-
-    def text(self) -> str:
-        _, sidecar, gateway = self._stack
-        return (
-            "\nEverything is running. Stop it with Ctrl-C.\n\n"
-            f"  gateway   {gateway.url}/docs\n"
-            f"  sidecar   {sidecar.url}/docs\n\n"
-            f"  curl -X POST {gateway.url}/invoke -H 'Content-Type: application/json' \\\n"
-            f"    -d '{EXAMPLE_BODY}'\n"
-            f"  curl '{gateway.url}/metrics/stats'\n"
-            "  make load\n"
-        )
-
-    def _watch(self) -> None:
-        for service in self._stack:
-            while not is_ready(service):
-                time.sleep(POLL_INTERVAL_S)
-        self._ready.set()
+async def welcome(stack: list[Service]) -> str:
+    """Where to look, as soon as everything is ready."""
+    await all_ready(stack)
+    _, sidecar, gateway = stack
+    return (
+        "\nEverything is running. Stop it with Ctrl-C.\n\n"
+        f"  gateway   {gateway.url}/docs\n"
+        f"  sidecar   {sidecar.url}/docs\n\n"
+        f"  curl -X POST {gateway.url}/invoke -H 'Content-Type: application/json' \\\n"
+        f"    -d '{EXAMPLE_BODY}'\n"
+        f"  curl '{gateway.url}/metrics/stats'\n"
+        "  make load\n"
+    )
 
 
 def is_ready(service: Service) -> bool:
@@ -156,13 +141,8 @@ def run(*, with_parent: bool = False) -> int:
         end_with_parent(signal.SIGTERM)
     stack = services()
     check_ports(stack)
-    welcome = Welcome(stack)
-    supervisor = Supervisor(
-        {service.name: service.command for service in stack},
-        environment(stack, os.environ),
-        lambda: welcome.tick(stopping=supervisor.stopping),
-    )
-    return supervisor.run()
+    commands = {service.name: service.command for service in stack}
+    return Supervisor(commands, environment(stack, os.environ), lambda: welcome(stack)).run()
 
 
 cli = click.Command(

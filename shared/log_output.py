@@ -115,26 +115,6 @@ class LineOutput:
             self._on_room(count)
 
 
-class Screen:
-    """What a program shows, line by line, on such an output: for those that want a text stream."""
-
-    def __init__(self, output: LineOutput, *, isatty: bool) -> None:
-        self._output = output
-        self._isatty = isatty
-        self._line = ""
-
-    def write(self, text: str) -> None:
-        *lines, self._line = (self._line + text).split("\n")
-        for line in lines:
-            self._output.write(line)
-
-    def flush(self) -> None:
-        """Nothing to be done: it is written as soon as it can be."""
-
-    def isatty(self) -> bool:
-        return self._isatty
-
-
 Write = Callable[[bytes], int | None]
 
 

@@ -1,5 +1,6 @@
 """Processes run together, stop together, and none is left behind, whoever dies first."""
 
+import contextlib
 import os
 import re
 import signal
@@ -9,12 +10,12 @@ import uuid
 
 import pytest
 
-from tests.deploy.processes import running, wait_until_none_with
+from tests.deploy.processes import PROJECT, running, wait_until_none_with
 from tests.tools import lack, require_tools
 
 # Runs each argument as a process of its own, named a, b, …
 DRIVER = """
-import os, shlex, sys
+import asyncio, os, shlex, sys
 from deploy import supervisor
 from deploy.supervisor import Supervisor
 supervisor.KILL_WAIT_S = float(os.environ.get("KILL_WAIT_S", supervisor.KILL_WAIT_S))
@@ -22,7 +23,7 @@ commands = {
     name: f"{shlex.quote(sys.executable)} -u -c {shlex.quote(code)}"
     for name, code in zip("abc", sys.argv[1:], strict=False)
 }
-sys.exit(Supervisor(commands, os.environ, lambda: None).run())
+sys.exit(Supervisor(commands, os.environ, lambda: asyncio.sleep(60)).run())
 """
 
 POLITE = """
@@ -124,6 +125,35 @@ def test_shared_memory_is_not_needed(mark: str) -> None:
         assert supervisor.end() == 7
         assert "| no luck" in supervisor.output
     assert wait_until_none_with(mark) == []
+
+
+def test_a_terminal_has_colours(mark: str) -> None:
+    """A process's lines have its own; what the supervisor says has none."""
+    ours, terminal = os.openpty()
+    command = [sys.executable, "-c", DRIVER, POLITE, FAILING]
+    with subprocess.Popen(
+        command, stdout=terminal, env={**os.environ, "MARK": mark, "PYTHONPATH": str(PROJECT)}
+    ) as one:
+        os.close(terminal)
+        shown = b""
+        with contextlib.suppress(OSError):  # the terminal's other side is closed
+            while piece := os.read(ours, 4096):
+                shown += piece
+        os.close(ours)
+        assert one.wait(20) == 7
+    assert re.search(rb"\x1b\[33m\S+ b +\| \x1b\[0mno luck", shown)
+    assert re.search(rb"^[\d:]+ system \| b ended", shown, re.MULTILINE)
+    assert wait_until_none_with(mark) == []
+
+
+def test_a_line_without_end_hides_no_other(mark: str) -> None:
+    """It isn't shown whole; the next one is."""
+    endless = "print('x' * 3_000_000); print('next'); print('last', end='')"
+    with running("-c", DRIVER, endless, env={"MARK": mark}) as supervisor:
+        assert supervisor.end() == 1
+    shown = [line.partition("| ")[2] for line in supervisor.output.splitlines()]
+    assert shown[-3:] == ["next", "last", "a ended with exit code 0; stopping the others"]
+    assert len(supervisor.output) < 3_000_000
 
 
 def test_a_process_that_ignores_the_request_is_killed(mark: str) -> None:

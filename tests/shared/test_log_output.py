@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from shared.log_output import MAX_WAITING_BYTES, LineOutput, Screen
+from shared.log_output import MAX_WAITING_BYTES, LineOutput
 
 LINE = "x" * 1000
 
@@ -80,21 +80,6 @@ def test_a_file_gets_all(tmp_path: Path) -> None:
         output.write("é\udcff")
         output.flush(1.0)
     assert (tmp_path / "log").read_bytes() == "é\\udcff\n".encode()
-
-
-def test_a_screen_writes_whole_lines() -> None:
-    """In whatever pieces they come."""
-    reader, writer = pipe()
-    output = LineOutput(writer, lambda _count: None)
-    screen = Screen(output, isatty=True)
-    print("a", "b", file=screen)
-    screen.write("c")
-    screen.flush()
-    assert os.read(reader, 100) == b"a b\n"
-    assert screen.isatty()
-    output.close()
-    os.close(reader)
-    os.close(writer)
 
 
 CRASHES = {
