@@ -3,13 +3,14 @@
 import asyncio
 import time
 from pathlib import Path
+from unittest.mock import AsyncMock
 
 import msgspec
 import pytest
 from structlog.testing import capture_logs
 
 from invoker.delivery import recovery
-from invoker.delivery.recovery import RecoveredJournal, adopt_dead, recover_one
+from invoker.delivery.recovery import PAUSE_S, RecoveredJournal, adopt_dead, recover_one
 from invoker.journal.directory import Bound
 from invoker.journal.journal import Begun, Journal
 from invoker.journal.segment import BEGIN, MIN_SEGMENT_BYTES, RECORD, Segment, segment_name
@@ -77,6 +78,33 @@ async def test_calls_notice_nothing_of_a_large_journal(tmp_path: Path) -> None:
     assert recovered is not None
     assert recovered.next_sequence == 100_000 + len(died) + 1
     recovered.remove()
+
+
+async def test_an_adopted_journal_keeps_no_file_that_holds_nothing(tmp_path: Path) -> None:
+    """What its owner had at hand to go on in counts against the bound of all."""
+    bound = Bound(tmp_path / "journal", 16 * 1024 * 1024, 1)
+    directory = dead(bound)
+    (directory / "0123456789abcdef.spare").write_bytes(bytes(1000))
+    recovered = await adopted(bound)
+    assert bound.used_bytes() == recovered.bytes_used == bound.segment_bytes
+    recovered.remove()
+
+
+@pytest.mark.parametrize(("once", "pause_s"), [(True, 0.0), (False, PAUSE_S)])
+async def test_a_worker_reads_journals_slower_than_who_does_nothing_else(
+    once: bool, pause_s: float, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It has calls to answer beside it."""
+    seen: list[float] = []
+
+    async def find(_bound: Bound, _clock: object, _unreadable: set[str], pause_s: float) -> None:
+        seen.append(pause_s)
+        raise asyncio.CancelledError
+
+    monkeypatch.setattr(recovery, "recover_one", find)
+    with pytest.raises(asyncio.CancelledError):
+        await adopt_dead(Bound(tmp_path, 1, 1), CLOCK, AsyncMock(), once=once)
+    assert seen == [pause_s]
 
 
 async def test_between_slices_calls_have_their_turn(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

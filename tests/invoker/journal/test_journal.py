@@ -10,7 +10,7 @@ import pytest
 from invoker.delivery.recovery import DIED_LOG, RecoveredJournal, recover_one
 from invoker.journal.directory import LOCK_FILE, Bound, lock_directory
 from invoker.journal.journal import NO_CALL, Begun, Journal
-from invoker.journal.segment import BEGIN, MIN_SEGMENT_BYTES, Entry, Segment
+from invoker.journal.segment import BEGIN, ENTRY_BYTES, MIN_SEGMENT_BYTES, Entry, Segment
 from invoker.journal.spares import MAX_SPARES, RETRY_FULL_US
 from shared.clock import SystemClock
 from shared.record import ErrorType, Record
@@ -73,6 +73,18 @@ def test_records_are_read_in_order_over_many_segments(tmp_path: Path) -> None:
     assert journal.bytes_used > 2 * MIN_SEGMENT_BYTES
     assert read_all(journal) == list(enumerate(records, 1))
     assert read_all(journal, 250) == list(enumerate(records, 1))[249:]
+    journal.remove()
+
+
+def test_half_a_segment_is_kept_for_open_calls(tmp_path: Path) -> None:
+    """Each needs room for its mark, once more and to end it; beyond that a call goes without one."""
+    journal = Journal.create(small_bound(tmp_path), CLOCK)
+    begun = Begun("m", 1, 1)
+    kept = len(msgspec.msgpack.encode(begun)) + 2 * ENTRY_BYTES
+    calls = [journal.begin(begun) for _ in range(MIN_SEGMENT_BYTES // kept)]
+    assert calls.index(NO_CALL) == MIN_SEGMENT_BYTES // 2 // kept
+    journal.append(record(1), calls[0])
+    assert journal.begin(begun) != NO_CALL
     journal.remove()
 
 
