@@ -1,4 +1,8 @@
-"""What a client accepts, from its headers (RFC 9110, 12.5)."""
+"""What a client accepts, from its headers (RFC 9110, 12.5).
+
+prometheus_client's `choose_encoder` takes what is named first, whatever its `q` and even at 0, says yes to versions
+that nobody has written yet, knows no `application/*`, and raises TypeError for a version that is no number.
+"""
 
 OPENMETRICS = ("application/openmetrics-text", "1.0.0")
 PLAIN_TEXT = ("text/plain", "0.0.4")

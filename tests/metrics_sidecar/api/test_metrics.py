@@ -38,6 +38,8 @@ PROMETHEUS_2 = (
         ("application/openmetrics-text", True),
         ("Application/OpenMetrics-Text; Version=1.0.0; charset=utf-8", True),
         ("application/openmetrics-text;version=0.0.1", False),
+        ("application/openmetrics-text;version=9.9.9", False),
+        ("application/openmetrics-text;version=new", False),
         ("application/openmetrics-text;version=0.0.1,text/plain", False),
         ("application/openmetrics-text;q=0", False),
         ("application/openmetrics-text;q=0,*/*", False),
