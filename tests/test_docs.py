@@ -9,6 +9,7 @@ import sys
 import tomllib
 from collections.abc import Callable
 from pathlib import Path
+from urllib.parse import parse_qs, urlsplit
 
 import msgspec
 import pytest
@@ -25,6 +26,7 @@ from invoker.front.routes import setup_routes as setup_gateway_routes
 from invoker.protocols.worklet import Worklet
 from invoker.routing.models import Models, load_models
 from invoker.settings import InvokerSettings, ShipSettings
+from metrics_sidecar.api.routes import OPERATIONS
 from metrics_sidecar.api.routes import setup_routes as setup_sidecar_routes
 from metrics_sidecar.app import make_app
 from metrics_sidecar.settings import SidecarSettings
@@ -90,6 +92,26 @@ def test_every_endpoint_is_described(setup: Callable[[web.Application], None], p
     paths = {route.resource.canonical for route in app.router.routes() if route.resource is not None}
     shown = {path.replace("{path}", "*") for path in paths if not path.startswith("/docs/")}
     assert [path for path in shown if path not in PAGES[page]] == []
+
+
+def examples() -> list[tuple[str, str]]:
+    """Each address of the sidecar's API that is asked for in a page, and what is shown as its answer."""
+    blocks = re.findall(r"```console\n(.*?)```", "".join(PAGES.values()), re.DOTALL)
+    steps = re.findall(r"^\$ ((?:.*\\\n)*.*)\n((?:(?!\$ ).*\n)*)", "\n".join(blocks), re.MULTILINE)
+    asked = [(re.search(r"localhost:\d+(/metrics[^\s']*)", command), shown) for command, shown in steps]
+    return [(found[1], shown) for found, shown in asked if found]
+
+
+@pytest.mark.parametrize(("address", "shown"), examples())
+def test_every_example_is_one_of_this_release(address: str, shown: str) -> None:
+    """It asks by parameters that there are, and what is shown has the fields of an answer, all and no others."""
+    parts = urlsplit(address)
+    (operation,) = [one for one in OPERATIONS if re.fullmatch(re.sub(r"\{\w+\}", r"\\d+", one.path), parts.path)]
+    names = {field.encode_name for field in msgspec.structs.fields(operation.query)} if operation.query else set()
+    assert parse_qs(parts.query).keys() - names == set()
+    if shown.startswith("{"):
+        answer = msgspec.json.decode(shown, type=operation.responses[200].body)
+        assert json.loads(msgspec.json.encode(answer)) == json.loads(shown)
 
 
 async def test_every_metric_is_described(tmp_path: Path) -> None:
