@@ -8,6 +8,8 @@ from typing import Annotated, Any
 import msgspec
 from msgspec import Meta
 
+from shared.fields import Contains, Range, Told, read_fields
+
 MAX_MODEL_ID_CHARS = 256
 MAX_ERROR_LOG_BYTES = 2048
 SMALL_JSON_BYTES = 256
@@ -72,23 +74,56 @@ ErrorWord = Annotated[
 
 
 class Record(msgspec.Struct, frozen=True, array_like=True, gc=False, forbid_unknown_fields=True):
-    """One invocation, ended. Times in µs (`timestamp_us`: accepted, since 1970 UTC), sizes as
-    `measure` gives them; `error_type` is None for a success. New fields go last, with defaults: one that an older
-    gateway has written has fewer, and one of a newer gateway, which has more, is not taken for what it isn't.
-    (It holds nothing that could refer to it, so it is none of the garbage collector's business.)"""
+    """One invocation, ended; and the table of its fields (see `shared.fields`). Times in µs (`timestamp_us`: accepted,
+    since 1970 UTC), sizes as `measure` gives them; `error_type` is None for a success. New fields go last, with
+    defaults: one that an older gateway has written has fewer, and one of a newer gateway, which has more, is not taken
+    for what it isn't. (It holds nothing that could refer to it, so it is none of the garbage collector's business.)"""
 
-    model_id: ModelId
-    timestamp_us: Annotated[int, Meta(ge=0, le=MAX_TIMESTAMP_US)]
-    latency_us: Count
-    error_type: ErrorWord | None = None
-    error_log: Annotated[str, Meta(max_length=MAX_ERROR_LOG_BYTES)] = ""
-    input_size: Count = 0
-    output_size: Count = 0
-    trace_id: TraceId | None = None
+    model_id: Annotated[ModelId, Told(help="Which model was called.", few=True, example="gpt-3.5")]
+    timestamp_us: Annotated[
+        int,
+        Meta(ge=0, le=MAX_TIMESTAMP_US),
+        Told(help="When it was accepted.", unit="timestamp_us", example=1_705_314_600_000_000),
+    ]
+    latency_us: Annotated[
+        Count,
+        Told(
+            help="From the last byte of the request to the last byte of the answer.",
+            unit="us",
+            filter=Range("None faster, to the µs.", "None slower, to the µs."),
+            summed=True,
+            example=150_000,
+        ),
+    ]
+    error_type: Annotated[ErrorWord | None, Told(help="null for a success.", few=True, of_failures=True)] = None
+    error_log: Annotated[
+        str,
+        Meta(max_length=MAX_ERROR_LOG_BYTES),
+        Told(
+            help="Why it failed; empty for a success.",
+            filter=Contains(
+                "error_contains",
+                "Only failures with this in their `error_log`, case-sensitive: 1 to 256 characters.",
+                "No answer",
+            ),
+            of_failures=True,
+            example="",
+        ),
+    ] = ""
+    input_size: Annotated[Count, Told(help="Of the input.", summed=True, example=5)] = 0
+    output_size: Annotated[Count, Told(help="Of the output.", summed=True, example=5)] = 0
+    trace_id: Annotated[TraceId | None, Told(help="From the caller's `traceparent`; null without one.")] = None
 
     @property
     def success(self) -> bool:
         return self.error_type is None
+
+
+FIELDS = read_fields(Record)
+"""The table: what each field is. INSERT, SELECT, rows, filters and the columns of files derive from it."""
+
+SUMMED = tuple(field.name for field in FIELDS if field.told.summed)
+"""What is added up over time."""
 
 
 def measure(value: msgspec.Raw, *, plain: bool = False) -> int:

@@ -1,6 +1,7 @@
 """`GET /metrics/history`: single invocations, filtered, a page at a time."""
 
-from typing import Annotated
+from collections.abc import Sequence
+from typing import Annotated, Any
 
 import msgspec
 from aiohttp import web
@@ -10,12 +11,13 @@ from metrics_sidecar.api.answers import json_answer, json_answer_of, millisecond
 from metrics_sidecar.api.cursor import Cursor, decode_cursor, encode_cursor, fingerprint
 from metrics_sidecar.api.sidecar import SIDECAR
 from metrics_sidecar.history.queries import HistoryFilter, HistoryPage, HistoryQuery, HistoryRow, Order, Position
+from metrics_sidecar.history.shown import Column, shown_columns
 from metrics_sidecar.parameters.decoding import NoParameters, allowed_values, decode_path, decode_query
 from metrics_sidecar.parameters.filters import FilterParameters, to_filter
 from shared.clock import format_timestamp
 from shared.errors import status_problem
 from shared.problems import InvalidParameterError
-from shared.record import MAX_COUNT, ErrorWord, TraceId
+from shared.record import FIELDS, MAX_COUNT
 
 MAX_LIMIT = 1000
 MAX_OFFSET = 10_000_000
@@ -50,30 +52,55 @@ class InvocationPath(msgspec.Struct, frozen=True):
     id: Annotated[int, Meta(ge=1, le=MAX_COUNT, description="Its `id` in the history.")]
 
 
-class Invocation(msgspec.Struct, frozen=True):
+class InvocationId(msgspec.Struct, frozen=True):
     """One finished invocation. Sizes: elements of an array, characters of a string, otherwise bytes."""
 
     id: Annotated[
         int, Meta(description="Rises with each commit. A whole number, to be read as 64 bits: it may exceed 2⁵³.")
     ]
-    model_id: str
-    timestamp: Annotated[str, Meta(description="When it was accepted.", extra_json_schema={"format": "date-time"})]
-    success: bool
-    latency_ms: Annotated[float, Meta(ge=0)]
-    error_log: Annotated[str, Meta(description="Why it failed; empty for a success.")]
-    input_size: Annotated[int, Meta(ge=0)]
-    output_size: Annotated[int, Meta(ge=0)]
-    error_type: Annotated[ErrorWord | None, Meta(description="null for a success.")]
-    trace_id: Annotated[TraceId | None, Meta(description="From the caller's `traceparent`; null without one.")]
 
 
-FIELDS = len(Invocation.__struct_fields__)
+def invocation_type(columns: Sequence[Column]) -> Any:
+    """With a member for each column."""
+    members = [(column.name, _type(column)) for column in columns]
+    return msgspec.defstruct(
+        "Invocation", members, bases=(InvocationId,), frozen=True, namespace={"__doc__": InvocationId.__doc__}
+    )
+
+
+def _type(column: Column) -> Any:
+    if column.is_success:
+        return bool
+    told, type_ = column.field.told, column.field.type
+    match told.unit:
+        case "timestamp_us":
+            return Annotated[str, Meta(description=told.help, extra_json_schema={"format": "date-time"})]
+        case "us":
+            type_ = Annotated[float, Meta(ge=0)] | None if column.field.is_optional else Annotated[float, Meta(ge=0)]
+    return Annotated[type_, Meta(description=told.help)]
+
+
+def _shown(column: Column, row: HistoryRow) -> Any:
+    if column.is_success:
+        return row.error_type is None
+    value = getattr(row, column.field.name)
+    match column.field.told.unit:
+        case "timestamp_us":
+            return format_timestamp(value)
+        case "us":
+            return None if value is None else milliseconds(value)
+    return value
+
+
+COLUMNS = shown_columns(FIELDS)
+Invocation = invocation_type(COLUMNS)
+MEMBERS = 1 + len(COLUMNS)
 
 
 class History(msgspec.Struct, frozen=True):
     """A page. `next_cursor` continues after its last row; it is null on the last page."""
 
-    history: list[Invocation]
+    history: list[Invocation]  # type: ignore[valid-type] # made above
     total_count: Annotated[int, Meta(ge=0, description="All rows that the filters match, or at least so many.")]
     offset: Offset
     limit: Limit
@@ -83,17 +110,11 @@ class History(msgspec.Struct, frozen=True):
     ]
 
 
-INVOCATION_EXAMPLE = Invocation(1, "gpt-3.5", "2024-01-15T10:30:00Z", True, 150, "", 5, 5, None, None)
-EXAMPLE = History(
-    history=[INVOCATION_EXAMPLE], total_count=1, offset=0, limit=10, next_cursor=None, total_count_is_exact=True
-)
-
-
 async def history(request: web.Request) -> web.Response:
     query = to_query(decode_query(request.query.items(), HistoryParameters))
     with store_problems(remedy_for(query)):
         page = await request.app[SIDECAR].queries.history(query)
-    return await json_answer_of(request, len(page.rows) * FIELDS, lambda: to_history(query, page))
+    return await json_answer_of(request, len(page.rows) * MEMBERS, lambda: to_history(query, page))
 
 
 async def invocation(request: web.Request) -> web.Response:
@@ -143,20 +164,16 @@ def to_history(query: HistoryQuery, page: HistoryPage) -> History:
     )
 
 
-def to_invocation(row: HistoryRow) -> Invocation:
+def to_invocation(row: HistoryRow) -> InvocationId:
     """One row as the API shows it."""
-    return Invocation(
-        id=row.id,
-        model_id=row.model_id,
-        timestamp=format_timestamp(row.timestamp_us),
-        success=row.error_type is None,
-        latency_ms=milliseconds(row.latency_us),
-        error_log=row.error_log,
-        input_size=row.input_size,
-        output_size=row.output_size,
-        error_type=row.error_type,
-        trace_id=row.trace_id,
-    )
+    shown: InvocationId = Invocation(row.id, *(_shown(column, row) for column in COLUMNS))
+    return shown
+
+
+INVOCATION_EXAMPLE = to_invocation(HistoryRow(id=1, **{field.name: field.told.example for field in FIELDS}))
+EXAMPLE = History(
+    history=[INVOCATION_EXAMPLE], total_count=1, offset=0, limit=10, next_cursor=None, total_count_is_exact=True
+)
 
 
 def _after(parameters: HistoryParameters, wanted: HistoryFilter) -> Position | None:

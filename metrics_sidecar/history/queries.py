@@ -1,16 +1,21 @@
 """What can be asked of the ledger, and what it answers. The store implements `Queries`; the API asks."""
 
 from collections.abc import Sequence
-from typing import Literal, Protocol
+from typing import TYPE_CHECKING, Literal, Protocol
 
 import msgspec
 
 from metrics_sidecar.history.windows import SeriesAnswer, SeriesQuery, Window, WindowAnswer
 from metrics_sidecar.ledger.totals import ModelTotals
+from shared.fields import plain_struct
+from shared.record import FIELDS, Record
 
 Order = Literal["desc", "asc"]
 Status = Literal["success", "failure"]
 
+
+OF_FAILURES = frozenset(field.name for field in FIELDS if field.told.of_failures)
+"""Fields that a success has nothing in."""
 
 MAX_MATCHED_MODELS = 10_000
 """Whose ids may begin with the prefixes of an answer that has something for each."""
@@ -23,10 +28,19 @@ class Position(msgspec.Struct, frozen=True, array_like=True):
     id: int
 
 
+class Term(msgspec.Struct, frozen=True, array_like=True):
+    """What a field must be: equal to a value, at least or at most as large, or a text that contains it, in its case. In
+    the units of the record."""
+
+    field: str
+    is_: Literal["equal", "least", "most", "contains"]
+    value: int | str
+
+
 class HistoryFilter(msgspec.Struct, frozen=True, kw_only=True):
     """Which rows: those that match all that is given. Models: those with one of these ids or id prefixes, all
     without any; of each other tuple one must match. `since_us` is inclusive and `until_us` exclusive, µs since
-    1970; latencies in µs, both inclusive; `error_contains` is part of the error log, case-sensitive."""
+    1970; `terms`: what is asked of other fields."""
 
     models: tuple[str, ...] = ()
     prefixes: tuple[str, ...] = ()
@@ -34,14 +48,18 @@ class HistoryFilter(msgspec.Struct, frozen=True, kw_only=True):
     error_types: tuple[str, ...] = ()
     since_us: int | None = None
     until_us: int | None = None
-    min_latency_us: int | None = None
-    max_latency_us: int | None = None
-    error_contains: str = ""
+    terms: tuple[Term, ...] = ()
 
     @property
     def reads_rows(self) -> bool:
         """Whether rows must be looked at: an index tells all but these."""
-        return self.min_latency_us is not None or self.max_latency_us is not None or bool(self.error_contains)
+        return bool(self.terms)
+
+    @property
+    def is_of_failures(self) -> bool:
+        """Whether no success can match."""
+        asked = {term.field for term in self.terms}
+        return bool(self.status == "failure" or self.error_types or not asked.isdisjoint(OF_FAILURES))
 
 
 class HistoryQuery(msgspec.Struct, frozen=True, kw_only=True):
@@ -54,18 +72,20 @@ class HistoryQuery(msgspec.Struct, frozen=True, kw_only=True):
     order: Order = "desc"
 
 
-class HistoryRow(msgspec.Struct, frozen=True, array_like=True):
-    """One invocation as it stands in the ledger; times in µs. Stores tell its fields in this order."""
+class _Numbered(msgspec.Struct, frozen=True, array_like=True, gc=False):
+    """One invocation as it stands in the ledger: its id, then the fields of its record in their order. Bounds that
+    these had when it came are not looked at again: another release may have had others."""
 
     id: int
-    model_id: str
-    timestamp_us: int
-    latency_us: int
-    error_type: str | None
-    error_log: str
-    input_size: int
-    output_size: int
-    trace_id: str | None
+
+
+if TYPE_CHECKING:
+
+    class HistoryRow(Record, frozen=True, kw_only=True):
+        id: int
+
+else:
+    HistoryRow = plain_struct("HistoryRow", _Numbered, FIELDS)
 
 
 class HistoryPage(msgspec.Struct, frozen=True):

@@ -1,16 +1,17 @@
 """Filters of single invocations, as parameters: of the history and of all that has the same."""
 
 from collections.abc import Sequence
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Any, Literal, get_args
 
 import msgspec
 from msgspec import UNSET, Meta, UnsetType
 
-from metrics_sidecar.history.queries import HistoryFilter, Status
+from metrics_sidecar.history.queries import OF_FAILURES, HistoryFilter, Status, Term
 from metrics_sidecar.parameters.decoding import allowed_values
 from shared.clock import TIMESTAMPS, parse_timestamp
+from shared.fields import Contains, Equal, Field, Range
 from shared.problems import InvalidParameterError
-from shared.record import MAX_MODEL_ID_CHARS, MODEL_ID_PATTERN, ErrorType, ErrorWord
+from shared.record import FIELDS, MAX_MODEL_ID_CHARS, MODEL_ID_PATTERN, Count, ErrorType, ErrorWord
 
 MAX_MODELS = 100
 MAX_ERROR_TYPES = 64
@@ -19,6 +20,9 @@ MAX_LATENCY_MS = 9_007_199_254_740  # 2⁵³ µs: up to here floats tell microse
 TIMESTAMP_SCHEMA = {"anyOf": [{"format": "date-time"}, {"pattern": r"^[0-9]{1,11}(\.[0-9]{1,6})?$"}]}
 
 Latency = Annotated[float, Meta(ge=0, le=MAX_LATENCY_MS)]
+
+Part = Annotated[str, Meta(min_length=1, max_length=256, pattern="^[^\\x00]*\\Z")]
+"""Of a text."""
 
 
 ModelPattern = Annotated[str, Meta(min_length=1, max_length=2 * MAX_MODEL_ID_CHARS + 1, pattern=MODEL_ID_PATTERN)]
@@ -37,7 +41,7 @@ ModelPatterns = Annotated[
 ]
 
 
-class FilterParameters(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+class CommonParameters(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Which invocations are wanted: those that match all of it."""
 
     model_id: ModelPatterns | UnsetType = UNSET
@@ -77,21 +81,58 @@ class FilterParameters(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown
         ]
         | UnsetType
     ) = UNSET
-    min_latency_ms: Annotated[Latency, Meta(description="None faster, to the µs.")] | UnsetType = UNSET
-    max_latency_ms: Annotated[Latency, Meta(description="None slower, to the µs.")] | UnsetType = UNSET
-    error_contains: (
-        Annotated[
-            str,
-            Meta(
-                min_length=1,
-                max_length=256,
-                pattern="^[^\\x00]*\\Z",
-                description="Only failures with this in their `error_log`, case-sensitive: 1 to 256 characters.",
-                examples=["No answer"],
-            ),
-        ]
-        | UnsetType
-    ) = UNSET
+
+
+class Asked(msgspec.Struct, frozen=True):
+    """A parameter that a field has, and what it asks of it. `scale`: of its unit, in those of the record."""
+
+    name: str
+    type: Any
+    field: str
+    is_: Literal["equal", "least", "most", "contains"]
+    scale: int = 1
+
+
+def asked_of(field: Field) -> list[Asked]:
+    """By its kind of filter, see `Told`."""
+    match field.told.filter:
+        case Range(least, most):
+            shown, scale = field.shown_name, 1000 if field.told.unit == "us" else 1
+            type_: Any = Latency if field.told.unit == "us" else Count
+            return [
+                Asked(f"min_{shown}", Annotated[type_, Meta(description=least)], field.name, "least", scale),
+                Asked(f"max_{shown}", Annotated[type_, Meta(description=most)], field.name, "most", scale),
+            ]
+        case Contains(parameter, help_, example):
+            return [
+                Asked(parameter, Annotated[Part, Meta(description=help_, examples=[example])], field.name, "contains")
+            ]
+        case Equal(help_, example):
+            type_ = Annotated[_bounded(field), Meta(description=help_, examples=[example])]
+            return [Asked(field.name, type_, field.name, "equal")]
+    return []
+
+
+def _bounded(field: Field) -> Any:
+    """What the field may be, where it is there."""
+    return next(one for one in (field.type, *get_args(field.type)) if type(None) not in get_args(one))
+
+
+def with_asked(name: str, base: type[msgspec.Struct], asked: Sequence[Asked]) -> type[msgspec.Struct]:
+    """Parameters with those of fields behind them."""
+    members = [(one.name, one.type | UnsetType, UNSET) for one in asked]
+    doc = {"__doc__": base.__doc__}
+    return msgspec.defstruct(
+        name, members, bases=(base,), namespace=doc, frozen=True, kw_only=True, forbid_unknown_fields=True
+    )
+
+
+ASKED = [asked for field in FIELDS for asked in asked_of(field)]
+
+if TYPE_CHECKING:
+    FilterParameters = CommonParameters
+else:
+    FilterParameters = with_asked("FilterParameters", CommonParameters, ASKED)
 
 
 def to_filter(parameters: FilterParameters) -> HistoryFilter:
@@ -100,24 +141,36 @@ def to_filter(parameters: FilterParameters) -> HistoryFilter:
     until_us = _timestamp("until", parameters.until)
     if since_us is not None and until_us is not None and since_us > until_us:
         raise InvalidParameterError("since", str(parameters.since), f"a moment not after until, {parameters.until}")
-    if parameters.status == "success" and (parameters.error_type or parameters.error_contains):
-        raise InvalidParameterError("status", "success", "failure or nothing beside error_type and error_contains")
-    least, most = _microseconds(parameters.min_latency_ms), _microseconds(parameters.max_latency_ms)
-    if least is not None and most is not None and least > most:
-        allowed = f"no more than max_latency_ms, {parameters.max_latency_ms:g}"
-        raise InvalidParameterError("min_latency_ms", f"{parameters.min_latency_ms:g}", allowed)
+    terms = to_terms(parameters, ASKED)
     models, prefixes = split_models(parameters.model_id or [])
-    return HistoryFilter(
+    wanted = HistoryFilter(
         models=tuple(sorted(models)),
         prefixes=tuple(sorted(prefixes)),
         status=parameters.status or None,
         error_types=tuple(sorted(set(parameters.error_type or ()))),
         since_us=since_us,
         until_us=until_us,
-        min_latency_us=least,
-        max_latency_us=most,
-        error_contains=parameters.error_contains or "",
+        terms=terms,
     )
+    if wanted.status == "success" and wanted.is_of_failures:
+        beside = ["error_type", *(asked.name for asked in ASKED if asked.field in OF_FAILURES)]
+        raise InvalidParameterError("status", "success", f"failure or nothing beside {' and '.join(beside)}")
+    return wanted
+
+
+def to_terms(parameters: msgspec.Struct, asked: Sequence[Asked]) -> tuple[Term, ...]:
+    """What parameters ask of fields. `InvalidParameterError` where a least value is above a most."""
+    terms: list[Term] = []
+    least: tuple[str, float] = ("", 0)
+    for one in asked:
+        value = getattr(parameters, one.name)
+        if one.is_ == "least":
+            least = one.name, -1 if value is UNSET else value
+        elif one.is_ == "most" and value is not UNSET and value < least[1]:
+            raise InvalidParameterError(least[0], f"{least[1]:g}", f"no more than {one.name}, {value:g}")
+        if value is not UNSET:
+            terms.append(Term(one.field, one.is_, value if isinstance(value, str) else round(value * one.scale)))
+    return tuple(terms)
 
 
 def split_models(patterns: Sequence[str]) -> tuple[tuple[str, ...], tuple[str, ...]]:
@@ -152,7 +205,3 @@ def _timestamp(name: str, text: str | UnsetType) -> int | None:
         return parse_timestamp(text)
     except ValueError:
         raise InvalidParameterError(name, text, allowed_values(FilterParameters, name)) from None
-
-
-def _microseconds(milliseconds: float | UnsetType) -> int | None:
-    return None if milliseconds is UNSET else round(milliseconds * 1000)

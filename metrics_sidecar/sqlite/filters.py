@@ -8,6 +8,7 @@ from typing import NamedTuple
 from metrics_sidecar.history.queries import MAX_MATCHED_MODELS, HistoryFilter, TooManyModelsError
 from metrics_sidecar.history.rollups import MINUTE_US
 from metrics_sidecar.history.windows import ALL
+from metrics_sidecar.sqlite.columns import COLUMNS
 from metrics_sidecar.sqlite.rollups import Condition, Value, read_progress
 
 LAST_CHARACTER = "\U0010ffff"
@@ -22,6 +23,10 @@ WITH RECURSIVE found (error_type) AS (
 )
 SELECT error_type FROM found WHERE error_type IS NOT NULL
 """
+
+_TERMS = {"equal": "{} = ?", "least": "{} >= ?", "most": "{} <= ?", "contains": "instr({}, ?) > 0"}
+_FIELDS = {name: name for name in COLUMNS.names}
+"""No other name becomes SQL."""
 
 Lane = tuple[int, str]
 """Number of a model and an error type; 0 and empty where the lane has all of them."""
@@ -127,7 +132,7 @@ def _end_of(prefix: str) -> str | bytes:
 
 def _error_types(connection: sqlite3.Connection, wanted: HistoryFilter) -> list[str] | None:
     """None for successes, too."""
-    if not (wanted.status == "failure" or wanted.error_contains or wanted.error_types):
+    if not wanted.is_of_failures:
         return None
     if wanted.status == "success":
         return []
@@ -141,10 +146,4 @@ def find_error_types(connection: sqlite3.Connection) -> list[str]:
 
 def _rest(wanted: HistoryFilter) -> list[Condition]:
     rest: list[Condition] = [("error_type IS NULL", ())] if wanted.status == "success" else []
-    if wanted.min_latency_us is not None:
-        rest.append(("latency_us >= ?", (wanted.min_latency_us,)))
-    if wanted.max_latency_us is not None:
-        rest.append(("latency_us <= ?", (wanted.max_latency_us,)))
-    if wanted.error_contains:
-        rest.append(("instr(error_log, ?) > 0", (wanted.error_contains,)))
-    return rest
+    return rest + [(_TERMS[term.is_].format(_FIELDS[term.field]), (term.value,)) for term in wanted.terms]

@@ -11,6 +11,7 @@ import msgspec
 from msgspec.structs import replace
 
 from metrics_sidecar.history.queries import HistoryPage, HistoryQuery, HistoryRow, Position
+from metrics_sidecar.sqlite.columns import COLUMNS
 from metrics_sidecar.sqlite.counts import Count, count
 from metrics_sidecar.sqlite.filters import Lane, Selection, first_kept_us, select, where
 from metrics_sidecar.sqlite.guard import Guard
@@ -29,8 +30,6 @@ Key = tuple[int, int]
 LEAST = -(2**63)
 _Due = tuple[int, int, Lane, list[Key]]
 
-_COLUMNS = """invocations.id, (SELECT model_id FROM models WHERE models.model = invocations.model), timestamp_us,
-    latency_us, error_type, COALESCE(error_log, ''), input_size, output_size, trace_id"""
 _rows = msgspec.json.Decoder(list[HistoryRow])
 
 
@@ -168,7 +167,7 @@ class _Lanes:
 def _read_rows(connection: sqlite3.Connection, ids: list[int]) -> list[HistoryRow]:
     """The rows of these ids, in this order; without those that there are none of."""
     found = connection.execute(
-        f"""SELECT json_group_array(json_array({_COLUMNS})) FROM json_each(?) AS wanted
+        f"""SELECT json_group_array(json_array({COLUMNS.shown})) FROM json_each(?) AS wanted
         CROSS JOIN invocations ON invocations.id = wanted.value""",
         (json.dumps(ids),),
     )

@@ -14,7 +14,7 @@ from typing import Any
 from metrics_sidecar.history.retention import Kept
 from metrics_sidecar.history.rollups import ALL_MODELS, COLUMNS, LEVELS, MINUTE_US, Group, Row, Segment, combine_rows
 from metrics_sidecar.sqlite.rollups import SUMMARY, Progress, Table, read_progress
-from metrics_sidecar.sqlite.summaries import summarize_rows
+from metrics_sidecar.sqlite.summaries import ROLLED_UP, summarize_rows
 from metrics_sidecar.sqlite.transactions import transaction
 
 MAX_WAITING_ROWS, MIN_WAITING_ROWS = 32_768, 4096
@@ -32,8 +32,8 @@ GRACE_MINUTES = 1
 
 InvocationRow = tuple[Any, ...]
 
-_READ_ROWS = """
-SELECT id, model, timestamp_us, latency_us, input_size, output_size, error_type FROM invocations
+_READ_ROWS = f"""
+SELECT {", ".join(ROLLED_UP)} FROM invocations
 WHERE id > ? AND id <= ? ORDER BY id LIMIT ?
 """
 

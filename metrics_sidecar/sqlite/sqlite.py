@@ -2,7 +2,6 @@
 
 import contextlib
 import sqlite3
-from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -12,13 +11,14 @@ from metrics_sidecar.history.queries import StoreError
 from metrics_sidecar.history.retention import KEEP_ALL, Retention, Upkeep
 from metrics_sidecar.ledger.transaction import Commit, State, UnreadRecord
 from metrics_sidecar.sqlite.checkpoints import Checkpointer
+from metrics_sidecar.sqlite.columns import COLUMNS
 from metrics_sidecar.sqlite.inspection import inspect
 from metrics_sidecar.sqlite.retention import Remover
 from metrics_sidecar.sqlite.rollup_writer import RollupWriter
 from metrics_sidecar.sqlite.schema import migrate
 from metrics_sidecar.sqlite.state import ACCOUNT_COLUMNS, DAMAGE, SUMMED_COLUMNS, TOTAL_COLUMNS, read_state, totals_row
 from metrics_sidecar.sqlite.unread import read_unread, write_unread
-from shared.record import MAX_COUNT, Record
+from shared.record import MAX_COUNT
 from shared.settings import StartupError
 
 MODEL_CACHE_SIZE = 50_000
@@ -26,7 +26,6 @@ CACHE_BYTES = 24 * 1024 * 1024
 """Of pages: with some thousand models a transaction changes as many, and with SQLite's own 2 MB they would be
 written and read again and again meanwhile."""
 
-_INSERT_INVOCATION = "INSERT INTO invocations VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)"
 _ADD_TOTALS = f"""
 INSERT INTO totals (model, {", ".join(TOTAL_COLUMNS)}) VALUES (?{", ?" * len(TOTAL_COLUMNS)})
 ON CONFLICT (model) DO UPDATE SET
@@ -174,9 +173,10 @@ class SqliteStore:
         executemany = self._connection.executemany
         granted = self._number_models(commit)
         models = self._models
-        self._rows = [*_invocation_rows(commit.records, models, self._last_id + 1)]
-        if self._rows:
-            executemany(_INSERT_INVOCATION, self._rows)
+        rows = [*COLUMNS.rows(commit.records, models, self._last_id + 1)]
+        self._rows = [*map(COLUMNS.of_rollups, rows)]
+        if rows:
+            executemany(COLUMNS.insert, rows)
             executemany(_ADD_TOTALS, ((models[m], *totals_row(totals)) for m, totals in commit.totals.items()))
             errors = [
                 (models[model_id], error_type, count)
@@ -237,19 +237,3 @@ class SqliteStore:
     def close(self) -> None:
         self._checkpoints.close()
         self._connection.close()  # the last one: SQLite copies the rest of the log, and removes it
-
-
-def _invocation_rows(records: list[Record], models: dict[str, int], first_id: int) -> Iterable[tuple[Any, ...]]:
-    for row_id, record in enumerate(records, first_id):
-        error_type = record.error_type
-        yield (
-            row_id,
-            models[record.model_id],
-            record.timestamp_us,
-            record.latency_us,
-            record.input_size,
-            record.output_size,
-            error_type,
-            None if error_type is None else record.error_log,
-            record.trace_id,
-        )

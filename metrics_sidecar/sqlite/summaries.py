@@ -12,8 +12,11 @@ from metrics_sidecar.history.rollups import MINUTE_US, Group, Row, encode_errors
 from metrics_sidecar.history.sketch import sketch
 from shared.record import MAX_COUNT
 
+ROLLED_UP = ("id", "model", "timestamp_us", "latency_us", "input_size", "output_size", "error_type")
+"""What of a row goes into its rollups."""
+
 InvocationRow = Sequence[Any]
-"""At the least the first fields of a row: id, model, timestamp, latency, sizes, type of error."""
+"""In the order of `ROLLED_UP`."""
 
 _integers = msgspec.json.Decoder(list[int])
 
@@ -75,7 +78,7 @@ def summarize_rows(rows: Sequence[InvocationRow]) -> list[Row]:
 
 
 def _summary(group: Group, rows: Sequence[InvocationRow]) -> Row:
-    _, _, timestamps, latencies, input_sizes, output_sizes, error_types, *_ = zip(*rows, strict=True)
+    _, _, timestamps, latencies, input_sizes, output_sizes, error_types = zip(*rows, strict=True)
     success_count = error_types.count(None)
     errors = None
     if success_count < len(rows):

@@ -3,6 +3,7 @@
 from collections.abc import Awaitable, Callable, Sequence
 from typing import TypeVar
 
+import msgspec
 import pytest
 from aiohttp import web
 from aiohttp.test_utils import TestClient
@@ -24,8 +25,14 @@ from tests.metrics_sidecar.api.exports import FakeExporter
 Client = TestClient[web.Request, web.Application]
 
 TIMESTAMP_US = 1_705_314_600_000_000  # 2024-01-15T10:30:00Z
-ROW = HistoryRow(1, "gpt-3.5", TIMESTAMP_US, 150_000, None, "", 5, 5, "4bf92f3577b34da6a3ce929d0e0e4736")
-FAILED_ROW = HistoryRow(2, "gpt-3.5", TIMESTAMP_US + 1, 1_500, ErrorType.TIMEOUT, "No answer in 30 s", 5, 0, None)
+
+
+def row_of(row_id: int, record: Record) -> HistoryRow:
+    return HistoryRow(id=row_id, **msgspec.structs.asdict(record))
+
+
+ROW = row_of(1, Record("gpt-3.5", TIMESTAMP_US, 150_000, None, "", 5, 5, "4bf92f3577b34da6a3ce929d0e0e4736"))
+FAILED_ROW = row_of(2, Record("gpt-3.5", TIMESTAMP_US + 1, 1_500, ErrorType.TIMEOUT, "No answer in 30 s", 5))
 
 
 Question = HistoryQuery | Window | SeriesQuery | int | str | tuple[tuple[str, ...], tuple[str, ...]]

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from metrics_sidecar.api.cursor import Cursor, decode_cursor, encode_cursor, fingerprint
-from metrics_sidecar.history.queries import HistoryFilter, Order, Position
+from metrics_sidecar.history.queries import HistoryFilter, Order, Position, Term
 
 numbers = st.integers(0, 2**63 - 1)
 orders: st.SearchStrategy[Order] = st.sampled_from(["asc", "desc"])
@@ -35,9 +35,9 @@ def test_filters_have_fingerprints_of_their_own() -> None:
         HistoryFilter(status="success"),
         HistoryFilter(since_us=1),
         HistoryFilter(until_us=1),
-        HistoryFilter(min_latency_us=1),
-        HistoryFilter(max_latency_us=1),
-        HistoryFilter(error_contains="a"),
+        HistoryFilter(terms=(Term("latency_us", "least", 1),)),
+        HistoryFilter(terms=(Term("latency_us", "most", 1),)),
+        HistoryFilter(terms=(Term("error_log", "contains", "a"),)),
     ]
     assert len({fingerprint(one) for one in filters}) == len(filters)
     assert fingerprint(HistoryFilter(models=("a",))) == fingerprint(filters[1])

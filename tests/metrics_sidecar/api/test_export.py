@@ -7,7 +7,7 @@ import pytest
 
 import metrics_sidecar.api.export as export_api
 from metrics_sidecar.history.exports import Export, ExportsBusyError, Format
-from metrics_sidecar.history.queries import HistoryFilter, StoreError
+from metrics_sidecar.history.queries import HistoryFilter, StoreError, Term
 from tests.metrics_sidecar.api.conftest import Client, FakeQueries
 
 IDENTITY = {"Accept-Encoding": "identity"}
@@ -50,7 +50,11 @@ async def test_the_filters_are_those_of_the_history(client: Client, queries: Fak
     params = {"model_id": "a*", "status": "failure", "since": "1", "until": "2", "error_contains": "x"}
     await client.get("/metrics/export", params=params, headers=IDENTITY)
     wanted = HistoryFilter(
-        prefixes=("a",), status="failure", since_us=1_000_000, until_us=2_000_000, error_contains="x"
+        prefixes=("a",),
+        status="failure",
+        since_us=1_000_000,
+        until_us=2_000_000,
+        terms=(Term("error_log", "contains", "x"),),
     )
     assert queries.exporter.asked == [Export("ndjson", wanted)]
 

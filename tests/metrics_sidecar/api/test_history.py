@@ -13,11 +13,12 @@ from metrics_sidecar.history.queries import (
     Order,
     Position,
     QueryTooLongError,
+    Term,
 )
 from metrics_sidecar.parameters.filters import MAX_ERROR_TYPES
 from shared.clock import TIMESTAMPS
-from shared.record import MAX_TIMESTAMP_US, ErrorType
-from tests.metrics_sidecar.api.conftest import FAILED_ROW, ROW, TIMESTAMP_US, Client, FakeQueries
+from shared.record import MAX_TIMESTAMP_US, ErrorType, Record
+from tests.metrics_sidecar.api.conftest import ROW, TIMESTAMP_US, Client, FakeQueries, row_of
 
 PATH = "/metrics/history"
 CURSOR = encode_cursor(Cursor("desc", fingerprint(HistoryFilter()), Position(5, 6)))
@@ -100,12 +101,12 @@ FAILURES_ONLY = "failure or nothing beside error_type and error_contains"
         ),
         ({"model_id": "gpt-*"}, filtered(prefixes=("gpt-",))),
         ({"error_type": "timeout"}, filtered(error_types=(ErrorType.TIMEOUT,))),
-        ({"min_latency_ms": "1.0015"}, filtered(min_latency_us=1002)),
+        ({"min_latency_ms": "1.0015"}, filtered(terms=(Term("latency_us", "least", 1002),))),
         (
             {"min_latency_ms": "0", "max_latency_ms": "4503599627370.497"},
-            filtered(min_latency_us=0, max_latency_us=2**52 + 1),
+            filtered(terms=(Term("latency_us", "least", 0), Term("latency_us", "most", 2**52 + 1))),
         ),
-        ({"error_contains": "No 100 % [a*?]"}, filtered(error_contains="No 100 % [a*?]")),
+        ({"error_contains": "No 100 % [a*?]"}, filtered(terms=(Term("error_log", "contains", "No 100 % [a*?]"),))),
         ({"limit": "1000", "offset": "10000000"}, HistoryQuery(limit=1000, offset=10_000_000)),
         ({"limit": "1"}, HistoryQuery(limit=1)),
         ({"order": "asc"}, HistoryQuery(order="asc")),
@@ -288,7 +289,7 @@ async def test_a_query_whose_turn_did_not_come_is_a_503(client: Client, queries:
 
 async def test_every_type_of_error_can_be_shown(client: Client, queries: FakeQueries) -> None:
     """By its name, as documented."""
-    rows = [type(FAILED_ROW)(1, "m", 0, 0, error_type, "", 0, 0, None) for error_type in ErrorType]
+    rows = [row_of(1, Record("m", 0, 0, error_type)) for error_type in ErrorType]
     queries.page = HistoryPage(rows, len(rows), None)
     page = await (await client.get(PATH)).json()
     assert [row["error_type"] for row in page["history"]] == [error_type.value for error_type in ErrorType]

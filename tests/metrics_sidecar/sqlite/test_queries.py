@@ -18,6 +18,7 @@ from metrics_sidecar.history.queries import (
     HistoryQuery,
     QueryTooLongError,
     StoreError,
+    Term,
 )
 from metrics_sidecar.history.windows import SeriesQuery, Window
 from metrics_sidecar.ledger.totals import aggregate
@@ -32,7 +33,7 @@ from shared.record import ErrorType, Record
 from tests.metrics_sidecar.ledgers import record
 from tests.metrics_sidecar.sqlite.endless import ENDLESS, told
 
-SLOW = HistoryQuery(filter=HistoryFilter(min_latency_us=1))
+SLOW = HistoryQuery(filter=HistoryFilter(terms=(Term("latency_us", "least", 1),)))
 SEARCHES = KINDS[SEARCH].threads
 HOUR = Window(0, 3_600_000_000)
 
@@ -200,7 +201,7 @@ async def test_a_read_whose_turn_does_not_come_is_no_long_one(open_queries: Open
         (History(HistoryQuery(offset=5000)), QUICK),
         (History(HistoryQuery(offset=5001)), SEARCH),
         (History(SLOW), SEARCH),
-        (History(HistoryQuery(filter=HistoryFilter(error_contains="x"))), SEARCH),
+        (History(HistoryQuery(filter=HistoryFilter(terms=(Term("error_log", "contains", "x"),)))), SEARCH),
         (Invocation(1), QUICK),
         (InWindow(HOUR, ("m",)), QUICK),
         (InWindow(HOUR, tuple(map(str, range(100)))), SUMS),

@@ -3,7 +3,7 @@
 from random import Random
 from typing import Any
 
-from metrics_sidecar.history.queries import HistoryFilter, HistoryQuery, Order
+from metrics_sidecar.history.queries import HistoryFilter, HistoryQuery, Order, Term
 from metrics_sidecar.history.rollups import DAY, HOUR, MINUTE_US
 from metrics_sidecar.history.windows import SeriesQuery, Window
 from shared.record import MAX_TIMESTAMP_US, OVERFLOW_MODEL_ID, ErrorType, Record
@@ -96,12 +96,14 @@ class Arrivals:
             "error_types": tuple(random.sample([*ErrorType], random.randrange(1, 4))),
             "since_us": self.moment_us(),
             "until_us": random.choice([self.moment_us(), MAX_TIMESTAMP_US]),
-            "min_latency_us": random.choice([0, 1, 3, 20_000]),
-            "max_latency_us": random.choice([0, 2, 3, 200_000]),
-            "error_contains": random.choice(PARTS),
+            "least": Term("latency_us", "least", random.choice([0, 1, 3, 20_000])),
+            "most": Term("latency_us", "most", random.choice([0, 2, 3, 200_000])),
+            "contains": Term("error_log", "contains", random.choice(PARTS)),
         }
         count = len(conditions) if random.random() < 0.1 else random.randrange(4)
-        return HistoryFilter(**{name: conditions[name] for name in random.sample([*conditions], count)})
+        chosen = {name: conditions[name] for name in random.sample([*conditions], count)}
+        terms = tuple(chosen.pop(name) for name in ("least", "most", "contains") if name in chosen)
+        return HistoryFilter(**chosen, terms=terms)
 
     def order(self) -> Order:
         return "asc" if self.random.random() < 0.5 else "desc"

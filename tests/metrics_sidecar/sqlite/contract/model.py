@@ -4,11 +4,11 @@ import dataclasses
 import math
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import msgspec
 
-from metrics_sidecar.history.queries import HistoryFilter, HistoryQuery, HistoryRow, Order, Position
+from metrics_sidecar.history.queries import HistoryFilter, HistoryQuery, HistoryRow, Order, Position, Term
 from metrics_sidecar.history.rollups import DAY, MINUTE_US
 from metrics_sidecar.history.windows import (
     ALL,
@@ -211,16 +211,7 @@ def in_order(records: Iterable[Record], order: Order) -> list[Record]:
 
 
 def as_record(row: HistoryRow) -> Record:
-    return Record(
-        row.model_id,
-        row.timestamp_us,
-        row.latency_us,
-        row.error_type,
-        row.error_log,
-        row.input_size,
-        row.output_size,
-        row.trace_id,
-    )
+    return Record(*(getattr(row, name) for name in Record.__struct_fields__))
 
 
 def matches(wanted: HistoryFilter, record: Record) -> bool:
@@ -231,10 +222,21 @@ def matches(wanted: HistoryFilter, record: Record) -> bool:
         and (not wanted.error_types or record.error_type in wanted.error_types)
         and (wanted.since_us is None or record.timestamp_us >= wanted.since_us)
         and (wanted.until_us is None or record.timestamp_us < wanted.until_us)
-        and (wanted.min_latency_us is None or record.latency_us >= wanted.min_latency_us)
-        and (wanted.max_latency_us is None or record.latency_us <= wanted.max_latency_us)
-        and wanted.error_contains in record.error_log
+        and all(fulfils(record, term) for term in wanted.terms)
     )
+
+
+def fulfils(record: Record, term: Term) -> bool:
+    found: Any = getattr(record, term.field)
+    value: Any = term.value
+    match term.is_:
+        case "equal":
+            return bool(found == value)
+        case "least":
+            return bool(found >= value)
+        case "most":
+            return bool(found <= value)
+    return value in found
 
 
 def to_stats(records: Sequence[Record], like: WindowStats | None) -> WindowStats:

@@ -1,0 +1,54 @@
+"""The columns in which an invocation is shown, in rows and in files: those of the table of fields, by their names."""
+
+from collections.abc import Iterable, Sequence
+from typing import NamedTuple
+
+from shared.fields import Field
+
+FIRST = (
+    *("model_id", "timestamp", "success", "latency_ms", "error_log", "input_size", "output_size", "error_type"),
+    "trace_id",
+)
+"""Columns of the first releases, in their order; those that came later stand behind them, in the table's."""
+SUCCESS = "success"
+"""The one column that is none of a field: whether there is no error type."""
+
+
+class Column(NamedTuple):
+    """By this name, what a field says."""
+
+    name: str
+    field: Field
+
+    @property
+    def is_success(self) -> bool:
+        return self.name == SUCCESS
+
+
+def shown_columns(fields: Iterable[Field]) -> list[Column]:
+    """Those of rows."""
+    return _ordered(field for field in fields if field.told.shown)
+
+
+def exported_columns(fields: Iterable[Field]) -> list[Column]:
+    """Those of files, beside the row's id and its store."""
+    return _ordered(field for field in fields if field.told.exported)
+
+
+def is_later(column: Column) -> bool:
+    """Whether older files lack it."""
+    return column.name not in FIRST
+
+
+def _ordered(fields: Iterable[Field]) -> list[Column]:
+    columns = [Column(field.shown_name, field) for field in fields]
+    columns += [Column(SUCCESS, field) for _, field in columns if field.name == "error_type"]
+    return sorted(columns, key=_place)
+
+
+def _place(column: Column) -> int:
+    return FIRST.index(column.name) if column.name in FIRST else len(FIRST)
+
+
+def names_of(columns: Sequence[Column]) -> tuple[str, ...]:
+    return tuple(column.name for column in columns)
