@@ -17,6 +17,7 @@ PAGES = {
     "dashboards": "Dashboards",
     "export-import": "Export and import",
     "settings": "Settings and commands",
+    "mock-server": "The mock server",
     "deployment": "Deployment",
     "operations": "Operations",
     "benchmark": "Benchmark",

@@ -17,6 +17,7 @@ from shared.pages import PAGES
 from tests.processes import System, get, get_text, post, system
 
 ROOT = Path(__file__).parent.parent
+SCRIPTS: dict[str, str] = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]["scripts"]
 DOCS = ["docs", "openapi.json", "docs/initializer.js"]
 
 
@@ -82,9 +83,7 @@ def test_it_is_the_wheel_that_runs(environment: Path, tmp_path: Path) -> None:
     assert [path for path in found if not Path(path).is_relative_to(environment)] == []
 
 
-@pytest.mark.parametrize(
-    "script", tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]["scripts"]
-)
+@pytest.mark.parametrize("script", SCRIPTS)
 def test_every_script_is_installed(environment: Path, tmp_path: Path, script: str) -> None:
     """And says what it is for."""
     done = subprocess.run([environment / "bin" / script, "--help"], cwd=tmp_path, check=True, capture_output=True)
@@ -120,3 +119,17 @@ def test_what_works_on_a_data_directory_does(environment: Path, installed: Syste
     """Beside the sidecar that writes to it."""
     program = environment / "bin" / "metrics-sidecar"
     subprocess.run([program, "verify", f"--data-dir={installed.data}"], cwd=tmp_path, check=True, capture_output=True)
+
+
+def test_the_image_is_built_from_all_that_its_commands_use() -> None:
+    """`.dockerignore` lets in each module that one of them imports, and the pages."""
+    lines = (ROOT / ".dockerignore").read_text(encoding="utf-8").splitlines()
+    let_in = {path for line in lines if line.startswith("!") for path in ROOT.glob(line[1:])}
+    modules = sorted({entry.partition(":")[0] for entry in SCRIPTS.values()})
+    print_used = "import json, sys; print(json.dumps([getattr(one, '__file__', None) for one in sys.modules.values()]))"
+    command = [sys.executable, "-c", f"import {', '.join(modules)}; {print_used}"]
+    loaded = json.loads(subprocess.run(command, cwd=ROOT, check=True, capture_output=True).stdout)
+    used = [path for path in map(Path, filter(None, loaded)) if path.is_relative_to(ROOT) and ".venv" not in path.parts]
+    assert len(used) > 100
+    pages = [ROOT / "docs" / f"{name}.md" for name in PAGES]
+    assert [path for path in [*used, *pages] if not {path, *path.parents} & let_in] == []
