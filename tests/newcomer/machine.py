@@ -55,6 +55,7 @@ def prepare(directory: Path, suite: str) -> Machine:
     run("tar", "-xf", str(archive(suite)), "-C", str(machine.root))
     etc = machine.root / "etc"
     (etc / "resolv.conf").write_text(f"nameserver {NAMESERVER}\n")
+    (etc / "hosts").write_text("127.0.0.1 localhost\n::1 localhost ip6-localhost\n")  # as the installer writes it
     (etc / "pip.conf").write_text(standins.pip_configuration())
     if standins.CA_BUNDLE.exists():
         shutil.copy(standins.CA_BUNDLE, machine.root / standins.CA_BUNDLE.relative_to("/"))
