@@ -12,8 +12,8 @@ from typing import Protocol, cast
 
 from invoker.front.answering import Answering
 from invoker.front.held_bodies import SMALL_BYTES, Held
-from invoker.http.heads import END, MAX_HEAD_BYTES, MIN_PIECE_BYTES, RequestHead, parse_request_head
-from invoker.http.pieces import Body
+from invoker.http.heads import END, MAX_HEAD_BYTES, RequestHead, parse_request_head
+from invoker.http.pieces import MIN_PIECE_BYTES, Body
 from shared.half_closed import HalfClosed
 from shared.lingering import linger
 

@@ -1,20 +1,13 @@
 """Parses one HTTP/1.1 answer with llhttp (through httptools), which is strict: bare line feeds, two lengths, or a
 length beside chunks are errors."""
 
-from collections.abc import Mapping
-
 import httptools
-
-from invoker.http.heads import MIN_PIECE_BYTES
-from invoker.http.pieces import Body, joined
 
 MAX_HEAD_BYTES = 64 * 1024
 
 
 class UnusableError(Exception):
-    """No whole answer came; the message says why. `head`: its status and headers, if they are known."""
-
-    head: tuple[int, Mapping[bytes, bytes]] | None = None
+    """No whole answer came; the message says why."""
 
 
 class MalformedError(UnusableError):
@@ -23,7 +16,8 @@ class MalformedError(UnusableError):
 
 class AnswerParser:
     """`feed` it until it is `complete`, or until the connection ends. `started`: a whole header has come;
-    `fields`: what it says, by names in lower case."""
+    `fields`: what it says, by names in lower case. `body`: what has come of it, in the coding that it came in, since
+    it was taken away."""
 
     def __init__(self, max_answer_bytes: int) -> None:
         self.status = 0
@@ -33,7 +27,7 @@ class AnswerParser:
         self.fields: dict[bytes, bytes] = {}
         self._max_answer_bytes = max_answer_bytes
         self._parser = httptools.HttpResponseParser(self)
-        self._body: list[bytes] = []
+        self.body: list[bytes] = []
         self._body_bytes = 0
         self._head_bytes = 0
         self._header_bytes = 0
@@ -62,10 +56,6 @@ class AnswerParser:
         """The connection has ended: that completes an answer of no stated length."""
         if self.started and self._until_eof:
             self.complete, self.keep_alive = True, False
-
-    def body(self) -> Body:
-        """The whole body, in the coding that it came in."""
-        return joined(self._body)
 
     @property
     def place(self) -> str:
@@ -103,10 +93,7 @@ class AnswerParser:
             self.keep_alive = self._parser.should_keep_alive()
 
     def on_body(self, part: bytes) -> None:
-        if self._body and len(self._body[-1]) < MIN_PIECE_BYTES:
-            self._body[-1] += part
-        else:
-            self._body.append(part)
+        self.body.append(part)
         self._body_bytes += len(part)
         if self._body_bytes > self._max_answer_bytes:
             self._refused = self._too_large()

@@ -13,8 +13,6 @@ from shared.head_rules import HOST
 END = b"\r\n\r\n"
 MAX_HEAD_BYTES = 8 * 1024
 """A longer head is for the real parsers, and their limits."""
-MIN_PIECE_BYTES = 4 * 1024
-"""Smaller pieces of a body are joined as they come: each one kept takes 40 bytes more than it holds."""
 
 _FIELDS = rb"(?:[!#$%&'*+.^_`|~0-9A-Za-z-]+:[\t\x20-\x7e\x80-\xff]*\r\n)*\r\n"
 _REQUEST = re.compile(rb"POST (/[!-~]*) HTTP/1\.1\r\n" + _FIELDS)

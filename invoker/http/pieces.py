@@ -4,6 +4,8 @@ from collections.abc import Iterator, Sequence
 
 LARGE_BYTES = 128 * 1024
 """From here on a body stays in pieces, and is not read on the event loop: that takes up to 60 ns a byte."""
+MIN_PIECE_BYTES = 4 * 1024
+"""Smaller pieces of a body are joined as they come: each one kept takes 40 bytes more than it holds."""
 
 
 class Pieces:

@@ -44,7 +44,9 @@ def _shortage() -> int | None:
 
 
 def _ours(number: int) -> UpstreamError:
-    return UpstreamError(ErrorType.GATEWAY_ERROR, f"the gateway can't open a connection: {os.strerror(number)}")
+    error = UpstreamError(ErrorType.GATEWAY_ERROR, f"the gateway can't open a connection: {os.strerror(number)}")
+    error.received = False
+    return error
 
 
 def _theirs(reason: str) -> ConnectError:

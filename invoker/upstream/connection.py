@@ -1,62 +1,55 @@
 """One keep-alive HTTP/1.1 connection to an upstream: a request out, its whole answer in, then the next.
 
 A connection on which anything but one clean exchange happened is closed and never used again.
-
-    BrokenError      the connection ended before the answer did
-    MalformedError   what came is no answer that this client accepts
 """
 
 import asyncio
 import os
 import select
+from collections.abc import Callable
 from typing import cast
 
 from invoker.http.answer_parser import AnswerParser, MalformedError, UnusableError
-from invoker.http.heads import END, MAX_HEAD_BYTES, MIN_PIECE_BYTES, AnswerHead, parse_answer_head
-from invoker.http.pieces import joined
-from invoker.upstream.port import Answer
+from invoker.http.heads import END, MAX_HEAD_BYTES, AnswerHead, parse_answer_head
+from invoker.upstream.exchange import BrokenError, WireExchange
 
 MAX_JOINED_BYTES = 64 * 1024
 """A larger body is not copied to stand in one piece with its head."""
 
 
-class BrokenError(UnusableError):
-    """The connection ended before the answer did. `begun`: some of it had come."""
-
-    begun = False
-
-
 class Connection(asyncio.Protocol):
-    """`exchange` is for one task at a time. `reusable` is true between clean exchanges; `since_us` is for the pool."""
+    """One exchange at a time; `on_free` is called after each, when the next may begin if it is `reusable` then.
+    `since_us` is for the pool."""
 
-    def __init__(self, max_answer_bytes: int) -> None:
+    def __init__(self, max_answer_bytes: int, on_free: "Callable[[Connection], None]") -> None:
         self.reusable = False
         self.since_us = 0
-        self._max_answer_bytes = max_answer_bytes
+        self.max_answer_bytes = max_answer_bytes
+        self._on_free = on_free
         self._loop = asyncio.get_running_loop()
         self._transport: asyncio.Transport | None = None
         self._unread = select.poll()
-        self._answer: asyncio.Future[Answer] | None = None
+        self._exchange: WireExchange | None = None
         self._parser: AnswerParser | None = None  # of an answer that is not plain
         self._head: AnswerHead | None = None  # of a plain answer whose body is not all here
-        self._body: list[bytes] = []
         self._missing_bytes = 0
+        self._paused = False
         self._last_head: tuple[bytes, AnswerHead | None] = b"", None
 
-    def exchange(self, head: bytes, body: bytes) -> asyncio.Future[Answer]:
-        """Send a request; its answer is to come. Unless the connection is `reusable` then,
-        whoever waits for it closes it."""
-        answer = self._answer = self._loop.create_future()
+    def exchange(self, head: bytes, body: bytes) -> WireExchange:
+        """Send a request; its answer is to come."""
+        exchange = WireExchange(self, self._loop.create_future())
         transport = self._transport
         if transport is None or transport.is_closing():
-            answer.set_exception(BrokenError("upstream closed the connection without an answer"))
-            return answer
+            exchange.end(BrokenError("upstream closed the connection without an answer"))
+            return exchange
+        self._exchange = exchange
         self.reusable = False
         if len(body) > MAX_JOINED_BYTES:
             transport.writelines((head, body))
         else:
             transport.write(head + body)
-        return answer
+        return exchange
 
     def is_quiet(self) -> bool:
         """Whether nothing has come since the last answer: not even the end of the connection, which the
@@ -65,10 +58,21 @@ class Connection(asyncio.Protocol):
 
     def close(self) -> None:
         """At once, what is not sent is dropped. Idempotent."""
+        self._exchange = None
         if self._transport is not None:
             self._transport.abort()
             self._transport = None
             self.reusable = False
+
+    def pause_reading(self) -> None:
+        if not self._paused and self._transport is not None:
+            self._paused = True
+            self._transport.pause_reading()
+
+    def resume_reading(self) -> None:
+        if self._paused and self._transport is not None:
+            self._paused = False
+            self._transport.resume_reading()
 
     # asyncio.Protocol
 
@@ -78,26 +82,29 @@ class Connection(asyncio.Protocol):
         self.reusable = True
 
     def data_received(self, data: bytes) -> None:
-        if self._answer is None or self._answer.done():
+        exchange = self._exchange
+        if exchange is None:
             self.close()  # nothing was asked for, or nobody waits any more
         elif self._head is not None:
-            self._take_body(self._head, data)
-        elif self._parser is not None or not self._take_plain(data):
-            self._feed(data)
+            self._take_body(exchange, self._head, data)
+        elif self._parser is not None or not self._take_plain(exchange, data):
+            self._feed(exchange, data)
 
     def eof_received(self) -> None:
-        if self._parser is not None:
+        if self._parser is not None and self._exchange is not None:
             self._parser.end()
-            self._check_complete(self._parser)
+            if self._parser.complete:
+                self._complete(self._exchange, keep=False)
 
     def connection_lost(self, exc: Exception | None) -> None:
         self.reusable = False
         self._transport = None
-        self._fail(self._broken_off(exc))
+        if self._exchange is not None:
+            self._fail(self._exchange, self._broken_off(exc))
 
     # Its answers.
 
-    def _take_plain(self, data: bytes) -> bool:
+    def _take_plain(self, exchange: WireExchange, data: bytes) -> bool:
         """Begin, and mostly end, an answer whose whole head is here and plain; False for another."""
         end = data.find(END) + len(END)
         if not len(END) <= end <= MAX_HEAD_BYTES:
@@ -108,51 +115,54 @@ class Connection(asyncio.Protocol):
         if head_bytes != last_bytes:
             head = parse_answer_head(head_bytes)
             self._last_head = head_bytes, head
-        if head is None or head.content_length > self._max_answer_bytes:
+        if head is None or head.content_length > self.max_answer_bytes:
             return False
-        missing_bytes = end + head.content_length - len(data)
-        if missing_bytes > 0:
-            self._head, self._body, self._missing_bytes = head, [data[end:]], missing_bytes
+        exchange.answered(head.status, head.fields)
+        if len(data) == end + head.content_length:
+            exchange.feed(data[end:])
+            self._complete(exchange, keep=not head.close)
         else:
-            body = data[end : end + head.content_length]
-            self._complete((head.status, body, head.fields), keep=not head.close and not missing_bytes)
+            self._missing_bytes = head.content_length
+            self._take_body(exchange, head, data[end:])
         return True
 
-    def _take_body(self, head: AnswerHead, data: bytes) -> None:
+    def _take_body(self, exchange: WireExchange, head: AnswerHead, data: bytes) -> None:
         missing_bytes = self._missing_bytes = self._missing_bytes - len(data)
-        piece = data if missing_bytes >= 0 else data[:missing_bytes]
-        if len(self._body[-1]) < MIN_PIECE_BYTES:
-            self._body[-1] += piece
+        if missing_bytes > 0:
+            self._head = head
+            exchange.feed(data)
         else:
-            self._body.append(piece)
-        if missing_bytes <= 0:
             # More than the length that was stated is no part of this answer, and of no other.
-            body = joined(self._body)
-            self._complete((head.status, body, head.fields), keep=not head.close and missing_bytes == 0)
+            exchange.feed(data[:missing_bytes] if missing_bytes else data)
+            self._complete(exchange, keep=not head.close and not missing_bytes)
 
-    def _feed(self, data: bytes) -> None:
+    def _feed(self, exchange: WireExchange, data: bytes) -> None:
         parser = self._parser
         if parser is None:
-            parser = self._parser = AnswerParser(self._max_answer_bytes)
+            parser = self._parser = AnswerParser(self.max_answer_bytes)
+        error: MalformedError | None = None
         try:
             parser.feed(data)
-        except MalformedError as error:
-            self._fail(error)
-        else:
-            self._check_complete(parser)
+        except MalformedError as malformed:
+            error = malformed
+        if parser.started and not exchange.status:
+            exchange.answered(parser.status, parser.fields)
+        pieces, parser.body = parser.body, []
+        for piece in pieces:
+            exchange.feed(piece)
+        if error is not None:
+            self._fail(exchange, error)
+        elif parser.complete:
+            self._complete(exchange, keep=parser.keep_alive)
 
-    def _check_complete(self, parser: AnswerParser) -> None:
-        if parser.complete and self._answer is not None and not self._answer.done():
-            self._complete((parser.status, parser.body(), parser.fields), keep=parser.keep_alive)
-
-    def _complete(self, answer: Answer, *, keep: bool) -> None:
-        if self._answer is not None:
-            self._answer.set_result(answer)
-            self._answer = self._parser = self._head = None
-            self._body = []
-            # An answer that came before the whole request was sent leaves the connection in between.
-            transport = self._transport
-            self.reusable = keep and transport is not None and transport.get_write_buffer_size() == 0
+    def _complete(self, exchange: WireExchange, *, keep: bool) -> None:
+        self._exchange = self._parser = self._head = None
+        # An answer that came before the whole request was sent leaves the connection in between.
+        transport = self._transport
+        self.reusable = keep and transport is not None and transport.get_write_buffer_size() == 0
+        self.resume_reading()
+        exchange.end()
+        self._on_free(self)
 
     def _broken_off(self, exc: Exception | None) -> BrokenError:
         """What the end of the connection means for the answer that is waited for."""
@@ -170,11 +180,6 @@ class Connection(asyncio.Protocol):
         error.begun = True
         return error
 
-    def _fail(self, error: UnusableError) -> None:
-        if self._answer is not None and not self._answer.done():
-            if self._head is not None:
-                error.head = self._head.status, self._head.fields
-            elif self._parser is not None and self._parser.started:
-                error.head = self._parser.status, self._parser.fields
-            self._answer.set_exception(error)
+    def _fail(self, exchange: WireExchange, error: UnusableError) -> None:
         self.close()
+        exchange.end(error)

@@ -3,17 +3,16 @@
 import asyncio
 import ssl
 from base64 import b64encode
-from collections.abc import Mapping
+from functools import partial
 from typing import NamedTuple
 from urllib.parse import quote, unquote, urlsplit
 
-from invoker.http.answer_parser import MalformedError, UnusableError
-from invoker.http.codings import BrokenCodingError, TooLargeError, UnknownCodingError, decoded
-from invoker.http.pieces import Body, joined
+from invoker.http.answer_parser import MalformedError
 from invoker.upstream.connect_failure import connect_failure
-from invoker.upstream.connection import BrokenError, Connection
+from invoker.upstream.connection import Connection
+from invoker.upstream.exchange import BrokenError, WireExchange
 from invoker.upstream.idle import MAX_IDLE, IdleConnections
-from invoker.upstream.port import Answer, ConnectError, UpstreamError, status_error
+from invoker.upstream.port import ConnectError, UpstreamError
 from shared.clock import Clock
 from shared.record import ErrorType
 from shared.settings import UNIX_SCHEME
@@ -52,44 +51,29 @@ class PooledUpstream:
         self._idle = IdleConnections(clock, limit=max_idle)
         self._tls: asyncio.Future[ssl.SSLContext] | None = None
 
-    async def post(self, url: str, body: bytes, headers: bytes = b"") -> Answer:
-        target = self._targets.get(url)
+    async def open(self, endpoint: str, body: bytes, headers: bytes = b"") -> WireExchange:
+        target = self._targets.get(endpoint)
         if target is None:
-            target = self._targets[url] = prepare(url)
+            target = self._targets[endpoint] = prepare(endpoint)
         head = b"%b%d\r\n%b\r\n" % (target.head, len(body), headers)
         reused = self._idle.take(target.origin)
         while True:
             connection = reused or await self._connect(target.origin)
+            exchange = connection.exchange(head, body)
             try:
-                answer = await connection.exchange(head, body)
-                break
+                await exchange.opened
+                return exchange
             except BrokenError as error:
                 if reused is None or error.begun or not self._is_fresh(connection):
-                    raise _failure(error) from None
+                    message = f"upstream's answer is not usable: {error}" if error.begun else str(error)
+                    raise UpstreamError(ErrorType.CONNECT, message) from None
                 reused = None
             except MalformedError as error:
-                raise _failure(error) from None
-            finally:
-                self._idle.keep(target.origin, connection)
-        return await self._decoded(*answer) if answer[1] and b"content-encoding" in answer[2] else answer
-
-    async def _decoded(self, status: int, body: Body, headers: Mapping[bytes, bytes]) -> Answer:
-        """An answer in a coding, which was not asked for and some servers use all the same, without it."""
-        pieces: list[bytes] = []
-        packed = body if isinstance(body, bytes) else await asyncio.to_thread(b"".join, body)
-        try:
-            for piece in decoded(packed, headers[b"content-encoding"].decode("latin-1"), self._max_answer_bytes):
-                pieces.append(piece)
-                await asyncio.sleep(0)  # others have their turn
-        except (UnknownCodingError, BrokenCodingError) as error:
-            problem = str(error)
-        except TooLargeError:
-            problem = f"it is larger than {self._max_answer_bytes} bytes"
-        else:
-            return status, joined(pieces), headers
-        failure = MalformedError(problem)
-        failure.head = status, headers
-        raise _failure(failure)
+                message = f"upstream's answer is not usable: {error}"
+                raise UpstreamError(ErrorType.INVALID_RESPONSE, message) from None
+            except asyncio.CancelledError:
+                exchange.abort()
+                raise
 
     async def close(self) -> None:
         """Close what is idle; calls in flight have ended before."""
@@ -103,7 +87,7 @@ class PooledUpstream:
         loop = asyncio.get_running_loop()
 
         def protocol() -> Connection:
-            return Connection(self._max_answer_bytes)
+            return Connection(self._max_answer_bytes, partial(self._idle.keep, origin))
 
         try:
             async with asyncio.timeout(CONNECT_TIMEOUT_S):
@@ -146,13 +130,3 @@ def prepare(url: str) -> Target:
         head += f"Authorization: Basic {b64encode(credentials).decode()}\r\n"
     head += "Content-Type: application/json\r\nAccept: application/json\r\nContent-Length: "
     return Target(origin, head.encode("ascii"))
-
-
-def _failure(error: UnusableError) -> UpstreamError:
-    if error.head is not None and not 200 <= error.head[0] < 300:
-        return status_error(error.head[0], b"", error.head[1], str(error))
-    if isinstance(error, BrokenError) and error.head is None:
-        return UpstreamError(
-            ErrorType.CONNECT, f"upstream's answer is not usable: {error}" if error.begun else str(error)
-        )
-    return UpstreamError(ErrorType.INVALID_RESPONSE, f"upstream's answer is not usable: {error}")

@@ -1,12 +1,12 @@
 """Calls to model servers.
 
 UpstreamError     no usable answer came; carries the record's error type
-  ConnectError    no connection was made: it is safe to try again
+  ConnectError    no connection was made, and so the request can't have been received
   BusyError       the upstream answered 429 or 503: its caller is told the same, and when to come again
 """
 
 import re
-from collections.abc import Mapping
+from collections.abc import AsyncIterator, Mapping
 from typing import Protocol
 
 from invoker.http.pieces import Body, begin_of
@@ -20,12 +20,12 @@ _RETRY_AFTER = re.compile(rb"[0-9]{1,9}|" + _DATE)
 _SECRETS = re.compile(rb"(//)[^/?#]*(?=@)|([?#]).*", re.DOTALL)
 """What may be secret in a URL: its user and password, its query and its fragment."""
 
-Answer = tuple[int, Body, Mapping[bytes, bytes]]
-"""HTTP status, body, and headers by their names in lower case."""
-
 
 class UpstreamError(Exception):
-    """The upstream gave no answer that can be passed on; the message is for `error_log`."""
+    """The upstream gave no answer that can be passed on; the message is for `error_log`. `received`: whether the
+    request can have been, and so may have been worked on."""
+
+    received = True
 
     def __init__(self, error_type: ErrorType, message: str) -> None:
         super().__init__(message)
@@ -53,18 +53,47 @@ def _shown(text: bytes, max_chars: int) -> str:
     return excerpt if len(excerpt) <= max_chars else excerpt[: max_chars - 1] + "…"
 
 
-class Upstream(Protocol):
-    """Posts a body and reads the whole answer. Cancelling a call closes its connection."""
+class Exchange(Protocol):
+    """A request's answer, as far as it has come; its head has. Whoever opened it takes the body, once, or aborts it:
+    what it goes over is free for others then, or closed. Being cancelled aborts it."""
 
-    async def post(self, url: str, body: bytes, headers: bytes = b"") -> Answer:
-        """`headers` are whole lines to send along. `UpstreamError` of type `connect` when the request can't have
-        been received, or no answer came; `invalid_response` when it broke off or is too large; `gateway_error`
-        when this machine has nothing left to connect with."""
+    @property
+    def status(self) -> int: ...
+
+    @property
+    def headers(self) -> Mapping[bytes, bytes]:
+        """By their names in lower case."""
+        ...
+
+    def chunks(self) -> AsyncIterator[bytes]:
+        """The body's pieces as they come, in the coding that they come in. Who takes them slowly has the upstream wait.
+        `UpstreamError`, as of `whole`."""
+        ...
+
+    async def whole(self) -> Body:
+        """The body when all of it is here, without its coding. `UpstreamError` of type `invalid_response` if it broke
+        off or is too large, or `upstream_status` if the status tells enough."""
+        ...
+
+    def abort(self) -> None:
+        """No more of it is wanted. Idempotent."""
+        ...
+
+
+class Upstream(Protocol):
+    """Posts a body. Cancelling ends what was begun."""
+
+    async def open(self, endpoint: str, body: bytes, headers: bytes = b"") -> Exchange:
+        """As soon as the answer's head is here. `headers` are whole lines to send along. `UpstreamError` of type
+        `connect` when the request can't have been received, or no answer came; `invalid_response` when what came is
+        none; `gateway_error` when this machine has nothing left to connect with."""
         ...
 
 
 class ConnectError(UpstreamError):
-    """No connection was made, so the upstream can't have seen the request: it is safe to try again."""
+    """No connection was made, and not for want of something here."""
+
+    received = False
 
     def __init__(self, message: str) -> None:
         super().__init__(ErrorType.CONNECT, message)

@@ -22,10 +22,9 @@ from invoker.process.worker import Worker
 from invoker.protocols.large_bodies import LargeBodies
 from invoker.protocols.worklet import Worklet
 from invoker.routing.models import Model, Models
-from invoker.upstream.port import Answer
 from shared.addresses import BACKLOG
 from shared.serving import running
-from tests.invoker.fakes import GOOD, URL, FakeClock, FakeJournal, FakeUpstream
+from tests.invoker.fakes import GOOD, URL, Answer, FakeClock, FakeJournal, FakeUpstream
 
 BODY_LIMIT = 10_000
 

@@ -1,14 +1,18 @@
 """Fakes of what the domain is given, each at its Protocol."""
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 
+from invoker.http.pieces import Body
 from invoker.routing.models import Model, Models
-from invoker.upstream.port import Answer
+from invoker.upstream.port import Exchange, Upstream
 from shared.record import Record
 
 URL = "http://upstream.test/invoke"
 START_US = 1_705_314_600_000_000  # 2024-01-15T10:30:00Z
+Answer = tuple[int, Body, Mapping[bytes, bytes]]
+"""HTTP status, body, and headers by their names in lower case."""
+
 GOOD: Answer = (200, b'{"worklet_output": [6, 7]}', {})
 
 
@@ -43,6 +47,30 @@ class FakeJournal:
         self.open.discard(call)
 
 
+class FakeExchange:
+    """An answer that is whole."""
+
+    def __init__(self, status: int, body: Body, headers: Mapping[bytes, bytes]) -> None:
+        self.status = status
+        self.headers = headers
+        self._body = body
+
+    async def chunks(self) -> AsyncIterator[bytes]:
+        yield b"".join([self._body] if isinstance(self._body, bytes) else self._body)
+
+    async def whole(self) -> Body:
+        return self._body
+
+    def abort(self) -> None:
+        pass
+
+
+async def post(upstream: Upstream, url: str, body: bytes, headers: bytes = b"") -> Answer:
+    """A whole answer."""
+    exchange = await upstream.open(url, body, headers)
+    return exchange.status, await exchange.whole(), exchange.headers
+
+
 class FakeUpstream:
     """Does what it is told to: `script` is called with each body and gives the answer or raises."""
 
@@ -51,10 +79,10 @@ class FakeUpstream:
         self.headers: list[bytes] = []
         self._script = script
 
-    async def post(self, url: str, body: bytes, headers: bytes = b"") -> Answer:
-        self.posts.append((url, body))
+    async def open(self, endpoint: str, body: bytes, headers: bytes = b"") -> Exchange:
+        self.posts.append((endpoint, body))
         self.headers.append(headers)
-        return await self._script(body)
+        return FakeExchange(*await self._script(body))
 
 
 class Gate:

@@ -16,11 +16,11 @@ from invoker.journal.directory import Bound
 from invoker.journal.journal import Begun, Journal
 from invoker.journal.segment import ENTRY_BYTES, MIN_SEGMENT_BYTES
 from invoker.routing.models import Model
-from invoker.upstream.port import Answer, ConnectError, UpstreamError
+from invoker.upstream.port import ConnectError, UpstreamError
 from shared.clock import SystemClock
 from shared.record import ErrorType, Record
 from tests.invoker.call.test_invocation import Domain
-from tests.invoker.fakes import GOOD, URL, FakeJournal, models
+from tests.invoker.fakes import GOOD, URL, Answer, FakeJournal, models
 
 Outcome = Answer | Exception
 outcomes: st.SearchStrategy[Outcome] = st.sampled_from(

@@ -18,9 +18,9 @@ from invoker.protocols.base import Call
 from invoker.protocols.large_bodies import LargeBodies
 from invoker.protocols.worklet import Worklet
 from invoker.routing.models import Model, Models
-from invoker.upstream.port import Answer, ConnectError, UpstreamError
+from invoker.upstream.port import ConnectError, UpstreamError
 from shared.record import MAX_ERROR_LOG_BYTES, ErrorType, Record
-from tests.invoker.fakes import GOOD, START_US, URL, FakeClock, FakeJournal, FakeUpstream, Gate, models
+from tests.invoker.fakes import GOOD, START_US, URL, Answer, FakeClock, FakeJournal, FakeUpstream, Gate, models
 from tests.invoker.front.hostile import whole
 
 BODY = b'{"worklet_input":{"model_id":"m","input":[1,2,3]}}'

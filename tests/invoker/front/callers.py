@@ -10,9 +10,8 @@ from typing import cast
 from invoker.front.connection import CallerConnection
 from invoker.protocols.base import JSON
 from invoker.routing.models import Model, Models
-from invoker.upstream.port import Answer
 from tests.invoker.conftest import Gateway, started, unchunk
-from tests.invoker.fakes import URL
+from tests.invoker.fakes import URL, Answer
 
 Received = tuple[int, bytes]
 IDLE_TURNS = 20

@@ -6,6 +6,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 
 from invoker.http.pieces import Body
 from invoker.upstream.port import Upstream
+from tests.invoker.fakes import post
 
 Handler = Callable[["Connection"], Awaitable[None]]
 
@@ -100,7 +101,7 @@ def whole(body: Body) -> bytes:
 
 async def asked(upstream: Upstream, url: str, body: bytes) -> tuple[int, bytes]:
     """Status and body of an upstream's answer."""
-    status, answer, _ = await upstream.post(url, body)
+    status, answer, _ = await post(upstream, url, body)
     return status, whole(answer)
 
 

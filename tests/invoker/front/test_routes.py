@@ -7,10 +7,9 @@ import logging
 
 import pytest
 
-from invoker.upstream.port import Answer
 from shared.record import ErrorType
 from tests.invoker.conftest import BODY_LIMIT, Gateway, until
-from tests.invoker.fakes import Gate
+from tests.invoker.fakes import Answer, Gate
 
 BODY = b'{"worklet_input": {"model_id": "m", "input": [1, 2]}}'
 JSON = "application/json"

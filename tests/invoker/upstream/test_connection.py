@@ -14,8 +14,9 @@ from hypothesis import strategies as st
 
 from invoker.http.answer_parser import AnswerParser, MalformedError
 from invoker.http.heads import MAX_HEAD_BYTES
-from invoker.upstream.connection import BrokenError, Connection
-from tests.invoker.front.hostile import http, whole
+from invoker.upstream.connection import Connection
+from invoker.upstream.exchange import BrokenError, WireExchange
+from tests.invoker.front.hostile import http
 from tests.invoker.upstream.test_upstream import chunked
 
 LIMIT = 20_000
@@ -30,7 +31,7 @@ Result = tuple[int, bytes, bool] | str
 async def connection() -> AsyncIterator[Connection]:
     """One to an upstream that never answers by itself."""
     here, there = socket.socketpair()
-    made = Connection(LIMIT)
+    made = Connection(LIMIT, lambda _free: None)
     await asyncio.get_running_loop().create_unix_connection(lambda: made, sock=here)
     try:
         yield made
@@ -40,27 +41,32 @@ async def connection() -> AsyncIterator[Connection]:
         await asyncio.sleep(0)
 
 
+REQUEST = b"POST / HTTP/1.1\r\n\r\n"
+
+
 async def exchange(made: Connection, pieces: Sequence[bytes], *, ends: bool) -> Result:
     """What a request comes to whose answer comes in these pieces; after them, the upstream may end the connection."""
-    answer = made.exchange(b"POST / HTTP/1.1\r\n\r\n", b"")
+    answer = made.exchange(REQUEST, b"")
     for piece in pieces:
-        if made.reusable or answer.done():
+        if answer.ended:
             break
         made.data_received(piece)
-    if ends and not answer.done():
+    if ends and not answer.ended:
         made.eof_received()
-        if not answer.done():
+        if not answer.ended:
             made.connection_lost(None)
-    if not answer.done():
-        answer.cancel()
+    if not answer.ended:
+        answer.abort()
         return "more to come"
-    try:
-        status, body, _ = await answer
-        return status, whole(body), made.reusable
-    except BrokenError as error:
-        return f"broken off, {error.head is not None=}"
-    except MalformedError:
-        return "malformed"
+    if answer.error is None:
+        return answer.status, await body_of(answer), made.reusable
+    assert (answer.opened.exception() is None) == (answer.status > 0)
+    return f"broken off, {answer.status > 0=}" if isinstance(answer.error, BrokenError) else "malformed"
+
+
+async def body_of(answer: WireExchange) -> bytes:
+    """In the coding that it came in."""
+    return b"".join([piece async for piece in answer.chunks()])
 
 
 def llhttps(data: bytes, *, ends: bool) -> Result:
@@ -71,10 +77,10 @@ def llhttps(data: bytes, *, ends: bool) -> Result:
         if ends and not parser.complete:
             parser.end()
         if parser.complete:
-            return parser.status, whole(parser.body()), parser.keep_alive
+            return parser.status, b"".join(parser.body), parser.keep_alive
     except MalformedError:
         return "malformed"
-    return f"broken off, error.head is not None={parser.started}" if ends else "more to come"
+    return f"broken off, answer.status > 0={parser.started}" if ends else "more to come"
 
 
 ANSWERS = [
@@ -179,9 +185,9 @@ async def test_answers_in_a_row() -> None:
 async def test_an_answer_before_the_request_is_out(data: bytes) -> None:
     """It counts, and the connection is not used again: the rest of the request would be the next one's."""
     async with connection() as made:
-        answer = made.exchange(b"POST / HTTP/1.1\r\n\r\n", b"x" * 5_000_000)
+        answer = made.exchange(REQUEST, b"x" * 5_000_000)
         made.data_received(data)
-        assert (await answer)[:2] == (200, BODY)
+        assert (answer.status, await body_of(answer)) == (200, BODY)
         assert not made.reusable
 
 
@@ -189,27 +195,27 @@ async def test_an_answer_before_the_request_is_out(data: bytes) -> None:
 async def test_what_comes_for_nobody(before: list[bytes]) -> None:
     """Data after an exchange, or for a caller that is gone, ends the connection and hurts nobody."""
     async with connection() as made:
-        answer = made.exchange(b"POST / HTTP/1.1\r\n\r\n", b"")
+        answer = made.exchange(REQUEST, b"")
         for piece in before:
             made.data_received(piece)
-        answer.cancel()
+        answer.abort()
         made.data_received(b"}")
         assert not made.reusable
         with pytest.raises(BrokenError):
-            await made.exchange(b"POST / HTTP/1.1\r\n\r\n", b"")
+            await made.exchange(REQUEST, b"").opened
 
 
 async def test_small_pieces_cost_little_memory() -> None:
     """A body in pieces of two bytes, plain or in chunks, is kept in few."""
     for data in (http(b"xy" * 10_000), chunked(*[b"xy"] * 10_000)):
         async with connection() as made:
-            answer = made.exchange(b"POST / HTTP/1.1\r\n\r\n", b"")
+            answer = made.exchange(REQUEST, b"")
             begin = data.find(b"\r\n\r\n") + 4
             made.data_received(data[:begin])
             for place in range(begin, len(data) - 2, 7):
                 made.data_received(data[place : min(place + 7, len(data) - 2)])
-            kept = made._parser._body if made._parser else made._body
-            assert not answer.done()
+            kept = answer._pieces
+            assert not answer.ended
             assert sum(map(len, kept)) > 19_900
             assert len(kept) < 10
-            answer.cancel()
+            answer.abort()

@@ -9,7 +9,7 @@ from invoker.upstream.idle import IdleConnections
 from invoker.upstream.pool import PooledUpstream
 from shared.clock import SystemClock
 from tests.invoker.conftest import until
-from tests.invoker.fakes import FakeClock
+from tests.invoker.fakes import FakeClock, post
 from tests.invoker.front.hostile import HostileServer, http, keeping_alive, serving
 from tests.invoker.upstream.test_connection import connection
 
@@ -18,7 +18,7 @@ SECOND_US = 1_000_000
 
 async def open_to(server: HostileServer) -> Connection:
     host, port = server.url.split("/")[2].split(":")
-    made = Connection(1000)
+    made = Connection(1000, lambda _free: None)
     await asyncio.get_running_loop().create_connection(lambda: made, host, int(port))
     return made
 
@@ -76,6 +76,6 @@ async def test_the_upstream_is_let_go(calls: int, monkeypatch: pytest.MonkeyPatc
     monkeypatch.setattr(IdleConnections.__init__, "__defaults__", (50_000, 2048))
     async with serving(keeping_alive(http(b"{}"))) as server:
         upstream = PooledUpstream(SystemClock(), 1000)
-        await asyncio.gather(*(upstream.post(server.url, b"") for _ in range(calls)))
+        await asyncio.gather(*(post(upstream, server.url, b"") for _ in range(calls)))
         await asyncio.wait_for(server.all_closed.wait(), 20)
         await upstream.close()

@@ -20,6 +20,7 @@ from invoker.upstream.pool import PooledUpstream, prepare
 from invoker.upstream.port import ConnectError, Upstream, UpstreamError
 from shared.clock import SystemClock
 from shared.record import ErrorType
+from tests.invoker.fakes import post
 from tests.invoker.front.hostile import asked
 from tests.processes import eventually
 from tests.tools import find_tool, require_tools
@@ -60,7 +61,7 @@ async def test_a_certificate_is_verified(
     await site.start()
     port = echo.addresses[0][1]
     with pytest.raises(ConnectError, match="certificate"):
-        await upstream.post(f"https://localhost:{port}/", BODY)
+        await post(upstream, f"https://localhost:{port}/", BODY)
     bundle = tmp_path / "ca.pem"
     authority.cert_pem.write_to_path(str(bundle))
     monkeypatch.setenv("SSL_CERT_FILE", str(bundle))
@@ -68,7 +69,7 @@ async def test_a_certificate_is_verified(
     assert await asked(trusting, f"https://localhost:{port}/", BODY) == (200, BODY)
     assert await asked(trusting, f"https://localhost:{port}/", BODY) == (200, BODY)
     with pytest.raises(ConnectError, match="certificate"):
-        await trusting.post(f"https://127.0.0.1:{port}/", BODY)
+        await post(trusting, f"https://127.0.0.1:{port}/", BODY)
     await trusting.close()
 
 
@@ -88,7 +89,7 @@ async def test_the_authorities_are_read_once_beside_the_loop(
     with socket.create_server(("127.0.0.1", 0)) as listener:
         port = listener.getsockname()[1]
     for error_type in (ErrorType.GATEWAY_ERROR, ErrorType.CONNECT):
-        calls = [asyncio.create_task(upstream.post(f"https://127.0.0.1:{port}/", BODY)) for _ in range(3)]
+        calls = [asyncio.create_task(post(upstream, f"https://127.0.0.1:{port}/", BODY)) for _ in range(3)]
         for failed in await asyncio.gather(*calls, return_exceptions=True):
             assert isinstance(failed, UpstreamError)
             assert failed.error_type == error_type

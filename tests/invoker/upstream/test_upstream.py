@@ -19,7 +19,7 @@ from invoker.upstream.pool import CROSSING_US, PooledUpstream
 from invoker.upstream.port import ConnectError, Upstream, UpstreamError
 from shared.clock import SystemClock
 from shared.record import ErrorType
-from tests.invoker.fakes import FakeClock
+from tests.invoker.fakes import FakeClock, post
 from tests.invoker.front.hostile import Connection, Handler, asked, http, keeping_alive, serving, writing
 
 MAX_ANSWER_BYTES = 100_000
@@ -98,7 +98,7 @@ async def test_what_is_no_whole_answer(upstream: Upstream, parts: list[bytes], e
     """An answer that breaks off, is no HTTP or is too large is a failure of the upstream, tried only once."""
     async with serving(writing(*parts)) as server:
         with pytest.raises(UpstreamError) as failure:
-            await upstream.post(server.url, BODY)
+            await post(upstream, server.url, BODY)
         assert failure.value.error_type == error_type
         assert not isinstance(failure.value, ConnectError)
         assert str(failure.value)
@@ -133,7 +133,7 @@ async def test_a_reset_connection(upstream: Upstream, handler: Handler, error_ty
     """A reset is a failure with a reason, and never a retry: the upstream may have seen the request."""
     async with serving(handler) as server:
         with pytest.raises(UpstreamError) as failure:
-            await upstream.post(server.url, BODY)
+            await post(upstream, server.url, BODY)
         assert (failure.value.error_type, type(failure.value)) == (error_type, UpstreamError)
         assert server.accepted == 1
 
@@ -145,7 +145,7 @@ async def test_no_connection(upstream: Upstream, url: str) -> None:
         bound.bind(("127.0.0.1", 0))  # and doesn't listen
         port = bound.getsockname()[1]
         with pytest.raises(ConnectError) as failure:
-            await upstream.post(url.format(port=port), BODY)
+            await post(upstream, url.format(port=port), BODY)
     assert str(failure.value).startswith("can't connect to upstream: ")
     assert str(port) not in str(failure.value)
     assert "no-such-host" not in str(failure.value)
@@ -168,7 +168,7 @@ async def test_having_no_files_is_our_own_fault(upstream: Upstream, url: str, sc
     """Whatever was to be opened: a socket, or what names are looked up in."""
     url = "http+unix://%2Fno.sock/" if scheme == "http+unix" else url.replace("http", scheme)
     with no_more_files(), pytest.raises(UpstreamError) as failure:
-        await upstream.post(url, BODY)
+        await post(upstream, url, BODY)
     assert failure.value.error_type == ErrorType.GATEWAY_ERROR
     assert str(failure.value) == "the gateway can't open a connection: Too many open files"
 
@@ -201,7 +201,7 @@ async def test_a_server_without_tls(upstream: Upstream) -> None:
 
     async with serving(speaking_first) as server:
         with pytest.raises(ConnectError, match=r"^can't connect to upstream: TLS: "):
-            await upstream.post(server.url.replace("http:", "https:"), BODY)
+            await post(upstream, server.url.replace("http:", "https:"), BODY)
 
 
 @pytest.mark.parametrize("size", [0, 1, 65_536, 2**20, 2**20 + 1, 9_000_000])
@@ -235,7 +235,7 @@ async def test_cookies_are_not_kept(upstream: Upstream) -> None:
     app.router.add_post("/", invoke)
     async with TestServer(app) as server:
         for _ in range(2):
-            await upstream.post(f"http://localhost:{server.port}/", BODY)  # cookies of bare addresses are never kept
+            await post(upstream, f"http://localhost:{server.port}/", BODY)  # cookies of bare addresses are never kept
     assert seen == [{}, {}]
 
 
@@ -245,9 +245,9 @@ async def test_connections_are_kept_and_used_again(upstream: Upstream) -> None:
         for _ in range(200):
             assert await asked(upstream, server.url, BODY) == (200, GOOD)
         assert server.accepted == 1
-        await asyncio.gather(*(upstream.post(server.url, BODY) for _ in range(50)))
+        await asyncio.gather(*(post(upstream, server.url, BODY) for _ in range(50)))
         assert 1 < server.accepted <= 51
-        await asyncio.gather(*(upstream.post(server.url, BODY) for _ in range(50)))
+        await asyncio.gather(*(post(upstream, server.url, BODY) for _ in range(50)))
         assert server.accepted <= 51
 
 
@@ -297,7 +297,7 @@ async def test_it_is_sent_once_more_at_most(begun: bytes, waited_us: int, error_
     async with serving(handle) as server:
         assert await asked(upstream, server.url, BODY) == (200, GOOD)
         with pytest.raises(UpstreamError) as failure:
-            await upstream.post(server.url, BODY)
+            await post(upstream, server.url, BODY)
         assert (failure.value.error_type, server.accepted) == (error_type, accepted)
         assert not isinstance(failure.value, ConnectError)
         await upstream.close()
@@ -329,7 +329,7 @@ async def test_a_cancelled_call_closes_its_connection(upstream: Upstream, begun:
         await connection.closed_by_peer()
 
     async with serving(handle) as server:
-        call = asyncio.ensure_future(upstream.post(server.url, BODY))
+        call = asyncio.ensure_future(post(upstream, server.url, BODY))
         await answered.wait()
         await asyncio.sleep(0.01)
         call.cancel()
@@ -358,7 +358,7 @@ async def test_calls_leave_no_sockets_open() -> None:
         before = open_descriptors()
         upstream = PooledUpstream(SystemClock(), MAX_ANSWER_BYTES)
         for _ in range(40):
-            calls = [upstream.post(server.url, BODY) for _ in range(50)]
+            calls = [post(upstream, server.url, BODY) for _ in range(50)]
             await asyncio.gather(*calls, return_exceptions=True)
         await upstream.close()
         await asyncio.wait_for(server.all_closed.wait(), 10)

@@ -1,0 +1,67 @@
+"""Calls in flight: counted, each for so long at most, and ended together when the worker drains."""
+
+import asyncio
+import contextlib
+from typing import Self
+
+from invoker.call.deadlines import Deadlines
+from invoker.call.ending import EndedError, Ending, Endings
+from invoker.call.in_flight import InFlight
+
+
+class Flights:
+    """All of one worker, on its running loop."""
+
+    def __init__(self) -> None:
+        self.counts = InFlight()
+        self.endings = Endings()
+        self.loop = asyncio.get_running_loop()  # kept, because each time it costs the system call getpid
+        self.deadlines = Deadlines(self.loop, self.endings)
+        self._idle = asyncio.Event()
+
+    def landed(self, model_id: str) -> None:
+        self.counts.leave(model_id)
+        if not self.counts.total:
+            self._idle.set()
+
+    async def wait_idle(self, seconds: float) -> None:
+        """Until there is none, or so long."""
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(seconds):
+                while self.counts.total:
+                    self._idle.clear()
+                    await self._idle.wait()
+
+    def end_all(self, ending: Ending) -> None:
+        for task in self.deadlines.tasks():
+            self.endings.end(task, ending)
+
+
+class Flight:
+    """What the current task does within it is a call in flight. Raises `EndedError` if we end it."""
+
+    __slots__ = ("_flights", "_model_id", "_task", "_timeout_s")
+
+    def __init__(self, flights: Flights, model_id: str, timeout_s: float) -> None:
+        self._flights = flights
+        self._model_id = model_id
+        self._timeout_s = timeout_s
+        task = asyncio.current_task(flights.loop)
+        assert task is not None
+        self._task: asyncio.Task[object] = task
+
+    def __enter__(self) -> Self:
+        self._flights.counts.enter(self._model_id)
+        self._flights.deadlines.add(self._task, self._timeout_s)
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, *_error: object) -> None:
+        flights = self._flights
+        flights.deadlines.remove(self._task, self._timeout_s)
+        flights.landed(self._model_id)
+        if kind is asyncio.CancelledError and (ending := flights.endings.take(self._task)) is not Ending.CALLER_GONE:
+            raise EndedError(ending) from None
+
+    @property
+    def remaining_s(self) -> float:
+        return self._flights.deadlines.remaining_s(self._task, self._timeout_s)
