@@ -30,6 +30,7 @@ from metrics_sidecar.api.routes import OPERATIONS
 from metrics_sidecar.api.routes import setup_routes as setup_sidecar_routes
 from metrics_sidecar.app import make_app
 from metrics_sidecar.settings import SidecarSettings
+from shared.pages import PAGES as SERVED
 from shared.pages import anchor
 from shared.record import ErrorType
 
@@ -199,8 +200,9 @@ def test_every_link_leads_somewhere(name: str) -> None:
 
 @pytest.mark.parametrize("name", [name for name in PAGES if name.startswith("docs/")])
 def test_every_page_can_be_found(name: str) -> None:
-    """The README leads to it."""
+    """The README leads to it, and so do the Swagger pages."""
     assert name in links(README)
+    assert Path(name).stem in SERVED
 
 
 def test_the_readme_is_short() -> None:
