@@ -72,6 +72,7 @@ CONCRETE = {
         "invoker/delivery/assignment.py",  # `invoker ship`, a process of its own
         "metrics_sidecar/app.py",
         "metrics_sidecar/commands/cli.py",  # `metrics-sidecar import`, likewise
+        "metrics_sidecar/sqlite/reading.py",  # likewise
     },
 }
 """Where a part behind a Protocol may be picked."""

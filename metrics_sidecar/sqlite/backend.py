@@ -3,11 +3,10 @@
 from pathlib import Path
 
 from metrics_sidecar.disk import DiskUse, measure_disk
-from metrics_sidecar.files.exporter import ProcessExporter
 from metrics_sidecar.history.retention import KEEP_ALL, Retention
 from metrics_sidecar.sqlite.books import SqliteSnapshot
 from metrics_sidecar.sqlite.identity import identify
-from metrics_sidecar.sqlite.queries import SqliteQueries
+from metrics_sidecar.sqlite.queries import SqliteExporter, SqliteQueries
 from metrics_sidecar.sqlite.sqlite import SqliteStore
 
 
@@ -39,8 +38,8 @@ class SqliteBackend:
     def open_snapshot(self) -> SqliteSnapshot:
         return SqliteSnapshot(self._path)
 
-    def exporter(self) -> ProcessExporter:
-        return ProcessExporter(self._path)
+    def exporter(self) -> SqliteExporter:
+        return SqliteExporter(self._path)
 
     def measure_disk(self) -> DiskUse | None:
         return measure_disk(self._path)

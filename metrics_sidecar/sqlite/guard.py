@@ -1,9 +1,12 @@
 """Ends reads: those that take too long, and those that nobody waits for any more."""
 
 import contextlib
+import math
 import sqlite3
-import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from typing import Literal
+
+Outcome = Literal["too long", "left"]
 
 STEPS_PER_LOOK = 10_000
 """Of SQLite's virtual machine: about half a millisecond."""
@@ -14,18 +17,17 @@ class StepsOverError(Exception):
 
 
 class Guard:
-    """One read's. `stop` may be called from any thread; the read then raises `sqlite3.OperationalError`."""
+    """One read's. What SQLite does for it raises `sqlite3.OperationalError` once `look` gives a reason, which is then
+    the `outcome`."""
 
-    def __init__(self) -> None:
-        self.stopped = False
-        self._looks_left: int | None = None
-
-    def stop(self) -> None:
-        self.stopped = True
+    def __init__(self, look: Callable[[], Outcome | None] = lambda: None) -> None:
+        self.outcome: Outcome | None = None
+        self._look_out = look
+        self._looks_left = math.inf
 
     @contextlib.contextmanager
     def watching(self, connection: sqlite3.Connection) -> Iterator[None]:
-        """End what the connection executes once `stop` was called."""
+        """What the connection executes."""
         connection.set_progress_handler(self._look, STEPS_PER_LOOK)
         try:
             yield
@@ -34,21 +36,18 @@ class Guard:
 
     @contextlib.contextmanager
     def limited(self, steps: int) -> Iterator[None]:
-        """Within it, what is executed may take so many steps, too: `StepsOverError` beyond them. A limit within
-        another can't be wider, and takes of its steps."""
-        before = self._looks_left
-        granted = self._looks_left = min(steps // STEPS_PER_LOOK, sys.maxsize if before is None else before)
+        """Within it, what is executed may take so many steps, too: `StepsOverError` beyond them."""
+        self._looks_left = steps // STEPS_PER_LOOK
         try:
             yield
         except sqlite3.OperationalError as error:
-            if self.stopped or self._looks_left >= 0:
+            if self.outcome is not None or self._looks_left >= 0:
                 raise
             raise StepsOverError from error
         finally:
-            self._looks_left = None if before is None else before - granted + self._looks_left
+            self._looks_left = math.inf
 
     def _look(self) -> bool:
-        if self._looks_left is not None:
-            self._looks_left -= 1
-            return self.stopped or self._looks_left < 0
-        return self.stopped
+        self._looks_left -= 1
+        self.outcome = self._look_out()
+        return self.outcome is not None or self._looks_left < 0

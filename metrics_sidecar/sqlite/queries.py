@@ -1,16 +1,15 @@
-"""Reads of the SQLite ledger: asked of a process of their own, so that they hold up neither commits nor requests."""
+"""Reads of the SQLite ledger: asked of processes beside this one, so that they hold up neither commits nor requests."""
 
 import asyncio
 import contextlib
-import itertools
-import socket
-import subprocess
-from collections.abc import Sequence
+import math
+from collections.abc import AsyncIterator, Sequence
 from pathlib import Path
-from typing import TypeVar, cast
+from typing import TypeVar
 
 import msgspec
 
+from metrics_sidecar.history.exports import Export, ExportsBusyError
 from metrics_sidecar.history.queries import (
     BusyError,
     HistoryPage,
@@ -24,16 +23,18 @@ from metrics_sidecar.history.queries import (
 from metrics_sidecar.history.windows import SeriesAnswer, SeriesQuery, Window, WindowAnswer
 from metrics_sidecar.ledger.totals import ModelTotals
 from metrics_sidecar.sqlite import questions
-from metrics_sidecar.sqlite.questions import LENGTH, Answered, Asked, Question
-from shared import isolated, logs
-from shared.stillness import MICROSECONDS, Stillness
+from metrics_sidecar.sqlite.processes import Process, Processes
+from metrics_sidecar.sqlite.questions import Answered, Question
 
-READING = "metrics_sidecar.sqlite.reading"
+QUICK, SEARCHES, EXPORTS = 2, 2, 2
+"""How many are read at one time: reads that may take seconds leave room to those that take milliseconds."""
+QUICK_S = 0.5
+"""What takes longer is begun anew as a search."""
+GRACE_S = 1.0
+"""A process ends what it reads by itself; if it doesn't so long after the time is over, nobody waits for it."""
+DEEP = 5000
+"""Rows to skip: each is passed over."""
 TICK_S = 1.0
-STILL_S = 15.0
-"""The process that reads is killed if it stands still for longer. A disk may be slow, and callers are told sooner."""
-
-log = logs.get("queries")
 
 Result = TypeVar("Result")
 
@@ -42,18 +43,27 @@ _row: msgspec.msgpack.Decoder[HistoryRow | None] = msgspec.msgpack.Decoder(Histo
 _totals = msgspec.msgpack.Decoder(dict[str, ModelTotals])
 _window = msgspec.msgpack.Decoder(WindowAnswer)
 _series = msgspec.msgpack.Decoder(SeriesAnswer)
+_bytes = msgspec.msgpack.Decoder(bytes)
+
+
+def is_search(question: Question) -> bool:
+    """Whether it may take seconds on millions of rows, as far as it tells."""
+    match question:
+        case questions.History(query):
+            return query.filter.reads_rows or query.offset > DEEP
+        case questions.Series(query):
+            return query.by_model and bool(query.prefixes or not query.models)
+    return False
 
 
 class SqliteQueries:
-    """Implements `queries.Queries` on a file that a `SqliteStore` has created. The process is started with the first
-    question, or by `start`, and once more if it has ended."""
+    """Implements `queries.Queries` on a file that a `SqliteStore` has created."""
 
     def __init__(self, path: Path, timeout_s: float | None = None) -> None:
         """`timeout_s`: how long a read may take, its waiting for its turn included; None: as long as it takes."""
-        self._path = path
+        self._processes = Processes(path)
         self._timeout_s = timeout_s
-        self._starting = asyncio.Lock()
-        self._reader: _Reader | None = None
+        self._quick, self._searches = asyncio.Semaphore(QUICK), asyncio.Semaphore(SEARCHES)
 
     async def history(self, query: HistoryQuery) -> HistoryPage:
         return await self._ask(questions.History(query), _page)
@@ -71,45 +81,28 @@ class SqliteQueries:
         return await self._ask(questions.Series(query), _series)
 
     async def start(self) -> None:
-        """Start the process, and wait until it answers, so that the first question doesn't wait for it."""
+        """Start a process, and wait until it answers, so that the first question doesn't wait for it."""
         with contextlib.suppress(StoreError):  # who asks is told
             await self.invocation(0)
 
     async def watch(self) -> None:
-        """Keep the process running, until it ends, or stands still and is killed: then `StoreError` tells so."""
-        reader = await self._running()
-        loop = asyncio.get_running_loop()
-        still = Stillness(reader.pid, round(loop.time() * MICROSECONDS), TICK_S)
-        while not reader.ended.done():
-            reader.ask_for_sign()
-            await asyncio.wait([reader.ended], timeout=TICK_S)
-            if still.check(reader.signs, round(loop.time() * MICROSECONDS)) > STILL_S:
-                log.error("queries.process_stands_still", pid=reader.pid)
-                reader.kill()
-                await asyncio.wait([reader.ended])
-        raise StoreError(reader.ended.result())
+        """See that questions can be answered, as long as they can: then `StoreError` tells why not."""
+        while True:
+            await self._processes.check()
+            await asyncio.sleep(TICK_S)
 
     def close(self) -> None:
         """Ends what is being read. Idempotent."""
-        if self._reader is not None:
-            self._reader.close()
-
-    async def _running(self) -> "_Reader":
-        async with self._starting:
-            if self._reader is None or self._reader.has_ended:
-                self._reader = await _Reader.start(self._path)
-            return self._reader
+        self._processes.close()
 
     async def _ask(self, question: Question, decoder: msgspec.msgpack.Decoder[Result]) -> Result:
         """What it finds; reading ends when the time is over, or when the caller is cancelled."""
-        waiting = _Waiting()
-        try:
-            async with asyncio.timeout(self._timeout_s):
-                reader = await self._running()
-                answered = await reader.ask(question, waiting)
-        except TimeoutError:
-            assert self._timeout_s is not None
-            raise waiting.error_after(self._timeout_s) from None
+        until = None if self._timeout_s is None else asyncio.get_running_loop().time() + self._timeout_s
+        answered = None if is_search(question) else await self._answer(question, until, self._quick, QUICK_S)
+        if answered is None:
+            answered = await self._answer(question, until, self._searches)
+        if answered is None:
+            raise QueryTooLongError(f"it took longer than {self._timeout_s:g} s")
         match answered.outcome:
             case "not built":
                 raise NotBuiltError(answered.reason)
@@ -121,119 +114,67 @@ class SqliteQueries:
                 raise RuntimeError(answered.reason)
         return decoder.decode(answered.found)
 
-
-class _Waiting:
-    """For an answer."""
-
-    def __init__(self) -> None:
-        self._loop = asyncio.get_running_loop()
-        self._begun_at: float | None = None
-        self.answer: asyncio.Future[Answered] = self._loop.create_future()
-
-    def take(self, answered: Answered) -> None:
-        if answered.outcome == "begun":
-            self._begun_at = self._loop.time()
-        elif not self.answer.done():
-            self.answer.set_result(answered)
-
-    def error_after(self, timeout_s: float) -> StoreError:
-        """Why there was none in this time. Only a search takes as long; and it must have had most of the time."""
-        if self._begun_at is not None and self._loop.time() - self._begun_at > timeout_s / 2:
-            return QueryTooLongError(f"it took longer than {timeout_s:g} s")
-        return BusyError(f"other queries were read for {timeout_s:g} s")
-
-
-class _Reader(asyncio.Protocol):
-    """The process and the connection to it."""
-
-    def __init__(self, process: subprocess.Popen[bytes]) -> None:
-        self.has_ended = False
-        self.signs = 0
-        self._asked_at_sign = -1
-        self.ended: asyncio.Future[str] = asyncio.get_running_loop().create_future()
-        self._process = process
-        self._transport: asyncio.Transport
-        self._received = bytearray()
-        self._numbers = itertools.count(1)
-        self._waiting: dict[int, _Waiting] = {}
-        self._ending: asyncio.Task[None] | None = None
-
-    @classmethod
-    async def start(cls, path: Path) -> "_Reader":
+    async def _answer(
+        self, question: Question, until: float | None, turn: asyncio.Semaphore, most_s: float = math.inf
+    ) -> Answered | None:
+        """None if it took longer than `most_s`, or than it may. `BusyError` if its turn came too late to tell."""
+        loop = asyncio.get_running_loop()
         try:
-            ours, its = socket.socketpair()
-        except OSError as error:
-            raise StoreError(f"the process that reads the history can't be asked: {error.strerror}") from None
-        with its:
-            command = isolated.python(READING, str(path))
-            try:
-                process = subprocess.Popen(command, stdin=its.fileno())  # noqa: ASYNC220 - until it is forked
-            except OSError as error:
-                ours.close()
-                raise StoreError(f"the process that reads the history can't be started: {error.strerror}") from None
-        _, reader = await asyncio.get_running_loop().create_connection(lambda: cls(process), sock=ours)
-        return reader
-
-    async def ask(self, question: Question, waiting: _Waiting) -> Answered:
-        """Its answer; once nobody waits for it any more, nothing more is read for it."""
-        if self.has_ended:
-            raise StoreError("the process that reads the history has ended")
-        number = next(self._numbers)
-        self._waiting[number] = waiting
-        self._transport.write(questions.encode(Asked(number, question)))
+            async with asyncio.timeout_at(until):
+                await turn.acquire()
+        except TimeoutError:
+            raise self._busy() from None
         try:
-            return await waiting.answer
+            left_s = math.inf if until is None else until - loop.time()
+            async with self._processes.lend() as process:
+                answered = await _ask_within(process, question, min(left_s, most_s))
         finally:
-            del self._waiting[number]
-            if waiting.answer.cancelled() and not self.has_ended:
-                self._transport.write(questions.encode(Asked(number, None)))
+            turn.release()
+        if answered is None and self._timeout_s is not None and left_s < min(most_s, self._timeout_s / 2):
+            raise self._busy()
+        return answered
 
-    @property
-    def pid(self) -> int:
-        return self._process.pid
+    def _busy(self) -> BusyError:
+        return BusyError(f"other queries were read for {self._timeout_s:g} s")
 
-    def ask_for_sign(self) -> None:
-        """Unless it owes one: `signs` counts whatever comes."""
-        if not self.has_ended and self._asked_at_sign != self.signs:
-            self._asked_at_sign = self.signs
-            self._transport.write(questions.encode(Asked(questions.SIGN, None)))
 
-    def kill(self) -> None:
-        """It only reads: nothing is lost."""
-        self._process.kill()
+async def _ask_within(process: Process, question: Question, seconds: float) -> Answered | None:
+    """None once the time is over."""
+    limit_s = None if math.isinf(seconds) else seconds
+    process.ask(question, limit_s)
+    try:
+        async with asyncio.timeout(None if limit_s is None else limit_s + GRACE_S):
+            answered = await process.answer()
+    except TimeoutError:
+        return None
+    return None if answered.outcome == "too long" else answered
 
-    def close(self) -> None:
-        self.has_ended = True
-        self.kill()
-        self._process.wait()
-        self._transport.close()
 
-    def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        self._transport = cast(asyncio.Transport, transport)  # uvloop's is no subclass of it
+class SqliteExporter:
+    """Implements `exports.Exporter`: each export has a process of its own, which is gone when its caller is."""
 
-    def data_received(self, data: bytes) -> None:
-        self.signs += 1
-        self._received += data
-        while len(self._received) >= LENGTH.size:
-            end = LENGTH.size + LENGTH.unpack_from(self._received)[0]
-            if len(self._received) < end:
-                return
-            answered = questions.decode_answered(self._received[LENGTH.size : end])
-            del self._received[:end]
-            if waiting := self._waiting.get(answered.number):
-                waiting.take(answered)
+    def __init__(self, path: Path) -> None:
+        self._processes = Processes(path)
+        self._running = 0
 
-    def connection_lost(self, error: Exception | None) -> None:
-        if not self.has_ended:
-            self.has_ended = True
-            self._ending = asyncio.get_running_loop().create_task(self._note_end())
+    @contextlib.asynccontextmanager
+    async def export(self, wanted: Export) -> AsyncIterator[AsyncIterator[bytes]]:
+        """The export's bytes, read no faster than they are taken. `ExportsBusyError`; and the iterator raises
+        `StoreError` where the history can't be read: what came before is then not whole."""
+        if self._running >= EXPORTS:
+            raise ExportsBusyError(f"{EXPORTS} exports are running")
+        self._running += 1
+        try:
+            async with contextlib.AsyncExitStack() as stack:
+                yield self._pieces(wanted, stack)
+        finally:
+            self._running -= 1
 
-    async def _note_end(self) -> None:
-        self._process.kill()  # in case it has only left the socket
-        code = await asyncio.to_thread(self._process.wait)
-        log.error("queries.process_ended", code=code, waiting=len(self._waiting))
-        reason = f"the process that reads the history has ended with {code}"
-        self.ended.set_result(reason)
-        for waiting in self._waiting.values():
-            if not waiting.answer.done():
-                waiting.answer.set_exception(StoreError(reason))
+    async def _pieces(self, wanted: Export, stack: contextlib.AsyncExitStack) -> AsyncIterator[bytes]:
+        """Until it has ended; `StoreError` if it ended early, or can't be started."""
+        process = await stack.enter_async_context(self._processes.lend(once=True))
+        process.ask(questions.File(wanted))
+        while (answered := await process.answer()).outcome == "piece":
+            yield _bytes.decode(answered.found)
+        if answered.outcome != "found":
+            raise StoreError(answered.reason)

@@ -1,17 +1,16 @@
-"""What the sidecar and the process that reads the history say to each other: frames of msgpack behind their length."""
+"""What the sidecar and a process that reads the history say to each other: frames of msgpack behind their length."""
 
 import struct
 from typing import Literal
 
 import msgspec
 
+from metrics_sidecar.history.exports import Export
 from metrics_sidecar.history.queries import HistoryPage, HistoryQuery, HistoryRow
 from metrics_sidecar.history.windows import SeriesAnswer, SeriesQuery, Window, WindowAnswer
 from metrics_sidecar.ledger.totals import ModelTotals
 
 LENGTH = struct.Struct(">I")
-SIGN = 0
-"""The number that asks for a sign of life."""
 
 
 class History(msgspec.Struct, frozen=True, tag=True, array_like=True):
@@ -37,26 +36,34 @@ class Series(msgspec.Struct, frozen=True, tag=True, array_like=True):
     query: SeriesQuery
 
 
-Question = History | Invocation | Totals | InWindow | Series
-"""Each is a method of `Queries`."""
+class File(msgspec.Struct, frozen=True, tag=True, array_like=True):
+    """All of an export, in pieces."""
 
-Found = HistoryPage | HistoryRow | None | dict[str, ModelTotals] | WindowAnswer | SeriesAnswer
+    wanted: Export
+
+
+class Sign(msgspec.Struct, frozen=True, tag=True, array_like=True):
+    """Of life."""
+
+
+Question = History | Invocation | Totals | InWindow | Series | File | Sign
+"""Most are a method of `Queries`."""
+
+Found = HistoryPage | HistoryRow | None | dict[str, ModelTotals] | WindowAnswer | SeriesAnswer | bytes
 
 
 class Asked(msgspec.Struct, frozen=True, array_like=True):
-    """A question and its number; without one, that of this number is no longer of interest. `SIGN` is answered
-    by a question that has begun."""
+    """A question, and how many seconds its answer may take. Without one: what is being read is no longer of interest,
+    if anything is."""
 
-    number: int
-    question: Question | None
+    question: Question | None = None
+    seconds: float | None = None
 
 
 class Answered(msgspec.Struct, frozen=True, array_like=True):
-    """To the question of this number: what was found, still encoded, or why nothing could be. Before it, that a search
-    has begun."""
+    """What was found, still encoded, or why nothing could be; pieces come before. Each question has one such end."""
 
-    number: int
-    outcome: Literal["begun", "found", "store", "not built", "too many models", "defect"]
+    outcome: Literal["piece", "found", "too long", "left", "store", "not built", "too many models", "defect"]
     reason: str
     found: msgspec.Raw
 
@@ -80,5 +87,5 @@ def decode_asked(body: bytes) -> Asked:
     return _asked.decode(body)
 
 
-def decode_answered(body: bytes | bytearray) -> Answered:
+def decode_answered(body: bytes) -> Answered:
     return _answered.decode(body)

@@ -112,11 +112,11 @@ def test_an_export_ends_with_its_caller(started: System) -> None:
 
 
 def running(pid: int) -> set[int]:
-    """Exports that a process has started."""
+    """Processes that read a history for this one."""
     found = set()
     for child in children(pid):
         with contextlib.suppress(FileNotFoundError):
-            if b"files.worker" in Path(f"/proc/{child}/cmdline").read_bytes():
+            if b"sqlite.reading" in Path(f"/proc/{child}/cmdline").read_bytes():
                 found.add(child)
     return found
 

@@ -8,6 +8,5 @@ if __name__ == "__main__":
     with (
         patch.multiple(history, MANY_LANES=4, SCANNED_ROWS=5, KEYS_AT_ONCE=1),
         patch.multiple(counts, FEW_ROWS=2, FEW_ROWS_PER_MODEL=1, MANY_MODELS=1),
-        patch.object(reading, "DEEP", 3),
     ):
         reading.main()

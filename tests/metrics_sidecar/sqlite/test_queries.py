@@ -25,16 +25,15 @@ from metrics_sidecar.ledger.totals import aggregate
 from metrics_sidecar.ledger.transaction import Commit
 from metrics_sidecar.sqlite.guard import STEPS_PER_LOOK, Guard, StepsOverError
 from metrics_sidecar.sqlite.history import read_history
-from metrics_sidecar.sqlite.queries import SqliteQueries
+from metrics_sidecar.sqlite.queries import SEARCHES, SqliteQueries, is_search
 from metrics_sidecar.sqlite.questions import History, Invocation, InWindow, Question, Series, Totals
-from metrics_sidecar.sqlite.reading import KINDS, QUICK, SEARCH, SUMS, kind_of
 from metrics_sidecar.sqlite.sqlite import SqliteStore
 from shared.record import ErrorType, Record
 from tests.metrics_sidecar.ledgers import record
 from tests.metrics_sidecar.sqlite.endless import ENDLESS, told
+from tests.processes import children
 
 SLOW = HistoryQuery(filter=HistoryFilter(terms=(Term("latency_us", "least", 1),)))
-SEARCHES = KINDS[SEARCH].threads
 HOUR = Window(0, 3_600_000_000)
 
 TEN_THOUSAND = f"{ENDLESS[:-29]} SELECT COUNT(*) FROM (SELECT n FROM numbers LIMIT 9999)"
@@ -80,7 +79,7 @@ class Endless:
 @pytest.fixture
 def endless(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Endless:
     """Each page that is asked for takes for ever."""
-    monkeypatch.setattr("metrics_sidecar.sqlite.queries.READING", "tests.metrics_sidecar.sqlite.endless")
+    monkeypatch.setattr("metrics_sidecar.sqlite.processes.READING", "tests.metrics_sidecar.sqlite.endless")
     return Endless(tmp_path / "history.db")
 
 
@@ -99,7 +98,7 @@ async def started(queries: SqliteQueries) -> None:
 
 
 async def test_a_long_read_is_ended(open_queries: OpenQueries, endless: Endless) -> None:
-    """When its time is over its caller is told so, the statement ends, and its thread reads on."""
+    """When its time is over its caller is told so, the statement ends, and its process reads on."""
     queries = open_queries(0.5)
     await started(queries)
     for _ in range(SEARCHES + 1):
@@ -116,19 +115,17 @@ async def test_a_process_that_stands_still_is_replaced(
 ) -> None:
     """As is one that ends: whoever watches is told, and starts another by watching on."""
     monkeypatch.setattr("metrics_sidecar.sqlite.queries.TICK_S", 0.05)
-    monkeypatch.setattr("metrics_sidecar.sqlite.queries.STILL_S", 0.3)
+    monkeypatch.setattr("metrics_sidecar.sqlite.processes.STILL_S", 0.3)
     queries = open_queries(1.0)
     await started(queries)
     watching = asyncio.create_task(queries.watch())
-    reader = queries._reader
-    assert reader is not None
-    await until(lambda: reader.signs > 5)  # and answered with one each time
-    os.kill(reader.pid, number)
+    await asyncio.sleep(0.3)  # and answers some times
+    pid = reading_process()
+    os.kill(pid, number)
     with pytest.raises(StoreError, match=r"^the process that reads the history has ended with -9$"):
         await asyncio.wait_for(watching, 30)
     await started(queries)
-    assert queries._reader is not None
-    assert queries._reader.pid != reader.pid
+    assert reading_process() != pid
 
 
 async def test_a_read_ends_when_its_caller_goes(open_queries: OpenQueries, endless: Endless) -> None:
@@ -156,7 +153,7 @@ async def test_a_read_whose_caller_went_before_its_turn_is_not_begun(
     assert endless.begun == SEARCHES
 
 
-async def test_reads_that_may_be_long_leave_threads_to_the_others(open_queries: OpenQueries, endless: Endless) -> None:
+async def test_reads_that_may_be_long_leave_room_to_others(open_queries: OpenQueries, endless: Endless) -> None:
     """However many of them there are, a quick one is answered, and what dashboards ask for is, too."""
     queries = open_queries()
     waiting = [asyncio.create_task(queries.history(SLOW)) for _ in range(SEARCHES * 2)]
@@ -170,11 +167,11 @@ async def test_reads_that_may_be_long_leave_threads_to_the_others(open_queries: 
     await asyncio.wait(waiting)
 
 
-async def test_a_read_that_turns_out_to_be_long_leaves_its_thread(open_queries: OpenQueries, endless: Endless) -> None:
+async def test_a_read_that_turns_out_to_be_long_leaves_its_place(open_queries: OpenQueries, endless: Endless) -> None:
     """A page that is looked for by an index may be far: the reads of its kind don't wait until it is found."""
     queries = open_queries()
     waiting = [asyncio.create_task(queries.history(HistoryQuery())) for _ in range(SEARCHES)]
-    await until(lambda: endless.begun - endless.ended == SEARCHES and endless.ended == SEARCHES * SEARCH)
+    await until(lambda: endless.begun - endless.ended == SEARCHES and endless.ended == SEARCHES)
     assert [*await queries.totals(["m"])] == ["m"]
     assert [*(await queries.window(HOUR, ())).stats] == ["m"]
     for task in waiting:
@@ -187,6 +184,7 @@ async def test_a_read_whose_turn_does_not_come_is_no_long_one(open_queries: Open
     """What its caller is told to change would change nothing."""
     queries = open_queries(0.5)
     await started(queries)
+    await asyncio.gather(*(queries.invocation(1) for _ in range(SEARCHES)))  # now there are as many processes
     waiting = [asyncio.create_task(queries.history(SLOW)) for _ in range(SEARCHES)]
     await until(lambda: endless.begun == SEARCHES)
     others = asyncio.create_task(queries.history(SLOW))
@@ -196,27 +194,27 @@ async def test_a_read_whose_turn_does_not_come_is_no_long_one(open_queries: Open
 
 
 @pytest.mark.parametrize(
-    ("question", "kind"),
+    ("question", "search"),
     [
-        (History(HistoryQuery(offset=5000)), QUICK),
-        (History(HistoryQuery(offset=5001)), SEARCH),
-        (History(SLOW), SEARCH),
-        (History(HistoryQuery(filter=HistoryFilter(terms=(Term("error_log", "contains", "x"),)))), SEARCH),
-        (Invocation(1), QUICK),
-        (InWindow(HOUR, ("m",)), QUICK),
-        (InWindow(HOUR, tuple(map(str, range(100)))), SUMS),
-        (InWindow(HOUR, ()), SUMS),
-        (InWindow(HOUR, ("m",), ("n",)), SUMS),
-        (Totals(("m",), ()), QUICK),
-        (Totals((), ()), SUMS),
-        (Series(SeriesQuery(window=HOUR, step_minutes=1)), SUMS),
-        (Series(SeriesQuery(window=HOUR, step_minutes=1, models=("m",), by_model=True)), SUMS),
-        (Series(SeriesQuery(window=HOUR, step_minutes=1, by_model=True)), SEARCH),
+        (History(HistoryQuery(offset=5000)), False),
+        (History(HistoryQuery(offset=5001)), True),
+        (History(SLOW), True),
+        (History(HistoryQuery(filter=HistoryFilter(terms=(Term("error_log", "contains", "x"),)))), True),
+        (Invocation(1), False),
+        (InWindow(HOUR, ("m",)), False),
+        (InWindow(HOUR, tuple(map(str, range(100)))), False),
+        (InWindow(HOUR, ()), False),
+        (InWindow(HOUR, ("m",), ("n",)), False),
+        (Totals(("m",), ()), False),
+        (Totals((), ()), False),
+        (Series(SeriesQuery(window=HOUR, step_minutes=1)), False),
+        (Series(SeriesQuery(window=HOUR, step_minutes=1, models=("m",), by_model=True)), False),
+        (Series(SeriesQuery(window=HOUR, step_minutes=1, by_model=True)), True),
     ],
 )
-def test_kinds_of_reads(question: Question, kind: int) -> None:
+def test_kinds_of_reads(question: Question, search: bool) -> None:
     """By how long they take on millions of rows of a thousand models."""
-    assert kind_of(question) == kind
+    assert is_search(question) == search
 
 
 async def test_commits_go_on_beside_a_long_read(open_queries: OpenQueries, endless: Endless, tmp_path: Path) -> None:
@@ -246,32 +244,16 @@ def test_a_limit_of_steps_ends_a_statement_and_no_later_one(tmp_path: Path) -> N
         assert connection.execute(TEN_THOUSAND).fetchone() == (9999,)
 
 
-def test_a_limit_within_another_takes_of_its_steps(tmp_path: Path) -> None:
-    """What it doesn't take is left, and nothing is beyond."""
-    guard = Guard()
-    with contextlib.closing(sqlite3.connect(tmp_path / "x.db")) as connection, guard.watching(connection):
-
-        def count(looks: int) -> None:
-            with guard.limited(looks * STEPS_PER_LOOK):
-                for _ in range(2):
-                    with contextlib.suppress(StepsOverError), guard.limited(10 * STEPS_PER_LOOK):
-                        connection.execute(ENDLESS).fetchone()
-                connection.execute(TEN_THOUSAND).fetchone()
-
-        count(60)
-        with pytest.raises(StepsOverError):
-            count(23)
-        with pytest.raises(StepsOverError):
-            count(5)
-
-
-def test_a_stop_is_no_limit(tmp_path: Path) -> None:
-    """Who counts only so far is ended like all others when nobody waits."""
-    guard = Guard()
-    with contextlib.closing(sqlite3.connect(tmp_path / "x.db")) as connection, guard.watching(connection):
-        guard.stop()
-        with pytest.raises(sqlite3.OperationalError, match="interrupted"), guard.limited(10**9):
-            connection.execute(ENDLESS).fetchone()
+def test_who_leaves_ends_a_read_within_a_limit(tmp_path: Path) -> None:
+    """Who counts only so far is ended like all others when nobody waits, or the time is over."""
+    guard = Guard(lambda: "left")
+    with (
+        contextlib.closing(sqlite3.connect(tmp_path / "x.db")) as connection,
+        guard.watching(connection),
+        pytest.raises(sqlite3.OperationalError, match="interrupted"),
+        guard.limited(10**9),
+    ):
+        connection.execute(ENDLESS).fetchone()
 
 
 def test_a_count_that_would_take_long_is_a_lower_bound(
@@ -334,17 +316,18 @@ async def test_the_process_ends_with_the_sidecar_and_not_before(open_queries: Op
     queries = open_queries()
     await queries.start()
     assert await queries.invocation(1) is not None
-    pid = reading_process()
-    for number in (signal.SIGINT, signal.SIGTERM):
-        os.kill(pid, number)
+    pids = children(os.getpid())
+    for pid in pids:
+        for number in (signal.SIGINT, signal.SIGTERM):
+            os.kill(pid, number)
+    await queries.start()
     assert await queries.invocation(1) is not None
-    assert reading_process() == pid
+    assert children(os.getpid()) == pids != set()
     queries.close()
-    with pytest.raises(ProcessLookupError):
-        os.kill(pid, 0)
+    assert children(os.getpid()) == set()
 
 
 def reading_process() -> int:
     """The process that this one has started to read."""
-    (pid,) = Path(f"/proc/self/task/{os.getpid()}/children").read_text().split()
-    return int(pid)
+    (pid,) = children(os.getpid())
+    return pid

@@ -1,0 +1,161 @@
+"""Processes that read the history: each is lent to one who asks, and asked by nobody else meanwhile."""
+
+import asyncio
+import contextlib
+import socket
+import subprocess
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+from metrics_sidecar.history.queries import StoreError
+from metrics_sidecar.sqlite import questions
+from metrics_sidecar.sqlite.questions import LENGTH, Answered, Asked, Question
+from shared import isolated, logs
+
+READING = "metrics_sidecar.sqlite.reading"
+STILL_S = 15.0
+"""A process is killed if it stands still for longer. A disk may be slow, and callers are told sooner."""
+IDLE = 2
+"""So many are kept that nobody asks anything."""
+
+log = logs.get("queries")
+
+
+class Process:
+    """One that reads, and the connection to it. Killing it loses nothing."""
+
+    def __init__(
+        self, process: subprocess.Popen[bytes], reader: asyncio.StreamReader, writer: asyncio.StreamWriter
+    ) -> None:
+        self.is_asked = False
+        self._process = process
+        self._reader, self._writer = reader, writer
+
+    @classmethod
+    async def start(cls, path: Path) -> "Process":
+        try:
+            ours, its = socket.socketpair()
+        except OSError as error:
+            raise StoreError(f"the process that reads the history can't be asked: {error.strerror}") from None
+        with its:
+            command = isolated.python(READING, str(path))
+            try:
+                process = subprocess.Popen(command, stdin=its.fileno())  # noqa: ASYNC220 - until it is forked
+            except OSError as error:
+                ours.close()
+                raise StoreError(f"the process that reads the history can't be started: {error.strerror}") from None
+        try:
+            return cls(process, *await asyncio.open_connection(sock=ours))
+        except BaseException:
+            ours.close()  # and so it ends
+            process.wait()
+            raise
+
+    @property
+    def pid(self) -> int:
+        return self._process.pid
+
+    @property
+    def has_ended(self) -> bool:
+        return self._reader.at_eof() or self._process.poll() is not None
+
+    def ask(self, question: Question, seconds: float | None = None) -> None:
+        self.is_asked = True
+        self._writer.write(questions.encode(Asked(question, seconds)))
+
+    async def answer(self) -> Answered:
+        """The next piece, or the end. `StoreError` if the process ends first."""
+        try:
+            (length,) = LENGTH.unpack(await self._reader.readexactly(LENGTH.size))
+            answered = questions.decode_answered(await self._reader.readexactly(length))
+        except (asyncio.IncompleteReadError, OSError):
+            raise await self.end() from None
+        self.is_asked = answered.outcome == "piece"
+        return answered
+
+    async def leave(self) -> None:
+        """What is being read is no longer of interest: it ends, or the process does."""
+        self._writer.write(questions.encode(Asked()))
+        with contextlib.suppress(TimeoutError, StoreError):
+            async with asyncio.timeout(STILL_S):
+                while self.is_asked:
+                    await self.answer()
+        if self.is_asked and not self.has_ended:
+            log.error("queries.process_stands_still", pid=self.pid)
+
+    async def end(self) -> StoreError:
+        """It may have left the socket only. What is to be told of it."""
+        self._process.kill()
+        self.is_asked = False
+        code = await asyncio.to_thread(self._process.wait)
+        self._writer.close()
+        log.error("queries.process_ended", code=code)
+        return StoreError(f"the process that reads the history has ended with {code}")
+
+    def close(self) -> None:
+        """Now. Idempotent."""
+        self._process.kill()
+        self._process.wait()
+        self._writer.close()
+
+
+class Processes:
+    """Those of one history: started when they are asked for. The event loop's."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._idle: list[Process] = []
+        self._lent: set[Process] = set()
+        self._leaving: set[asyncio.Task[None]] = set()
+
+    @contextlib.asynccontextmanager
+    async def lend(self, *, once: bool = False) -> AsyncIterator[Process]:
+        """One that is asked nothing; `once`: one that ends then. What it still reads at the end is left."""
+        process = await Process.start(self._path) if once or not self._idle else self._idle.pop()
+        if process.has_ended:
+            process.close()
+            process = await Process.start(self._path)
+        self._lent.add(process)
+        try:
+            yield process
+        finally:
+            if process.is_asked and not once:
+                self._leaving.add(task := asyncio.create_task(self._leave(process)))
+                task.add_done_callback(self._leaving.discard)
+            else:
+                self._take_back(process, once=once)
+
+    async def check(self) -> None:
+        """That one can be started, and answers; of those that are idle, the one that was asked longest ago. Otherwise
+        `StoreError` says why not."""
+        for process in self._idle:
+            if process.has_ended:
+                self._idle.remove(process)
+                raise await process.end()
+        self._idle.reverse()
+        async with self.lend() as process:
+            process.ask(questions.Sign())
+            try:
+                async with asyncio.timeout(STILL_S):
+                    await process.answer()
+            except TimeoutError:
+                log.error("queries.process_stands_still", pid=process.pid)
+                raise await process.end() from None
+
+    def close(self) -> None:
+        """End what is being read. Idempotent."""
+        for process in (*self._idle, *self._lent):
+            process.close()
+        self._idle.clear()
+        self._lent.clear()
+
+    async def _leave(self, process: Process) -> None:
+        await process.leave()
+        self._take_back(process, once=process.is_asked)
+
+    def _take_back(self, process: Process, *, once: bool) -> None:
+        self._lent.discard(process)
+        if once or process.has_ended or len(self._idle) >= IDLE:
+            process.close()
+        else:
+            self._idle.append(process)
