@@ -10,15 +10,19 @@ from msgspec import UNSET, Meta, UnsetType
 
 from metrics_sidecar.api.answers import store_problems, takes_gzip
 from metrics_sidecar.api.sidecar import SIDECAR
-from metrics_sidecar.files.formats import COMPRESSED_ITSELF, MEDIA_TYPES, PARQUET_MISSING, has_parquet
+from metrics_sidecar.files.formats import COMPRESSED_ITSELF, MEDIA_TYPES, PARQUET_MISSING, has_parquet, make_encoder
+from metrics_sidecar.files.line import to_columns
 from metrics_sidecar.history.exports import Export, ExportsBusyError, Format
 from metrics_sidecar.history.queries import StoreError
 from metrics_sidecar.parameters.decoding import decode_query
 from metrics_sidecar.parameters.filters import FilterParameters, to_filter
+from metrics_sidecar.sqlite.columns import MODEL_ID
+from metrics_sidecar.sqlite.export import Slice
 from shared import logs
 from shared.clock import format_timestamp
 from shared.errors import status_problem
 from shared.problems import InvalidParameterError
+from shared.record import FIELDS
 
 STALL_TIMEOUT_S = 60.0
 """How long a caller may take none of its answer: it holds one of the few places."""
@@ -26,6 +30,7 @@ RETRY_AFTER_S = 10
 
 log = logs.get("export")
 
+TEXT_FORMATS: tuple[Format, ...] = ("csv", "ndjson")
 CONTENT_TYPES: dict[Format, str] = {**MEDIA_TYPES, "csv": "text/csv; charset=utf-8; header=present"}
 
 
@@ -38,18 +43,9 @@ class ExportParameters(FilterParameters, frozen=True, kw_only=True, forbid_unkno
     ) = UNSET
 
 
-EXAMPLES = {
-    MEDIA_TYPES["csv"]: (
-        '"id","model_id","timestamp","success","latency_ms","error_log","input_size","output_size","error_type",'
-        '"trace_id","store"\r\n'
-        '1,"gpt-3.5","2024-01-15T10:30:00Z","true",150,"",5,5,"","","9f1c0e5b7a3d4c2e8b6f0a1d2c3e4f50"\r\n'
-    ),
-    MEDIA_TYPES["ndjson"]: (
-        '{"id":1,"model_id":"gpt-3.5","timestamp":"2024-01-15T10:30:00Z","success":true,"latency_ms":150,'
-        '"error_log":"","input_size":5,"output_size":5,"error_type":null,"trace_id":null,'
-        '"store":"9f1c0e5b7a3d4c2e8b6f0a1d2c3e4f50"}\n'
-    ),
-}
+_EXAMPLE = Slice([(1, 1, *(field.told.example for field in FIELDS if field.name != MODEL_ID))], {1: "gpt-3.5"}, 1.0)
+_CELLS = to_columns(_EXAMPLE, "9f1c0e5b7a3d4c2e8b6f0a1d2c3e4f50")
+EXAMPLES = {MEDIA_TYPES[format_]: make_encoder(format_).encode(_CELLS).decode() for format_ in TEXT_FORMATS}
 
 
 async def export(request: web.Request) -> web.StreamResponse:

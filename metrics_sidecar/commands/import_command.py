@@ -2,6 +2,7 @@
 
 import asyncio
 import sys
+from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -20,10 +21,11 @@ MAX_BAD_SHOWN = 20
 
 
 class BadLines:
-    """Tells of the first lines that can't be read, and counts all."""
+    """Tells of the first lines that can't be read, and counts all; and what of the others is left out."""
 
     def __init__(self) -> None:
         self.count = 0
+        self.unknown: Counter[str] = Counter()
         self.path = STDIN
 
     def __call__(self, number: int, reason: str) -> None:
@@ -70,6 +72,7 @@ def _import_file(runner: asyncio.Runner, importer: Importer, file: Path, bad: Ba
             # Read here and not in the event loop, so that Ctrl-C ends the wait for what a pipe has to say.
             for lines in read_stream(sys.stdin.buffer, bad) if file == STDIN else read_file(file, bad):
                 runner.run(importer.add(lines, bad))
+                bad.unknown.update(lines.unknown)
                 advance(lines.done, f"{importer.added + importer.known:,} rows")
     except UnreadableError as error:
         bad.tell(str(error))
@@ -79,6 +82,9 @@ def _import_file(runner: asyncio.Runner, importer: Importer, file: Path, bad: Ba
 
 def _tell(importer: Importer, bad: BadLines) -> None:
     print(f"{importer.added:,} rows added, {importer.known:,} known before, {bad.count:,} bad", file=sys.stderr)
+    if bad.unknown:
+        columns = ", ".join(f"{name} ({count:,} rows)" for name, count in sorted(bad.unknown.items()))
+        print(f"columns that this release doesn't know are left out: {columns}", file=sys.stderr)
     if importer.outlived:
         print(
             f"{importer.outlived:,} of these are older than what this history keeps "

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from typing import NamedTuple
 
 from metrics_sidecar.files.formats import make_encoder
-from metrics_sidecar.files.line import to_lines
+from metrics_sidecar.files.line import to_columns
 from metrics_sidecar.history.exports import Export
 from metrics_sidecar.history.queries import StoreError
 from metrics_sidecar.sqlite.export import read_slices
@@ -32,7 +32,7 @@ def pieces(connection: sqlite3.Connection, wanted: Export) -> Iterator[Piece]:
     # 16: with gzip's header.
     compressor = zlib.compressobj(GZIP_LEVEL, wbits=zlib.MAX_WBITS + 16) if wanted.gzip else None
     for read in read_slices(connection, wanted.filter):
-        data = encoder.encode(to_lines(read, store_id))
+        data = encoder.encode(to_columns(read, store_id))
         yield Piece(compressor.compress(data) if compressor else data, len(read.rows), read.done)
     data = encoder.finish()
     yield Piece(compressor.compress(data) + compressor.flush() if compressor else data, 0, 1.0)

@@ -3,13 +3,15 @@
 import csv
 import importlib.util
 import io
-from collections.abc import Sequence
-from typing import Protocol
+from collections.abc import Callable, Iterable
+from datetime import datetime
+from typing import Any, Protocol
 
 import msgspec
 
-from metrics_sidecar.files.line import COLUMNS, Line
+from metrics_sidecar.files.line import COLUMNS, NAMES, Cells, Line
 from metrics_sidecar.history.exports import Format
+from metrics_sidecar.history.shown import Column
 
 MEDIA_TYPES: dict[Format, str] = {
     "csv": "text/csv",
@@ -25,9 +27,9 @@ FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r", "\n", "\uff1d", "\uff0b", "\uf
 
 
 class Encoder(Protocol):
-    """Makes the bytes of one file: what each lot of lines adds to it, and what its end does."""
+    """Makes the bytes of one file: what each lot of rows adds to it, and what its end does."""
 
-    def encode(self, lines: Sequence[Line]) -> bytes: ...
+    def encode(self, cells: Cells) -> bytes: ...
 
     def finish(self) -> bytes: ...
 
@@ -38,8 +40,8 @@ class NdjsonEncoder:
     def __init__(self) -> None:
         self._encoder = msgspec.json.Encoder()
 
-    def encode(self, lines: Sequence[Line]) -> bytes:
-        return self._encoder.encode_lines(lines)
+    def encode(self, cells: Cells) -> bytes:
+        return self._encoder.encode_lines([*map(Line, *cells)])
 
     def finish(self) -> bytes:
         return b""
@@ -53,10 +55,13 @@ class CsvEncoder:
         self._buffer = io.StringIO(newline="")
         self._buffer.write("\ufeff" if bom else "")
         self._writer = csv.writer(self._buffer, quoting=csv.QUOTE_NONNUMERIC)
-        self._writer.writerow(COLUMNS)
+        self._writer.writerow(NAMES)
 
-    def encode(self, lines: Sequence[Line]) -> bytes:
-        self._writer.writerows(map(_cells, lines))
+    def encode(self, cells: Cells) -> bytes:
+        texts: list[Iterable[Any]] = [
+            map(_TEXTS[name], column) if name in _TEXTS else column for name, column in zip(NAMES, cells, strict=True)
+        ]
+        self._writer.writerows(zip(*texts, strict=True))
         return self._take()
 
     def finish(self) -> bytes:
@@ -69,24 +74,28 @@ class CsvEncoder:
         return text.encode()
 
 
-def _cells(line: Line) -> tuple[object, ...]:
-    return (
-        line.id,
-        _safe(line.model_id),
-        line.timestamp.isoformat().replace("+00:00", "Z"),
-        "true" if line.success else "false",
-        line.latency_ms,
-        _safe(line.error_log),
-        line.input_size,
-        line.output_size,
-        line.error_type,
-        line.trace_id,
-        line.store,
-    )
+def _safe(text: str | None) -> str | None:
+    return f"'{text}" if text and text.startswith(FORMULA_STARTS) else text
 
 
-def _safe(text: str) -> str:
-    return f"'{text}" if text.startswith(FORMULA_STARTS) else text
+def _moment(moment: datetime) -> str:
+    return moment.isoformat().replace("+00:00", "Z")
+
+
+def _truth(value: bool) -> str:
+    return "true" if value else "false"
+
+
+def _texts(column: Column) -> Callable[[Any], Any] | None:
+    """How its values are written, if not as they are."""
+    if column.is_success:
+        return _truth
+    if column.field.told.unit == "timestamp_us":
+        return _moment
+    return _safe if column.field.is_text else None
+
+
+_TEXTS = {column.name: texts for column in COLUMNS if (texts := _texts(column))}
 
 
 def has_parquet() -> bool:

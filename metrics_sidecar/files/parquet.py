@@ -1,14 +1,18 @@
 """Parquet, with pyarrow: an extra of its own, because it is large. Its columns are those of a line."""
 
 import io
-from collections.abc import Iterator, Sequence
+import itertools
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import datetime, timedelta
 from pathlib import Path
+from typing import NamedTuple
 
+import msgspec
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from metrics_sidecar.files.line import COLUMNS, EPOCH, Line
+from metrics_sidecar.files.line import COLUMNS, EPOCH, NAMES, Cells, Line
+from metrics_sidecar.history.shown import Column
 from shared.record import MAX_TIMESTAMP_US
 
 ROW_GROUP_ROWS = 65_536
@@ -16,21 +20,26 @@ MAX_ROW_GROUP_BYTES = 512 * 1024 * 1024
 READ_ROWS = 32_768
 
 _NAME = pa.dictionary(pa.int32(), pa.string())
-SCHEMA = pa.schema(
-    [
-        pa.field("id", pa.int64(), nullable=False),
-        pa.field("model_id", _NAME, nullable=False),
-        pa.field("timestamp", pa.timestamp("us", "UTC"), nullable=False),
-        pa.field("success", pa.bool_(), nullable=False),
-        pa.field("latency_ms", pa.float64(), nullable=False),
-        pa.field("error_log", pa.string(), nullable=False),
-        pa.field("input_size", pa.int64(), nullable=False),
-        pa.field("output_size", pa.int64(), nullable=False),
-        pa.field("error_type", _NAME),
-        pa.field("trace_id", pa.string()),
-        pa.field("store", _NAME, nullable=False),
-    ]
-)
+
+
+def schema(columns: Sequence[Column]) -> pa.Schema:
+    """Of a file with these columns; its order is that of a line."""
+    by_name = {column.name: _field(column) for column in columns}
+    by_name |= {"id": pa.field("id", pa.int64(), nullable=False), "store": pa.field("store", _NAME, nullable=False)}
+    return pa.schema([by_name[name] for name in NAMES])
+
+
+def _field(column: Column) -> pa.Field:
+    if column.is_success:
+        return pa.field(column.name, pa.bool_(), nullable=False)
+    field = column.field
+    types = {"timestamp_us": pa.timestamp("us", "UTC"), "us": pa.float64()}
+    text = _NAME if field.told.few else pa.string()
+    type_ = types.get(field.told.unit, text if field.is_text else pa.int64())
+    return pa.field(column.name, type_, nullable=field.is_optional)
+
+
+SCHEMA = schema(COLUMNS)
 _READ_AS = pa.schema([field.with_type(pa.string()) if field.type == _NAME else field for field in SCHEMA])
 
 
@@ -47,12 +56,11 @@ class ParquetEncoder:
         self._batches: list[pa.RecordBatch] = []
         self._rows = 0
 
-    def encode(self, lines: Sequence[Line]) -> bytes:
-        if lines:
-            columns = zip(*map(_cells, lines), strict=True)
-            arrays = [pa.array(column, field.type) for column, field in zip(columns, SCHEMA, strict=True)]
+    def encode(self, cells: Cells) -> bytes:
+        if rows := len(cells[0]):
+            arrays = [pa.array(column, field.type) for column, field in zip(cells, SCHEMA, strict=True)]
             self._batches.append(pa.record_batch(arrays, schema=SCHEMA))
-            self._rows += len(lines)
+            self._rows += rows
         if self._rows >= ROW_GROUP_ROWS:
             self._write_group()
         return self._sink.take()
@@ -67,22 +75,6 @@ class ParquetEncoder:
         table = pa.Table.from_batches(self._batches, SCHEMA).unify_dictionaries()
         self._writer.write_table(table, row_group_size=self._rows)
         self._batches, self._rows = [], 0
-
-
-def _cells(line: Line) -> tuple[object, ...]:
-    return (
-        line.id,
-        line.model_id,
-        line.timestamp,
-        line.success,
-        float(line.latency_ms),
-        line.error_log,
-        line.input_size,
-        line.output_size,
-        line.error_type,
-        line.trace_id,
-        line.store,
-    )
 
 
 class _Sink(io.RawIOBase):
@@ -109,23 +101,50 @@ class _Sink(io.RawIOBase):
         return b"".join(parts)
 
 
-def read_parquet(path: Path) -> Iterator[tuple[list[tuple[object, ...]], float]]:
+class Batch(NamedTuple):
     """Rows as tuples in the order of a line's columns, and how much of the file is read with them, from 0 to 1.
-    `ParquetError` if the file is another one."""
+    `unknown`: columns that a line hasn't, and in how many rows they say something, as far as statistics tell."""
+
+    rows: list[tuple[object, ...]]
+    done: float
+    unknown: Mapping[str, int] = {}
+
+
+def read_parquet(path: Path) -> Iterator[Batch]:
+    """What an older release's file lacks has its default, and what a newer one's has is told. `ParquetError` if the
+    file is another one."""
     try:
         with pq.ParquetFile(path) as file:
             _check(file)
+            there = [name for name in NAMES if name in file.schema_arrow.names]
+            read_as = pa.schema([_READ_AS.field(name) for name in there])
             total, read = file.metadata.num_rows, 0
-            for batch in file.iter_batches(READ_ROWS, columns=list(COLUMNS)):
+            yield Batch([], 0.0, _unknown(file))
+            for batch in file.iter_batches(READ_ROWS, columns=there):
                 read += batch.num_rows
-                table = pa.Table.from_batches([batch]).select(list(COLUMNS)).cast(_READ_AS)
-                yield _rows(table), read / total
+                table = pa.Table.from_batches([batch]).select(there)
+                yield Batch(_rows(table.cast(read_as)), read / total)
     except (pa.ArrowException, OSError) as error:
         raise ParquetError(str(error)) from None
 
 
+def _unknown(file: pq.ParquetFile) -> Mapping[str, int]:
+    found: dict[str, int] = {}
+    for number in range(file.metadata.num_row_groups):
+        group = file.metadata.row_group(number)
+        said: dict[str, int] = {}
+        for column in map(group.column, range(group.num_columns)):
+            name = column.path_in_schema.partition(".")[0]  # of a map, there are several
+            nulls = column.statistics.null_count if column.is_stats_set else 0
+            said[name] = max(said.get(name, 0), group.num_rows - (nulls or 0))
+        for name in said.keys() - {*NAMES}:
+            found[name] = found.get(name, 0) + said[name]
+    return {name: count for name, count in found.items() if count}
+
+
 def _check(file: pq.ParquetFile) -> None:
-    missing = [name for name in COLUMNS if name not in file.schema_arrow.names]
+    required = (field.name for field in msgspec.structs.fields(Line) if field.default is msgspec.NODEFAULT)
+    missing = [name for name in required if name not in file.schema_arrow.names]
     if missing:
         raise ParquetError(f"it has no column {missing[0]!r}")
     for number in range(file.metadata.num_row_groups):
@@ -134,11 +153,19 @@ def _check(file: pq.ParquetFile) -> None:
 
 
 def _rows(table: pa.Table) -> list[tuple[object, ...]]:
-    # From integers: pyarrow's own datetimes would cost ten times as much, and it has no way to say the year 10000.
-    micros = table.column("timestamp").cast(pa.int64()).to_pylist()
-    columns = [_values(column) for name, column in zip(COLUMNS, table.columns, strict=True) if name != "timestamp"]
-    columns.insert(COLUMNS.index("timestamp"), [_moment(value) for value in micros])
-    return list(zip(*columns, strict=True))
+    return list(zip(*(_cells(name, table) for name in NAMES), strict=True))
+
+
+def _cells(name: str, table: pa.Table) -> Iterable[object]:
+    if name not in table.column_names:
+        return itertools.repeat(_DEFAULTS[name], table.num_rows)
+    if name == "timestamp":
+        # From integers: pyarrow's own datetimes would cost ten times as much, and it can't say the year 10000.
+        return map(_moment, table.column(name).cast(pa.int64()).to_pylist())
+    return _values(table.column(name))
+
+
+_DEFAULTS = {field.name: field.default for field in msgspec.structs.fields(Line)}
 
 
 def _moment(timestamp_us: int | None) -> datetime | None:

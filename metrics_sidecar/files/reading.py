@@ -9,14 +9,15 @@ import itertools
 import os
 import re
 import stat
-from collections.abc import Callable, Iterator
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import IO, Any, NamedTuple
 
 import msgspec
 
 from metrics_sidecar.files.formats import PARQUET_MISSING, has_parquet
-from metrics_sidecar.files.line import Line
+from metrics_sidecar.files.line import NAMES, Line
 from metrics_sidecar.files.unpacking import UnreadableError, read_chunks
 
 PARQUET_MAGIC = b"PAR1"
@@ -29,18 +30,26 @@ OnBad = Callable[[int, str], None]
 
 
 class Lines(NamedTuple):
-    """Lines with their numbers, and how much of the file is read by now, from 0 to 1; None where that isn't known."""
+    """Lines with their numbers, and how much of the file is read by now, from 0 to 1; None where that isn't known.
+    `unknown`: columns of a later release, and of how many lines they are left out."""
 
     lines: list[Line]
     numbers: list[int] | range
     done: float | None
+    unknown: Mapping[str, int] = {}
 
 
 class _ParquetLine(Line, array_like=True, frozen=True, gc=False):
     """A row of columns instead of an object."""
 
 
+class _KnownLine(Line, forbid_unknown_fields=True, frozen=True, gc=False):
+    """A line that says nothing that isn't known here."""
+
+
 _decoder = msgspec.json.Decoder(Line)
+_known = msgspec.json.Decoder(_KnownLine)
+_members = msgspec.json.Decoder(dict[str, msgspec.Raw])
 NO_LINE = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
 """What the decoder raises."""
 
@@ -89,21 +98,27 @@ def _read_text(chunks: Iterator[bytes], on_bad: OnBad, done: Callable[[], float 
 
 
 def _decode(text: bytes, first: int, on_bad: OnBad, done: float | None) -> Lines:
-    """All at once; one by one where that shows that some line is none."""
+    """All at once; one by one where that shows that some line is none, or says more than is known here."""
     try:
-        lines = _decoder.decode_lines(text)
+        lines: list[Line] = [*_known.decode_lines(text)]
         if len(lines) == text.count(b"\n") + 1:  # no empty ones among them
             return Lines(lines, range(first, first + len(lines)), done)
     except NO_LINE:
         pass
+    unknown: Counter[str] = Counter()
     found: list[tuple[int, Line]] = []
     for number, line in enumerate(text.split(b"\n"), first):
         try:
             if line.strip():
                 found.append((number, _decoder.decode(line)))
+                unknown.update(name for name, value in _members.decode(line).items() if _is_lost(name, value))
         except NO_LINE as error:
             on_bad(number, str(error))
-    return Lines([line for _, line in found], [number for number, _ in found], done)
+    return Lines([line for _, line in found], [number for number, _ in found], done, unknown)
+
+
+def _is_lost(name: str, value: msgspec.Raw) -> bool:
+    return name not in NAMES and bytes(value) != b"null"
 
 
 def _read_parquet(path: Path, on_bad: OnBad) -> Iterator[Lines]:
@@ -113,9 +128,9 @@ def _read_parquet(path: Path, on_bad: OnBad) -> Iterator[Lines]:
 
     first = 1
     try:
-        for rows, done in read_parquet(path):
-            yield _convert(rows, first, on_bad, done)
-            first += len(rows)
+        for batch in read_parquet(path):
+            yield _convert(batch.rows, first, on_bad, batch.done)._replace(unknown=batch.unknown)
+            first += len(batch.rows)
     except ParquetError as error:
         raise UnreadableError(f"after row {first - 1}: {error}") from None
 

@@ -9,11 +9,12 @@ import contextlib
 import sqlite3
 from collections.abc import Iterator
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import msgspec
 
 from metrics_sidecar.history.queries import HistoryFilter
+from metrics_sidecar.sqlite.columns import COLUMNS
 from metrics_sidecar.sqlite.filters import Selection, select, where
 
 SLICE_IDS = 512
@@ -21,10 +22,9 @@ SLICE_IDS = 512
 again."""
 MAX_MODELS_HELD = 50_000
 
-ExportRow = tuple[int, int, int, int, str | None, str | None, int, int, str | None]
-"""id, number of the model, timestamp_us, latency_us, error_type, error_log, input_size, output_size, trace_id."""
+ExportRow = tuple[Any, ...]
+"""In the order of `COLUMNS.names`."""
 
-_COLUMNS = "id, model, timestamp_us, latency_us, error_type, error_log, input_size, output_size, trace_id"
 _rows = msgspec.json.Decoder(list[ExportRow])
 
 
@@ -53,7 +53,7 @@ def read_slices(connection: sqlite3.Connection, wanted: HistoryFilter) -> Iterat
     clause, arguments = where([("id BETWEEN ? AND ?", ())], selection.lanes(), selection.time, selection.rest)
     # By id, even where SQLite would rather use an index: that would have to be searched for each slice anew. As one
     # array, they come in two thirds of the time that Python's module takes for them.
-    sql = f"SELECT json_group_array(json_array({_COLUMNS})) FROM invocations NOT INDEXED {clause}"
+    sql = f"SELECT json_group_array(json_array({COLUMNS.stored})) FROM invocations NOT INDEXED {clause}"
     models: dict[int, str] = {}
     for start in range(first, last + 1, SLICE_IDS):
         end = min(start + SLICE_IDS - 1, last)

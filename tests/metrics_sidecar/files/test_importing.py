@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 
 from metrics_sidecar.files import reading, unpacking
 from metrics_sidecar.files.importing import History, Importer
-from metrics_sidecar.files.line import COLUMNS, LineError, Records
+from metrics_sidecar.files.line import NAMES, LineError, Records
 from metrics_sidecar.files.reading import read_file, read_stream
 from metrics_sidecar.history.queries import HistoryFilter
 from metrics_sidecar.history.retention import Retention
@@ -181,7 +181,7 @@ near = st.sampled_from([0, 1, 2**63 - 1, 2**63, 9.3e15, 1e307, *texts, *times])
 
 
 @settings(max_examples=500)
-@given(changes=st.dictionaries(st.sampled_from(COLUMNS), values | near, max_size=4), cut=st.binary(max_size=3))
+@given(changes=st.dictionaries(st.sampled_from(NAMES), values | near, max_size=4), cut=st.binary(max_size=3))
 def test_nothing_is_taken_that_no_gateway_could_send(changes: dict[str, object], cut: bytes) -> None:
     """Whatever a line says, it is told, or makes a record that the sidecar would read from its socket."""
     whole = {**GOOD, **changes}

@@ -13,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from metrics_sidecar.files.formats import FORMULA_STARTS
-from metrics_sidecar.files.line import COLUMNS
+from metrics_sidecar.files.line import NAMES
 from metrics_sidecar.history.exports import Format
 from metrics_sidecar.history.queries import HistoryFilter
 from metrics_sidecar.settings import HISTORY_FILE
@@ -87,10 +87,10 @@ def test_a_spreadsheet_finds_no_formula(rows: list[Record]) -> None:
         text = export(Path(name), "csv").decode()
         plain = lines(export(Path(name), "ndjson"))
     header, *cells = csv.reader(io.StringIO(text, newline=""), strict=True)
-    assert header == [*COLUMNS]
+    assert header == [*NAMES]
     assert not [cell for row in cells for cell in row if cell.startswith(FORMULA_STARTS)]
     for row, expected in zip(cells, plain, strict=True):
-        shown = dict(zip(COLUMNS, row, strict=True))
+        shown = dict(zip(NAMES, row, strict=True))
         for column in ("model_id", "error_log"):
             before = str(expected[column])
             assert shown[column] == (f"'{before}" if before.startswith(FORMULA_STARTS) else before)
@@ -103,7 +103,7 @@ def test_an_export_of_nothing(tmp_path: Path) -> None:
     """No line; a header for CSV; a whole file of no rows for Parquet, which can be imported."""
     fill(tmp_path / "first", [])
     assert export(tmp_path / "first", "ndjson") == b""
-    assert export(tmp_path / "first", "csv").decode() == ",".join(f'"{name}"' for name in COLUMNS) + "\r\n"
+    assert export(tmp_path / "first", "csv").decode() == ",".join(f'"{name}"' for name in NAMES) + "\r\n"
     assert add(tmp_path / "second", export(tmp_path / "first", "parquet")) == 0
 
 
