@@ -205,6 +205,23 @@ def test_every_page_can_be_found(name: str) -> None:
     assert Path(name).stem in SERVED
 
 
+CODE = re.compile(r"`((?:invoker|metrics_sidecar|shared|deploy|tests|docs)/[\w./-]*)`")
+
+
+@pytest.mark.parametrize("name", [name for name in PAGES if name != "CHANGELOG.md"])
+def test_every_file_that_is_named_is_there(name: str) -> None:
+    """Where a change goes is said by paths, and they move."""
+    assert [path for path in CODE.findall(PAGES[name]) if not (ROOT / path).exists()] == []
+
+
+@pytest.mark.parametrize("package", ["invoker", "metrics_sidecar"])
+def test_every_room_is_in_the_drawing(package: str) -> None:
+    """Who looks for the place of a change finds each folder there."""
+    (drawing,) = re.findall(r"```\n( callers\n.*?)```", PAGES["CONTRIBUTING.md"], re.DOTALL)
+    rooms = {path.parent.name for path in (ROOT / package).glob("*/__init__.py")}
+    assert rooms - set(re.findall(r"\w+", drawing)) == set()
+
+
 def test_the_readme_is_short() -> None:
     """All else is in the pages that it leads to."""
     assert len(README.splitlines()) <= README_MAX_LINES
