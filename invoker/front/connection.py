@@ -12,7 +12,7 @@ from typing import Protocol, cast
 
 from invoker.front.answering import Answering
 from invoker.front.held_bodies import SMALL_BYTES, Held
-from invoker.http.heads import END, MAX_HEAD_BYTES, RequestHead, parse_request_head
+from invoker.http.heads import END, MAX_HEAD_BYTES, RequestHead, has_broken_line, parse_request_head
 from invoker.http.pieces import MIN_PIECE_BYTES, Body
 from shared.half_closed import HalfClosed
 from shared.lingering import linger
@@ -56,7 +56,7 @@ class CallerConnection(asyncio.Protocol):
         self._head: RequestHead | None = None  # of the request whose body is being read
         self._body: list[bytes] = []
         self._missing_bytes = 0
-        self._last_head: tuple[bytes, RequestHead | None] = b"", None
+        self._closing = False  # the request that was taken last is the last one
         self._request: asyncio.Future[tuple[RequestHead, bytes]] = self._loop.create_future()
         self._task: asyncio.Task[None] | None = None
         self._writable = True
@@ -128,16 +128,18 @@ class CallerConnection(asyncio.Protocol):
         """`data` begins where a request does."""
         end = data.find(END) + len(END)
         if end < len(END):
-            if len(data) > MAX_HEAD_BYTES or not data[:1].isalpha() or _has_broken_line(data):
+            if len(data) > MAX_HEAD_BYTES or not data[:1].isalpha() or has_broken_line(data):
                 self._hand_over(data)
             else:
                 self._note_begin()
                 self._unread = data
             return
-        head = self._parse(data[:end]) if end <= MAX_HEAD_BYTES else None
-        if head is None or head.content_length > self._listener.answering.max_body_bytes:
+        answering = self._listener.answering
+        head = parse_request_head(data[:end]) if end <= MAX_HEAD_BYTES else None
+        if head is None or answering.find(head.path) is None or head.content_length > answering.max_body_bytes:
             self._hand_over(data)
             return
+        self._closing = head.close
         whole = end + head.content_length
         if len(data) >= whole:
             if head.content_length > SMALL_BYTES and not self._held.add(head.content_length):
@@ -150,16 +152,6 @@ class CallerConnection(asyncio.Protocol):
             self._head, self._body, self._missing_bytes = head, [data[end:]], whole - len(data)
             if not self._held.add(len(data) - end):
                 self._refuse_body()
-
-    def _parse(self, head_bytes: bytes) -> RequestHead | None:
-        """Most callers send the same head again and again."""
-        last_bytes, head = self._last_head
-        if head_bytes != last_bytes:
-            head = parse_request_head(head_bytes)
-            if head is not None and self._listener.answering.find(head.path) is None:
-                head = None
-            self._last_head = head_bytes, head
-        return head
 
     def _note_begin(self) -> None:
         if not self._unread:
@@ -248,8 +240,7 @@ class CallerConnection(asyncio.Protocol):
 
     def _end(self, transport: asyncio.Transport) -> None:
         """With its last answer written. Only a caller that sends no more is known to get it if nothing more is read."""
-        head = self._last_head[1]
-        if self._ended or (head is not None and head.close and not self._unread and self._head is None):
+        if self._ended or (self._closing and not self._unread and self._head is None):
             transport.close()
             return
         self._lingering = True
@@ -308,9 +299,3 @@ class CallerConnection(asyncio.Protocol):
             self._unsent_bytes, self.since = unsent_bytes, self._listener.now
         elif not self.is_idle:
             self._write(*self._listener.answering.timed_out(), close=True)
-
-
-def _has_broken_line(data: bytes) -> bool:
-    """A carriage return or line feed without the other: such a head need never come to the end that is waited for."""
-    ends = data.count(b"\r\n")
-    return data.count(b"\n") != ends or data.count(b"\r") - data.endswith(b"\r") != ends

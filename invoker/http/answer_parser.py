@@ -1,7 +1,12 @@
-"""Parses one HTTP/1.1 answer with llhttp (through httptools), which is strict: bare line feeds, two lengths, or a
-length beside chunks are errors."""
+"""Parses HTTP/1.1 answers with llhttp (through httptools), which is strict: bare line feeds, two lengths, or a length
+beside chunks are errors. Heads that came before are known again, and then nothing is parsed at all."""
+
+from functools import lru_cache
+from typing import NamedTuple
 
 import httptools
+
+from invoker.http.heads import KNOWN_HEADS
 
 MAX_HEAD_BYTES = 64 * 1024
 
@@ -106,6 +111,31 @@ class AnswerParser:
 
     def _too_large(self) -> MalformedError:
         return MalformedError(f"it is larger than {self._max_answer_bytes} bytes")
+
+
+class AnswerHead(NamedTuple):
+    """What matters of an answer: body bytes that follow, whether the connection ends with them, and its headers by
+    their names in lower case."""
+
+    content_length: int
+    status: int
+    close: bool
+    fields: dict[bytes, bytes]
+
+
+@lru_cache(maxsize=KNOWN_HEADS)
+def parse_answer_head(head: bytes) -> AnswerHead | None:
+    """A head up to and including its empty line; None if the parser has to read on to tell where the answer ends, or if
+    no body follows whatever the head says."""
+    parser = AnswerParser(0)
+    try:
+        parser.feed(head)
+    except MalformedError:
+        return None
+    length = parser.fields.get(b"content-length", b"")
+    if not parser.started or not length.isdigit() or parser.complete != (int(length) == 0):
+        return None
+    return AnswerHead(int(length), parser.status, not parser.keep_alive, parser.fields)
 
 
 def _head_too_large() -> MalformedError:

@@ -9,8 +9,8 @@ import select
 from collections.abc import Callable
 from typing import cast
 
-from invoker.http.answer_parser import AnswerParser, MalformedError, UnusableError
-from invoker.http.heads import END, MAX_HEAD_BYTES, AnswerHead, parse_answer_head
+from invoker.http.answer_parser import AnswerHead, AnswerParser, MalformedError, UnusableError, parse_answer_head
+from invoker.http.heads import END, MAX_HEAD_BYTES
 from invoker.upstream.exchange import BrokenError, WireExchange
 
 MAX_JOINED_BYTES = 64 * 1024
@@ -34,7 +34,6 @@ class Connection(asyncio.Protocol):
         self._head: AnswerHead | None = None  # of a plain answer whose body is not all here
         self._missing_bytes = 0
         self._paused = False
-        self._last_head: tuple[bytes, AnswerHead | None] = b"", None
 
     def exchange(self, head: bytes, body: bytes) -> WireExchange:
         """Send a request; its answer is to come."""
@@ -109,12 +108,7 @@ class Connection(asyncio.Protocol):
         end = data.find(END) + len(END)
         if not len(END) <= end <= MAX_HEAD_BYTES:
             return False
-        head_bytes = data[:end]
-        # An upstream often sends the same head again and again, while its Date is the same.
-        last_bytes, head = self._last_head
-        if head_bytes != last_bytes:
-            head = parse_answer_head(head_bytes)
-            self._last_head = head_bytes, head
+        head = parse_answer_head(data[:end])
         if head is None or head.content_length > self.max_answer_bytes:
             return False
         exchange.answered(head.status, head.fields)

@@ -8,7 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from invoker.call.trace import Trace
-from invoker.http.heads import END, AnswerHead, RequestHead, parse_answer_head, parse_request_head
+from invoker.http.answer_parser import AnswerHead, parse_answer_head
+from invoker.http.heads import END, KNOWN_HEADS, RequestHead, parse_request_head
 
 TRACE_ID = "0af7651916cd43dd8448eb211c80319c"
 TRACEPARENT = f"00-{TRACE_ID}-b7ad6b7169203331-01"
@@ -178,8 +179,12 @@ def test_the_path_of_a_request(path: str) -> None:
         (ANSWER_LINE, [], None),
         (ANSWER_LINE, [b"Content-Length: 5", b"Content-Length: 5"], None),
         (ANSWER_LINE, [b"Content-Length: 5", b"Transfer-Encoding: chunked"], None),
-        (ANSWER_LINE, [b"Content-Length: 5", b"Content-Encoding: gzip"], None),
-        (b"HTTP/1.0 200 OK", [b"Content-Length: 5"], None),
+        (
+            b"HTTP/1.0 200 OK",
+            [b"Content-Length: 5", b"X: a", b"x: b"],
+            AnswerHead(5, 200, True, {b"content-length": b"5", b"x": b"a, b"}),
+        ),
+        (ANSWER_LINE, [b"Content-Length: 5", b"X : a"], None),
         (b"HTTP/1.1 100 Continue", [b"Content-Length: 5"], None),
         (b"HTTP/1.1 204 No Content", [b"Content-Length: 5"], None),
         (b"HTTP/1.1 304 Not Modified", [b"Content-Length: 5"], None),
@@ -187,7 +192,7 @@ def test_the_path_of_a_request(path: str) -> None:
     ],
 )
 def test_the_head_of_an_answer(first: bytes, lines: list[bytes], expected: AnswerHead | None) -> None:
-    """The same for answers; of some no body follows whatever they say."""
+    """What matters of one that says how long its body is; of some no body follows whatever they say."""
     assert parse_answer_head(head(first, *lines)) == expected
 
 
@@ -245,6 +250,17 @@ def test_what_is_plain_has_one_reading(
     taken = request or answer
     assert taken is not None
     assert (reading.complete, reading.body) == (1, b"x" * taken.content_length)
+
+
+def test_a_head_that_came_before_is_not_parsed_again() -> None:
+    """It is told apart from any other by each of its bytes, and only so many are known."""
+    for parse, first in ((parse_request_head, REQUEST_LINE), (parse_answer_head, ANSWER_LINE)):
+        heads = [head(first, b"Host: a", b"Content-Length: %d" % number) for number in (5, 6)]
+        before = parse.cache_info()
+        assert [each and each.content_length for each in map(parse, heads + heads)] == [5, 6, 5, 6]
+        after = parse.cache_info()
+        assert after.hits - before.hits >= 2
+        assert after.maxsize == KNOWN_HEADS
 
 
 @given(st.binary(max_size=60))
