@@ -85,12 +85,16 @@ class Process:
 
     async def end(self) -> StoreError:
         """It may have left the socket only. What is to be told of it."""
-        self._process.kill()
-        self.is_asked = False
-        code = await asyncio.to_thread(self._process.wait)
-        self._writer.close()
+        code = await self.stop()
         log.error("queries.process_ended", code=code)
         return StoreError(f"the process that reads the history has ended with {code}")
+
+    async def stop(self) -> int:
+        """Now; and with what code. It may have much memory to give back."""
+        self._process.kill()
+        self.is_asked = False
+        self._writer.close()
+        return await asyncio.shield(asyncio.to_thread(self._process.wait))
 
     def close(self) -> None:
         """Now. Idempotent."""
@@ -123,7 +127,7 @@ class Processes:
                 self._leaving.add(task := asyncio.create_task(self._leave(process)))
                 task.add_done_callback(self._leaving.discard)
             else:
-                self._take_back(process, once=once)
+                await self._take_back(process, once=once)
 
     async def check(self) -> None:
         """That one can be started, and answers; of those that are idle, the one that was asked longest ago. Otherwise
@@ -151,11 +155,11 @@ class Processes:
 
     async def _leave(self, process: Process) -> None:
         await process.leave()
-        self._take_back(process, once=process.is_asked)
+        await self._take_back(process, once=process.is_asked)
 
-    def _take_back(self, process: Process, *, once: bool) -> None:
-        self._lent.discard(process)
+    async def _take_back(self, process: Process, *, once: bool) -> None:
         if once or process.has_ended or len(self._idle) >= IDLE:
-            process.close()
+            await process.stop()
         else:
             self._idle.append(process)
+        self._lent.discard(process)
