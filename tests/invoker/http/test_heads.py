@@ -271,6 +271,7 @@ def test_nothing_breaks_it(noise: bytes) -> None:
         (ANSWER_LINE, parse_answer_head, httptools.HttpResponseParser),
     ):
         whole = head(first, b"Host: a", b"Content-Length: 0", noise)
+        whole = whole[: whole.find(END) + len(END)]  # as it is cut by whoever reads it
         with contextlib.suppress(httptools.HttpParserError):
             Reading(kind, whole)
             continue
