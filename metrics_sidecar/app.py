@@ -66,10 +66,10 @@ async def _start(app: web.Application, settings: SidecarSettings, stack: context
     ledger, live = _make_ledger(store, clock, settings.max_models, metrics, background, retention)
     ledger.start()
     stack.push_async_callback(ledger.close)
-    queries = backend.open_queries()
-    stack.callback(queries.close)
-    await queries.start()
-    await stack.enter_async_context(background.task("reader", queries.watch))
+    reader = backend.open_reader()
+    stack.callback(reader.close)
+    await reader.start()
+    await stack.enter_async_context(background.task("reader", reader.watch))
     auditor = Auditor(backend.open_snapshot, live)
     stack.callback(auditor.close)
     intake = app[INTAKE] = Intake(ledger, live, plan.max_producers, metrics.count_rejected, app[ACCEPTORS])
@@ -80,7 +80,7 @@ async def _start(app: web.Application, settings: SidecarSettings, stack: context
     gc.freeze()
     app[SIDECAR] = Sidecar(
         clock=clock,
-        queries=queries,
+        reader=reader,
         exporter=backend.exporter(),
         reconcile=auditor.reconcile,
         readiness=lambda: _readiness(ledger, intake, [*store.failures, *([plan.reason] if plan.reason else [])]),

@@ -40,7 +40,7 @@ def fingerprint(wanted: HistoryFilter) -> bytes:
 
 def encode_cursor(cursor: Cursor) -> str:
     position = cursor.position
-    stored = _Stored(VERSION, cursor.order, cursor.fingerprint, position.timestamp_us, position.id)
+    stored = _Stored(VERSION, cursor.order, cursor.fingerprint, position.timestamp_us, int(position.id))
     return base64.urlsafe_b64encode(_encoder.encode(stored)).rstrip(b"=").decode()
 
 
@@ -50,7 +50,7 @@ def decode_cursor(text: str) -> Cursor:
         stored = _decoder.decode(base64.urlsafe_b64decode(text + "=" * (-len(text) % 4)))
     except (msgspec.DecodeError, ValueError) as error:
         raise ValueError("not a cursor") from error
-    cursor = Cursor(stored.order, stored.fingerprint, Position(stored.timestamp_us, stored.id))
+    cursor = Cursor(stored.order, stored.fingerprint, Position(stored.timestamp_us, str(stored.id)))
     if encode_cursor(cursor) != text:  # base64 decoders skip what they don't know
         raise ValueError("not a cursor")
     return cursor

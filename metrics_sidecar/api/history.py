@@ -113,7 +113,7 @@ class History(msgspec.Struct, frozen=True):
 async def history(request: web.Request) -> web.Response:
     query = to_query(decode_query(request.query.items(), HistoryParameters))
     with store_problems(remedy_for(query)):
-        page = await request.app[SIDECAR].queries.history(query)
+        page = await request.app[SIDECAR].reader.page(query)
     return await json_answer_of(request, len(page.rows) * MEMBERS, lambda: to_history(query, page))
 
 
@@ -121,7 +121,7 @@ async def invocation(request: web.Request) -> web.Response:
     row_id = decode_path(request.match_info, InvocationPath).id
     decode_query(request.query.items(), NoParameters)
     with store_problems():
-        row = await request.app[SIDECAR].queries.invocation(row_id)
+        row = await request.app[SIDECAR].reader.one(str(row_id))
     if row is None:
         raise status_problem(404, f"There is no invocation {row_id}, or none any more.")
     return json_answer(to_invocation(row))
@@ -166,11 +166,11 @@ def to_history(query: HistoryQuery, page: HistoryPage) -> History:
 
 def to_invocation(row: HistoryRow) -> InvocationId:
     """One row as the API shows it."""
-    shown: InvocationId = Invocation(row.id, *(_shown(column, row) for column in COLUMNS))
+    shown: InvocationId = Invocation(int(row.id), *(_shown(column, row) for column in COLUMNS))
     return shown
 
 
-INVOCATION_EXAMPLE = to_invocation(HistoryRow(id=1, **{field.name: field.told.example for field in FIELDS}))
+INVOCATION_EXAMPLE = to_invocation(HistoryRow(id="1", **{field.name: field.told.example for field in FIELDS}))
 EXAMPLE = History(
     history=[INVOCATION_EXAMPLE], total_count=1, offset=0, limit=10, next_cursor=None, total_count_is_exact=True
 )

@@ -9,7 +9,7 @@ from aiohttp import web
 
 from metrics_sidecar.disk import DiskUse
 from metrics_sidecar.history.exports import Exporter
-from metrics_sidecar.history.queries import Queries
+from metrics_sidecar.history.reader import Reader
 from metrics_sidecar.history.reconcile import Reconciliation
 from metrics_sidecar.metrics.exposition import Exposition
 from metrics_sidecar.metrics.live import Snapshot
@@ -30,7 +30,7 @@ class Sidecar:
     its time. `reconcile` compares all books; it raises `StoreError`."""
 
     clock: Clock
-    queries: Queries
+    reader: Reader
     exporter: Exporter
     reconcile: Callable[[], Awaitable[Reconciliation]]
     readiness: Callable[[], Readiness]

@@ -8,8 +8,7 @@ from msgspec import UNSET, Meta, UnsetType
 
 from metrics_sidecar.api.answers import json_answer_of, milliseconds, store_problems
 from metrics_sidecar.api.sidecar import SIDECAR
-from metrics_sidecar.history.windows import Window, WindowStats
-from metrics_sidecar.ledger.totals import ModelTotals
+from metrics_sidecar.history.aggregate import MEASURES, SINCE_THE_BEGINNING, Ask, Table
 from metrics_sidecar.parameters.decoding import decode_query
 from metrics_sidecar.parameters.filters import split_models
 from metrics_sidecar.parameters.window import WindowParameters, remedy_for, to_window
@@ -63,6 +62,7 @@ class ModelStats(msgspec.Struct, frozen=True):
     total_output_size: Sum | UnsetType = UNSET
 
 
+PERCENTS = (50, 90, 95, 99)
 FIELDS = len(ModelStats.__struct_fields__)
 
 
@@ -105,63 +105,67 @@ EXAMPLE = Stats(
 
 async def stats(request: web.Request) -> web.Response:
     parameters = decode_query(request.query.items(), StatsParameters)
-    models, prefixes = split_models(parameters.model_id or ())
     sidecar = request.app[SIDECAR]
     now_us = sidecar.clock.now_us()
+    with store_problems(remedy_for(parameters)):
+        table = await sidecar.reader.aggregate(to_ask(parameters, now_us))
+    return await json_answer_of(request, len(table.groups) * FIELDS, lambda: to_stats(table, now_us))
+
+
+def to_ask(parameters: StatsParameters, now_us: int) -> Ask:
+    """What the store is asked."""
+    models, prefixes = split_models(parameters.model_id or ())
     window = to_window(parameters, now_us)
     if window is None:
-        with store_problems(remedy_for(parameters)):
-            totals = await sidecar.queries.totals(models, prefixes)
-        return await json_answer_of(
-            request,
-            len(totals) * FIELDS,
-            lambda: Stats({model: to_stats(model, sums) for model, sums in totals.items() if sums.count}),
-        )
-    with store_problems(remedy_for(parameters)):
-        answer = await sidecar.queries.window(window, models, prefixes)
-    return await json_answer_of(
-        request, len(answer.stats) * FIELDS, lambda: to_window_stats(answer.window, now_us, answer.stats)
-    )
+        return Ask(models=models, prefixes=prefixes)
+    return Ask(models=models, prefixes=prefixes, window=window, measures=MEASURES, percents=PERCENTS, errors=True)
 
 
-def to_window_stats(window: Window, now_us: int, stats: dict[str, WindowStats]) -> Stats:
-    """The statistics of a window that may end in the future."""
-    seconds = (min(window.until_us, now_us) - window.since_us) / 1_000_000
+def to_stats(table: Table, now_us: int) -> Stats:
+    """The table as the API shows it; its window may end in the future."""
+    columns = zip(*(table.sums[measure] for measure in SINCE_THE_BEGINNING), strict=True)
+    models = [_model_stats(model, *sums) for model, sums in zip(table.groups, columns, strict=True)]
+    if table.window is None:
+        return Stats({one.model_id: one for one in models})
+    since_us, until_us = table.window
+    seconds = (min(until_us, now_us) - since_us) / 1_000_000 if since_us else 0
     return Stats(
-        {model: _window_stats(model, one, seconds if window.since_us else 0) for model, one in stats.items()},
-        since=format_timestamp(window.since_us),
-        until=format_timestamp(window.until_us),
+        {one.model_id: _with_window(one, table, row, seconds) for row, one in enumerate(models)},
+        since=format_timestamp(since_us),
+        until=format_timestamp(until_us),
     )
 
 
-def _window_stats(model_id: str, stats: WindowStats, seconds: float) -> ModelStats:
-    p50, p90, p95, p99 = (value / 1000 for value in stats.percentiles_us)
+def _with_window(model: ModelStats, table: Table, row: int, seconds: float) -> ModelStats:
+    p50, p90, p95, p99 = (table.percentiles_us[percent][row] / 1000 for percent in PERCENTS)
     return msgspec.structs.replace(
-        to_stats(model_id, stats),
+        model,
         p50=p50,
         p90=p90,
         p95=p95,
         p99=p99,
-        requests_per_second=stats.count / seconds if seconds > 0 else UNSET,
-        errors=stats.errors,
-        total_input_size=stats.input_size,
-        total_output_size=stats.output_size,
+        requests_per_second=model.total_invocations / seconds if seconds > 0 else UNSET,
+        errors=table.errors[row],
+        total_input_size=table.sums["input_size"][row],
+        total_output_size=table.sums["output_size"][row],
     )
 
 
-def to_stats(model_id: str, totals: ModelTotals | WindowStats) -> ModelStats:
+def _model_stats(
+    model_id: str, success_count: int, failure_count: int, latency_us: int, least_us: int, most_us: int, last_us: int
+) -> ModelStats:
     """Each quotient is one division of integers, so it is the float nearest to the exact value."""
-    count = totals.count
+    count = success_count + failure_count
     return ModelStats(
         model_id=model_id,
         total_invocations=count,
-        successful_invocations=totals.success_count,
-        failed_invocations=totals.failure_count,
-        success_rate=100 * totals.success_count / count,
-        failure_rate=100 * totals.failure_count / count,
-        average_latency_ms=totals.latency_us / (count * 1000),
-        total_latency_ms=milliseconds(totals.latency_us),
-        min_latency_ms=milliseconds(totals.min_latency_us),
-        max_latency_ms=milliseconds(totals.max_latency_us),
-        last_invocation=format_timestamp(totals.last_timestamp_us),
+        successful_invocations=success_count,
+        failed_invocations=failure_count,
+        success_rate=100 * success_count / count,
+        failure_rate=100 * failure_count / count,
+        average_latency_ms=latency_us / (count * 1000),
+        total_latency_ms=milliseconds(latency_us),
+        min_latency_ms=milliseconds(least_us),
+        max_latency_ms=milliseconds(most_us),
+        last_invocation=format_timestamp(last_us),
     )

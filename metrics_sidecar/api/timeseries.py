@@ -1,6 +1,6 @@
 """`GET /metrics/timeseries`: one figure per step of time."""
 
-from collections.abc import Sequence
+from operator import add
 from typing import Annotated, Literal
 
 import msgspec
@@ -9,18 +9,9 @@ from msgspec import UNSET, Meta, UnsetType
 
 from metrics_sidecar.api.answers import json_answer_of, store_problems
 from metrics_sidecar.api.sidecar import SIDECAR
+from metrics_sidecar.history.aggregate import ALL, Ask, Measure, Table
 from metrics_sidecar.history.rollups import HOUR, MINUTE_US
-from metrics_sidecar.history.windows import (
-    ALL,
-    MAX_WINDOW_US,
-    Series,
-    SeriesQuery,
-    Step,
-    Window,
-    align,
-    parse_duration,
-    window_before,
-)
+from metrics_sidecar.history.windows import MAX_WINDOW_US, Window, align, parse_duration, window_before
 from metrics_sidecar.parameters.decoding import allowed_values, decode_query
 from metrics_sidecar.parameters.filters import split_models
 from metrics_sidecar.parameters.window import DURATION_PATTERN, WindowParameters, remedy_for, to_window
@@ -46,7 +37,13 @@ Metric = Literal[
     "latency_p99",
 ]
 
-_PERCENT = {"latency_p50": 50, "latency_p90": 90, "latency_p95": 95, "latency_p99": 99}
+MEASURES: tuple[Measure, ...] = ("success_count", "failure_count", "latency_us")
+_PERCENTS: dict[Metric, tuple[int, ...]] = {
+    "latency_p50": (50,),
+    "latency_p90": (90,),
+    "latency_p95": (95,),
+    "latency_p99": (99,),
+}
 _ZERO_IN_GAPS = ("invocations", "errors", "requests_per_second", "active")
 
 
@@ -111,89 +108,93 @@ EXAMPLE = Timeseries(
 
 async def timeseries(request: web.Request) -> web.Response:
     parameters = decode_query(request.query.items(), TimeseriesParameters)
-    now_us = request.app[SIDECAR].clock.now_us()
-    query = to_query(parameters, now_us)
-    _check_points(parameters, query, len(query.models) or 1)
+    sidecar = request.app[SIDECAR]
+    now_us = sidecar.clock.now_us()
+    ask, window = to_ask(parameters, now_us)
+    _check_points(parameters, window, len(ask.models) or 1)
     with store_problems(remedy_for(parameters, "choose a longer step")):
-        window, found = await request.app[SIDECAR].queries.series(query)
-    query = msgspec.structs.replace(query, window=window)
-    labels = _labels(query, found)
-    points = _check_points(parameters, query, len(labels))
-    return await json_answer_of(
-        request, 2 * points, lambda: to_timeseries(parameters.metric, query, now_us, labels, found)
-    )
+        table = await sidecar.reader.aggregate(ask)
+    window, labels = table.window or window, _labels(ask, table)
+    points = _check_points(parameters, window, len(labels))
+    return await json_answer_of(request, 2 * points, lambda: to_timeseries(parameters, window, labels, table, now_us))
 
 
-def to_query(parameters: TimeseriesParameters, now_us: int) -> SeriesQuery:
-    """What the store is asked: whole steps."""
+def to_ask(parameters: TimeseriesParameters, now_us: int) -> tuple[Ask, Window]:
+    """What the store is asked: whole steps of a window."""
     step_us = _step_us(parameters.step)
     models, prefixes = split_models(parameters.model_id or ())
-    return SeriesQuery(
-        window=align(to_window(parameters, now_us, DEFAULT_US) or window_before(now_us, DEFAULT_US), step_us),
-        step_minutes=step_us // MINUTE_US,
+    window = align(to_window(parameters, now_us, DEFAULT_US) or window_before(now_us, DEFAULT_US), step_us)
+    ask = Ask(
         models=models,
         prefixes=prefixes,
-        by_model=parameters.group_by is not UNSET,
-        percent=_PERCENT.get(parameters.metric),
+        window=window,
+        step_minutes=step_us // MINUTE_US,
+        by=parameters.group_by or None,
+        measures=MEASURES,
+        percents=_PERCENTS.get(parameters.metric, ()),
     )
+    return ask, window
 
 
-def to_timeseries(metric: Metric, query: SeriesQuery, now_us: int, labels: list[str], found: Series) -> Timeseries:
+def to_timeseries(
+    parameters: TimeseriesParameters, window: Window, labels: list[str], table: Table, now_us: int
+) -> Timeseries:
     """The series as the API shows them, gaps included."""
-    since_us, until_us = query.window
-    minutes = range(since_us // MINUTE_US, until_us // MINUTE_US, query.step_minutes)
+    metric, step = parameters.metric, _step_us(parameters.step) // MINUTE_US
+    minutes = range(window.since_us // MINUTE_US, window.until_us // MINUTE_US, step)
     gap = 0 if metric in _ZERO_IN_GAPS else None
-    series = []
-    for label in labels:
-        steps = found.get(label, ())
-        figures = dict(zip([step.minute for step in steps], _figures(metric, query, now_us, steps), strict=True))
-        points: list[Point] = [(minute * MINUTE_S, figures.get(minute, gap)) for minute in minutes]
-        series.append(OneSeries(None if label == ALL else label, points))
+    figures: dict[str, dict[int, float]] = {label: {} for label in labels}
+    for label, minute, figure in zip(table.groups, table.minutes, _figures(metric, step, now_us, table), strict=True):
+        figures[label][minute] = figure
+    series = [
+        OneSeries(None if label == ALL else label, [(minute * MINUTE_S, of.get(minute, gap)) for minute in minutes])
+        for label, of in figures.items()
+    ]
     # The last step may go beyond the last year.
-    since, until = (format_timestamp(min(moment_us, MAX_TIMESTAMP_US)) for moment_us in query.window)
-    return Timeseries(metric, query.step_minutes * MINUTE_S, since, until, series)
+    since, until = (format_timestamp(min(moment_us, MAX_TIMESTAMP_US)) for moment_us in window)
+    return Timeseries(metric, step * MINUTE_S, since, until, series)
 
 
-def _labels(query: SeriesQuery, found: Series) -> list[str]:
+def _labels(ask: Ask, table: Table) -> list[str]:
     """Of the series: those that were asked for by their id, and others that have records."""
-    if not query.by_model:
-        return [ALL]
-    return [*query.models, *sorted(found.keys() - {*query.models})]
+    return [*ask.models, *sorted({*table.groups} - {*ask.models})] if ask.by else [ALL]
 
 
-def _figures(metric: Metric, query: SeriesQuery, now_us: int, steps: Sequence[Step]) -> Sequence[float | None]:
-    """What is shown of each of the steps, which have records."""
-    step_us = query.step_minutes * MINUTE_US
+def _figures(metric: Metric, step: int, now_us: int, table: Table) -> list[float]:
+    """What is shown of each row."""
+    success_counts, failure_counts, latencies_us = (table.sums[measure] for measure in MEASURES)
+    counts = [*map(add, success_counts, failure_counts)]
 
-    def past_us(step: Step) -> int:
-        """Of the step, the part that is past; all of it where none is: other clocks may be ahead."""
-        until_now_us = now_us - step.minute * MINUTE_US
-        return min(until_now_us, step_us) if until_now_us > 0 else step_us
+    def past_us(minute: int) -> int:
+        """Of a step, the part that is past; all of it where none is: other clocks may be ahead."""
+        until_now_us = now_us - minute * MINUTE_US
+        return min(until_now_us, step * MINUTE_US) if until_now_us > 0 else step * MINUTE_US
 
     match metric:
         case "invocations":
-            return [step.success_count + step.failure_count for step in steps]
+            return [*counts]
         case "errors":
-            return [step.failure_count for step in steps]
+            return [*failure_counts]
         case "error_rate":
-            return [100 * step.failure_count / step.count for step in steps]
+            return [100 * failures / count for failures, count in zip(failure_counts, counts, strict=True)]
         case "requests_per_second":
-            return [step.count / (past_us(step) / 1_000_000) for step in steps]
+            return [count / (past_us(at) / 1_000_000) for count, at in zip(counts, table.minutes, strict=True)]
         case "active":  # Little's law: time that calls took per time that went by
-            return [step.latency_us / past_us(step) for step in steps]
+            return [taken_us / past_us(at) for taken_us, at in zip(latencies_us, table.minutes, strict=True)]
         case "latency_avg":
-            return [step.latency_us / (step.count * 1000) for step in steps]
-    return [None if step.percentile_us is None else step.percentile_us / 1000 for step in steps]
+            return [taken_us / (count * 1000) for taken_us, count in zip(latencies_us, counts, strict=True)]
+    (percent,) = _PERCENTS[metric]
+    return [value_us / 1000 for value_us in table.percentiles_us[percent]]
 
 
-def _check_points(parameters: TimeseriesParameters, query: SeriesQuery, series_count: int) -> int:
+def _check_points(parameters: TimeseriesParameters, window: Window, series_count: int) -> int:
     """How many points the answer has; a 400 problem that names the smallest step allowed, if it would be too long."""
-    points = _count_steps(query.window, query.step_minutes * MINUTE_US) * series_count
+    points = _count_steps(window, _step_us(parameters.step)) * series_count
     if points <= MAX_POINTS:
         return points
     if series_count > MAX_POINTS // 2:  # any time may touch two steps, however long they are
         raise InvalidParameterError("group_by", "model_id", f"at most {MAX_POINTS // 2:,} models")
-    minutes = _smallest_step(query.window, MAX_POINTS // series_count)
+    minutes = _smallest_step(window, MAX_POINTS // series_count)
     allowed = f"at least {minutes}m" if minutes * MINUTE_US <= MAX_WINDOW_US else "none"
     raise InvalidParameterError(
         "step",

@@ -1,7 +1,7 @@
 """Where a history is kept: all that the sidecar asks of the place, behind one Protocol.
 
-`tests/metrics_sidecar/sqlite/contract` holds every backend to what is promised here, in `writer.Writer`,
-`queries.Queries`, `audit.Snapshot` and `exports.Exporter`.
+`tests/metrics_sidecar/history/contract` holds every backend to what is promised here, in `writer.Writer`,
+`reader.Reader`, `audit.Snapshot` and `exports.Exporter`.
 """
 
 from typing import Protocol
@@ -9,12 +9,12 @@ from typing import Protocol
 from metrics_sidecar.disk import DiskUse
 from metrics_sidecar.history.audit import Snapshot
 from metrics_sidecar.history.exports import Exporter
-from metrics_sidecar.history.queries import Queries
+from metrics_sidecar.history.reader import Reader
 from metrics_sidecar.history.writer import Writer
 
 
-class Reads(Queries, Protocol):
-    """Queries that are open."""
+class OpenReader(Reader, Protocol):
+    """One that runs. Whose rows it reads is said where it is made."""
 
     async def start(self) -> None:
         """Get ready, so that the first question finds all running. Not needed before one."""
@@ -38,7 +38,7 @@ class Backend(Protocol):
         """Makes the history if there is none; `StartupError` if it can't be used."""
         ...
 
-    def open_queries(self) -> Reads: ...
+    def open_reader(self) -> OpenReader: ...
 
     def open_snapshot(self) -> Snapshot:
         """`StoreError` if it can't be read."""

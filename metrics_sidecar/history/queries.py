@@ -1,12 +1,9 @@
-"""What can be asked of the ledger, and what it answers. The store implements `Queries`; the API asks."""
+"""Single invocations: what may be asked of them, and what is answered."""
 
-from collections.abc import Sequence
-from typing import TYPE_CHECKING, Literal, Protocol
+from typing import TYPE_CHECKING, Literal
 
 import msgspec
 
-from metrics_sidecar.history.windows import SeriesAnswer, SeriesQuery, Window, WindowAnswer
-from metrics_sidecar.ledger.totals import ModelTotals
 from shared.fields import plain_struct
 from shared.record import FIELDS, Record
 
@@ -25,7 +22,7 @@ class Position(msgspec.Struct, frozen=True, array_like=True):
     """Where a page ended: the row's timestamp (µs) and id. Rows are ordered by these two."""
 
     timestamp_us: int
-    id: int
+    id: str
 
 
 class Term(msgspec.Struct, frozen=True, array_like=True):
@@ -73,16 +70,17 @@ class HistoryQuery(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class _Numbered(msgspec.Struct, frozen=True, array_like=True, gc=False):
-    """One invocation as it stands in the ledger: its id, then the fields of its record in their order. Bounds that
-    these had when it came are not looked at again: another release may have had others."""
+    """One invocation as it stands in the ledger: its id, in which nobody but the history itself reads anything, then
+    the fields of its record in their order. Bounds that these had when it came are not looked at again: another release
+    may have had others."""
 
-    id: int
+    id: str
 
 
 if TYPE_CHECKING:
 
     class HistoryRow(Record, frozen=True, kw_only=True):
-        id: int
+        id: str
 
 else:
     HistoryRow = plain_struct("HistoryRow", _Numbered, FIELDS)
@@ -96,34 +94,6 @@ class HistoryPage(msgspec.Struct, frozen=True):
     total_count: int
     next: Position | None
     total_count_is_exact: bool = True
-
-
-class Queries(Protocol):
-    """Reads of committed state, each one snapshot; they never delay a commit. One whose caller is cancelled ends.
-    Raises `StoreError` when the store can't be read, `BusyError` when it waited too long for its turn, and
-    `QueryTooLongError` when it was ended for its length."""
-
-    async def history(self, query: HistoryQuery) -> HistoryPage:
-        """One page, ordered by timestamp and id."""
-        ...
-
-    async def invocation(self, row_id: int) -> HistoryRow | None:
-        """The row of this id; None if there is none, or none any more."""
-        ...
-
-    async def totals(self, models: Sequence[str] = (), prefixes: Sequence[str] = ()) -> dict[str, ModelTotals]:
-        """Since the beginning, of these true models (or the `__overflow__` of all without a label) and those whose id
-        begins so, or by label without any; those that are known. `TooManyModelsError`."""
-        ...
-
-    async def window(self, window: Window, models: Sequence[str], prefixes: Sequence[str] = ()) -> WindowAnswer:
-        """Exactly the records of a window, of models as in `totals`; those that have any. `NotBuiltError` while older
-        rows are not summed up yet; `TooManyModelsError`."""
-        ...
-
-    async def series(self, query: SeriesQuery) -> SeriesAnswer:
-        """The same for each step of a window. `NotBuiltError`, `TooManyModelsError`."""
-        ...
 
 
 class StoreError(Exception):

@@ -32,7 +32,7 @@ class SqliteBackend:
         identify(self._path)
         return store
 
-    def open_queries(self) -> SqliteQueries:
+    def open_reader(self) -> SqliteQueries:
         return SqliteQueries(self._path, self._query_timeout_s)
 
     def open_snapshot(self) -> SqliteSnapshot:

@@ -23,7 +23,7 @@ class Columns:
         error_type = f"?{self.names.index('error_type') + 1}"
         marks = ("?1", "?2", *(_stored(field, f"?{at}", error_type) for at, field in enumerate(others, 3)))
         self.insert = f"INSERT INTO invocations ({', '.join(self.names)}) VALUES ({', '.join(marks)})"
-        self.shown = ", ".join(("invocations.id", *map(_shown, fields)))
+        self.shown = ", ".join(("CAST(invocations.id AS TEXT)", *map(_shown, fields)))
         self.stored = ", ".join(self.names)
         self._model_at = [field.name for field in fields].index(MODEL_ID)
         self.of_rollups = itemgetter(*map(self.names.index, ROLLED_UP))

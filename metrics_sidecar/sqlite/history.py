@@ -2,6 +2,7 @@
 
 import heapq
 import json
+import re
 import sqlite3
 from collections.abc import Iterator
 from itertools import islice
@@ -28,6 +29,7 @@ Key = tuple[int, int]
 """Timestamp and id; both negative where the newest come first: keys always ascend."""
 
 LEAST = -(2**63)
+_ID = re.compile("[1-9][0-9]{0,18}", re.ASCII)
 _Due = tuple[int, int, Lane, list[Key]]
 
 _rows = msgspec.json.Decoder(list[HistoryRow])
@@ -65,9 +67,9 @@ def read_history(connection: sqlite3.Connection, query: HistoryQuery, guard: Gua
     return HistoryPage(rows, max(total.rows, seen), next_, total.is_exact)
 
 
-def read_invocation(connection: sqlite3.Connection, row_id: int) -> HistoryRow | None:
+def read_invocation(connection: sqlite3.Connection, row_id: str) -> HistoryRow | None:
     """The row of this id, if there is one."""
-    rows = _read_rows(connection, [row_id])
+    rows = _read_rows(connection, [int(row_id)] if _ID.fullmatch(row_id) else [])
     return rows[0] if rows and rows[0].timestamp_us >= first_kept_us(connection) else None
 
 
@@ -111,7 +113,7 @@ class _Lanes:
         self._selection = selection
         self._time = selection.time
         self._direction = direction
-        self._after = [] if after is None else [self._beyond(after.timestamp_us, after.id)]
+        self._after = [] if after is None else [self._beyond(after.timestamp_us, int(after.id))]
 
     def read(self, lane: Lane, limit: int, *, offset: int = 0, after: Key | None = None) -> list[Key]:
         """One lane, or what of it is after a key: its index is read in its order."""

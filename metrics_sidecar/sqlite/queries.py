@@ -3,12 +3,13 @@
 import asyncio
 import contextlib
 import math
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import TypeVar
 
 import msgspec
 
+from metrics_sidecar.history.aggregate import Ask, Table
 from metrics_sidecar.history.exports import Export, ExportsBusyError
 from metrics_sidecar.history.queries import (
     BusyError,
@@ -20,8 +21,6 @@ from metrics_sidecar.history.queries import (
     StoreError,
     TooManyModelsError,
 )
-from metrics_sidecar.history.windows import SeriesAnswer, SeriesQuery, Window, WindowAnswer
-from metrics_sidecar.ledger.totals import ModelTotals
 from metrics_sidecar.sqlite import questions
 from metrics_sidecar.sqlite.processes import Process, Processes
 from metrics_sidecar.sqlite.questions import Answered, Question
@@ -40,24 +39,22 @@ Result = TypeVar("Result")
 
 _page = msgspec.msgpack.Decoder(HistoryPage)
 _row: msgspec.msgpack.Decoder[HistoryRow | None] = msgspec.msgpack.Decoder(HistoryRow | None)
-_totals = msgspec.msgpack.Decoder(dict[str, ModelTotals])
-_window = msgspec.msgpack.Decoder(WindowAnswer)
-_series = msgspec.msgpack.Decoder(SeriesAnswer)
+_table = msgspec.msgpack.Decoder(Table)
 _bytes = msgspec.msgpack.Decoder(bytes)
 
 
 def is_search(question: Question) -> bool:
     """Whether it may take seconds on millions of rows, as far as it tells."""
     match question:
-        case questions.History(query):
+        case questions.Page(query):
             return query.filter.reads_rows or query.offset > DEEP
-        case questions.Series(query):
-            return query.by_model and bool(query.prefixes or not query.models)
+        case questions.Aggregate(ask):
+            return bool(ask.step_minutes and ask.by and (ask.prefixes or not ask.models))
     return False
 
 
 class SqliteQueries:
-    """Implements `queries.Queries` on a file that a `SqliteStore` has created."""
+    """Implements `reader.Reader` on a file that a `SqliteStore` has created."""
 
     def __init__(self, path: Path, timeout_s: float | None = None) -> None:
         """`timeout_s`: how long a read may take, its waiting for its turn included; None: as long as it takes."""
@@ -65,25 +62,19 @@ class SqliteQueries:
         self._timeout_s = timeout_s
         self._quick, self._searches = asyncio.Semaphore(QUICK), asyncio.Semaphore(SEARCHES)
 
-    async def history(self, query: HistoryQuery) -> HistoryPage:
-        return await self._ask(questions.History(query), _page)
+    async def page(self, query: HistoryQuery) -> HistoryPage:
+        return await self._ask(questions.Page(query), _page)
 
-    async def invocation(self, row_id: int) -> HistoryRow | None:
-        return await self._ask(questions.Invocation(row_id), _row)
+    async def one(self, row_id: str) -> HistoryRow | None:
+        return await self._ask(questions.One(row_id), _row)
 
-    async def totals(self, models: Sequence[str] = (), prefixes: Sequence[str] = ()) -> dict[str, ModelTotals]:
-        return await self._ask(questions.Totals((*models,), (*prefixes,)), _totals)
-
-    async def window(self, window: Window, models: Sequence[str], prefixes: Sequence[str] = ()) -> WindowAnswer:
-        return await self._ask(questions.InWindow(window, (*models,), (*prefixes,)), _window)
-
-    async def series(self, query: SeriesQuery) -> SeriesAnswer:
-        return await self._ask(questions.Series(query), _series)
+    async def aggregate(self, ask: Ask) -> Table:
+        return await self._ask(questions.Aggregate(ask), _table)
 
     async def start(self) -> None:
         """Start a process, and wait until it answers, so that the first question doesn't wait for it."""
         with contextlib.suppress(StoreError):  # who asks is told
-            await self.invocation(0)
+            await self.one("")
 
     async def watch(self) -> None:
         """See that questions can be answered, as long as they can: then `StoreError` tells why not."""

@@ -5,35 +5,23 @@ from typing import Literal
 
 import msgspec
 
+from metrics_sidecar.history.aggregate import Ask, Table
 from metrics_sidecar.history.exports import Export
 from metrics_sidecar.history.queries import HistoryPage, HistoryQuery, HistoryRow
-from metrics_sidecar.history.windows import SeriesAnswer, SeriesQuery, Window, WindowAnswer
-from metrics_sidecar.ledger.totals import ModelTotals
 
 LENGTH = struct.Struct(">I")
 
 
-class History(msgspec.Struct, frozen=True, tag=True, array_like=True):
+class Page(msgspec.Struct, frozen=True, tag=True, array_like=True):
     query: HistoryQuery
 
 
-class Invocation(msgspec.Struct, frozen=True, tag=True, array_like=True):
-    row_id: int
+class One(msgspec.Struct, frozen=True, tag=True, array_like=True):
+    row_id: str
 
 
-class Totals(msgspec.Struct, frozen=True, tag=True, array_like=True):
-    models: tuple[str, ...]
-    prefixes: tuple[str, ...]
-
-
-class InWindow(msgspec.Struct, frozen=True, tag=True, array_like=True):
-    window: Window
-    models: tuple[str, ...]
-    prefixes: tuple[str, ...] = ()
-
-
-class Series(msgspec.Struct, frozen=True, tag=True, array_like=True):
-    query: SeriesQuery
+class Aggregate(msgspec.Struct, frozen=True, tag=True, array_like=True):
+    ask: Ask
 
 
 class File(msgspec.Struct, frozen=True, tag=True, array_like=True):
@@ -46,10 +34,10 @@ class Sign(msgspec.Struct, frozen=True, tag=True, array_like=True):
     """Of life."""
 
 
-Question = History | Invocation | Totals | InWindow | Series | File | Sign
-"""Most are a method of `Queries`."""
+Question = Page | One | Aggregate | File | Sign
+"""Most are a method of `Reader`."""
 
-Found = HistoryPage | HistoryRow | None | dict[str, ModelTotals] | WindowAnswer | SeriesAnswer | bytes
+Found = HistoryPage | HistoryRow | Table | bytes | None
 
 
 class Asked(msgspec.Struct, frozen=True, array_like=True):

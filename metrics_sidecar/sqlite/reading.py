@@ -15,26 +15,21 @@ import socket
 import sqlite3
 import sys
 import traceback
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Literal
-
-import msgspec
 
 from metrics_sidecar.files.exporting import pieces
 from metrics_sidecar.history.exports import Export
 from metrics_sidecar.history.queries import NotBuiltError, StoreError, TooManyModelsError
-from metrics_sidecar.ledger.totals import ModelTotals
 from metrics_sidecar.sqlite import questions
+from metrics_sidecar.sqlite.aggregate import read_aggregate
 from metrics_sidecar.sqlite.export import opened
-from metrics_sidecar.sqlite.filters import find_ids
 from metrics_sidecar.sqlite.guard import Guard, Outcome
 from metrics_sidecar.sqlite.history import read_history, read_invocation
 from metrics_sidecar.sqlite.questions import LENGTH, Answered, Asked, Found, Question
-from metrics_sidecar.sqlite.state import DAMAGE, read_totals, read_totals_by_label
-from metrics_sidecar.sqlite.windows import read_series, read_window
+from metrics_sidecar.sqlite.state import DAMAGE
 from shared.clock import Clock, SystemClock
-from shared.record import OVERFLOW_MODEL_ID
 
 NICENESS, NICENESS_OF_EXPORTS = 3, 10
 """Where readers and commits share a core, commits go first: beside ten readers their waits are a quarter to a third
@@ -46,29 +41,15 @@ GARBAGE_AFTER_OBJECTS = 200_000
 
 
 def answer(connection: sqlite3.Connection, guard: Guard, question: Question) -> Found:
-    """As the method of `Queries` that the question is, within the caller's transaction."""
+    """As the method of `Reader` that the question is, within the caller's transaction."""
     match question:
-        case questions.History(query):
+        case questions.Page(query):
             return read_history(connection, query, guard)
-        case questions.Invocation(row_id):
+        case questions.One(row_id):
             return read_invocation(connection, row_id)
-        case questions.Totals(models, prefixes):
-            return _read_totals(connection, find_ids(connection, models, prefixes))
-        case questions.InWindow(window, models, prefixes):
-            return read_window(connection, window, find_ids(connection, models, prefixes))
-        case questions.Series(query):
-            models = find_ids(connection, query.models, query.prefixes)
-            return read_series(connection, msgspec.structs.replace(query, models=models))
+        case questions.Aggregate(ask):
+            return read_aggregate(connection, ask)
     return None
-
-
-def _read_totals(connection: sqlite3.Connection, models: Sequence[str]) -> dict[str, ModelTotals]:
-    if not models:
-        return read_totals_by_label(connection)
-    found = {model: read_totals(connection, model) for model in models}
-    if OVERFLOW_MODEL_ID in found:  # no true model: only its label has totals
-        found[OVERFLOW_MODEL_ID] = read_totals_by_label(connection).get(OVERFLOW_MODEL_ID)
-    return {model: totals for model, totals in found.items() if totals is not None}
 
 
 class Reading:

@@ -3,6 +3,7 @@
 import dataclasses
 import sqlite3
 import statistics
+from collections.abc import Sequence
 
 import msgspec
 
@@ -95,6 +96,16 @@ def read_totals(connection: sqlite3.Connection, model_id: str) -> ModelTotals | 
     model, *columns = row
     errors = connection.execute("SELECT error_type, count FROM error_totals WHERE model = ?", (model,))
     return totals_of(columns, dict(errors))
+
+
+def read_totals_of(connection: sqlite3.Connection, models: Sequence[str]) -> dict[str, ModelTotals]:
+    """Of these true models (or the `__overflow__` of all without a label) that are known, or by label without any."""
+    if not models:
+        return read_totals_by_label(connection)
+    found = {model: read_totals(connection, model) for model in models}
+    if OVERFLOW_MODEL_ID in found:  # no true model: only its label has totals
+        found[OVERFLOW_MODEL_ID] = read_totals_by_label(connection).get(OVERFLOW_MODEL_ID)
+    return {model: totals for model, totals in found.items() if totals is not None}
 
 
 def read_totals_by_label(connection: sqlite3.Connection, *, as_counted: bool = False) -> dict[str, ModelTotals]:

@@ -83,7 +83,7 @@ def _path(wanted: HistoryFilter, depth: str, now_us: int, random: Random) -> str
     if wanted.status is not None:
         parameters.append(("status", wanted.status))
     if depth == "anywhere":
-        cursor = Cursor("desc", fingerprint(wanted), Position(at_us, random.randrange(ROWS)))
+        cursor = Cursor("desc", fingerprint(wanted), Position(at_us, str(random.randrange(ROWS))))
         parameters.append(("cursor", encode_cursor(cursor)))
     elif depth != "first":
         parameters += [("since", f"{(at_us - SPAN_US // 4) / 1e6:.6f}"), ("until", f"{at_us / 1e6:.6f}")]

@@ -202,7 +202,7 @@ class Delivery(RuleBasedStateMachine):
         queries = SqliteQueries(self.directory / "history.db")
         query, rows = HistoryQuery(limit=1000), []
         while True:
-            page = await queries.history(query)
+            page = await queries.page(query)
             rows += page.rows
             if page.next is None:
                 break

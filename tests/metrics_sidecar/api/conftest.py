@@ -1,7 +1,7 @@
 """An application with all routes, whose ledger is a fake."""
 
-from collections.abc import Awaitable, Callable, Sequence
-from typing import TypeVar
+from collections.abc import Awaitable, Callable
+from typing import NamedTuple
 
 import msgspec
 import pytest
@@ -12,9 +12,9 @@ from metrics_sidecar.api.reconcile import EXAMPLE
 from metrics_sidecar.api.routes import setup_routes
 from metrics_sidecar.api.sidecar import SIDECAR, Readiness, Sidecar
 from metrics_sidecar.disk import DiskUse
+from metrics_sidecar.history.aggregate import ALL, Ask, Measure, Table
 from metrics_sidecar.history.queries import HistoryPage, HistoryQuery, HistoryRow, StoreError
 from metrics_sidecar.history.reconcile import Reconciliation
-from metrics_sidecar.history.windows import Series, SeriesAnswer, SeriesQuery, Window, WindowAnswer, WindowStats
 from metrics_sidecar.ledger.totals import ModelTotals, aggregate
 from metrics_sidecar.metrics.live import Snapshot
 from metrics_sidecar.metrics.process_metrics import SidecarMetrics
@@ -28,15 +28,25 @@ TIMESTAMP_US = 1_705_314_600_000_000  # 2024-01-15T10:30:00Z
 
 
 def row_of(row_id: int, record: Record) -> HistoryRow:
-    return HistoryRow(id=row_id, **msgspec.structs.asdict(record))
+    return HistoryRow(id=str(row_id), **msgspec.structs.asdict(record))
 
 
 ROW = row_of(1, Record("gpt-3.5", TIMESTAMP_US, 150_000, None, "", 5, 5, "4bf92f3577b34da6a3ce929d0e0e4736"))
 FAILED_ROW = row_of(2, Record("gpt-3.5", TIMESTAMP_US + 1, 1_500, ErrorType.TIMEOUT, "No answer in 30 s", 5))
 
 
-Question = HistoryQuery | Window | SeriesQuery | int | str | tuple[tuple[str, ...], tuple[str, ...]]
-Found = TypeVar("Found")
+Question = HistoryQuery | Ask | str
+
+
+class Group(NamedTuple):
+    """A row of a table, with all that may be asked of it."""
+
+    name: str
+    minute: int
+    sums: dict[Measure, int]
+    percentiles_us: dict[int, float]
+    errors: dict[str, int]
+
 
 NOW_US = TIMESTAMP_US + 90_000_000
 
@@ -51,38 +61,41 @@ class FixedClock:
         return 0
 
 
-class FakeQueries:
+class FakeReader:
     """Answers as it is told to and remembers what it was asked."""
 
     def __init__(self) -> None:
-        self.page = HistoryPage([FAILED_ROW, ROW], 2, None)
-        self.by_label: dict[str, ModelTotals] = {}
-        self.stats: dict[str, WindowStats] = {}
-        self.steps: Series = {}
+        self.found = HistoryPage([FAILED_ROW, ROW], 2, None)
+        self.groups: list[Group] = []
+        self.totals: dict[str, ModelTotals] = {}
         self.asked: list[Question] = []
         self.failure: Exception | None = None
         self.exporter = FakeExporter()
 
-    async def history(self, query: HistoryQuery) -> HistoryPage:
+    async def page(self, query: HistoryQuery) -> HistoryPage:
         self._ask(query)
-        return self.page
+        return self.found
 
-    async def invocation(self, row_id: int) -> HistoryRow | None:
+    async def one(self, row_id: str) -> HistoryRow | None:
         self._ask(row_id)
-        return next((row for row in self.page.rows if row.id == row_id), None)
+        return next((row for row in self.found.rows if row.id == row_id), None)
 
-    async def totals(self, models: Sequence[str] = (), prefixes: Sequence[str] = ()) -> dict[str, ModelTotals]:
-        self._ask((tuple(models), tuple(prefixes)))
-        return _of(models, prefixes, self.by_label)
-
-    async def window(self, window: Window, models: Sequence[str], prefixes: Sequence[str] = ()) -> WindowAnswer:
-        self._ask(window)
-        return WindowAnswer(window, _of(models, prefixes, self.stats))
-
-    async def series(self, query: SeriesQuery) -> SeriesAnswer:
-        self._ask(query)
-        steps = _of(query.models, query.prefixes, self.steps) if query.by_model else self.steps
-        return SeriesAnswer(query.window, steps)
+    async def aggregate(self, ask: Ask) -> Table:
+        self._ask(ask)
+        all_, prefixes = not (ask.models or ask.prefixes or ask.by is None), tuple(ask.prefixes)
+        groups = [
+            group
+            for group in self.groups
+            if all_ or ask.by is None or group.name in ask.models or group.name.startswith(prefixes)
+        ]
+        return Table(
+            window=ask.window,
+            groups=[group.name if ask.by else ALL for group in groups],
+            minutes=[group.minute for group in groups],
+            sums={measure: [group.sums[measure] for group in groups] for measure in ask.measures},
+            percentiles_us={percent: [group.percentiles_us[percent] for group in groups] for percent in ask.percents},
+            errors=[group.errors for group in groups] if ask.errors else [],
+        )
 
     async def reconcile(self) -> Reconciliation:
         self._ask("")
@@ -97,12 +110,21 @@ class FakeQueries:
             raise self.failure
 
 
-def _of(models: Sequence[str], prefixes: Sequence[str], by_model: dict[str, Found]) -> dict[str, Found]:
-    return {
-        model: one
-        for model, one in by_model.items()
-        if not (models or prefixes) or model in models or model.startswith(tuple(prefixes))
+def group_of(name: str, *latencies_us: int, failures: int = 0, minute: int = 0) -> Group:
+    """Of successes with these latencies, of which the first `failures` are timeouts instead; what stands for all
+    percentiles is the largest."""
+    sums: dict[Measure, int] = {
+        "success_count": len(latencies_us) - failures,
+        "failure_count": failures,
+        "latency_us": sum(latencies_us),
+        "min_latency_us": min(latencies_us),
+        "max_latency_us": max(latencies_us),
+        "last_timestamp_us": TIMESTAMP_US + len(latencies_us) - 1,
+        "input_size": 5 * len(latencies_us),
+        "output_size": 2 * len(latencies_us),
     }
+    percentiles_us = dict.fromkeys((50, 90, 95, 99), float(max(latencies_us)))
+    return Group(name, minute, sums, percentiles_us, {"timeout": failures} if failures else {})
 
 
 def totals_of(*latencies_us: int, failures: int = 0) -> ModelTotals:
@@ -113,16 +135,16 @@ def totals_of(*latencies_us: int, failures: int = 0) -> ModelTotals:
     )["gpt-3.5"]
 
 
-def make_app(queries: FakeQueries, reasons: list[str]) -> web.Application:
+def make_app(reader: FakeReader, reasons: list[str]) -> web.Application:
     """The sidecar's application as `app.py` makes it, on a fake ledger."""
     app = web.Application(middlewares=[problem_middleware])
     app[SIDECAR] = Sidecar(
         clock=FixedClock(),
-        queries=queries,
-        exporter=queries.exporter,
-        reconcile=queries.reconcile,
+        reader=reader,
+        exporter=reader.exporter,
+        reconcile=reader.reconcile,
         readiness=lambda: Readiness("not_ready" if reasons else "ready", reasons),
-        snapshot=lambda: Snapshot(queries.by_label, {"starting": 1}, {}, {}),
+        snapshot=lambda: Snapshot(reader.totals, {"starting": 1}, {}, {}),
         measure_disk=lambda: DiskUse(1, 2, 3),
         metrics=SidecarMetrics(),
     )
@@ -131,8 +153,8 @@ def make_app(queries: FakeQueries, reasons: list[str]) -> web.Application:
 
 
 @pytest.fixture
-def queries() -> FakeQueries:
-    return FakeQueries()
+def reader() -> FakeReader:
+    return FakeReader()
 
 
 @pytest.fixture
@@ -142,6 +164,6 @@ def reasons() -> list[str]:
 
 @pytest.fixture
 async def client(
-    aiohttp_client: Callable[[web.Application], Awaitable[Client]], queries: FakeQueries, reasons: list[str]
+    aiohttp_client: Callable[[web.Application], Awaitable[Client]], reader: FakeReader, reasons: list[str]
 ) -> Client:
-    return await aiohttp_client(make_app(queries, reasons))
+    return await aiohttp_client(make_app(reader, reasons))

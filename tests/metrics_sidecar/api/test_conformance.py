@@ -15,7 +15,7 @@ from shared.addresses import bind, urls_of
 from shared.clock import parse_timestamp
 from shared.openapi import build_document
 from shared.serving import running, serving
-from tests.metrics_sidecar.api.conftest import FakeQueries, make_app, totals_of
+from tests.metrics_sidecar.api.conftest import FakeReader, group_of, make_app, totals_of
 
 schema = schemathesis.openapi.from_dict(build_document(TITLE, VERSION, DESCRIPTION, OPERATIONS, "history"))
 
@@ -24,14 +24,15 @@ schema = schemathesis.openapi.from_dict(build_document(TITLE, VERSION, DESCRIPTI
 def base_url() -> Iterator[str]:
     """A server in a thread of its own: the checks call it with a blocking client."""
     loop = asyncio.new_event_loop()
-    queries = FakeQueries()
-    queries.by_label = {"gpt-3.5": totals_of(150_000, 50_000)}
+    reader = FakeReader()
+    reader.groups = [group_of("gpt-3.5", 150_000, 50_000)]
+    reader.totals = {"gpt-3.5": totals_of(150_000, 50_000)}
     url: Future[str] = Future()
     stop = asyncio.Event()
 
     async def serve() -> None:
         with bind("127.0.0.1", 0, "PORT")[0] as bound:
-            async with running(make_app(queries, []), 1.0) as runner, serving(runner, [bound]):
+            async with running(make_app(reader, []), 1.0) as runner, serving(runner, [bound]):
                 url.set_result(urls_of([bound]))
                 await stop.wait()
 

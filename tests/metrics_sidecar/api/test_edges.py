@@ -101,10 +101,10 @@ async def test_a_pattern_is_the_same_everywhere(client: Client, patterns: list[s
 async def test_a_pattern_that_too_many_models_match(client: Client, monkeypatch: pytest.MonkeyPatch) -> None:
     """It is named."""
 
-    async def totals(*_: object) -> None:
+    async def aggregate(*_: object) -> None:
         raise TooManyModelsError("a/")
 
-    monkeypatch.setattr("metrics_sidecar.sqlite.queries.SqliteQueries.totals", totals)
+    monkeypatch.setattr("metrics_sidecar.sqlite.queries.SqliteQueries.aggregate", aggregate)
     response = await client.get("/metrics/stats", params={"model_id": "a/*"})
     problem = await response.json()
     assert (response.status, problem["parameter"], problem["value"]) == (400, "model_id", "a/*")

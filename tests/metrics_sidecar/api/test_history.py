@@ -18,10 +18,10 @@ from metrics_sidecar.history.queries import (
 from metrics_sidecar.parameters.filters import MAX_ERROR_TYPES
 from shared.clock import TIMESTAMPS
 from shared.record import MAX_TIMESTAMP_US, ErrorType, Record
-from tests.metrics_sidecar.api.conftest import ROW, TIMESTAMP_US, Client, FakeQueries, row_of
+from tests.metrics_sidecar.api.conftest import ROW, TIMESTAMP_US, Client, FakeReader, row_of
 
 PATH = "/metrics/history"
-CURSOR = encode_cursor(Cursor("desc", fingerprint(HistoryFilter()), Position(5, 6)))
+CURSOR = encode_cursor(Cursor("desc", fingerprint(HistoryFilter()), Position(5, "6")))
 
 
 def filtered(**given: Any) -> HistoryQuery:
@@ -110,17 +110,17 @@ FAILURES_ONLY = "failure or nothing beside error_type and error_contains"
         ({"limit": "1000", "offset": "10000000"}, HistoryQuery(limit=1000, offset=10_000_000)),
         ({"limit": "1"}, HistoryQuery(limit=1)),
         ({"order": "asc"}, HistoryQuery(order="asc")),
-        ({"cursor": CURSOR}, HistoryQuery(after=Position(5, 6))),
-        ({"cursor": CURSOR, "offset": "0", "order": "desc"}, HistoryQuery(after=Position(5, 6))),
+        ({"cursor": CURSOR}, HistoryQuery(after=Position(5, "6"))),
+        ({"cursor": CURSOR, "offset": "0", "order": "desc"}, HistoryQuery(after=Position(5, "6"))),
     ],
 )
 async def test_parameters_are_what_the_store_is_asked(
-    client: Client, queries: FakeQueries, params: dict[str, str], expected: HistoryQuery
+    client: Client, reader: FakeReader, params: dict[str, str], expected: HistoryQuery
 ) -> None:
     """Each parameter reaches the query as it was meant; what is not given has its default."""
     response = await client.get(PATH, params=params)
     assert response.status == 200
-    assert queries.asked == [expected]
+    assert reader.asked == [expected]
 
 
 @pytest.mark.parametrize(
@@ -175,7 +175,7 @@ async def test_parameters_are_what_the_store_is_asked(
     ],
 )
 async def test_a_wrong_parameter_is_named(
-    client: Client, queries: FakeQueries, query: str, parameter: str, value: str, allowed: str
+    client: Client, reader: FakeReader, query: str, parameter: str, value: str, allowed: str
 ) -> None:
     """The problem says which parameter, its value and what is allowed; the store isn't asked."""
     response = await client.get(f"{PATH}?{query}")
@@ -187,16 +187,16 @@ async def test_a_wrong_parameter_is_named(
         "value": value,
         "allowed": allowed,
     }
-    assert queries.asked == []
+    assert reader.asked == []
 
 
 @pytest.mark.parametrize("order", ["asc", "desc"])
-async def test_the_next_cursor_continues_the_page(client: Client, queries: FakeQueries, order: Order) -> None:
+async def test_the_next_cursor_continues_the_page(client: Client, reader: FakeReader, order: Order) -> None:
     """Sent back, it puts the next page after the last row of this one."""
-    queries.page = HistoryPage([ROW], 2, Position(TIMESTAMP_US, 1))
+    reader.found = HistoryPage([ROW], 2, Position(TIMESTAMP_US, "1"))
     page = await (await client.get(PATH, params={"limit": "1", "order": order})).json()
     await client.get(PATH, params={"limit": "1", "order": order, "cursor": page["next_cursor"]})
-    assert queries.asked[-1] == HistoryQuery(limit=1, order=order, after=Position(TIMESTAMP_US, 1))
+    assert reader.asked[-1] == HistoryQuery(limit=1, order=order, after=Position(TIMESTAMP_US, "1"))
 
 
 async def test_no_id_is_longer_than_an_id_can_be(client: Client) -> None:
@@ -206,25 +206,25 @@ async def test_no_id_is_longer_than_an_id_can_be(client: Client) -> None:
         assert (answer.status, (await answer.json())["allowed"]) == (400, "1 to 256 characters, no control characters")
 
 
-async def test_repeated_values_are_alternatives(client: Client, queries: FakeQueries) -> None:
+async def test_repeated_values_are_alternatives(client: Client, reader: FakeReader) -> None:
     """Models and types of error may be given several times, in any order: a cursor fits all of these."""
     await client.get(f"{PATH}?model_id=b&error_type=timeout&model_id=a&error_type=connect&model_id=b")
-    assert queries.asked == [filtered(models=("a", "b"), error_types=(ErrorType.CONNECT, ErrorType.TIMEOUT))]
+    assert reader.asked == [filtered(models=("a", "b"), error_types=(ErrorType.CONNECT, ErrorType.TIMEOUT))]
 
 
-async def test_a_count_that_is_a_lower_bound_says_so(client: Client, queries: FakeQueries) -> None:
+async def test_a_count_that_is_a_lower_bound_says_so(client: Client, reader: FakeReader) -> None:
     """The number is shown, and that it is not all."""
-    queries.page = HistoryPage([ROW], 7, None, total_count_is_exact=False)
+    reader.found = HistoryPage([ROW], 7, None, total_count_is_exact=False)
     page = await (await client.get(PATH, params={"min_latency_ms": "1"})).json()
     assert (page["total_count"], page["total_count_is_exact"]) == (7, False)
 
 
-async def test_one_invocation_by_its_id(client: Client, queries: FakeQueries) -> None:
+async def test_one_invocation_by_its_id(client: Client, reader: FakeReader) -> None:
     """The same row as in a page."""
     (_, row) = (await (await client.get(PATH)).json())["history"]
     response = await client.get(f"{PATH}/1")
     assert (response.status, await response.json()) == (200, row)
-    assert queries.asked[-1] == 1
+    assert reader.asked[-1] == "1"
 
 
 async def test_an_unknown_invocation_is_a_404(client: Client) -> None:
@@ -267,11 +267,9 @@ async def test_a_wrong_id_is_named(client: Client, path: str, parameter: str, va
         ("min_latency_ms=1&since=1&until=2&model_id=m*", "Choose a shorter time range."),
     ],
 )
-async def test_a_query_that_took_too_long_is_a_503(
-    client: Client, queries: FakeQueries, query: str, remedy: str
-) -> None:
+async def test_a_query_that_took_too_long_is_a_503(client: Client, reader: FakeReader, query: str, remedy: str) -> None:
     """Its problem names the filter to add; there is no use in asking the same again."""
-    queries.failure = QueryTooLongError("it took longer than 5 s")
+    reader.failure = QueryTooLongError("it took longer than 5 s")
     response = await client.get(f"{PATH}?{query}")
     problem = await response.json()
     assert (response.status, response.headers.get("Retry-After")) == (503, None)
@@ -279,25 +277,25 @@ async def test_a_query_that_took_too_long_is_a_503(
     assert problem["detail"] == f"The query was ended: it took longer than 5 s. {remedy}"
 
 
-async def test_a_query_whose_turn_did_not_come_is_a_503(client: Client, queries: FakeQueries) -> None:
+async def test_a_query_whose_turn_did_not_come_is_a_503(client: Client, reader: FakeReader) -> None:
     """To be asked again, as it is."""
-    queries.failure = BusyError("other queries were read for 5 s")
+    reader.failure = BusyError("other queries were read for 5 s")
     response = await client.get(f"{PATH}?min_latency_ms=1")
     assert (response.status, response.headers["Retry-After"]) == (503, "1")
     assert (await response.json())["detail"] == "The history can't be read just now: other queries were read for 5 s"
 
 
-async def test_every_type_of_error_can_be_shown(client: Client, queries: FakeQueries) -> None:
+async def test_every_type_of_error_can_be_shown(client: Client, reader: FakeReader) -> None:
     """By its name, as documented."""
     rows = [row_of(1, Record("m", 0, 0, error_type)) for error_type in ErrorType]
-    queries.page = HistoryPage(rows, len(rows), None)
+    reader.found = HistoryPage(rows, len(rows), None)
     page = await (await client.get(PATH)).json()
     assert [row["error_type"] for row in page["history"]] == [error_type.value for error_type in ErrorType]
 
 
-async def test_a_store_that_fails_is_a_503(client: Client, queries: FakeQueries) -> None:
+async def test_a_store_that_fails_is_a_503(client: Client, reader: FakeReader) -> None:
     """With the store's reason, and with the time after which to ask again."""
-    queries.break_down()
+    reader.break_down()
     response = await client.get(PATH)
     assert (response.status, response.headers["Retry-After"]) == (503, "1")
     assert (await response.json())["detail"] == "The history can't be read just now: disk I/O error"

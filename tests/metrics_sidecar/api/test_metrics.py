@@ -8,7 +8,7 @@ from prometheus_client.parser import text_string_to_metric_families as parse_tex
 
 from metrics_sidecar.api.metrics import CHUNK_BYTES
 from metrics_sidecar.api.negotiation import accepts_gzip, wants_openmetrics
-from tests.metrics_sidecar.api.conftest import Client, FakeQueries, totals_of
+from tests.metrics_sidecar.api.conftest import Client, FakeReader, totals_of
 
 TEXT = "text/plain; version=0.0.4; charset=utf-8"
 OPENMETRICS = "application/openmetrics-text; version=1.0.0; charset=utf-8"
@@ -79,10 +79,10 @@ def test_compression_is_used_where_it_is_allowed(accept_encoding: str, expected:
 
 @pytest.mark.parametrize(("accept", "content_type"), [(PROMETHEUS_3, OPENMETRICS), ("text/plain", TEXT), ("*/*", TEXT)])
 async def test_the_content_type_says_which_format_it_is(
-    client: Client, queries: FakeQueries, accept: str, content_type: str
+    client: Client, reader: FakeReader, accept: str, content_type: str
 ) -> None:
     """Prometheus 3 refuses any other; the body parses as what it is said to be."""
-    queries.by_label = {"gpt-3.5": totals_of(150_000, 50_000, failures=1)}
+    reader.totals = {"gpt-3.5": totals_of(150_000, 50_000, failures=1)}
     response = await client.get("/metrics", headers={"Accept": accept})
     body = await response.text()
     parse = parse_openmetrics if content_type == OPENMETRICS else parse_text
@@ -98,10 +98,10 @@ async def test_the_content_type_says_which_format_it_is(
     assert samples["sidecar_producers_connected",] == 0
 
 
-async def test_a_compressed_body_is_the_same_text(client: Client, queries: FakeQueries) -> None:
+async def test_a_compressed_body_is_the_same_text(client: Client, reader: FakeReader) -> None:
     """The sizes differ, the metrics do not, and caches are told what the answer depends on. So much of it that
     it is sent in several chunks."""
-    queries.by_label = {f"model-{number}": totals_of(number) for number in range(500)}
+    reader.totals = {f"model-{number}": totals_of(number) for number in range(500)}
     client.session._auto_decompress = False
     response = await client.get("/metrics", headers={"Accept-Encoding": "gzip"})
     plain = await client.get("/metrics", headers={"Accept-Encoding": "identity"})

@@ -12,7 +12,7 @@ from metrics_sidecar.history.queries import HistoryQuery
 from metrics_sidecar.parameters.filters import MAX_MODELS
 from shared.addresses import bind, urls_of
 from shared.serving import running, serving
-from tests.metrics_sidecar.api.conftest import Client, FakeQueries, make_app
+from tests.metrics_sidecar.api.conftest import Client, FakeReader, make_app
 
 PATHS = [operation.path.replace("{id}", "1") for operation in OPERATIONS] + [
     "/docs",
@@ -74,18 +74,18 @@ async def test_all_operations_are_documented(client: Client) -> None:
     assert [*document["paths"]] == [operation.path for operation in OPERATIONS]
 
 
-async def test_the_longest_request_that_is_documented(queries: FakeQueries) -> None:
+async def test_the_longest_request_that_is_documented(reader: FakeReader) -> None:
     """As many models as may be named, with the longest names."""
     models = {f"{number:03}{'😀' * 253}" for number in range(MAX_MODELS)}
     query = urlencode([*(("model_id", model) for model in models), ("error_contains", "😀" * 256)])
     with bind("127.0.0.1", 0, "PORT")[0] as bound:
         async with (
-            running(make_app(queries, []), 1.0) as runner,
+            running(make_app(reader, []), 1.0) as runner,
             serving(runner, [bound]),
             aiohttp.ClientSession() as session,
             session.get(URL(f"{urls_of([bound])}/metrics/history?{query}", encoded=True)) as response,
         ):
             assert response.status == 200
-    (asked,) = queries.asked
+    (asked,) = reader.asked
     assert isinstance(asked, HistoryQuery)
     assert {*asked.filter.models} == models

@@ -7,19 +7,19 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from metrics_sidecar.api.stats import to_stats
+from metrics_sidecar.history.aggregate import SINCE_THE_BEGINNING, Ask, Measure, Table
 from metrics_sidecar.history.queries import QueryTooLongError
-from metrics_sidecar.history.windows import Window, WindowStats
-from metrics_sidecar.ledger.totals import ModelTotals
+from metrics_sidecar.history.windows import Window
 from shared.clock import TIMESTAMPS
 from shared.record import MAX_TIMESTAMP_US, OVERFLOW_MODEL_ID
-from tests.metrics_sidecar.api.conftest import NOW_US, TIMESTAMP_US, Client, FakeQueries, totals_of
+from tests.metrics_sidecar.api.conftest import NOW_US, TIMESTAMP_US, Client, FakeReader, Group, group_of
 
 PATH = "/metrics/stats"
 
 
-async def test_a_model_has_the_eleven_fields(client: Client, queries: FakeQueries) -> None:
+async def test_a_model_has_the_eleven_fields(client: Client, reader: FakeReader) -> None:
     """The statistics of the specification, exact."""
-    queries.by_label = {"gpt-3.5": totals_of(50_000, 300_000, 86_500, 145_500, failures=1)}
+    reader.groups = [group_of("gpt-3.5", 50_000, 300_000, 86_500, 145_500, failures=1)]
     response = await client.get(PATH, params={"model_id": "gpt-3.5"})
     assert (response.status, response.content_type) == (200, "application/json")
     assert await response.json() == {
@@ -39,24 +39,22 @@ async def test_a_model_has_the_eleven_fields(client: Client, queries: FakeQuerie
             }
         }
     }
-    assert queries.asked == [(("gpt-3.5",), ())]
+    assert reader.asked == [Ask(models=("gpt-3.5",))]
 
 
-async def test_without_a_model_all_labels_are_shown(client: Client, queries: FakeQueries) -> None:
-    """The overflow label is one of them; a model without invocations is left out."""
-    queries.by_label = {"a": totals_of(1), OVERFLOW_MODEL_ID: totals_of(2), "known": ModelTotals()}
+async def test_without_a_model_all_labels_are_shown(client: Client, reader: FakeReader) -> None:
+    """The overflow label is one of them."""
+    reader.groups = [group_of("a", 1), group_of(OVERFLOW_MODEL_ID, 2)]
     stats = (await (await client.get(PATH)).json())["stats"]
     assert stats.keys() == {"a", OVERFLOW_MODEL_ID}
 
 
-@pytest.mark.parametrize(
-    ("model_id", "expected"), [("unknown", []), ("known", []), (OVERFLOW_MODEL_ID, [OVERFLOW_MODEL_ID])]
-)
+@pytest.mark.parametrize(("model_id", "expected"), [("unknown", []), (OVERFLOW_MODEL_ID, [OVERFLOW_MODEL_ID])])
 async def test_a_model_is_shown_if_it_was_invoked(
-    client: Client, queries: FakeQueries, model_id: str, expected: list[str]
+    client: Client, reader: FakeReader, model_id: str, expected: list[str]
 ) -> None:
     """An unknown model is an empty answer and no error; the overflow label can be asked for by name."""
-    queries.by_label = {OVERFLOW_MODEL_ID: totals_of(2), "known": ModelTotals()}
+    reader.groups = [group_of(OVERFLOW_MODEL_ID, 2)]
     response = await client.get(PATH, params={"model_id": model_id})
     assert response.status == 200
     assert [*(await response.json())["stats"]] == expected
@@ -69,9 +67,9 @@ async def test_a_wrong_parameter_is_named(client: Client, query: str, parameter:
     assert (response.status, (await response.json())["parameter"]) == (400, parameter)
 
 
-async def test_a_store_that_fails_is_a_503(client: Client, queries: FakeQueries) -> None:
+async def test_a_store_that_fails_is_a_503(client: Client, reader: FakeReader) -> None:
     """It is a problem to be asked again, not a defect."""
-    queries.break_down()
+    reader.break_down()
     assert (await client.get(PATH)).status == 503
 
 
@@ -88,11 +86,9 @@ async def test_a_store_that_fails_is_a_503(client: Client, queries: FakeQueries)
         ("timeseries?since=1705314600&model_id=a", "Choose a longer step or choose a shorter time range."),
     ],
 )
-async def test_a_query_that_took_too_long_is_a_503(
-    client: Client, queries: FakeQueries, query: str, remedy: str
-) -> None:
+async def test_a_query_that_took_too_long_is_a_503(client: Client, reader: FakeReader, query: str, remedy: str) -> None:
     """And what would make it shorter is something that is not done yet."""
-    queries.failure = QueryTooLongError("it took longer than 5 s")
+    reader.failure = QueryTooLongError("it took longer than 5 s")
     response = await client.get(f"/metrics/{query}")
     assert response.status == 503
     assert (await response.json())["detail"] == f"The query was ended: it took longer than 5 s. {remedy}"
@@ -102,33 +98,44 @@ async def test_a_query_that_took_too_long_is_a_503(
 def test_quotients_are_the_nearest_floats(failures: int, successes: int, latency_us: int) -> None:
     """Rates and averages are rounded once, by the conversion to a float, however large the sums are."""
     count = failures + successes
-    stats = to_stats("m", ModelTotals(successes, failures, latency_us))
+    sums: dict[Measure, list[int]] = {measure: [0] for measure in SINCE_THE_BEGINNING}
+    sums |= {"success_count": [successes], "failure_count": [failures], "latency_us": [latency_us]}
+    table = Table(window=None, groups=["m"], minutes=[0], sums=sums, percentiles_us={}, errors=[])
+    stats = to_stats(table, NOW_US).stats["m"]
     assert stats.success_rate == float(Fraction(100 * successes, count))
     assert stats.failure_rate == float(Fraction(100 * failures, count))
     assert stats.average_latency_ms == float(Fraction(latency_us, count * 1000))
     assert float(stats.total_latency_ms) == float(Fraction(latency_us, 1000))
 
 
-STATS = WindowStats(
-    success_count=99,
-    failure_count=1,
-    latency_us=5_050_000,
-    min_latency_us=1000,
-    max_latency_us=100_000,
-    last_timestamp_us=TIMESTAMP_US + 100,
-    input_size=500,
-    output_size=200,
-    errors={"timeout": 1},
-    percentiles_us=(50_000.0, 90_000.0, 95_000.0, 99_000.0),
+STATS = Group(
+    "gpt-3.5",
+    0,
+    {
+        "success_count": 99,
+        "failure_count": 1,
+        "latency_us": 5_050_000,
+        "min_latency_us": 1000,
+        "max_latency_us": 100_000,
+        "last_timestamp_us": TIMESTAMP_US + 100,
+        "input_size": 500,
+        "output_size": 200,
+    },
+    {50: 50_000.0, 90: 90_000.0, 95: 95_000.0, 99: 99_000.0},
+    {"timeout": 1},
 )
 
 
-async def test_a_window_has_percentiles_rate_errors_and_sizes(client: Client, queries: FakeQueries) -> None:
+def windows_of(reader: FakeReader) -> list[Window | None]:
+    return [asked.window for asked in reader.asked if isinstance(asked, Ask)]
+
+
+async def test_a_window_has_percentiles_rate_errors_and_sizes(client: Client, reader: FakeReader) -> None:
     """Beside the eleven fields, and says which time was counted."""
-    queries.stats = {"gpt-3.5": STATS}
+    reader.groups = [STATS]
     body = await (await client.get(PATH, params={"window": "1m", "model_id": "gpt-3.5"})).json()
     found = body["stats"]["gpt-3.5"]
-    assert queries.asked == [Window(TIMESTAMP_US, NOW_US)]
+    assert windows_of(reader) == [Window(TIMESTAMP_US, NOW_US)]
     assert (body["since"], body["until"]) == ("2024-01-15T10:30:00Z", "2024-01-15T10:31:30Z")
     assert [found[name] for name in ("p50", "p90", "p95", "p99")] == [50, 90, 95, 99]
     assert (found["total_invocations"], found["total_latency_ms"], found["max_latency_ms"]) == (100, 5050, 100)
@@ -150,16 +157,15 @@ async def test_a_window_has_percentiles_rate_errors_and_sizes(client: Client, qu
         ("since=1705314600&until=1805314600", Window(TIMESTAMP_US, 1_805_314_600_000_000)),
     ],
 )
-async def test_a_time_range_is_taken_as_it_is(client: Client, queries: FakeQueries, query: str, asked: Window) -> None:
+async def test_a_time_range_is_taken_as_it_is(client: Client, reader: FakeReader, query: str, asked: Window) -> None:
     """To the microsecond; without an end it is now."""
     assert (await client.get(f"{PATH}?{query}")).status == 200
-    assert queries.asked == [asked]
+    assert windows_of(reader) == [asked]
 
 
-async def test_several_models_can_be_asked_for(client: Client, queries: FakeQueries) -> None:
+async def test_several_models_can_be_asked_for(client: Client, reader: FakeReader) -> None:
     """Each once, with a window and without."""
-    queries.by_label = {"a": totals_of(1), "b": totals_of(2), "c": totals_of(3)}
-    queries.stats = {"a": STATS, "b": STATS, "c": STATS}
+    reader.groups = [group_of(name, 1) for name in "abc"]
     query = "model_id=a&model_id=b&model_id=a"
     assert [*(await (await client.get(f"{PATH}?{query}")).json())["stats"]] == ["a", "b"]
     assert [*(await (await client.get(f"{PATH}?{query}&window=1h")).json())["stats"]] == ["a", "b"]
@@ -189,11 +195,10 @@ async def test_a_wrong_time_is_named(client: Client, query: str, parameter: str,
     [(1000, "gzip", "gzip"), (1000, "br, *", "gzip"), (1000, "gzip;q=0", None), (1000, "", None), (1, "gzip", None)],
 )
 async def test_a_large_answer_is_compressed(
-    client: Client, queries: FakeQueries, query: str, models: int, accepted: str, coding: str | None
+    client: Client, reader: FakeReader, query: str, models: int, accepted: str, coding: str | None
 ) -> None:
     """Where its caller takes that; a small one isn't, and all say that they depend on it."""
-    queries.by_label = {f"model-{number}": totals_of(1000 * number + 1) for number in range(models)}
-    queries.stats = dict.fromkeys(queries.by_label, STATS)
+    reader.groups = [group_of(f"model-{number}", 1000 * number + 1) for number in range(models)]
     response = await client.get(f"{PATH}?{query}", headers={"Accept-Encoding": accepted})
     assert response.headers.get("Content-Encoding") == coding
     assert response.headers["Vary"] == "Accept-Encoding"

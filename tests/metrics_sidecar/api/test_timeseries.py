@@ -4,9 +4,11 @@ from typing import Any
 
 import pytest
 
+from metrics_sidecar.api.timeseries import MEASURES
+from metrics_sidecar.history.aggregate import ALL, Ask
 from metrics_sidecar.history.rollups import MINUTE_US
-from metrics_sidecar.history.windows import ALL, SeriesQuery, Step, Window
-from tests.metrics_sidecar.api.conftest import TIMESTAMP_US, Client, FakeQueries
+from metrics_sidecar.history.windows import Window
+from tests.metrics_sidecar.api.conftest import TIMESTAMP_US, Client, FakeReader, Group, group_of
 
 PATH = "/metrics/timeseries"
 BEGIN = TIMESTAMP_US // MINUTE_US
@@ -14,10 +16,8 @@ STEPS = "a number and s, m, h, d or w, whole minutes and at most ten years"
 MANY = "".join(f"&model_id={number}" for number in range(100))
 
 
-def step(minute: int, *latencies_ms: int, failures: int = 0) -> Step:
-    """Of so many invocations; what stands for all percentiles is the largest."""
-    latencies_us = [1000 * latency_ms for latency_ms in latencies_ms]
-    return Step(minute, len(latencies_us) - failures, failures, sum(latencies_us), float(max(latencies_us)))
+def step(minute: int, *latencies_ms: int, failures: int = 0, name: str = ALL) -> Group:
+    return group_of(name, *(1000 * latency_ms for latency_ms in latencies_ms), failures=failures, minute=minute)
 
 
 async def series_of(client: Client, query: str) -> list[dict[str, Any]]:
@@ -40,10 +40,10 @@ async def series_of(client: Client, query: str) -> list[dict[str, Any]]:
     ],
 )
 async def test_a_metric_with_its_gaps(
-    client: Client, queries: FakeQueries, metric: str, expected: list[float | None]
+    client: Client, reader: FakeReader, metric: str, expected: list[float | None]
 ) -> None:
     """Counts are 0 where nothing was called, and what is undefined is null; the last step is half over."""
-    queries.steps = {ALL: [step(BEGIN - 1, 10, 20, 30, 40, failures=1), step(BEGIN + 1, 7)]}
+    reader.groups = [step(BEGIN - 1, 10, 20, 30, 40, failures=1), step(BEGIN + 1, 7)]
     (found,) = await series_of(client, f"metric={metric}&since=1705314540&until=1705314700")
     assert found["model_id"] is None
     assert [begin for begin, _ in found["points"]] == [(BEGIN + n) * 60 for n in (-1, 0, 1)]
@@ -52,7 +52,7 @@ async def test_a_metric_with_its_gaps(
     ]
 
 
-async def test_steps_are_whole(client: Client, queries: FakeQueries) -> None:
+async def test_steps_are_whole(client: Client, reader: FakeReader) -> None:
     """`since` is rounded down and `until` up, to multiples of the step since 1970; the answer says to which."""
     response = await client.get(PATH, params={"metric": "errors", "step": "1h", "since": "2024-01-15T08:59:59Z"})
     body = await response.json()
@@ -63,18 +63,19 @@ async def test_steps_are_whole(client: Client, queries: FakeQueries) -> None:
     )
     hour_us = 60 * MINUTE_US
     begin_us = 1_705_305_600_000_000
-    assert queries.asked == [SeriesQuery(window=Window(begin_us, begin_us + 3 * hour_us), step_minutes=60)]
+    window = Window(begin_us, begin_us + 3 * hour_us)
+    assert reader.asked == [Ask(window=window, step_minutes=60, by=None, measures=MEASURES)]
 
 
-async def test_a_step_may_be_given_in_seconds(client: Client, queries: FakeQueries) -> None:
+async def test_a_step_may_be_given_in_seconds(client: Client, reader: FakeReader) -> None:
     """As Prometheus' are; they come to whole minutes."""
     await series_of(client, "step=300s")
-    assert [asked.step_minutes for asked in queries.asked if isinstance(asked, SeriesQuery)] == [5]
+    assert [asked.step_minutes for asked in reader.asked if isinstance(asked, Ask)] == [5]
 
 
-async def test_a_range_that_is_named_is_given_whole(client: Client, queries: FakeQueries) -> None:
+async def test_a_range_that_is_named_is_given_whole(client: Client, reader: FakeReader) -> None:
     """Also what is not past: a gateway's clock may be ahead. Rates of such steps are over their whole length."""
-    queries.steps = {ALL: [step(BEGIN + 3, 7, 8)]}
+    reader.groups = [step(BEGIN + 3, 7, 8)]
     (found,) = await series_of(client, "metric=requests_per_second&since=1705314660&until=1705314800")
     assert found["points"] == [[(BEGIN + 1) * 60, 0], [(BEGIN + 2) * 60, 0], [(BEGIN + 3) * 60, 2 / 60]]
 
@@ -104,9 +105,9 @@ async def test_without_a_time_it_is_the_last_hour(client: Client) -> None:
     assert len(found["points"]) == 61
 
 
-async def test_models_one_by_one(client: Client, queries: FakeQueries) -> None:
+async def test_models_one_by_one(client: Client, reader: FakeReader) -> None:
     """Those that were asked for, with or without invocations; or all that have any."""
-    queries.steps = {"b": [step(BEGIN, 1)], "a": [step(BEGIN, 1, 2)]}
+    reader.groups = [step(BEGIN, 1, name="b"), step(BEGIN, 1, 2, name="a")]
     query = "metric=invocations&window=1m&group_by=model_id"
     assert [(one["model_id"], one["points"][0][1]) for one in await series_of(client, query)] == [("a", 2), ("b", 1)]
     named = await series_of(client, f"{query}&model_id=c&model_id=a")
@@ -153,16 +154,16 @@ async def test_the_step_that_is_named_is_allowed(client: Client) -> None:
     assert (await client.get(f"{PATH}?{since}&step={smallest - 1}m")).status == 400
 
 
-async def test_too_many_models_for_the_step(client: Client, queries: FakeQueries) -> None:
+async def test_too_many_models_for_the_step(client: Client, reader: FakeReader) -> None:
     """Where their number is known only afterwards."""
-    queries.steps = {f"m{number}": [step(BEGIN, 1)] for number in range(200)}
+    reader.groups = [step(BEGIN, 1, name=f"m{number}") for number in range(200)]
     query = "metric=errors&window=59m&group_by=model_id"
     problem = await (await client.get(f"{PATH}?{query}")).json()
     assert problem["allowed"] == "at least 2m for this time and 200 series: an answer has at most 11,000 points"
     assert (await client.get(f"{PATH}?{query}&step=2m")).status == 200
 
 
-async def test_a_store_that_fails_is_a_503(client: Client, queries: FakeQueries) -> None:
+async def test_a_store_that_fails_is_a_503(client: Client, reader: FakeReader) -> None:
     """It is a problem to be asked again, not a defect."""
-    queries.break_down()
+    reader.break_down()
     assert (await client.get(PATH, params={"metric": "errors"})).status == 503

@@ -9,6 +9,7 @@ import pytest
 
 from metrics_sidecar.__main__ import cli
 from metrics_sidecar.commands.verify import examine
+from metrics_sidecar.history.aggregate import Ask, Table
 from metrics_sidecar.history.audit import Auditor
 from metrics_sidecar.ledger.totals import ModelTotals
 from metrics_sidecar.metrics.live import Live
@@ -78,7 +79,7 @@ def labels(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.Captu
     return Labels(tmp_path / HISTORY_FILE, monkeypatch, capsys)
 
 
-def counts(totals: dict[str, ModelTotals]) -> dict[str, tuple[int, int]]:
+def told(totals: dict[str, ModelTotals]) -> dict[str, tuple[int, int]]:
     return {label: (one.success_count, one.failure_count) for label, one in totals.items()}
 
 
@@ -89,12 +90,12 @@ def test_junk_makes_room_for_what_is_called(labels: Labels) -> None:
     code, printed, _ = labels("forget", "junk-*")
     assert code == 0
     assert f"the counters of {OVERFLOW_MODEL_ID} go up by 5 invocations at once" in printed
-    assert counts(labels.call(Record("junk-1", 9, 5), max_models=2)) == {OVERFLOW_MODEL_ID: (10, 4)}
+    assert told(labels.call(Record("junk-1", 9, 5), max_models=2)) == {OVERFLOW_MODEL_ID: (10, 4)}
     code, printed, _ = labels("promote", "good", "--max-models", "2")
     assert code == 0
     assert f"the 8 invocations that were counted under {OVERFLOW_MODEL_ID} stay there" in printed
     again = labels.call(Record("good", 10, 3_500_000), Record("good", 11, 5, ErrorType.TIMEOUT, "late"))
-    assert counts(again) == {OVERFLOW_MODEL_ID: (10, 4), "good": (1, 1)}
+    assert told(again) == {OVERFLOW_MODEL_ID: (10, 4), "good": (1, 1)}
     assert (again["good"].latency_us, again["good"].errors) == (3_500_005, {ErrorType.TIMEOUT: 1})
     assert sum(again["good"].buckets) == 2
     assert labels.own() == {"good": 8}
@@ -105,14 +106,17 @@ def test_statistics_know_all_calls_of_a_promoted_model(labels: Labels) -> None:
     labels("forget", "junk-1")
     labels("promote", "good")
 
-    async def ask() -> dict[str, ModelTotals]:
+    async def ask() -> Table:
         books = Books(labels.path, 3)
         try:
-            return await books.queries.totals()
+            return await books.queries.aggregate(Ask())
         finally:
             await books.close()
 
-    assert counts(asyncio.run(ask())) == {"good": (7, 1), "junk-2": (2, 0), OVERFLOW_MODEL_ID: (0, 3)}
+    expected = {"good": (7, 1), "junk-2": (2, 0), OVERFLOW_MODEL_ID: (0, 3)}
+    table = asyncio.run(ask())
+    sums = zip(table.sums["success_count"], table.sums["failure_count"], strict=True)
+    assert dict(zip(table.groups, sums, strict=True)) == expected
     findings = examine(labels.path)
     assert findings.books is not None
     assert findings.books.consistent
@@ -124,7 +128,7 @@ def test_a_promoted_model_that_is_forgotten_is_counted_once(labels: Labels) -> N
     labels.call(Record("good", 12, 1))
     _, printed, _ = labels("forget", "good")
     assert "go up by 1 invocations" in printed
-    assert counts(labels.call(Record("good", 13, 1)))[OVERFLOW_MODEL_ID] == (9, 1)
+    assert told(labels.call(Record("good", 13, 1)))[OVERFLOW_MODEL_ID] == (9, 1)
 
 
 def test_nothing_is_changed_by_looking(labels: Labels) -> None:

@@ -18,6 +18,7 @@ from metrics_sidecar.files import reading, unpacking
 from metrics_sidecar.files.importing import History, Importer
 from metrics_sidecar.files.line import NAMES, LineError, Records
 from metrics_sidecar.files.reading import read_file, read_stream
+from metrics_sidecar.history.aggregate import MEASURES, Ask
 from metrics_sidecar.history.queries import HistoryFilter
 from metrics_sidecar.history.retention import Retention
 from metrics_sidecar.history.windows import Window
@@ -30,6 +31,7 @@ from shared.clock import SystemClock
 from shared.record import MAX_ERROR_LOG_BYTES, MAX_TIMESTAMP_US, ErrorType, Record, check_model_id
 from shared.wire import Batch, decode_to_sidecar, encode_batch, encode_record
 from tests.metrics_sidecar.files.stores import add, export, fill, is_consistent, lines
+from tests.metrics_sidecar.tables import rows_of
 
 ROWS = [Record(f"m{n % 7}", 1_000_000 + n, n, ErrorType.CONNECT if n % 5 == 0 else None) for n in range(20_000)]
 
@@ -362,7 +364,8 @@ def window_of(directory: Path) -> dict[str, object]:
     async def ask() -> dict[str, object]:
         queries = SqliteQueries(directory / HISTORY_FILE)
         try:
-            return {**(await queries.window(Window(0, 10**15), [])).stats}
+            ask = Ask(window=Window(0, 10**15), measures=MEASURES, percents=(50, 99), errors=True)
+            return {group: figures for (group, _), figures in rows_of(await queries.aggregate(ask)).items()}
         finally:
             queries.close()
 

@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from metrics_sidecar.api.stats import PERCENTS
 from metrics_sidecar.history.sketch import (
     RELATIVE_ERROR,
     UPPER_BOUNDS_US,
@@ -18,7 +19,6 @@ from metrics_sidecar.history.sketch import (
     quantiles_us,
     sketch,
 )
-from metrics_sidecar.history.windows import PERCENTS
 from shared.record import MAX_COUNT
 
 latencies = st.lists(

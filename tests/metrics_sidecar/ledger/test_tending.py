@@ -3,12 +3,14 @@
 import asyncio
 from unittest.mock import patch
 
+from metrics_sidecar.history.aggregate import Ask
 from metrics_sidecar.history.queries import StoreError
 from metrics_sidecar.history.rollups import MINUTE_US
 from metrics_sidecar.history.windows import Window
 from metrics_sidecar.sqlite import rollup_writer
 from metrics_sidecar.sqlite.sqlite import SqliteStore
 from tests.metrics_sidecar.ledgers import Open, record
+from tests.metrics_sidecar.tables import counts
 
 EVERYTHING = Window(0, MINUTE_US)
 
@@ -32,8 +34,8 @@ async def test_rows_are_rolled_up_after_their_commit(open_books: Open) -> None:
         again = open_books()
         await again.commit(4, record("a", at=5), record("b", at=6))
         assert await waiting(again.store, 0)
-        answer = await again.queries.window(EVERYTHING, ())
-    assert {model: stats.count for model, stats in answer.stats.items()} == {"a": 4, "b": 1}
+        table = await again.queries.aggregate(Ask(window=EVERYTHING))
+    assert counts(table) == {"a": 4, "b": 1}
 
 
 async def test_few_rows_wait_and_are_counted(open_books: Open) -> None:
@@ -41,8 +43,7 @@ async def test_few_rows_wait_and_are_counted(open_books: Open) -> None:
     books = open_books()
     await books.commit(1, record("a"), record("b"))
     assert await waiting(books.store, 2)
-    answer = await books.queries.window(EVERYTHING, ("b",))
-    assert {model: stats.count for model, stats in answer.stats.items()} == {"b": 1}
+    assert counts(await books.queries.aggregate(Ask(window=EVERYTHING, models=("b",)))) == {"b": 1}
 
 
 async def test_what_cannot_be_done_now_holds_up_no_commit(open_books: Open) -> None:

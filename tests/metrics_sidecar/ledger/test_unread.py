@@ -7,6 +7,7 @@ import pytest
 from structlog.testing import capture_logs
 
 from metrics_sidecar.commands.upkeep_commands import info
+from metrics_sidecar.history.aggregate import Ask
 from metrics_sidecar.history.queries import HistoryQuery
 from metrics_sidecar.history.reconcile import Checked
 from metrics_sidecar.ledger import transaction
@@ -17,6 +18,7 @@ from metrics_sidecar.sqlite.books import SqliteSnapshot
 from shared.record import ErrorType, Record
 from shared.wire import Unread, encode_record
 from tests.metrics_sidecar.ledgers import PRODUCER, Books, record
+from tests.metrics_sidecar.tables import counts
 
 STILL = Unread(b"\x93\xc1", "no record")
 """What no release can read."""
@@ -38,7 +40,7 @@ def checked(path: Path) -> Checked:
 
 
 async def rows(books: Books) -> list[str]:
-    page = await books.queries.history(HistoryQuery(order="asc"))
+    page = await books.queries.page(HistoryQuery(order="asc"))
     return [row.model_id for row in page.rows]
 
 
@@ -72,7 +74,7 @@ async def test_what_is_set_aside_is_read_by_a_later_release(tmp_path: Path, reti
         assert await books.submit(Work(PRODUCER, 1, [record(), later(2), STILL, later(3), record()])) == 5
         found = checked(path)
         assert (found.unread, found.sequences, found.rows) == (1, 5, 5)
-        assert (await books.queries.totals(["later"]))["later"].count == 3
+        assert counts(await books.queries.aggregate(Ask(models=("later",)))) == {"later": 3}
         await books.close()
 
 

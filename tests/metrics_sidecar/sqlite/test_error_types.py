@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from metrics_sidecar.history.aggregate import Ask
 from metrics_sidecar.history.queries import HistoryFilter, HistoryQuery, Status
 from metrics_sidecar.history.windows import Window
 from metrics_sidecar.sqlite.books import SqliteSnapshot
@@ -46,8 +47,8 @@ async def test_rows_are_found_by_them(
     """As by any other; and failures are all that have one."""
     for models in ((), ("m", "other", "none")):
         wanted = HistoryFilter(status=status, error_types=error_types, models=models)
-        page = await books.queries.history(HistoryQuery(filter=wanted, order="asc"))
-        assert [row.id for row in page.rows] == expected
+        page = await books.queries.page(HistoryQuery(filter=wanted, order="asc"))
+        assert [int(row.id) for row in page.rows] == expected
         assert page.total_count == len(expected)
     assert {row.error_type for row in page.rows} <= {None, "timeout", LATER}
 
@@ -56,10 +57,9 @@ async def test_they_are_counted_by_their_names(books: Books, tmp_path: Path) -> 
     """In totals, over time, in the books, and again after a restart."""
     expected = {"m": {LATER: 1, "timeout": 1}, "other": {LATER: 1}}
     assert {model: totals.errors for model, totals in books.totals.items()} == expected
-    assert {model: totals.errors for model, totals in (await books.queries.totals()).items()} == expected
-    assert (await books.queries.totals(["m"]))["m"].errors == expected["m"]
-    answer = await books.queries.window(Window(0, 100), [])
-    assert {model: found.errors for model, found in answer.stats.items() if model} == expected
+    for ask in (Ask(errors=True), Ask(window=Window(0, 100), errors=True)):
+        table = await books.queries.aggregate(ask)
+        assert dict(zip(table.groups, table.errors, strict=True)) == expected
     store = SqliteStore(tmp_path / "history.db")
     assert {model: totals.errors for model, totals in store.load().totals.items()} == expected
     store.close()

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
+from metrics_sidecar.history.aggregate import ALL
 from metrics_sidecar.history.queries import TooManyModelsError
-from metrics_sidecar.history.windows import ALL
 from metrics_sidecar.sqlite.filters import find_ids
 from metrics_sidecar.sqlite.schema import migrate
 from shared.record import OVERFLOW_MODEL_ID

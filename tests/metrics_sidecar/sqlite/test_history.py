@@ -25,7 +25,7 @@ from metrics_sidecar.sqlite.guard import Guard
 from metrics_sidecar.sqlite.history import read_history, read_invocation
 from metrics_sidecar.sqlite.sqlite import SqliteStore
 from shared.record import ErrorType, Record
-from tests.metrics_sidecar.sqlite.contract.model import matches
+from tests.metrics_sidecar.history.contract.model import matches
 
 MODELS = ("a", "ab", "b", "\ud7ff", "\U0010ffff", "\U0010ffffa")
 MOMENTS = tuple(minute * MINUTE_US + offset for minute in range(0, 12, 3) for offset in (0, 1, MINUTE_US - 1))
@@ -130,8 +130,8 @@ def test_rows_that_are_being_removed_are_gone_at_once() -> None:
         while found.store.tend(20 * MINUTE_US):
             pass
         found.connection.execute("UPDATE rollup_progress SET rows_from = 5")
-        assert [row.id for row in found.page(HistoryQuery(order="asc")).rows] == [6, 7, 8, 9, 10]
+        assert [row.id for row in found.page(HistoryQuery(order="asc")).rows] == ["6", "7", "8", "9", "10"]
         assert found.page(HistoryQuery(limit=1)).total_count == 5
-        assert [row.id for row in found.page(HistoryQuery(offset=4)).rows] == [6]
-        assert read_invocation(found.connection, 5) is None
-        assert read_invocation(found.connection, 6) is not None
+        assert [row.id for row in found.page(HistoryQuery(offset=4)).rows] == ["6"]
+        assert read_invocation(found.connection, "5") is None
+        assert read_invocation(found.connection, "6") is not None

@@ -8,15 +8,17 @@ import pytest
 
 from metrics_sidecar.commands.mend_command import mend
 from metrics_sidecar.commands.verify import examine
+from metrics_sidecar.history.aggregate import Ask
 from metrics_sidecar.history.retention import Retention
 from metrics_sidecar.history.rollups import DAY, MINUTE_US
 from metrics_sidecar.history.windows import Window
 from metrics_sidecar.ledger.reckoning import Reckoning
 from metrics_sidecar.ledger.transaction import Planner, Work
+from metrics_sidecar.sqlite.aggregate import read_aggregate
 from metrics_sidecar.sqlite.sqlite import SqliteStore
-from metrics_sidecar.sqlite.windows import read_window
 from shared.record import MAX_TIMESTAMP_US, Record
 from shared.settings import StartupError
+from tests.metrics_sidecar.tables import counts
 
 NOW = 20_000 * DAY + 700
 NOW_US = NOW * MINUTE_US + 5
@@ -68,8 +70,8 @@ def test_rows_of_the_future_are_of_now(tmp_path: Path, tended_us: int, capsys: p
     assert ask(path, f"SELECT COUNT(*) FROM invocations WHERE timestamp_us = {NOW_US}") == 61
     with contextlib.closing(sqlite3.connect(path)) as connection:
         for since in (NOW, NOW // 10 * 10, NOW // 60 * 60, NOW // DAY * DAY):
-            stats = read_window(connection, Window(since * MINUTE_US, NOW_US + 1), ()).stats
-            assert sum(each.count for each in stats.values()) == 60 + NOW - since + 1
+            table = read_aggregate(connection, Ask(window=Window(since * MINUTE_US, NOW_US + 1)))
+            assert sum(counts(table).values()) == 60 + NOW - since + 1
     findings = examine(path)
     assert findings.books is not None
     assert (findings.books.differences, findings.books.checked.rows) == ([], count)

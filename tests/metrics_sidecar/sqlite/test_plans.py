@@ -8,16 +8,17 @@ from functools import partial
 import msgspec
 import pytest
 
+from metrics_sidecar.history.aggregate import Ask
 from metrics_sidecar.history.queries import HistoryFilter, HistoryQuery, Order, Position, Status
 from metrics_sidecar.history.rollups import MINUTE_US
-from metrics_sidecar.history.windows import SeriesQuery, Window, align
+from metrics_sidecar.history.windows import Window, align
 from metrics_sidecar.sqlite import counts
+from metrics_sidecar.sqlite.aggregate import read_aggregate
 from metrics_sidecar.sqlite.counts import count_window
 from metrics_sidecar.sqlite.filters import select
 from metrics_sidecar.sqlite.guard import Guard
 from metrics_sidecar.sqlite.history import read_history, read_keys
 from metrics_sidecar.sqlite.schema import migrate
-from metrics_sidecar.sqlite.windows import read_series, read_window
 from shared.record import ErrorType
 from tests.bench.history_store import make_history, model_name
 
@@ -95,7 +96,7 @@ def wrong_steps(plans: dict[str, list[str]]) -> dict[str, str]:
 
 
 @pytest.mark.parametrize("order", ["asc", "desc"])
-@pytest.mark.parametrize("after", [None, Position(MIDDLE_US, 5)], ids=["first", "cursor"])
+@pytest.mark.parametrize("after", [None, Position(MIDDLE_US, "5")], ids=["first", "cursor"])
 @pytest.mark.parametrize("name", SERVED)
 def test_a_served_filter_is_read_in_order_from_an_index(
     connection: sqlite3.Connection, name: str, after: Position | None, order: Order
@@ -210,7 +211,7 @@ def test_a_cursor_deep_in_a_window_takes_no_longer(connection: sqlite3.Connectio
     """The rows before it in the window are not passed over one by one: they would take 15,000 steps."""
     wanted = HistoryFilter(since_us=1, until_us=NOW_US + 10**9)
     selection = select(connection, wanted)
-    query = HistoryQuery(filter=wanted, order=order, limit=5, after=Position(MIDDLE_US, 5))
+    query = HistoryQuery(filter=wanted, order=order, limit=5, after=Position(MIDDLE_US, "5"))
     assert steps_of(connection, lambda: read_keys(connection, selection, query)) < 1000
 
 
@@ -218,14 +219,13 @@ def test_a_cursor_deep_in_a_window_takes_no_longer(connection: sqlite3.Connectio
 def test_rows_that_wait_are_read_and_no_others(connection: sqlite3.Connection, models: tuple[str, ...]) -> None:
     """By their ids. An index of models would give them in the order of groups, after reading all of it."""
     window = align(Window(MIDDLE_US, NOW_US), MINUTE_US)
-    series = [
-        SeriesQuery(window=window, step_minutes=1, models=models, by_model=by_model, percent=percent)
-        for by_model in (False, True)
-        for percent in (None, 95)
-    ]
-    plans = plans_of(connection, lambda: read_window(connection, window, models))
-    for query in series:
-        plans |= plans_of(connection, partial(read_series, connection, query))
+    plans: dict[str, list[str]] = {}
+    for step in (0, 1):
+        for ask in (
+            Ask(window=window, models=models, step_minutes=step, by=None, percents=(95,)),
+            Ask(window=window, models=models, step_minutes=step),
+        ):
+            plans |= plans_of(connection, partial(read_aggregate, connection, ask))
     waiting = {sql: steps for sql, steps in plans.items() if re.search(r"\bid > \d", sql)}
     assert waiting
     assert [sql for sql, (first, *_) in waiting.items() if "INTEGER PRIMARY KEY" not in first] == []

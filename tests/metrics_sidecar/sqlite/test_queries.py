@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from metrics_sidecar.history.aggregate import Ask
 from metrics_sidecar.history.queries import (
     BusyError,
     HistoryFilter,
@@ -20,13 +21,13 @@ from metrics_sidecar.history.queries import (
     StoreError,
     Term,
 )
-from metrics_sidecar.history.windows import SeriesQuery, Window
+from metrics_sidecar.history.windows import Window
 from metrics_sidecar.ledger.totals import aggregate
 from metrics_sidecar.ledger.transaction import Commit
 from metrics_sidecar.sqlite.guard import STEPS_PER_LOOK, Guard, StepsOverError
 from metrics_sidecar.sqlite.history import read_history
 from metrics_sidecar.sqlite.queries import SEARCHES, SqliteQueries, is_search
-from metrics_sidecar.sqlite.questions import History, Invocation, InWindow, Question, Series, Totals
+from metrics_sidecar.sqlite.questions import Aggregate, One, Page, Question
 from metrics_sidecar.sqlite.sqlite import SqliteStore
 from shared.record import ErrorType, Record
 from tests.metrics_sidecar.ledgers import record
@@ -93,7 +94,7 @@ async def started(queries: SqliteQueries) -> None:
     async with asyncio.timeout(20):
         while True:
             with contextlib.suppress(BusyError):
-                await queries.invocation(1)
+                await queries.one("1")
                 return
 
 
@@ -103,9 +104,9 @@ async def test_a_long_read_is_ended(open_queries: OpenQueries, endless: Endless)
     await started(queries)
     for _ in range(SEARCHES + 1):
         with pytest.raises(QueryTooLongError, match=r"^it took longer than 0\.5 s$"):
-            await queries.history(SLOW)
+            await queries.page(SLOW)
     await until(lambda: endless.ended == endless.begun)
-    row = await queries.invocation(1)
+    row = await queries.one("1")
     assert row is not None
 
 
@@ -131,7 +132,7 @@ async def test_a_process_that_stands_still_is_replaced(
 async def test_a_read_ends_when_its_caller_goes(open_queries: OpenQueries, endless: Endless) -> None:
     """It takes no more of the machine then."""
     queries = open_queries()
-    waiting = asyncio.create_task(queries.history(SLOW))
+    waiting = asyncio.create_task(queries.page(SLOW))
     await until(lambda: endless.begun == 1)
     waiting.cancel()
     with pytest.raises(asyncio.CancelledError):
@@ -144,7 +145,7 @@ async def test_a_read_whose_caller_went_before_its_turn_is_not_begun(
 ) -> None:
     """Nor does it keep its place."""
     queries = open_queries()
-    waiting = [asyncio.create_task(queries.history(SLOW)) for _ in range(SEARCHES + 5)]
+    waiting = [asyncio.create_task(queries.page(SLOW)) for _ in range(SEARCHES + 5)]
     await until(lambda: endless.begun == SEARCHES)
     for task in reversed(waiting):
         task.cancel()
@@ -156,11 +157,11 @@ async def test_a_read_whose_caller_went_before_its_turn_is_not_begun(
 async def test_reads_that_may_be_long_leave_room_to_others(open_queries: OpenQueries, endless: Endless) -> None:
     """However many of them there are, a quick one is answered, and what dashboards ask for is, too."""
     queries = open_queries()
-    waiting = [asyncio.create_task(queries.history(SLOW)) for _ in range(SEARCHES * 2)]
+    waiting = [asyncio.create_task(queries.page(SLOW)) for _ in range(SEARCHES * 2)]
     await until(lambda: endless.begun == SEARCHES)
-    assert [*await queries.totals(["m"])] == ["m"]
-    assert (await queries.series(SeriesQuery(window=HOUR, step_minutes=1))).window == HOUR
-    assert [*(await queries.window(HOUR, ())).stats] == ["m"]
+    assert (await queries.aggregate(Ask(models=("m",)))).groups == ["m"]
+    assert (await queries.aggregate(Ask(window=HOUR, step_minutes=1, by=None))).window == HOUR
+    assert (await queries.aggregate(Ask(window=HOUR))).groups == ["m"]
     assert [task.done() for task in waiting] == [False] * len(waiting)
     for task in waiting:
         task.cancel()
@@ -170,10 +171,10 @@ async def test_reads_that_may_be_long_leave_room_to_others(open_queries: OpenQue
 async def test_a_read_that_turns_out_to_be_long_leaves_its_place(open_queries: OpenQueries, endless: Endless) -> None:
     """A page that is looked for by an index may be far: the reads of its kind don't wait until it is found."""
     queries = open_queries()
-    waiting = [asyncio.create_task(queries.history(HistoryQuery())) for _ in range(SEARCHES)]
+    waiting = [asyncio.create_task(queries.page(HistoryQuery())) for _ in range(SEARCHES)]
     await until(lambda: endless.begun - endless.ended == SEARCHES and endless.ended == SEARCHES)
-    assert [*await queries.totals(["m"])] == ["m"]
-    assert [*(await queries.window(HOUR, ())).stats] == ["m"]
+    assert (await queries.aggregate(Ask(models=("m",)))).groups == ["m"]
+    assert (await queries.aggregate(Ask(window=HOUR))).groups == ["m"]
     for task in waiting:
         task.cancel()
     await asyncio.wait(waiting)
@@ -184,10 +185,10 @@ async def test_a_read_whose_turn_does_not_come_is_no_long_one(open_queries: Open
     """What its caller is told to change would change nothing."""
     queries = open_queries(0.5)
     await started(queries)
-    await asyncio.gather(*(queries.invocation(1) for _ in range(SEARCHES)))  # now there are as many processes
-    waiting = [asyncio.create_task(queries.history(SLOW)) for _ in range(SEARCHES)]
+    await asyncio.gather(*(queries.one("1") for _ in range(SEARCHES)))  # now there are as many processes
+    waiting = [asyncio.create_task(queries.page(SLOW)) for _ in range(SEARCHES)]
     await until(lambda: endless.begun == SEARCHES)
-    others = asyncio.create_task(queries.history(SLOW))
+    others = asyncio.create_task(queries.page(SLOW))
     await asyncio.wait([*waiting, others])
     assert [type(task.exception()) for task in waiting] == [QueryTooLongError] * SEARCHES
     assert repr(others.exception()) == repr(BusyError("other queries were read for 0.5 s"))
@@ -196,20 +197,18 @@ async def test_a_read_whose_turn_does_not_come_is_no_long_one(open_queries: Open
 @pytest.mark.parametrize(
     ("question", "search"),
     [
-        (History(HistoryQuery(offset=5000)), False),
-        (History(HistoryQuery(offset=5001)), True),
-        (History(SLOW), True),
-        (History(HistoryQuery(filter=HistoryFilter(terms=(Term("error_log", "contains", "x"),)))), True),
-        (Invocation(1), False),
-        (InWindow(HOUR, ("m",)), False),
-        (InWindow(HOUR, tuple(map(str, range(100)))), False),
-        (InWindow(HOUR, ()), False),
-        (InWindow(HOUR, ("m",), ("n",)), False),
-        (Totals(("m",), ()), False),
-        (Totals((), ()), False),
-        (Series(SeriesQuery(window=HOUR, step_minutes=1)), False),
-        (Series(SeriesQuery(window=HOUR, step_minutes=1, models=("m",), by_model=True)), False),
-        (Series(SeriesQuery(window=HOUR, step_minutes=1, by_model=True)), True),
+        (Page(HistoryQuery(offset=5000)), False),
+        (Page(HistoryQuery(offset=5001)), True),
+        (Page(SLOW), True),
+        (Page(HistoryQuery(filter=HistoryFilter(terms=(Term("error_log", "contains", "x"),)))), True),
+        (One("1"), False),
+        (Aggregate(Ask(window=HOUR)), False),
+        (Aggregate(Ask(window=HOUR, models=("m",), prefixes=("n",))), False),
+        (Aggregate(Ask()), False),
+        (Aggregate(Ask(window=HOUR, step_minutes=1, by=None)), False),
+        (Aggregate(Ask(window=HOUR, step_minutes=1, models=("m",))), False),
+        (Aggregate(Ask(window=HOUR, step_minutes=1)), True),
+        (Aggregate(Ask(window=HOUR, step_minutes=1, models=("m",), prefixes=("n",))), True),
     ],
 )
 def test_kinds_of_reads(question: Question, search: bool) -> None:
@@ -220,12 +219,12 @@ def test_kinds_of_reads(question: Question, search: bool) -> None:
 async def test_commits_go_on_beside_a_long_read(open_queries: OpenQueries, endless: Endless, tmp_path: Path) -> None:
     """A commit is there at once for those who read after it; and once no read is left, the log can be emptied."""
     queries = open_queries()
-    waiting = asyncio.create_task(queries.history(SLOW))
+    waiting = asyncio.create_task(queries.page(SLOW))
     await until(lambda: endless.begun == 1)
     writer = sqlite3.connect(tmp_path / "history.db", isolation_level=None, timeout=0)
     with contextlib.closing(writer):
         writer.execute("INSERT INTO invocations SELECT 2, model, 2, 3, 4, 5, NULL, NULL, NULL FROM models")
-        row = await queries.invocation(2)
+        row = await queries.one("2")
         assert row is not None
         waiting.cancel()
         await asyncio.wait([waiting])
@@ -290,10 +289,10 @@ async def test_answers_come_whole_in_whatever_pieces(open_queries: OpenQueries, 
         store.commit(Commit(number=2, now_us=2, records=records, totals=aggregate(records), label_room=1))
     queries = open_queries()
     pages = HistoryQuery(limit=500, order="asc", offset=1)
-    first, last = await asyncio.gather(queries.history(pages), queries.history(pages))
+    first, last = await asyncio.gather(queries.page(pages), queries.page(pages))
     assert [row.error_log for row in first.rows] == [one.error_log for one in records]
     assert last == first
-    short = [asyncio.create_task(queries.invocation(number)) for number in range(2, 52)]
+    short = [asyncio.create_task(queries.one(str(number))) for number in range(2, 52)]
     await asyncio.sleep(0)  # they are asked
     time.sleep(0.3)  # noqa: ASYNC251 - and meanwhile answered, all of them at once
     async with asyncio.timeout(10):
@@ -303,25 +302,25 @@ async def test_answers_come_whole_in_whatever_pieces(open_queries: OpenQueries, 
 async def test_a_process_that_dies_is_followed_by_another(open_queries: OpenQueries, endless: Endless) -> None:
     """Who waits for it is told so, and who asks then is answered."""
     queries = open_queries()
-    waiting = asyncio.create_task(queries.history(HistoryQuery()))
+    waiting = asyncio.create_task(queries.page(HistoryQuery()))
     await until(lambda: endless.begun > 0)
     os.kill(reading_process(), signal.SIGKILL)
     with pytest.raises(StoreError, match="the process that reads the history has ended with -9"):
         await waiting
-    assert await queries.invocation(1) is not None
+    assert await queries.one("1") is not None
 
 
 async def test_the_process_ends_with_the_sidecar_and_not_before(open_queries: OpenQueries) -> None:
     """Signals that are meant for the whole group are left to the sidecar, which still asks while it stops."""
     queries = open_queries()
     await queries.start()
-    assert await queries.invocation(1) is not None
+    assert await queries.one("1") is not None
     pids = children(os.getpid())
     for pid in pids:
         for number in (signal.SIGINT, signal.SIGTERM):
             os.kill(pid, number)
     await queries.start()
-    assert await queries.invocation(1) is not None
+    assert await queries.one("1") is not None
     assert children(os.getpid()) == pids != set()
     queries.close()
     assert children(os.getpid()) == set()

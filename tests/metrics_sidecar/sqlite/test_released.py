@@ -1,20 +1,30 @@
 """A file that the last release made answers as that release did: rows, totals, windows and series."""
 
 import gzip
+import sqlite3
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import msgspec
 
+from metrics_sidecar.api.stats import PERCENTS
+from metrics_sidecar.history.aggregate import MEASURES, Ask
 from metrics_sidecar.history.queries import HistoryQuery
 from metrics_sidecar.history.retention import Retention
 from metrics_sidecar.history.rollups import DAY, MINUTE_US
-from metrics_sidecar.history.windows import SeriesQuery, Window
+from metrics_sidecar.history.windows import Window
 from metrics_sidecar.ledger.transaction import Planner, Work
-from metrics_sidecar.sqlite.queries import SqliteQueries
+from metrics_sidecar.sqlite.aggregate import read_aggregate
+from metrics_sidecar.sqlite.export import opened
+from metrics_sidecar.sqlite.filters import find_ids
+from metrics_sidecar.sqlite.guard import Guard
+from metrics_sidecar.sqlite.history import read_history
 from metrics_sidecar.sqlite.sqlite import SqliteStore
+from metrics_sidecar.sqlite.state import read_totals_of
 from shared.record import Record
 from tests.metrics_sidecar.sqlite.test_schema import is_sound
+from tests.metrics_sidecar.tables import rows_of
 
 RELEASED = Path(__file__).parent / "released"
 RETENTION = Retention(rows_us=DAY * MINUTE_US, minutes_us=2 * DAY * MINUTE_US, hours_us=3 * DAY * MINUTE_US)
@@ -22,22 +32,69 @@ ENDED_US = (29_407_680 + 25) * MINUTE_US
 """When its sidecar was killed, in the middle of making sums of some models."""
 
 
-async def answers(path: Path, asked: list[Any]) -> list[Any]:
-    """To the questions of the release, as plain values."""
-    queries = SqliteQueries(path)
-    found: list[Any] = []
-    for kind, (_, *arguments), _ in asked:
-        match kind:
-            case "Totals":
-                found.append(await queries.totals(*arguments))
-            case "InWindow":
-                window, *whose = arguments
-                found.append(await queries.window(Window(*window), *whose))
-            case "Series":
-                found.append(await queries.series(msgspec.convert(arguments[0], SeriesQuery)))
-            case "History":
-                found.append(await queries.history(msgspec.convert(arguments[0], HistoryQuery)))
-    queries.close()
+def to_totals(connection: sqlite3.Connection, models: list[str], prefixes: list[str]) -> Any:
+    return read_totals_of(connection, find_ids(connection, models, prefixes))
+
+
+def to_window(connection: sqlite3.Connection, window: list[int], models: list[str], prefixes: list[str]) -> Any:
+    ask = Ask(
+        window=Window(*window),
+        models=tuple(models),
+        prefixes=tuple(prefixes),
+        measures=MEASURES,
+        percents=PERCENTS,
+        errors=True,
+    )
+    table = read_aggregate(connection, ask)
+    stats = {
+        group: [
+            *(figures[measure] for measure in MEASURES),
+            figures["errors"],
+            [figures[f"p{percent}"] for percent in PERCENTS],
+        ]
+        for (group, _), figures in rows_of(table).items()
+    }
+    return [table.window, stats]
+
+
+def to_series(connection: sqlite3.Connection, query: dict[str, Any]) -> Any:
+    percent = query["percent"]
+    ask = Ask(
+        window=Window(*query["window"]),
+        step_minutes=query["step_minutes"],
+        models=tuple(query["models"]),
+        prefixes=tuple(query["prefixes"]),
+        by="model_id" if query["by_model"] else None,
+        percents=(percent,) if percent else (),
+    )
+    table = read_aggregate(connection, ask)
+    series: dict[str, list[Any]] = {}
+    for (group, minute), figures in rows_of(table).items():
+        sums = [figures[measure] for measure in ("success_count", "failure_count", "latency_us")]
+        series.setdefault(group, []).append([minute, *sums, figures.get(f"p{percent}")])
+    return [table.window, series]
+
+
+def to_page(connection: sqlite3.Connection, query: dict[str, Any]) -> Any:
+    after = query["after"] and [query["after"][0], str(query["after"][1])]
+    page = read_history(connection, msgspec.convert({**query, "after": after}, HistoryQuery), Guard())
+    rows = [[int(row.id), *msgspec.to_builtins(row)[1:]] for row in page.rows]
+    next_ = page.next and [page.next.timestamp_us, int(page.next.id)]
+    return {**msgspec.structs.asdict(page), "rows": rows, "next": next_}
+
+
+KINDS: dict[str, Callable[..., Any]] = {
+    "Totals": to_totals,
+    "InWindow": to_window,
+    "Series": to_series,
+    "History": to_page,
+}
+
+
+def answers(path: Path, asked: list[Any]) -> list[Any]:
+    """To the questions of the release, as plain values, in its words."""
+    with opened(path) as connection:
+        found = [KINDS[kind](connection, *arguments) for kind, (_, *arguments), _ in asked]
     return [*msgspec.json.decode(msgspec.json.encode(found))]
 
 
@@ -49,7 +106,7 @@ def tend(store: SqliteStore, now_us: int) -> None:
     assert store.upkeep.waiting_rows == 0
 
 
-async def test_a_file_of_schema_8_answers_as_it_did(tmp_path: Path) -> None:
+def test_a_file_of_schema_8_answers_as_it_did(tmp_path: Path) -> None:
     """Of rows, minutes, hours and days, some of which are all that is left of their time; when opened, when its sums
     are finished, and after a restart. Its gaps, counters and imports are there, and the books agree."""
     path = tmp_path / "history.db"
@@ -60,14 +117,14 @@ async def test_a_file_of_schema_8_answers_as_it_did(tmp_path: Path) -> None:
     state = store.load()
     assert (state.missing_count, [*state.producers]) == (10, ["d" * 32])
     assert state.counters == {"invoker_requests_rejected_total": {"method": 90, "not_json": 3}}
-    assert await answers(path, asked) == expected
+    assert answers(path, asked) == expected
     assert is_sound(path)
     tend(store, ENDED_US)
-    assert await answers(path, asked) == expected
+    assert answers(path, asked) == expected
     assert is_sound(path)
     store.close()
     store = SqliteStore(path, retention=RETENTION)
-    assert await answers(path, asked) == expected
+    assert answers(path, asked) == expected
     late = [Record("z", ENDED_US - hours * 60 * MINUTE_US, 9) for hours in (1, 30, 60, 100)]
     store.commit(Planner(store.load()).plan([Work("e" * 32, 1, late)], ENDED_US))
     tend(store, ENDED_US + DAY * MINUTE_US)

@@ -10,15 +10,17 @@ from unittest.mock import patch
 import pytest
 
 from metrics_sidecar.commands.verify import examine
+from metrics_sidecar.history.aggregate import ALL, Ask
 from metrics_sidecar.history.retention import Retention
 from metrics_sidecar.history.rollups import DAY, MINUTE_US
-from metrics_sidecar.history.windows import ALL, SeriesQuery, Window
+from metrics_sidecar.history.windows import Window
 from metrics_sidecar.ledger.transaction import Planner, Work
 from metrics_sidecar.sqlite import retention as retention_module
 from metrics_sidecar.sqlite import rollup_writer
+from metrics_sidecar.sqlite.aggregate import read_aggregate
 from metrics_sidecar.sqlite.sqlite import SqliteStore
-from metrics_sidecar.sqlite.windows import read_series, read_window
 from shared.record import Record
+from tests.metrics_sidecar.tables import counts
 
 START = 20_000 * DAY
 DAYS = 6
@@ -87,8 +89,9 @@ def ask(path: Path, sql: str) -> int:
 def count_window(path: Path, window: Window) -> tuple[Window, int]:
     """How many there were in it, and in which window exactly."""
     with contextlib.closing(sqlite3.connect(path)) as connection:
-        answer = read_window(connection, window, ())
-    return answer.window, sum(stats.count for stats in answer.stats.values())
+        table = read_aggregate(connection, Ask(window=window))
+    assert table.window is not None
+    return table.window, sum(counts(table).values())
 
 
 def test_old_rows_go_and_every_total_stays(path: Path) -> None:
@@ -133,11 +136,11 @@ def test_a_series_begins_where_its_steps_are_known(path: Path) -> None:
     since_us = {}
     with contextlib.closing(sqlite3.connect(path)) as connection:
         for step in (1, 60, DAY):
-            query = SeriesQuery(window=Window(START * MINUTE_US, END * MINUTE_US), step_minutes=step)
-            window, series = read_series(connection, query)
-            since_us[step] = window.since_us
-            counted = (window.until_us - window.since_us) // MINUTE_US
-            assert sum(step.count for step in series[ALL]) == counted
+            ask = Ask(window=Window(START * MINUTE_US, END * MINUTE_US), step_minutes=step, by=None)
+            table = read_aggregate(connection, ask)
+            assert table.window is not None
+            since_us[step] = table.window.since_us
+            assert counts(table) == {ALL: (table.window.until_us - table.window.since_us) // MINUTE_US}
     assert since_us == {1: (END - 2 * DAY) * MINUTE_US, 60: START * MINUTE_US, DAY: START * MINUTE_US}
 
 
@@ -166,8 +169,9 @@ def test_minutes_may_be_kept_longer_than_rows_and_days_may_go(path: Path) -> Non
     assert count_window(path, EVERYTHING) == (EVERYTHING, 4 * DAY)
     assert ask(path, "SELECT SUM(success_count + failure_count) FROM totals") == DAYS * DAY
     with contextlib.closing(sqlite3.connect(path)) as connection:
-        query = SeriesQuery(window=Window(START * MINUTE_US, END * MINUTE_US), step_minutes=10)
-        window, _ = read_series(connection, query)
+        tens = Ask(window=Window(START * MINUTE_US, END * MINUTE_US), step_minutes=10, by=None)
+        window = read_aggregate(connection, tens).window
+    assert window is not None
     assert window.since_us == (END - 2 * DAY) * MINUTE_US
     findings = examine(path)
     assert findings.books is not None

@@ -2,6 +2,7 @@
 
 import contextlib
 import sqlite3
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 from random import Random
@@ -9,17 +10,18 @@ from unittest.mock import patch
 
 import pytest
 
+from metrics_sidecar.history.aggregate import Ask
 from metrics_sidecar.history.queries import NotBuiltError, StoreError
-from metrics_sidecar.history.rollups import DAY, LEVELS, MINUTE_US, Summary, combine
-from metrics_sidecar.history.windows import Window, WindowStats
+from metrics_sidecar.history.rollups import DAY, LEVELS, MINUTE_US
+from metrics_sidecar.history.windows import Window
 from metrics_sidecar.ledger.transaction import Planner, Work
 from metrics_sidecar.sqlite import rollup_writer
+from metrics_sidecar.sqlite.aggregate import read_aggregate
 from metrics_sidecar.sqlite.rollups import Table
 from metrics_sidecar.sqlite.sqlite import SqliteStore
-from metrics_sidecar.sqlite.summaries import summarize_rows
-from metrics_sidecar.sqlite.windows import read_window, to_stats
 from shared.record import ErrorType, Record
 from tests.metrics_sidecar.sqlite.test_schema import write_version_1
+from tests.metrics_sidecar.tables import counts, rows_of
 
 START = 20_000 * DAY
 """In minutes: the begin of a day."""
@@ -56,40 +58,19 @@ class History:
         self.planner.applied(commit)
         self.records += records
 
-    def window(self, window: Window, *models: str) -> dict[str, WindowStats]:
+    def window(self, window: Window) -> dict[str, int]:
         with reading(self.path) as connection:
-            return read_window(connection, window, models).stats
+            return counts(read_aggregate(connection, Ask(window=window, models=MODELS)))
 
-    def expected(self, window: Window, *models: str) -> dict[str, WindowStats]:
+    def expected(self, window: Window) -> dict[str, int]:
         """The same, counted from the records."""
-        return {
-            model_id: to_stats(found)
-            for model_id in models or MODELS
-            if (found := count(self.records, window, model_id)) is not None
-        }
+        return dict(Counter(r.model_id for r in self.records if window.since_us <= r.timestamp_us < window.until_us))
 
 
 @contextlib.contextmanager
 def reading(path: Path) -> Iterator[sqlite3.Connection]:
     with contextlib.closing(sqlite3.connect(f"file:{path}?mode=ro", uri=True)) as connection:
         yield connection
-
-
-def count(records: list[Record], window: Window, *models: str) -> Summary | None:
-    wanted = [
-        (
-            0,
-            1,
-            r.timestamp_us,
-            r.latency_us,
-            r.input_size,
-            r.output_size,
-            None if r.error_type is None else str(r.error_type),
-        )
-        for r in records
-        if r.model_id in models and window.since_us <= r.timestamp_us < window.until_us
-    ]
-    return combine(summarize_rows(wanted)) if wanted else None
 
 
 def make_record(random: Random, minute: float) -> Record:
@@ -135,17 +116,17 @@ def test_rows_of_an_older_release_are_rolled_up_in_slices(tmp_path: Path) -> Non
     store = SqliteStore(path)
     everything = Window(0, (START + DAY) * MINUTE_US)
     with reading(path) as connection, pytest.raises(NotBuiltError, match="0% is done"):
-        read_window(connection, everything, ())
+        read_aggregate(connection, Ask(window=everything))
     store.tend(START * MINUTE_US)
     with reading(path) as connection, pytest.raises(NotBuiltError, match="30% is done"):
-        read_window(connection, everything, ("m",))
+        read_aggregate(connection, Ask(window=everything, models=("m",)))
     store.close()
     store = SqliteStore(path)
     while store.tend(START * MINUTE_US):
         pass
     with reading(path) as connection:
-        found = read_window(connection, everything, ()).stats
-    assert (found["m"].count, found["m"].failure_count, found["m"].max_latency_us) == (100, 1, 100)
+        found = rows_of(read_aggregate(connection, Ask(window=everything)))["m", 0]
+    assert (found["success_count"], found["failure_count"], found["max_latency_us"]) == (99, 1, 100)
     store.close()
 
 
@@ -162,10 +143,10 @@ def test_a_step_that_fails_changes_nothing(tmp_path: Path, steps: int) -> None:
     with full, pytest.raises(StoreError, match="disk full"):
         history.store.tend(0)
     window = Window(0, (START + DAY) * MINUTE_US)
-    assert history.window(window, *MODELS) == history.expected(window)
+    assert history.window(window) == history.expected(window)
     while history.store.tend(0):
         pass
-    assert history.window(window, *MODELS) == history.expected(window)
+    assert history.window(window) == history.expected(window)
     with reading(history.path) as connection:
         (rolled,) = connection.execute(
             "SELECT SUM(success_count + failure_count) FROM rollups_1 WHERE model > 0"

@@ -55,12 +55,12 @@ async def test_an_older_file_goes_on_where_it_was(tmp_path: Path) -> None:
     traced = Record("m", 30, 40, trace_id=TRACE)
     store.commit(Planner(state).plan([Work("0" * 32, 1, [Record("m", 10, 20, ErrorType.TIMEOUT), traced])], 50))
     queries = SqliteQueries(path)
-    page = await queries.history(HistoryQuery(order="asc"))
+    page = await queries.page(HistoryQuery(order="asc"))
     queries.close()
     store.close()
     assert [(row.id, row.timestamp_us, row.error_log, row.trace_id) for row in page.rows] == [
-        (1, 10, "why", None),
-        (2, 30, "", TRACE),
+        ("1", 10, "why", None),
+        ("2", 30, "", TRACE),
     ]
     findings = examine(path)
     assert findings.damage == []
@@ -98,7 +98,7 @@ async def test_a_file_of_the_release_before_has_all_that_it_had(tmp_path: Path) 
     buckets = dict(zip(BUCKET_BOUNDS_S, store.load().totals["gpt-3.5"].buckets, strict=False))
     assert [buckets[bound] for bound in (3.0, 4.0, 5.0, 45.0, 60.0)] == [1, 1, 4, 1, 2]
     queries = SqliteQueries(path)
-    page = await queries.history(HistoryQuery(limit=100))
+    page = await queries.page(HistoryQuery(limit=100))
     queries.close()
     store.close()
     assert (page.total_count, len(page.rows)) == (31, 31)

@@ -5,17 +5,19 @@ from random import Random
 
 import pytest
 
+from metrics_sidecar.history.aggregate import Ask
 from metrics_sidecar.history.exports import Export
 from metrics_sidecar.history.queries import HistoryFilter, HistoryQuery
 from metrics_sidecar.history.retention import Upkeep
 from metrics_sidecar.history.rollups import MINUTE_US
-from metrics_sidecar.history.windows import ALL, SeriesQuery, Window
+from metrics_sidecar.history.windows import Window
 from metrics_sidecar.ledger.transaction import State, Work
 from shared.record import MAX_COUNT, OVERFLOW_MODEL_ID, Record
-from tests.metrics_sidecar.sqlite.contract.arrivals import END_US, START, Arrivals
-from tests.metrics_sidecar.sqlite.contract.conftest import OpenHistory
-from tests.metrics_sidecar.sqlite.contract.history import again_and_again
-from tests.metrics_sidecar.sqlite.contract.model import InWindow, as_record
+from tests.metrics_sidecar.history.contract.arrivals import END_US, FULLY, START, Arrivals
+from tests.metrics_sidecar.history.contract.conftest import OpenHistory
+from tests.metrics_sidecar.history.contract.history import again_and_again
+from tests.metrics_sidecar.history.contract.model import as_record
+from tests.metrics_sidecar.tables import counts
 
 EVERYTHING = Window(0, END_US)
 REJECTED, DROPPED = "invoker_requests_rejected_total", "invoker_records_dropped_total"
@@ -28,9 +30,8 @@ async def test_a_new_history_is_empty(open_history: OpenHistory) -> None:
     assert history.store.upkeep == Upkeep(0, None, 0)
     arrivals = Arrivals(1)
     for question in (HistoryQuery(), arrivals.page(), arrivals.sums(), arrivals.window(), arrivals.series()):
-        found = await history.ask(question)
-        assert history.model.answer(question, found) == found
-    assert await history.queries.invocation(1) is None
+        await history.check(question)
+    assert await history.reader.one("1") is None
     assert await history.exported(Export("ndjson")) == b""
     history.tend(END_US)
     assert history.store.load() == State()
@@ -84,7 +85,7 @@ async def test_the_state_is_what_commits_have_left(open_history: OpenHistory, se
             assert history.model.state() == history.store.load()
     assert len(history.model.retired) > 3 < len(history.model.gaps)
     assert history.model.state() == history.store.load()
-    assert history.model.totals() == await history.queries.totals()
+    await history.check(Ask(errors=True))
 
 
 async def test_labels_are_given_to_the_first_and_for_good(open_history: OpenHistory) -> None:
@@ -98,16 +99,16 @@ async def test_labels_are_given_to_the_first_and_for_good(open_history: OpenHist
     assert should == granted == ["f"]
     expected = {"a": 3, "d": 2, "c": 1, "f": 1, OVERFLOW_MODEL_ID: 5}
     assert expected == {label: one.count for label, one in history.store.load().totals.items()}
-    assert expected == {label: one.count for label, one in (await history.queries.totals()).items()}
-    assert history.model.totals("abcdefgx") == await history.queries.totals("abcdefgx")
+    assert expected == counts(await history.reader.aggregate(Ask()))
+    await history.check(Ask(models=tuple("abcdefgx")))
 
 
 async def test_sums_end_at_the_largest_integer(open_history: OpenHistory) -> None:
     """Totals, counters, windows and series stay there, tended or not; what is missing is counted beyond it."""
     history = open_history()
     minute_us = START * MINUTE_US
-    question = InWindow(EVERYTHING)
-    series = SeriesQuery(window=Window(minute_us, minute_us + 10 * MINUTE_US), step_minutes=5, percent=99)
+    question = Ask(window=EVERYTHING, **FULLY)
+    series = Ask(window=Window(minute_us, minute_us + 10 * MINUTE_US), step_minutes=5, by=None, percents=(99,))
     for sequence in range(1, 4):
         huge = [Record("a", minute_us + sequence, MAX_COUNT, None, "", MAX_COUNT, MAX_COUNT)] * 20
         reported = {REJECTED: {"x": MAX_COUNT, "y": MAX_COUNT - sequence}}
@@ -116,8 +117,8 @@ async def test_sums_end_at_the_largest_integer(open_history: OpenHistory) -> Non
         history.commit(Work(f"{sequence + 8:032x}", 2**63 - 1, [Record("b", minute_us, 0)], retire=sequence > 1))
         assert history.model.state() == history.store.load()
         history.tend(END_US)
-        assert history.model.answer(question, found := await history.ask(question)) == found
-        assert history.model.answer(series, found := await history.ask(series)) == found
+        await history.check(question)
+        await history.check(series)
     history.reopen()
     state = history.store.load()
     assert history.model.state() == state
@@ -133,10 +134,10 @@ async def test_nobody_sees_a_part_of_a_commit(open_history: OpenHistory) -> None
     history = open_history()
     size = 2000
     history.add([Record("first", START * MINUTE_US, 1)])
-    steps = SeriesQuery(window=Window(START * MINUTE_US, END_US), step_minutes=5)
+    steps = Ask(window=Window(START * MINUTE_US, END_US), step_minutes=5, by=None)
     only_these = HistoryFilter(prefixes=("a", "b"))
-    queries = history.queries
-    counts: list[tuple[str, int]] = []
+    reader = history.reader
+    seen: list[tuple[str, int]] = []
 
     def write() -> None:
         history.add([Record("ab"[n % 2], (START + n % 7) * MINUTE_US, n, None, "", 1) for n in range(size)])
@@ -144,33 +145,33 @@ async def test_nobody_sees_a_part_of_a_commit(open_history: OpenHistory) -> None
 
     async with again_and_again(write):
         for _ in range(4):
-            page = await queries.history(HistoryQuery(filter=only_these, limit=1))
-            stats = (await queries.window(EVERYTHING, ("a", "b"))).stats
-            series = (await queries.series(steps)).series
-            totals = await queries.totals()
+            page = await reader.page(HistoryQuery(filter=only_these, limit=1))
+            window = await reader.aggregate(Ask(window=EVERYTHING, models=("a", "b")))
+            series = await reader.aggregate(steps)
+            totals = await reader.aggregate(Ask())
             snapshot = await asyncio.to_thread(history.backend.open_snapshot)
             books = await asyncio.to_thread(snapshot.reconcile, None)
             snapshot.close()
-            counts += [
+            seen += [
                 ("page", page.total_count),
-                ("window", sum(one.count for one in stats.values())),
-                ("series", sum(step.count for step in series[ALL]) - 1),
-                ("totals", sum(one.count for one in totals.values()) - 1),
+                ("window", sum(counts(window).values())),
+                ("series", sum(counts(series).values()) - 1),
+                ("totals", sum(counts(totals).values()) - 1),
                 ("snapshot", books.checked.rows - 1),
             ]
-    assert [(what, count) for what, count in counts if count % size] == []
-    assert len(set(counts)) > 2
+    assert [(what, count) for what, count in seen if count % size] == []
+    assert len(set(seen)) > 2
 
 
 async def test_a_commit_is_there_when_it_has_returned(open_history: OpenHistory) -> None:
     """For all reads, at once."""
     history, arrivals = open_history(), Arrivals(3)
-    questions = HistoryQuery(limit=1000), InWindow(EVERYTHING), SeriesQuery(window=EVERYTHING, step_minutes=1440)
+    questions = HistoryQuery(limit=1000), Ask(window=EVERYTHING), Ask(window=EVERYTHING, step_minutes=1440)
     for number in range(15):
         history.add(arrivals.records(5, minutes=2))
         for question in questions[number % 3 :]:
-            assert history.model.answer(question, found := await history.ask(question)) == found
-        assert history.model.totals() == await history.queries.totals()
+            await history.check(question)
+        await history.check(Ask(errors=True))
         assert len(history.model.records) == len(await history.rows())
 
 
@@ -183,22 +184,22 @@ async def test_histories_are_kept_apart(open_history: OpenHistory) -> None:
     other.add(Arrivals(5).records(30))
     for history in (one, other):
         assert history.model.state() == history.store.load()
-        assert history.model.totals() == await history.queries.totals()
+        await history.check(Ask(errors=True))
         assert [record.latency_us for record in history.model.records] == [
             row.latency_us for row in await history.rows()
         ]
 
 
 async def test_closing_is_idempotent(open_history: OpenHistory) -> None:
-    """Of the store and of the queries, whether something was asked or not; what was committed stays."""
+    """Of the writer and of readers, whether something was asked or not; what was committed stays."""
     history = open_history()
     history.add([Record("a", 1, 2)])
-    assert len(await history.queries.totals()) == 1
-    unasked = history.backend.open_queries()
+    assert counts(await history.reader.aggregate(Ask())) == {"a": 1}
+    unasked = history.backend.open_reader()
     snapshot = history.backend.open_snapshot()
     for _ in range(2):
         unasked.close()
-        history.queries.close()
+        history.reader.close()
         snapshot.close()
         history.store.close()
     history.reopen()
@@ -218,8 +219,9 @@ def test_what_it_takes_is_told_in_bytes(open_history: OpenHistory) -> None:
 async def test_a_commit_that_is_given_again_changes_nothing(open_history: OpenHistory) -> None:
     """As by a ledger that wasn't told that it is stored; the labels that came with it are told again."""
     history = open_history()
-    history.add([Record("a", 1, 1)], labels=2)
-    commit = history.planner.plan([Work("1" * 32, 1, [Record(model_id, 2, 2) for model_id in "abc"])], 0)
+    records = [Record(model_id, 1, 1, None, "", mark) for mark, model_id in enumerate("aabcd")]
+    history.add(records[:1], labels=2)
+    commit = history.planner.plan([Work("1" * 32, 1, records[1:4])], 0)
     commit.label_room = 1
     granted = history.store.commit(commit)
     history.planner.applied(commit)
@@ -230,6 +232,6 @@ async def test_a_commit_that_is_given_again_changes_nothing(open_history: OpenHi
         assert {*granted} <= {*history.store.commit(commit)} <= {"a", "b"}
         assert history.model.state() == history.store.load()
         assert history.model.records == [as_record(row) for row in await history.rows()]
-    history.add([Record("d", 3, 3)])
+    history.add(records[4:])
     assert history.model.state() == history.store.load()
     assert history.model.records == [as_record(row) for row in await history.rows()]

@@ -7,9 +7,9 @@ import pytest
 from metrics_sidecar.history.queries import StoreError
 from metrics_sidecar.ledger.transaction import Work
 from metrics_sidecar.metrics.live import LiveCopy
-from tests.metrics_sidecar.sqlite.contract.arrivals import END_US, Arrivals
-from tests.metrics_sidecar.sqlite.contract.conftest import OpenHistory
-from tests.metrics_sidecar.sqlite.contract.history import History, again_and_again
+from tests.metrics_sidecar.history.contract.arrivals import END_US, Arrivals
+from tests.metrics_sidecar.history.contract.conftest import OpenHistory
+from tests.metrics_sidecar.history.contract.history import History, again_and_again
 
 REJECTED = "invoker_requests_rejected_total"
 

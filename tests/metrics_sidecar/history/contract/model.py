@@ -3,23 +3,15 @@
 import dataclasses
 import math
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import msgspec
 
+from metrics_sidecar.history.aggregate import ALL, Ask, Measure, Table
 from metrics_sidecar.history.queries import HistoryFilter, HistoryQuery, HistoryRow, Order, Position, Term
 from metrics_sidecar.history.rollups import DAY, MINUTE_US
-from metrics_sidecar.history.windows import (
-    ALL,
-    PERCENTS,
-    SeriesAnswer,
-    SeriesQuery,
-    Step,
-    Window,
-    WindowAnswer,
-    WindowStats,
-)
+from metrics_sidecar.history.windows import Window
 from metrics_sidecar.ledger.totals import ModelTotals, aggregate
 from metrics_sidecar.ledger.transaction import Commit, Gap, Producer, State
 from shared.record import MAX_COUNT, OVERFLOW_MODEL_ID, Record
@@ -31,21 +23,6 @@ Key = tuple[int, int]
 """Timestamp and mark of a record: its place in the history."""
 
 
-class Sums(NamedTuple):
-    """What `Queries.totals` is asked."""
-
-    models: tuple[str, ...] = ()
-    prefixes: tuple[str, ...] = ()
-
-
-class InWindow(NamedTuple):
-    """What `Queries.window` is asked."""
-
-    window: Window
-    models: tuple[str, ...] = ()
-    prefixes: tuple[str, ...] = ()
-
-
 class Page(NamedTuple):
     """A page, with the place of its last row where there is a next one."""
 
@@ -55,8 +32,8 @@ class Page(NamedTuple):
     next: Key | None
 
 
-Question = HistoryQuery | Sums | InWindow | SeriesQuery
-Answer = Page | dict[str, ModelTotals] | WindowAnswer | SeriesAnswer
+Question = HistoryQuery | Ask
+Answer = Page | Table
 
 
 class Model:
@@ -70,7 +47,7 @@ class Model:
         self.retired: list[Producer] = []
         self.rows_from_us = 0
         self._state = State()
-        self._marks: dict[int, int] = {}
+        self._marks: dict[str, int] = {}
 
     def apply(self, commit: Commit) -> list[str]:
         """Count it; the models that get a label."""
@@ -123,6 +100,10 @@ class Model:
             mark = self._marks.setdefault(row.id, row.input_size)
             assert row.input_size == mark, f"{row.id} has been another row's"
 
+    def mark(self, row_id: str) -> int:
+        """Of the row of an id that was noted."""
+        return self._marks[row_id]
+
     def place(self, position: Position) -> Key:
         """Where a position is, if its id was noted."""
         return position.timestamp_us, self._marks[position.id]
@@ -132,12 +113,8 @@ class Model:
         match question, found:
             case HistoryQuery(), Page():
                 return self._page(question, found)
-            case Sums(), dict():
-                return self.totals(*question)
-            case InWindow(), WindowAnswer():
-                return self._window(question, found)
-            case SeriesQuery(), SeriesAnswer():
-                return self._series(question, found)
+            case Ask(), Table():
+                return self._table(question, found)
         raise AssertionError("no answer to this question")
 
     def _page(self, query: HistoryQuery, found: Page) -> Page:
@@ -153,17 +130,30 @@ class Model:
         goes_on = len(matching) > query.offset + query.limit
         return Page(records, total, found.is_exact, key(records[-1]) if goes_on else None)
 
-    def _window(self, question: InWindow, found: WindowAnswer) -> WindowAnswer:
-        window, models, prefixes = question
-        if self._is_rounded(window, found.window):
-            window = found.window
-        by_name: dict[str, list[Record]] = defaultdict(list)
+    def _table(self, ask: Ask, found: Table) -> Table:
+        window = ask.window
+        if window is not None and found.window is not None:
+            window = self._told(window, found.window, ask.step_minutes)
+        step_us = ask.step_minutes * MINUTE_US
+        by_key: dict[tuple[str, int], list[Record]] = defaultdict(list)
         for record in self.records:
-            if window.since_us <= record.timestamp_us < window.until_us:
-                for name in self._names(record.model_id, models, prefixes):
-                    by_name[name].append(record)
-        stats = {name: to_stats(records, found.stats.get(name)) for name, records in by_name.items()}
-        return WindowAnswer(window, stats)
+            if window is None or window.since_us <= record.timestamp_us < window.until_us:
+                minute = record.timestamp_us // step_us * ask.step_minutes if step_us else 0
+                names = self._names(record.model_id, ask.models, ask.prefixes)
+                for name in names if ask.by or not names else {ALL}:
+                    by_key[name, minute].append(record)
+        order = {key: row for row, key in enumerate(zip(found.groups, found.minutes, strict=True))}
+        keys = sorted(by_key, key=lambda key: (key[1], order.get(key, len(order))))
+        return to_table(ask, window, {key: by_key[key] for key in keys}, found, order)
+
+    def _told(self, asked: Window, told: Window, step_minutes: int) -> Window:
+        """The window of the answer, where it may be another one."""
+        if not step_minutes:
+            return told if self._is_rounded(asked, told) else asked
+        step_us = step_minutes * MINUTE_US
+        if asked.since_us < told.since_us <= self.rows_from_us + step_us and not told.since_us % step_us:
+            return Window(told.since_us, asked.until_us)  # of what is gone smaller steps may not be known any more
+        return asked
 
     def _is_rounded(self, asked: Window, told: Window) -> bool:
         """Ends among rows that are gone may be moved outwards, by less than a day; no others."""
@@ -172,24 +162,6 @@ class Model:
         return all(
             0 <= moved < (day_us if end < self.rows_from_us else 1) for end, moved in zip(asked, moved_us, strict=True)
         )
-
-    def _series(self, query: SeriesQuery, found: SeriesAnswer) -> SeriesAnswer:
-        since_us, until_us = query.window
-        step_us = query.step_minutes * MINUTE_US
-        if since_us < found.window.since_us <= self.rows_from_us + step_us and not found.window.since_us % step_us:
-            since_us = found.window.since_us  # of what is gone smaller steps may not be known any more
-        steps: dict[str, dict[int, list[Record]]] = defaultdict(lambda: defaultdict(list))
-        for record in self.records:
-            if since_us <= record.timestamp_us < until_us:
-                minute = record.timestamp_us // step_us * query.step_minutes
-                names = self._names(record.model_id, query.models, query.prefixes)
-                for name in names if query.by_model or not names else {ALL}:
-                    steps[name][minute].append(record)
-        series: dict[str, list[Step]] = {}
-        for name, of_name in steps.items():
-            like = {step.minute: step for step in found.series.get(name, [])}
-            series[name] = [to_step(minute, of_name[minute], query, like.get(minute)) for minute in sorted(of_name)]
-        return SeriesAnswer(Window(since_us, until_us), series)
 
     def _names(self, model_id: str, models: Sequence[str], prefixes: Sequence[str]) -> set[str]:
         """Under which names a model is counted where these are asked for."""
@@ -239,37 +211,54 @@ def fulfils(record: Record, term: Term) -> bool:
     return value in found
 
 
-def to_stats(records: Sequence[Record], like: WindowStats | None) -> WindowStats:
-    """Of these records, at least one; percentiles as in `like`, where they are right."""
-    latencies = sorted(record.latency_us for record in records)
-    errors = Counter(str(record.error_type) for record in records if not record.success)
-    return WindowStats(
-        success_count=len(records) - errors.total(),
-        failure_count=errors.total(),
-        latency_us=min(sum(latencies), MAX_COUNT),
-        min_latency_us=latencies[0],
-        max_latency_us=latencies[-1],
-        last_timestamp_us=max(record.timestamp_us for record in records),
-        input_size=min(sum(record.input_size for record in records), MAX_COUNT),
-        output_size=min(sum(record.output_size for record in records), MAX_COUNT),
-        errors=dict(errors),
-        percentiles_us=tuple(
-            percentile_us(latencies, percent, None if like is None else like.percentiles_us[number])
-            for number, percent in enumerate(PERCENTS)
-        ),
+def to_table(
+    ask: Ask,
+    window: Window | None,
+    groups: Mapping[tuple[str, int], Sequence[Record]],
+    like: Table,
+    order: Mapping[tuple[str, int], int],
+) -> Table:
+    """Of these records, at least one in each group; percentiles as in `like`, whose rows are in this order, where they
+    are right."""
+    sums = [to_sums(records) for records in groups.values()]
+    percentiles_us: dict[int, list[float]] = {}
+    for percent in ask.percents:
+        column = like.percentiles_us.get(percent, [])
+        percentiles_us[percent] = [
+            percentile_us(records, percent, column[order[key]] if key in order else None)
+            for key, records in groups.items()
+        ]
+    return Table(
+        window=window,
+        groups=[group for group, _ in groups],
+        minutes=[minute for _, minute in groups],
+        sums={measure: [row[measure] for row in sums] for measure in ask.measures},
+        percentiles_us=percentiles_us,
+        errors=[errors_of(records) for records in groups.values()] if ask.errors else [],
     )
 
 
-def to_step(minute: int, records: Sequence[Record], query: SeriesQuery, like: Step | None) -> Step:
-    latencies = sorted(record.latency_us for record in records)
-    success_count = sum(record.success for record in records)
-    percentile = None
-    if query.percent is not None:
-        percentile = percentile_us(latencies, query.percent, None if like is None else like.percentile_us)
-    return Step(minute, success_count, len(records) - success_count, min(sum(latencies), MAX_COUNT), percentile)
+def to_sums(records: Sequence[Record]) -> dict[Measure, int]:
+    latencies_us = [record.latency_us for record in records]
+    failure_count = sum(not record.success for record in records)
+    return {
+        "success_count": len(records) - failure_count,
+        "failure_count": failure_count,
+        "latency_us": min(sum(latencies_us), MAX_COUNT),
+        "min_latency_us": min(latencies_us),
+        "max_latency_us": max(latencies_us),
+        "last_timestamp_us": max(record.timestamp_us for record in records),
+        "input_size": min(sum(record.input_size for record in records), MAX_COUNT),
+        "output_size": min(sum(record.output_size for record in records), MAX_COUNT),
+    }
 
 
-def percentile_us(ascending: Sequence[int], percent: int, like: float | None) -> float:
-    """The smallest of the values that so many don't exceed; or what is so much like it that it will do, too."""
+def errors_of(records: Iterable[Record]) -> dict[str, int]:
+    return dict(Counter(str(record.error_type) for record in records if not record.success))
+
+
+def percentile_us(records: Sequence[Record], percent: int, like: float | None) -> float:
+    """The smallest of the latencies that so many don't exceed; or what is so much like it that it will do, too."""
+    ascending = sorted(record.latency_us for record in records)
     exact = ascending[math.ceil(len(ascending) * percent / 100) - 1]
     return like if like is not None and abs(like - exact) <= exact * WITHIN else exact

@@ -3,11 +3,12 @@
 from random import Random
 from typing import Any
 
+from metrics_sidecar.history.aggregate import MEASURES, Ask
 from metrics_sidecar.history.queries import HistoryFilter, HistoryQuery, Order, Term
 from metrics_sidecar.history.rollups import DAY, HOUR, MINUTE_US
-from metrics_sidecar.history.windows import SeriesQuery, Window
+from metrics_sidecar.history.windows import Window
 from shared.record import MAX_TIMESTAMP_US, OVERFLOW_MODEL_ID, ErrorType, Record
-from tests.metrics_sidecar.sqlite.contract.model import InWindow, Question, Sums
+from tests.metrics_sidecar.history.contract.model import Question
 
 START = 20_000 * DAY
 """In minutes: the begin of a day."""
@@ -25,6 +26,8 @@ MOMENTS_US = tuple(
     for within in (0, 1, MINUTE_US - 1)
 )
 """The first and last of minutes, hours and days."""
+FULLY: dict[str, Any] = {"measures": MEASURES, "percents": (50, 90, 95, 99), "errors": True}
+"""All that can be asked of a window."""
 STEPS = (1, 5, 7, 10, 60, 90, 6 * HOUR, DAY, 2 * DAY)
 
 
@@ -120,30 +123,35 @@ class Arrivals:
             return random.choice(MOMENTS_US) + random.choice([0, 0, 1])
         return int(random.uniform((START - DAY) * MINUTE_US, END_US + DAY * MINUTE_US))
 
-    def window(self) -> InWindow:
+    def window(self) -> Ask:
         since_us, until_us = sorted((self.moment_us(), self.moment_us()))
         if self.random.random() < 0.2:
             until_us = since_us + self.random.randrange(2 * MINUTE_US)
         if self.random.random() < 0.1:
             since_us, until_us = 0, END_US
-        return InWindow(Window(since_us, until_us), *self._models())
+        return self._ask(window=Window(since_us, until_us), by=self._by(), **FULLY)
 
-    def series(self) -> SeriesQuery:
+    def series(self) -> Ask:
         random = self.random
         step = random.choice(STEPS)
         first, last = sorted(self.moment_us() // MINUTE_US // step for _ in range(2))
-        (models, prefixes), by_model = self._models(), random.random() < 0.5
-        return SeriesQuery(
-            window=Window(first * step * MINUTE_US, min(last + 1, first + 500) * step * MINUTE_US),
-            step_minutes=step,
-            models=models,
-            prefixes=prefixes,
-            by_model=by_model,
-            percent=random.choice([None, 50, 95, 99]),
+        window = Window(first * step * MINUTE_US, min(last + 1, first + 500) * step * MINUTE_US)
+        percents = random.choice([(), (50,), (95,), (99, 50)])
+        measures = tuple(random.sample(MEASURES, random.randrange(1, 5)))
+        errors = random.random() < 0.3
+        return self._ask(
+            window=window, step_minutes=step, by=self._by(), percents=percents, measures=measures, errors=errors
         )
 
-    def sums(self) -> Sums:
-        return Sums(*self._models())
+    def sums(self) -> Ask:
+        return self._ask(by=self._by(), errors=self.random.random() < 0.5)
+
+    def _ask(self, **what: Any) -> Ask:
+        models, prefixes = self._models()
+        return Ask(models=models, prefixes=prefixes, **what)
+
+    def _by(self) -> str | None:
+        return "model_id" if self.random.random() < 0.6 else None
 
     def _models(self) -> tuple[tuple[str, ...], tuple[str, ...]]:
         """Some, and prefixes of some; or none of either."""

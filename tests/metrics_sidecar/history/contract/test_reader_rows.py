@@ -5,10 +5,10 @@ import gzip
 import msgspec
 
 from metrics_sidecar.history.exports import Export
-from tests.metrics_sidecar.sqlite.contract.arrivals import END_US, Arrivals
-from tests.metrics_sidecar.sqlite.contract.conftest import OpenHistory
-from tests.metrics_sidecar.sqlite.contract.history import decode_lines
-from tests.metrics_sidecar.sqlite.contract.model import as_record
+from tests.metrics_sidecar.history.contract.arrivals import END_US, Arrivals
+from tests.metrics_sidecar.history.contract.conftest import OpenHistory
+from tests.metrics_sidecar.history.contract.history import decode_lines
+from tests.metrics_sidecar.history.contract.model import as_record
 
 NDJSON = Export("ndjson")
 

@@ -3,14 +3,17 @@
 import msgspec
 import pytest
 
+from metrics_sidecar.history.aggregate import Ask, Measure, Table
 from metrics_sidecar.history.queries import MAX_MATCHED_MODELS, TooManyModelsError
 from metrics_sidecar.history.rollups import DAY, MINUTE_US
-from metrics_sidecar.history.windows import SeriesAnswer, SeriesQuery, Window, WindowAnswer
+from metrics_sidecar.history.windows import Window
 from shared.record import OVERFLOW_MODEL_ID, Record
-from tests.metrics_sidecar.sqlite.contract.arrivals import DAYS, END_US, MODELS, START, Arrivals
-from tests.metrics_sidecar.sqlite.contract.conftest import OpenHistory
-from tests.metrics_sidecar.sqlite.contract.history import History
-from tests.metrics_sidecar.sqlite.contract.model import InWindow, Sums
+from tests.metrics_sidecar.history.contract.arrivals import DAYS, END_US, FULLY, MODELS, START, Arrivals
+from tests.metrics_sidecar.history.contract.conftest import OpenHistory
+from tests.metrics_sidecar.history.contract.history import History
+from tests.metrics_sidecar.tables import counts, rows_of
+
+SUMMED: tuple[Measure, ...] = ("success_count", "failure_count", "latency_us", "input_size")
 
 
 def live(history: History, arrivals: Arrivals, hours: int = DAYS * 24, restarts: bool = True) -> None:
@@ -31,8 +34,7 @@ async def test_a_window_is_exactly_its_records(open_history: OpenHistory, seed: 
     live(history, arrivals)
     for _ in range(120):
         question = arrivals.window()
-        found = await history.ask(question)
-        assert (question, history.model.answer(question, found)) == (question, found)
+        await history.check(question)
 
 
 @pytest.mark.parametrize("seed", range(2))
@@ -42,8 +44,7 @@ async def test_a_series_is_the_window_of_each_step(open_history: OpenHistory, se
     live(history, arrivals)
     for _ in range(100):
         question = arrivals.series()
-        found = await history.ask(question)
-        assert (question, history.model.answer(question, found)) == (question, found)
+        await history.check(question)
 
 
 @pytest.mark.parametrize("seed", range(2))
@@ -66,8 +67,7 @@ async def test_a_series_asked_for_again_has_what_came_since(open_history: OpenHi
             until_us = (arrivals.now_us // step_us + random.choice([1, 1, -50])) * step_us
             window = Window(since_us, max(until_us, since_us))
             asked = msgspec.structs.replace(question, window=window)
-            found = await history.ask(asked)
-            assert (asked, history.model.answer(asked, found)) == (asked, found)
+            await history.check(asked)
 
 
 async def test_a_series_adds_up_to_its_window(open_history: OpenHistory) -> None:
@@ -75,15 +75,14 @@ async def test_a_series_adds_up_to_its_window(open_history: OpenHistory) -> None
     history, arrivals = open_history(), Arrivals(20)
     live(history, arrivals, hours=30)
     window = Window((START - DAY) * MINUTE_US, END_US)
-    stats = (await history.queries.window(window, ())).stats
-    expected = {label: (one.success_count, one.failure_count, one.latency_us) for label, one in stats.items()}
+    expected = rows_of(await history.reader.aggregate(Ask(window=window, measures=SUMMED)))
     for step in (1, 7, 60, DAY):
-        query = SeriesQuery(window=window, step_minutes=step, by_model=True)
-        series = (await history.queries.series(query)).series
-        assert expected == {
-            label: tuple(map(sum, zip(*((s.success_count, s.failure_count, s.latency_us) for s in steps), strict=True)))
-            for label, steps in series.items()
-        }
+        table = await history.reader.aggregate(Ask(window=window, step_minutes=step, measures=SUMMED))
+        sums = {key: dict.fromkeys(SUMMED, 0) for key in expected}
+        for (group, _), figures in rows_of(table).items():
+            for measure in SUMMED:
+                sums[group, 0][measure] += figures[measure]
+        assert sums == expected
 
 
 async def test_a_record_is_once_in_a_series_of_several(open_history: OpenHistory) -> None:
@@ -91,9 +90,13 @@ async def test_a_record_is_once_in_a_series_of_several(open_history: OpenHistory
     history = open_history()
     history.add([Record(model_id, START * MINUTE_US, 1) for model_id in "abcdeaeff"], labels=2)
     window = Window(START * MINUTE_US, (START + 1) * MINUTE_US)
-    query = SeriesQuery(window=window, step_minutes=1, models=("a", "e", OVERFLOW_MODEL_ID))
-    found = await history.ask(query)
-    assert history.model.answer(query, found) == found
+    models = ("a", "e", OVERFLOW_MODEL_ID)
+    for query in (
+        Ask(window=window, step_minutes=1, models=models, by=None),
+        Ask(window=window, models=models, by=None, **FULLY),
+        Ask(models=models, by=None),
+    ):
+        await history.check(query)
 
 
 async def test_totals_are_all_that_ever_was(open_history: OpenHistory) -> None:
@@ -101,31 +104,35 @@ async def test_totals_are_all_that_ever_was(open_history: OpenHistory) -> None:
     time."""
     history, arrivals = open_history(), Arrivals(30)
     live(history, arrivals, hours=20)
-    assert history.model.totals() == await history.queries.totals()
-    for question in (Sums((*MODELS, "unknown", OVERFLOW_MODEL_ID)), *(arrivals.sums() for _ in range(30))):
-        found = await history.ask(question)
-        assert (question, history.model.answer(question, found)) == (question, found)
-    counts = {label: one.count for label, one in history.model.totals().items()}
-    answer = await history.queries.window(Window(0, END_US), ())
-    assert counts == {label: one.count for label, one in answer.stats.items()}
+    await history.check(Ask(errors=True))
+    all_models = Ask(models=(*MODELS, "unknown", OVERFLOW_MODEL_ID))
+    for question in (Ask(), Ask(by=None), all_models, *(arrivals.sums() for _ in range(30))):
+        await history.check(question)
+    everything = await history.reader.aggregate(Ask(window=Window(0, END_US)))
+    assert counts(await history.reader.aggregate(Ask())) == counts(everything)
 
 
 async def test_a_prefix_of_too_many_models_is_named(open_history: OpenHistory) -> None:
     """Where an answer would have something for each; as many as may be are answered."""
     history = open_history()
-    moment_us, queries = START * MINUTE_US, history.queries
+    moment_us, aggregate = START * MINUTE_US, history.reader.aggregate
     window = Window(moment_us, moment_us + MINUTE_US)
     history.add([Record(f"{'pq'[n % 2]}{n}", moment_us, 1) for n in range(2 * MAX_MATCHED_MODELS)])
-    assert len(await queries.totals((), ("p",))) == MAX_MATCHED_MODELS
+    assert len((await aggregate(Ask(prefixes=("p",)))).groups) == MAX_MATCHED_MODELS
     history.add([Record("p", moment_us, 1)])
-    assert len(await queries.totals((), ("q", "x"))) == MAX_MATCHED_MODELS
+    assert len((await aggregate(Ask(prefixes=("q", "x")))).groups) == MAX_MATCHED_MODELS
     for asked in (
-        queries.totals((), ("x", "p")),
-        queries.window(window, (), ("p",)),
-        queries.series(SeriesQuery(window=window, step_minutes=1, prefixes=("p",), by_model=True)),
+        Ask(prefixes=("x", "p")),
+        Ask(window=window, prefixes=("p",)),
+        Ask(window=window, step_minutes=1, prefixes=("p",)),
     ):
         with pytest.raises(TooManyModelsError, match=r"^p$"):
-            await asked
+            await aggregate(asked)
+
+
+async def is_empty(history: History, ask: Ask) -> bool:
+    table = await history.check(ask)
+    return isinstance(table, Table) and (table.window, table.groups) == (ask.window, [])
 
 
 async def test_a_window_of_nothing_is_empty(open_history: OpenHistory) -> None:
@@ -139,14 +146,15 @@ async def test_a_window_of_nothing_is_empty(open_history: OpenHistory) -> None:
         (Window(moment_us, moment_us), ("a", OVERFLOW_MODEL_ID)),
         (Window(0, END_US), ("unknown",)),
     ):
-        assert WindowAnswer(window, {}) == await history.ask(InWindow(window, models))
-    assert WindowAnswer(Window(0, END_US), {}) == await history.ask(InWindow(Window(0, END_US), (), ("unknown", "%")))
+        assert await is_empty(history, Ask(window=window, models=models, **FULLY))
     minutes = Window(0, START * MINUTE_US)
     for query in (
-        SeriesQuery(window=minutes, step_minutes=1),
-        SeriesQuery(window=Window(0, END_US), step_minutes=DAY, models=("unknown",), by_model=True),
+        Ask(window=Window(0, END_US), prefixes=("unknown", "%")),
+        Ask(window=minutes, step_minutes=1, by=None),
+        Ask(window=Window(0, END_US), step_minutes=DAY, models=("unknown",)),
+        Ask(models=("unknown",), by=None),
     ):
-        assert SeriesAnswer(query.window, {}) == await history.ask(query)
+        assert await is_empty(history, query)
 
 
 async def test_percentiles_are_those_of_few_and_of_many(open_history: OpenHistory) -> None:
@@ -162,6 +170,5 @@ async def test_percentiles_are_those_of_few_and_of_many(open_history: OpenHistor
         history.tend(now_us)
         for window in windows:
             for percent in (1, 33, 50, 90, 95, 99, 100):
-                query = SeriesQuery(window=window, step_minutes=1, percent=percent)
-                found = await history.ask(query)
-                assert (query, history.model.answer(query, found)) == (query, found)
+                query = Ask(window=window, step_minutes=1, by=None, percents=(percent,))
+                await history.check(query)

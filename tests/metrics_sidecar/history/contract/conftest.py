@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 
 from metrics_sidecar.history.retention import KEEP_ALL, Retention
-from tests.metrics_sidecar.sqlite.contract.backends import BACKENDS, IN_SMALL_PIECES, Factory
-from tests.metrics_sidecar.sqlite.contract.history import History
+from tests.metrics_sidecar.history.contract.backends import BACKENDS, IN_SMALL_PIECES, Factory
+from tests.metrics_sidecar.history.contract.history import History
 
 OpenHistory = Callable[..., History]
 """`(name="history", retention=KEEP_ALL)`: opens a new one, which is closed at the end of the test."""

@@ -9,14 +9,14 @@ from pathlib import Path
 import msgspec
 
 from metrics_sidecar.files.line import Line, Records
+from metrics_sidecar.history.aggregate import Ask
 from metrics_sidecar.history.exports import Export
 from metrics_sidecar.history.queries import HistoryFilter, HistoryQuery, HistoryRow
 from metrics_sidecar.history.retention import Retention
-from metrics_sidecar.history.windows import SeriesQuery
 from metrics_sidecar.ledger.transaction import Planner, Work
 from shared.record import Record
-from tests.metrics_sidecar.sqlite.contract.backends import Factory
-from tests.metrics_sidecar.sqlite.contract.model import Answer, InWindow, Model, Page, Question, Sums, as_record
+from tests.metrics_sidecar.history.contract.backends import Factory
+from tests.metrics_sidecar.history.contract.model import Answer, Model, Page, Question, as_record
 
 PRODUCER = "0" * 32
 LABELS = 4
@@ -42,10 +42,10 @@ class History:
         self.backend = self._factory(self._directory, retention)
         self.store = self.backend.open_store()
         self.planner = Planner(self.store.load())
-        self.queries = self.backend.open_queries()
+        self.reader = self.backend.open_reader()
 
     def close(self) -> None:
-        self.queries.close()
+        self.reader.close()
         self.store.close()
 
     def reopen(self, retention: Retention | None = None) -> None:
@@ -76,28 +76,30 @@ class History:
     async def ask(self, question: Question) -> Answer:
         """The answer, as far as a model can know it: for ids, which a store makes, it has marks."""
         match question:
-            case Sums():
-                return await self.queries.totals(*question)
-            case InWindow():
-                return await self.queries.window(*question)
-            case SeriesQuery():
-                return await self.queries.series(question)
+            case Ask():
+                return await self.reader.aggregate(question)
             case HistoryQuery():
-                found = await self.queries.history(question)
+                found = await self.reader.page(question)
                 self.model.note_ids(found.rows)
                 next_ = None if found.next is None else self.model.place(found.next)
                 return Page([*map(as_record, found.rows)], found.total_count, found.total_count_is_exact, next_)
 
+    async def check(self, question: Question) -> Answer:
+        """The answer, which is the right one."""
+        found = await self.ask(question)
+        assert (question, self.model.answer(question, found)) == (question, found)
+        return found
+
     async def rows(self, wanted: HistoryFilter | None = None) -> list[HistoryRow]:
-        """All that match, in the order of their ids."""
+        """All that match, in the order of their commits."""
         rows: list[HistoryRow] = []
         query = HistoryQuery(filter=wanted or HistoryFilter(), limit=PAGE_ROWS)
         while True:
-            page = await self.queries.history(query)
+            page = await self.reader.page(query)
             self.model.note_ids(page.rows)
             rows += page.rows
             if page.next is None:
-                return sorted(rows, key=lambda row: row.id)
+                return sorted(rows, key=lambda row: self.model.mark(row.id))
             query = msgspec.structs.replace(query, after=page.next)
 
     async def exported(self, wanted: Export) -> bytes:
@@ -122,8 +124,8 @@ async def again_and_again(step: Callable[[], None]) -> AsyncIterator[None]:
         await running
 
 
-def decode_lines(exported: bytes) -> list[tuple[int, Record]]:
+def decode_lines(exported: bytes) -> list[tuple[str, Record]]:
     """The rows of an export as NDJSON: id, and the record that it was made of."""
     records = Records()
     lines = [_line.decode(line) for line in exported.splitlines()]
-    return [(line.id, records.record(line)) for line in lines]
+    return [(str(line.id), records.record(line)) for line in lines]

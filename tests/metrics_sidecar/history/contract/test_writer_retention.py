@@ -1,15 +1,17 @@
 """What is old is removed, and no sum is changed by it."""
 
+from metrics_sidecar.history.aggregate import Ask
 from metrics_sidecar.history.exports import Export
 from metrics_sidecar.history.queries import HistoryQuery
 from metrics_sidecar.history.retention import KEEP_ALL, Retention
 from metrics_sidecar.history.rollups import DAY, MINUTE_US
 from metrics_sidecar.history.windows import Window
 from shared.record import Record
-from tests.metrics_sidecar.sqlite.contract.arrivals import END_US, Arrivals
-from tests.metrics_sidecar.sqlite.contract.conftest import OpenHistory
-from tests.metrics_sidecar.sqlite.contract.history import History, decode_lines
-from tests.metrics_sidecar.sqlite.contract.model import InWindow, as_record
+from tests.metrics_sidecar.history.contract.arrivals import END_US, FULLY, Arrivals
+from tests.metrics_sidecar.history.contract.conftest import OpenHistory
+from tests.metrics_sidecar.history.contract.history import History, decode_lines
+from tests.metrics_sidecar.history.contract.model import as_record
+from tests.metrics_sidecar.tables import counts
 
 DAY_US = DAY * MINUTE_US
 A_DAY = Retention(rows_us=DAY_US, minutes_us=DAY_US)
@@ -33,30 +35,27 @@ async def check(history: History, arrivals: Arrivals, questions: int) -> None:
     assert history.model.rows() == [as_record(row) for row in await history.rows()]
     for _ in range(questions):
         question = arrivals.question()
-        found = await history.ask(question)
-        assert (question, history.model.answer(question, found)) == (question, found)
+        await history.check(question)
 
 
 async def test_old_rows_go_and_every_sum_stays(open_history: OpenHistory) -> None:
     """From pages, their counts, by id and from exports; not from totals, nor from what is told of a time."""
     history, arrivals = open_history(retention=A_DAY), Arrivals(1)
     three_days(history, arrivals)
-    everything = InWindow(Window(0, END_US))
-    before = await history.queries.window(*everything)
+    everything = Ask(window=Window(0, END_US), **FULLY)
+    before = await history.reader.aggregate(everything)
     ids = {row.id for row in await history.rows()}
     remove(history, END_US + 90 * MINUTE_US)
     await check(history, arrivals, 60)
     left = {row.id for row in await history.rows()}
     assert 0 < len(left) < len(history.model.records) / 2
     for row_id in arrivals.random.sample(sorted(ids - left), 10):
-        assert await history.queries.invocation(row_id) is None
+        assert await history.reader.one(row_id) is None
     found = decode_lines(await history.exported(Export("ndjson")))
     assert history.model.rows() == [record for _, record in found]
-    after = await history.queries.window(*everything)
+    after = await history.reader.aggregate(everything)
     assert history.model.answer(everything, after) == after
-    assert {label: stats.count for label, stats in before.stats.items()} == {
-        label: stats.count for label, stats in after.stats.items()
-    }
+    assert counts(before) == counts(after)
 
 
 async def test_rows_go_as_time_does(open_history: OpenHistory) -> None:
@@ -75,7 +74,7 @@ async def test_ids_are_never_used_again(open_history: OpenHistory) -> None:
     """Not even when all rows are gone: who has seen an id finds no other invocation under it."""
     history, arrivals = open_history(retention=A_DAY), Arrivals(3)
     three_days(history, arrivals)
-    last_id = max(row.id for row in await history.rows())
+    seen = {row.id for row in await history.rows()}
     history.tend(END_US + 3 * DAY_US)
     assert await history.rows() == []
     for number in range(3):
@@ -83,7 +82,7 @@ async def test_ids_are_never_used_again(open_history: OpenHistory) -> None:
         history.add([Record("a", END_US + 3 * DAY_US, 5, None, "", len(history.model.records))])
         rows = await history.rows()
         assert len(rows) == number + 1
-        assert min(row.id for row in rows) > last_id
+        assert seen.isdisjoint(row.id for row in rows)
         assert history.model.records[-1 - number :] == [as_record(row) for row in rows]
 
 
@@ -127,7 +126,7 @@ async def test_too_large_a_history_loses_its_oldest_rows(open_history: OpenHisto
     more = True
     while more:
         more = history.store.tend(END_US + DAY_US, busy=False)
-        page = await history.queries.history(HistoryQuery(order="asc", limit=1))
+        page = await history.reader.page(HistoryQuery(order="asc", limit=1))
         if page.rows and page.total_count not in counts:
             counts.add(page.total_count)
             history.model.rows_from_us = page.rows[0].timestamp_us
@@ -135,6 +134,5 @@ async def test_too_large_a_history_loses_its_oldest_rows(open_history: OpenHisto
     assert len(counts) > 1
     history.model.rows_from_us = END_US  # what is told of times before is told by hours or days
     assert history.model.state() == history.store.load()
-    everything = InWindow(Window(0, END_US))
-    found = await history.ask(everything)
-    assert history.model.answer(everything, found) == found
+    everything = Ask(window=Window(0, END_US), **FULLY)
+    await history.check(everything)

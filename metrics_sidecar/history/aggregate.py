@@ -1,0 +1,58 @@
+"""Sums over invocations: what may be asked, and the table that answers. A view is one question and what it shows."""
+
+from typing import Literal, get_args
+
+import msgspec
+
+from metrics_sidecar.history.windows import Window
+
+Measure = Literal[
+    "success_count",
+    "failure_count",
+    "latency_us",
+    "min_latency_us",
+    "max_latency_us",
+    "last_timestamp_us",
+    "input_size",
+    "output_size",
+]
+MEASURES: tuple[Measure, ...] = get_args(Measure)
+SINCE_THE_BEGINNING: tuple[Measure, ...] = MEASURES[:6]
+"""What is known of all that ever was, whatever was removed since."""
+
+ALL = ""
+"""In place of a model's id: all together. No model has it."""
+
+
+class Ask(msgspec.Struct, frozen=True, kw_only=True):
+    """Sums of `models` (true ids, or the `__overflow__` of all without a label) and of those whose id begins with one
+    of `prefixes`; of all without any. `by` model (by label, without any of either) or together. Of a window, as one or
+    in steps, with which it begins and ends; or since the beginning (None), of which only some measures are known.
+    `percents`: which percentiles of the latency, too; `errors`: failures by type."""
+
+    models: tuple[str, ...] = ()
+    prefixes: tuple[str, ...] = ()
+    window: Window | None = None
+    step_minutes: int = 0
+    by: Literal["model_id"] | None = "model_id"
+    measures: tuple[Measure, ...] = SINCE_THE_BEGINNING
+    percents: tuple[int, ...] = ()
+    errors: bool = False
+
+    def __post_init__(self) -> None:
+        if self.window is None and (self.step_minutes or self.percents or {*self.measures} - {*SINCE_THE_BEGINNING}):
+            raise ValueError("steps, percentiles and sizes are known of a window only")
+
+
+class Table(msgspec.Struct, frozen=True, kw_only=True):
+    """A row for each group (model, label or `ALL`) and step that has records, a column for each measure. Rows come in
+    the order of their steps. `window`: of which time they are, for what is long ago is known by hours only, and later
+    by days. `minutes`: when a row's step begins; 0 without steps. Integers beyond 2⁶³ - 1, which only forged records
+    can reach, stay there; percentiles, in µs, are within 1 %."""
+
+    window: Window | None
+    groups: list[str]
+    minutes: list[int]
+    sums: dict[Measure, list[int]]
+    percentiles_us: dict[int, list[float]]
+    errors: list[dict[str, int]]
