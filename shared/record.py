@@ -8,7 +8,7 @@ from typing import Annotated, Any
 import msgspec
 from msgspec import Meta
 
-from shared.fields import Contains, Range, Told, read_fields
+from shared.fields import Contains, Equal, Range, Told, read_fields
 
 MAX_MODEL_ID_CHARS = 256
 MAX_ERROR_LOG_BYTES = 2048
@@ -43,6 +43,18 @@ TraceId = Annotated[
         pattern="^[0-9a-f]{32}\\Z",
         description="The trace that the call belongs to: 32 hex digits, from its caller's W3C `traceparent`.",
         examples=["4bf92f3577b34da6a3ce929d0e0e4736"],
+    ),
+]
+
+
+RequestId = Annotated[
+    str,
+    Meta(
+        min_length=1,
+        max_length=128,
+        pattern="^[!-~]+\\Z",
+        description="Its caller's `x-request-id`, 1 to 128 visible ASCII characters, or one made by the gateway.",
+        examples=["7d0a6b1f4c2e98a35be01d77"],
     ),
 ]
 
@@ -113,6 +125,14 @@ class Record(msgspec.Struct, frozen=True, array_like=True, gc=False, forbid_unkn
     input_size: Annotated[Count, Told(help="Of the input.", summed=True, example=5)] = 0
     output_size: Annotated[Count, Told(help="Of the output.", summed=True, example=5)] = 0
     trace_id: Annotated[TraceId | None, Told(help="From the caller's `traceparent`; null without one.")] = None
+    request_id: Annotated[
+        RequestId | None,
+        Told(
+            help="From the caller's `x-request-id`, or made; null in records of gateways before there was any.",
+            filter=Equal("Only the invocation of this request: 1 to 128 visible ASCII characters.", "checkout-4711"),
+            example="7d0a6b1f4c2e98a35be01d77",
+        ),
+    ] = None
 
     @property
     def success(self) -> bool:

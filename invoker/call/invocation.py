@@ -9,6 +9,7 @@ from invoker.call.defects import Defects
 from invoker.call.ending import EndedError, Ending
 from invoker.call.flights import Flight, Flights
 from invoker.call.overhead import Overhead
+from invoker.call.request_id import make_request_id, request_id_line
 from invoker.call.retries import may_try_again, try_again
 from invoker.call.trace import NO_TRACE, Trace
 from invoker.http.pieces import LARGE_BYTES, Body
@@ -94,19 +95,23 @@ class Invoker:
         self._max_in_flight = max_in_flight
         self._durable = durable
 
-    async def invoke(self, protocol: Protocol, call: Call, trace: Trace | None = None) -> Result:
+    async def invoke(
+        self, protocol: Protocol, call: Call, trace: Trace | None = None, request_id: str | None = None
+    ) -> Result:
         """What a call came to, once that is recorded. A cancelled one (its caller is gone) is recorded as such."""
         timestamp_us, started_us = self._clock.now_us(), self._clock.monotonic_us()
         model = self._models.find(call.model_id)
         if model is None:
             raise UnknownModelError(call.model_id)
         trace_id, headers = trace or NO_TRACE
+        request_id = request_id or make_request_id()
+        headers += request_id_line(request_id)
         number, sent_us, answered_us = NO_CALL, -1, -1
         outcome: Outcome | None = None
         end, gone = SUCCESS, None
         try:
             self._admit(call, model)
-            number = self._journal.begin(Begun(call.model_id, timestamp_us, call.input_size, trace_id))
+            number = self._journal.begin(Begun(call.model_id, timestamp_us, call.input_size, trace_id, request_id))
             sent_us = self._clock.monotonic_us()
             with Flight(self.flights, call.model_id, model.timeout_s) as flight:
                 attempt = self._upstream.open(model.upstream_url, call.body, headers)
@@ -124,7 +129,15 @@ class Invoker:
         latency_us = (self._clock.monotonic_us() if answered_us < 0 else answered_us) - started_us
         size = 0 if outcome is None else outcome.output_size
         record = Record(
-            call.model_id, timestamp_us, latency_us, end.error_type, end.error_log, call.input_size, size, trace_id
+            call.model_id,
+            timestamp_us,
+            latency_us,
+            end.error_type,
+            end.error_log,
+            call.input_size,
+            size,
+            trace_id,
+            request_id,
         )
         self._journal.append(record, number)
         if gone is not None:

@@ -70,7 +70,15 @@ class RecoveredJournal(Journal):
                 latency_us = 0
             died = ErrorType.GATEWAY_DIED
             record = Record(
-                begun.model_id, begun.timestamp_us, latency_us, died, DIED_LOG, begun.input_size, 0, begun.trace_id
+                begun.model_id,
+                begun.timestamp_us,
+                latency_us,
+                died,
+                DIED_LOG,
+                begun.input_size,
+                0,
+                begun.trace_id,
+                begun.request_id,
             )
             self.append(record, call)
 

@@ -4,6 +4,7 @@ from collections import Counter
 from collections.abc import Sequence
 
 from invoker.call.invocation import Invoker, UnknownModelError
+from invoker.call.request_id import make_request_id, request_id_line
 from invoker.front.held_bodies import HeldBodies
 from invoker.http.heads import RequestHead
 from invoker.http.pieces import LARGE_BYTES, Body
@@ -42,28 +43,35 @@ class Answering:
     async def answer(self, head: RequestHead, body: bytes) -> Reply:
         """Of one invocation, or of the refusal of a request that is none."""
         protocol = self._protocols[head.path]
+        request_id = head.request_id or make_request_id()
         try:
             if len(body) <= LARGE_BYTES:
                 call = protocol.decode(head, body)
             else:
                 call = await protocol.decode_large(head, body)
-            result = await self._invoker.invoke(protocol, call, head.trace)
-            return result.status, protocol.encode(result), result.headers
+            result = await self._invoker.invoke(protocol, call, head.trace, request_id)
+            return result.status, protocol.encode(result), result.headers + request_id_line(request_id)
         except BadRequestError as error:
-            return self.refusal(error, head.path)
+            return self.refusal(error, head.path, request_id)
         except UnknownModelError as error:
             message = f"Model {error.args[0]!r} is not in the models file, and there is no default upstream"
-            return self.refusal(BadRequestError(404, "unknown_model", message), head.path)
+            return self.refusal(BadRequestError(404, "unknown_model", message), head.path, request_id)
         except Exception as error:  # noqa: BLE001  # it is logged, only not each time
             self._invoker.defects.tell(error)
             reason = str(error) if isinstance(error, OSError | ReaderDiedError) else "its log says why"
-            return self.refusal(BadRequestError(500, "defect", f"The gateway failed to answer: {reason}"), head.path)
+            error_ = BadRequestError(500, "defect", f"The gateway failed to answer: {reason}")
+            return self.refusal(error_, head.path, request_id)
 
-    def refusal(self, error: BadRequestError, path: str = "") -> Reply:
+    def refusal(self, error: BadRequestError, path: str = "", request_id: str | None = None) -> Reply:
         """What a request is told that is no invocation."""
         self.rejected[error.reason] += 1
         result = Result(error.status, None, str(error), headers=error.headers)
-        return error.status, self._protocols.get(path, self._default).encode(result), error.headers
+        headers = error.headers + request_id_line(request_id or make_request_id())
+        return error.status, self._protocols.get(path, self._default).encode(result), headers
+
+    def too_much(self, head: RequestHead) -> Reply:
+        """What a caller is told whose body is, together with those of all others, too large."""
+        return self.refusal(self.bodies.refusal(), head.path, head.request_id)
 
     def timed_out(self, path: str = "") -> Reply:
         """What a caller is told that doesn't send its request to the end."""

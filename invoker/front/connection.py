@@ -143,7 +143,7 @@ class CallerConnection(asyncio.Protocol):
         whole = end + head.content_length
         if len(data) >= whole:
             if head.content_length > SMALL_BYTES and not self._held.add(head.content_length):
-                self._refuse_body()
+                self._refuse_body(head)
                 return
             self._start(head, data[end:whole], data[whole:])
         else:
@@ -151,7 +151,7 @@ class CallerConnection(asyncio.Protocol):
             self._unread = b""
             self._head, self._body, self._missing_bytes = head, [data[end:]], whole - len(data)
             if not self._held.add(len(data) - end):
-                self._refuse_body()
+                self._refuse_body(head)
 
     def _note_begin(self) -> None:
         if not self._unread:
@@ -161,7 +161,7 @@ class CallerConnection(asyncio.Protocol):
         self.since = self._listener.now
         missing = self._missing_bytes
         if not self._held.add(min(len(data), missing)):
-            self._refuse_body()
+            self._refuse_body(head)
             return
         if len(data) < missing:
             self._missing_bytes = missing - len(data)
@@ -175,11 +175,10 @@ class CallerConnection(asyncio.Protocol):
         self._head, self._body = None, []
         self._start(head, body, data[missing:])
 
-    def _refuse_body(self) -> None:
+    def _refuse_body(self, head: RequestHead) -> None:
         """Together with those of all other callers it is too large."""
-        answering = self._listener.answering
         self._held.release()
-        self._write(*answering.refusal(answering.bodies.refusal()), close=True)
+        self._write(*self._listener.answering.too_much(head), close=True)
 
     def _start(self, head: RequestHead, body: bytes, unread: bytes) -> None:
         self._unread = unread

@@ -5,6 +5,7 @@ from collections.abc import Iterable
 
 from aiohttp import hdrs, web
 
+from invoker.call.request_id import parse_request_id
 from invoker.call.trace import parse_trace
 from invoker.front.health import healthz, readyz
 from invoker.front.held_bodies import SMALL_BYTES, Held
@@ -51,7 +52,7 @@ async def _invoke(request: web.Request, held: Held) -> web.Response:
             protocol.check(head)
         body = await read_body(request, answering.max_body_bytes, held)
     except BadRequestError as error:
-        reply = answering.refusal(error, head.path)
+        reply = answering.refusal(error, head.path, head.request_id)
     except (ConnectionError, asyncio.CancelledError):
         if has_left(request):
             answering.rejected[ENDED.reason] += 1
@@ -76,10 +77,12 @@ def _head(request: web.Request) -> RequestHead:
         ",".join(request.headers.getall(name, ())).encode("utf-8", "surrogateescape")
         for name in ("traceparent", "tracestate")
     )
+    request_ids = request.headers.getall("x-request-id", ())
     return RequestHead(
         request.path,
         request.content_length or 0,
         request.headers.get(hdrs.CONTENT_TYPE),
         not request.keep_alive,
         parse_trace(traceparent, tracestate),
+        parse_request_id(request_ids[0].encode("utf-8", "surrogateescape")) if len(request_ids) == 1 else None,
     )

@@ -10,6 +10,7 @@ from typing import NamedTuple
 
 import httptools
 
+from invoker.call.request_id import parse_request_id
 from invoker.call.trace import Trace, parse_trace
 from shared.head_rules import HOST
 
@@ -35,6 +36,7 @@ class RequestHead(NamedTuple):
     content_type: str | None
     close: bool
     trace: Trace | None
+    request_id: str | None = None
 
 
 class _Request:
@@ -85,6 +87,7 @@ def parse_request_head(head: bytes) -> RequestHead | None:
         None if content_type is None else content_type.decode("utf-8", "surrogateescape"),
         connection == b"close",
         parse_trace(fields.get(b"traceparent"), fields.get(b"tracestate")),
+        parse_request_id(fields.get(b"x-request-id")),
     )
 
 

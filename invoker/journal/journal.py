@@ -20,7 +20,7 @@ from invoker.journal.segment import BEGIN, END, ENTRY_BYTES, RECORD, Segment
 from invoker.journal.spares import DROP_REASONS, Spares, remove_files
 from shared import logs
 from shared.clock import Clock
-from shared.record import ModelId, Record, TraceId
+from shared.record import ModelId, Record, RequestId, TraceId
 from shared.settings import StartupError
 from shared.wire import encode_record
 
@@ -39,6 +39,7 @@ class Begun(msgspec.Struct, frozen=True, array_like=True):
     timestamp_us: int
     input_size: int
     trace_id: TraceId | None = None
+    request_id: RequestId | None = None
 
 
 class Unsynced(NamedTuple):

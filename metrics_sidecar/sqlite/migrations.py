@@ -273,5 +273,9 @@ ALTER TABLE rollup_levels DROP COLUMN model;
 ALTER TABLE rollup_levels DROP COLUMN until;
 """
 
-MIGRATIONS = (_V1, _V2, _V3, _V4, _V5, _V6, _V7, _V8, _V9, _V10, _V11)
+# Adds to the schema only, no row is written anew; NULL in rows of before. No index: one would be as large as all other
+# columns of a row together.
+_V12 = "ALTER TABLE invocations ADD COLUMN request_id TEXT;"
+
+MIGRATIONS = (_V1, _V2, _V3, _V4, _V5, _V6, _V7, _V8, _V9, _V10, _V11, _V12)
 """`MIGRATIONS[n]` brings version n to n + 1. Never change one that was released."""

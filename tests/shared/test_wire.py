@@ -242,7 +242,7 @@ RECORD = Record("m", 1, 2, ErrorType.TIMEOUT, "late", 3, 4)
 WRITTEN: list[tuple[ToSidecar | ToProducer, list[object]]] = [
     (Hello(1, "0" * 32, 7, ["m"], 2), [1, 1, "0" * 32, 7, ["m"], 2]),
     (Welcome(1, 5), [2, 1, 5]),
-    (Batch(7, [RECORD]), [3, 7, [["m", 1, 2, "timeout", "late", 3, 4, None]]]),
+    (Batch(7, [RECORD]), [3, 7, [["m", 1, 2, "timeout", "late", 3, 4, None, None]]]),
     (Ack(5), [4, 5]),
     (Report({"m": 1}, {"a": {"x": 2}}, {"g": 1.5}, ["n"]), [5, {"m": 1}, {"a": {"x": 2}}, {"g": 1.5}, ["n"]]),
     (Bye(), [6]),

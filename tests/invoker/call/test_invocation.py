@@ -45,7 +45,7 @@ class Domain:
         )
 
     async def invoke(self, model_id: str = "m") -> tuple[int, Any]:
-        result = await self.invoker.invoke(self.protocol, Call(model_id, BODY, 3))
+        result = await self.invoker.invoke(self.protocol, Call(model_id, BODY, 3), None, "r-1")
         return result.status, json.loads(whole(self.protocol.encode(result)))
 
     def start(self, model_id: str = "m") -> "asyncio.Task[tuple[int, Any]]":
@@ -98,7 +98,7 @@ async def test_a_success_has_its_record_and_its_answer() -> None:
         200,
         {"worklet_output": [6, 7], "success": True, "latency_ms": 150.25, "error_log": ""},
     )
-    assert domain.journal.records == [Record("m", START_US, 150_250, None, "", 3, 2)]
+    assert domain.journal.records == [Record("m", START_US, 150_250, None, "", 3, 2, None, "r-1")]
     assert domain.upstream.posts == [(URL, BODY)]
     assert domain.at_rest()
 
@@ -134,7 +134,7 @@ async def test_each_failure_has_one_record(
     caplog.set_level(logging.CRITICAL)
     domain = Domain(script)
     assert await domain.invoke() == (status, failed(error_log))
-    assert domain.journal.records == [Record("m", START_US, 0, error_type, error_log, 3, 0)]
+    assert domain.journal.records == [Record("m", START_US, 0, error_type, error_log, 3, 0, None, "r-1")]
     assert domain.at_rest()
 
 
@@ -184,7 +184,9 @@ async def test_a_caller_that_leaves_is_recorded() -> None:
     with pytest.raises(asyncio.CancelledError):
         await task
     error_log = "the caller closed the connection before the answer"
-    assert domain.journal.records == [Record("m", START_US, 7, ErrorType.CLIENT_DISCONNECTED, error_log, 3, 0)]
+    assert domain.journal.records == [
+        Record("m", START_US, 7, ErrorType.CLIENT_DISCONNECTED, error_log, 3, 0, None, "r-1")
+    ]
     assert domain.at_rest()
 
 

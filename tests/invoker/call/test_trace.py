@@ -11,6 +11,8 @@ from tests.invoker.front.callers import body_of, calling, echo, invoke
 TRACE_ID = "0af7651916cd43dd8448eb211c80319c"
 PARENT = f"00-{TRACE_ID}-b7ad6b7169203331-01".encode()
 PASSED_ON = b"traceparent: %b\r\n" % PARENT
+REQUEST_ID = "X-Request-ID: r-1"
+PASSED_ID = b"x-request-id: r-1\r\n"
 
 
 @pytest.mark.parametrize(
@@ -89,11 +91,11 @@ def test_no_line_is_smuggled(parent: bytes, state: bytes) -> None:
 async def test_a_trace_is_noted_and_passed_on(gateway: Gateway, not_plain: list[str]) -> None:
     """By both ways that a request is read; the next request on the connection has none."""
     gateway.script = echo
-    lines = [f"Traceparent: {PARENT.decode()}", "tracestate: a=b", *not_plain]
+    lines = [f"Traceparent: {PARENT.decode()}", "tracestate: a=b", REQUEST_ID, *not_plain]
     async with calling(gateway.connections.protocol) as caller:
-        caller.feed(invoke(body_of(1), *lines), invoke(body_of(1), *not_plain))
+        caller.feed(invoke(body_of(1), *lines), invoke(body_of(1), REQUEST_ID, *not_plain))
         await caller.answers()
-    assert gateway.upstream.headers == [PASSED_ON + b"tracestate: a=b\r\n", b""]
+    assert gateway.upstream.headers == [PASSED_ON + b"tracestate: a=b\r\n" + PASSED_ID, PASSED_ID]
     assert [record.trace_id for record in gateway.journal.records] == [TRACE_ID, None]
 
 
@@ -103,7 +105,8 @@ async def test_two_parents_are_none_and_two_states_are_one(gateway: Gateway) -> 
     parent = f"traceparent: {PARENT.decode()}"
     async with calling(gateway.connections.protocol) as caller:
         caller.feed(
-            invoke(body_of(1), parent, parent), invoke(body_of(1), parent, "tracestate: a=b", "tracestate: c=d")
+            invoke(body_of(1), REQUEST_ID, parent, parent),
+            invoke(body_of(1), REQUEST_ID, parent, "tracestate: a=b", "tracestate: c=d"),
         )
         await caller.answers()
-    assert gateway.upstream.headers == [b"", PASSED_ON + b"tracestate: a=b,c=d\r\n"]
+    assert gateway.upstream.headers == [PASSED_ID, PASSED_ON + b"tracestate: a=b,c=d\r\n" + PASSED_ID]

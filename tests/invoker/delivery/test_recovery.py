@@ -322,3 +322,17 @@ async def test_records_of_a_later_release_are_shipped_as_they_are(tmp_path: Path
     recovered.note_synced(2**62)
     assert recovered.read(1, 100, 2**20) == (1, later)
     recovered.remove()
+
+
+@pytest.mark.parametrize("request_id", ["r-1", None])
+async def test_a_call_that_died_is_found_by_its_request(tmp_path: Path, request_id: str | None) -> None:
+    """Its id is in the mark of its begin; a gateway of before had none."""
+    bound = Bound(tmp_path / "journal", 16 * 1024 * 1024, 1)
+    journal = Journal.create(bound, CLOCK)
+    journal.begin(Begun("m", 1, 2, None, request_id))
+    journal.close()
+    recovered = await adopted(bound)
+    await recovered.settle(0)
+    recovered.note_synced(2**62)
+    assert [record.request_id for record in records(recovered)] == [request_id]
+    recovered.remove()

@@ -31,7 +31,7 @@ def row_of(row_id: int, record: Record) -> HistoryRow:
     return HistoryRow(id=str(row_id), **msgspec.structs.asdict(record))
 
 
-ROW = row_of(1, Record("gpt-3.5", TIMESTAMP_US, 150_000, None, "", 5, 5, "4bf92f3577b34da6a3ce929d0e0e4736"))
+ROW = row_of(1, Record("gpt-3.5", TIMESTAMP_US, 150_000, None, "", 5, 5, "4bf92f3577b34da6a3ce929d0e0e4736", "r-1"))
 FAILED_ROW = row_of(2, Record("gpt-3.5", TIMESTAMP_US + 1, 1_500, ErrorType.TIMEOUT, "No answer in 30 s", 5))
 
 

@@ -45,6 +45,7 @@ async def test_an_answer_is_a_page_of_rows(client: Client) -> None:
                 "output_size": 0,
                 "error_type": "timeout",
                 "trace_id": None,
+                "request_id": None,
             },
             {
                 "id": 1,
@@ -57,6 +58,7 @@ async def test_an_answer_is_a_page_of_rows(client: Client) -> None:
                 "output_size": 5,
                 "error_type": None,
                 "trace_id": "4bf92f3577b34da6a3ce929d0e0e4736",
+                "request_id": "r-1",
             },
         ],
         "total_count": 2,
@@ -73,7 +75,7 @@ async def test_whole_milliseconds_have_no_fraction(client: Client) -> None:
 
 
 ALLOWED = (
-    "model_id, status, error_type, since, until, min_latency_ms, max_latency_ms, error_contains, "
+    "model_id, status, error_type, since, until, min_latency_ms, max_latency_ms, error_contains, request_id, "
     "limit, offset, cursor, order"
 )
 TYPES = MAX_ERROR_TYPES

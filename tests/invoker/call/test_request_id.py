@@ -1,0 +1,69 @@
+"""The id of a request: its caller's or made, passed on, answered and recorded."""
+
+import re
+
+import pytest
+
+from invoker.call.request_id import make_request_id, parse_request_id
+from tests.invoker.conftest import Gateway
+from tests.invoker.front.callers import body_of, calling, echo, invoke
+
+ANSWERED = re.compile(rb"\r\nx-request-id: ([^\r\n]*)\r\n", re.IGNORECASE)
+MADE = re.compile("[0-9a-f]{24}")
+NOT_PLAIN = "Content-Encoding: identity"
+
+
+@pytest.mark.parametrize(
+    ("given", "expected"),
+    [
+        (None, None),
+        (b"", None),
+        (b"a", "a"),
+        (b"!~", "!~"),
+        (b"x" * 128, "x" * 128),
+        (b"x" * 129, None),
+        (b"a b", None),
+        (b"a\x7f", None),
+        ("é".encode(), None),
+        (b"a\n", None),
+    ],
+)
+def test_which_ids_are_taken(given: bytes | None, expected: str | None) -> None:
+    """1 to 128 visible ASCII characters, and nothing else."""
+    assert parse_request_id(given) == expected
+
+
+def test_ids_that_are_made_are_others_each_time() -> None:
+    """And are taken by whoever gets them."""
+    made = {make_request_id() for _ in range(1000)}
+    assert len(made) == 1000
+    assert all(MADE.fullmatch(one) and parse_request_id(one.encode()) == one for one in made)
+
+
+@pytest.mark.parametrize("more", [[], [NOT_PLAIN]], ids=["plain", "not plain"])
+async def test_an_id_is_passed_on_answered_and_recorded(gateway: Gateway, more: list[str]) -> None:
+    """By both ways that a request is read. Without one, or with one that can't be taken, each call has one of its own,
+    though its head is the same."""
+    gateway.script = echo
+    given = [["X-Request-ID: checkout/4711"], [], [], ["x-request-id: a b"], ["x-request-id:"]]
+    async with calling(gateway.connections.protocol) as caller:
+        caller.feed(*(invoke(body_of(1), *lines, *more) for lines in given))
+        await caller.answers()
+    answered = [one.decode() for one in ANSWERED.findall(caller.received)]
+    assert answered[0] == "checkout/4711"
+    assert all(MADE.fullmatch(one) for one in answered[1:])
+    assert len(set(answered)) == len(given)
+    assert [record.request_id for record in gateway.journal.records] == answered
+    assert gateway.upstream.headers == [f"x-request-id: {one}\r\n".encode() for one in answered]
+
+
+@pytest.mark.parametrize("more", [[], [NOT_PLAIN]], ids=["plain", "not plain"])
+@pytest.mark.parametrize("body", [b"no JSON", b"{}", b'{"worklet_input": 1}'])
+async def test_a_refusal_has_it_too(gateway: Gateway, body: bytes, more: list[str]) -> None:
+    """That of its caller, or one that is made."""
+    async with calling(gateway.connections.protocol) as caller:
+        caller.feed(invoke(body, "x-request-id: r-1", *more), invoke(body, *more))
+        await caller.answers()
+    given, made = (one.decode() for one in ANSWERED.findall(caller.received))
+    assert (given, bool(MADE.fullmatch(made))) == ("r-1", True)
+    assert gateway.journal.records == []
