@@ -2,6 +2,7 @@
 
 from collections import Counter
 from collections.abc import Sequence
+from typing import Protocol as Contract
 
 from invoker.call.invocation import Invoker, UnknownModelError
 from invoker.call.request_id import make_request_id, request_id_line
@@ -13,6 +14,23 @@ from shared.head_rules import ENDED
 
 Reply = tuple[int, Body, bytes]
 """HTTP status, JSON, and whole header lines beside those that all replies have."""
+
+
+class Sink(Contract):
+    """Takes the answer to one request. Of a call, it ends once the record is in the journal."""
+
+    def start(self, status: int, headers: bytes) -> None:
+        """The head: HTTP status, and whole header lines beside those that all answers have. If some of another answer
+        has been sent, that is broken off."""
+        ...
+
+    async def write(self, piece: bytes) -> None:
+        """Some of the body, at once; returns when its caller can take more."""
+        ...
+
+    def end(self, rest: Body) -> None:
+        """All of the body that is left."""
+        ...
 
 
 class Answering:
@@ -40,8 +58,8 @@ class Answering:
         """The one whose requests go to this path."""
         return self._protocols.get(path)
 
-    async def answer(self, head: RequestHead, body: bytes) -> Reply:
-        """Of one invocation, or of the refusal of a request that is none."""
+    async def answer(self, head: RequestHead, body: bytes, sink: Sink) -> None:
+        """Give the answer of one invocation, or refuse a request that is none."""
         protocol = self._protocols[head.path]
         request_id = head.request_id or make_request_id()
         try:
@@ -50,17 +68,24 @@ class Answering:
             else:
                 call = await protocol.decode_large(head, body)
             result = await self._invoker.invoke(protocol, call, head.trace, request_id)
-            return result.status, protocol.encode(result), result.headers + request_id_line(request_id)
-        except BadRequestError as error:
-            return self.refusal(error, head.path, request_id)
-        except UnknownModelError as error:
-            message = f"Model {error.args[0]!r} is not in the models file, and there is no default upstream"
-            return self.refusal(BadRequestError(404, "unknown_model", message), head.path, request_id)
-        except Exception as error:  # noqa: BLE001  # it is logged, only not each time
-            self._invoker.defects.tell(error)
-            reason = str(error) if isinstance(error, OSError | ReaderDiedError) else "its log says why"
-            error_ = BadRequestError(500, "defect", f"The gateway failed to answer: {reason}")
-            return self.refusal(error_, head.path, request_id)
+            answer, headers = protocol.encode(result), result.headers + request_id_line(request_id)
+            status = result.status
+        except Exception as error:  # noqa: BLE001  # a defect is logged, only not each time
+            status, answer, headers = self.refusal(self._problem(error), head.path, request_id)
+        sink.start(status, headers)
+        sink.end(answer)
+
+    def _problem(self, error: Exception) -> BadRequestError:
+        match error:
+            case BadRequestError():
+                return error
+            case UnknownModelError(args=(model_id,)):
+                message = f"Model {model_id!r} is not in the models file, and there is no default upstream"
+                return BadRequestError(404, "unknown_model", message)
+            case _:
+                self._invoker.defects.tell(error)
+                reason = str(error) if isinstance(error, OSError | ReaderDiedError) else "its log says why"
+                return BadRequestError(500, "defect", f"The gateway failed to answer: {reason}")
 
     def refusal(self, error: BadRequestError, path: str = "", request_id: str | None = None) -> Reply:
         """What a request is told that is no invocation."""
@@ -73,11 +98,12 @@ class Answering:
         """What a caller is told whose body is, together with those of all others, too large."""
         return self.refusal(self.bodies.refusal(), head.path, head.request_id)
 
-    def timed_out(self, path: str = "") -> Reply:
-        """What a caller is told that doesn't send its request to the end."""
+    def timed_out(self, head: RequestHead | None) -> Reply:
+        """What a caller is told that doesn't send its request to the end; `head`: if that was whole."""
         error = BadRequestError(408, "request_timeout", "The request did not come to its end in time")
-        return self.refusal(error, path)
+        return self.refusal(error) if head is None else self.refusal(error, head.path, head.request_id)
 
-    def incomplete(self, path: str = "") -> Reply:
+    def incomplete(self, head: RequestHead | None) -> Reply:
         """What a caller is told that closes its side before that; it may be gone, too."""
-        return self.refusal(BadRequestError(*ENDED), path)
+        error = BadRequestError(*ENDED)
+        return self.refusal(error) if head is None else self.refusal(error, head.path, head.request_id)

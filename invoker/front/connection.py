@@ -7,32 +7,24 @@ kind of request (see `plain`); at the first that is another, aiohttp takes over 
 import asyncio
 import contextlib
 import socket
-from http import HTTPStatus
 from typing import Protocol, cast
 
-from invoker.front.answering import Answering
+from invoker.front.answering import Reply
 from invoker.front.held_bodies import SMALL_BYTES, Held
+from invoker.front.sink import Dated, WireSink
 from invoker.http.heads import END, MAX_HEAD_BYTES, RequestHead, has_broken_line, parse_request_head
-from invoker.http.pieces import MIN_PIECE_BYTES, Body
-from shared.half_closed import HalfClosed
+from invoker.http.pieces import MIN_PIECE_BYTES
 from shared.lingering import linger
 
 MAX_AHEAD_BYTES = 64 * 1024
 """What a caller may send ahead of the answer that it waits for; then it is not read from."""
-MAX_JOINED_BYTES = 64 * 1024
-"""A larger answer is not copied to stand in one piece with its head."""
-
-_STATUS_LINES = {status.value: b"HTTP/1.1 %d %b\r\n" % (status, status.phrase.encode()) for status in HTTPStatus}
 
 
-class Listener(Protocol):
-    """What a connection needs of the worker that it belongs to. `now` is a coarse time in seconds, `date` the
-    header of that name."""
+class Listener(Dated, Protocol):
+    """What a connection needs of the worker that it belongs to. `now` is a coarse time in seconds."""
 
-    answering: Answering
     stalled_s: int
     now: int
-    date: bytes
 
     def opened(self, connection: "CallerConnection") -> None: ...
 
@@ -56,15 +48,15 @@ class CallerConnection(asyncio.Protocol):
         self._head: RequestHead | None = None  # of the request whose body is being read
         self._body: list[bytes] = []
         self._missing_bytes = 0
-        self._closing = False  # the request that was taken last is the last one
         self._request: asyncio.Future[tuple[RequestHead, bytes]] = self._loop.create_future()
         self._task: asyncio.Task[None] | None = None
         self._writable = True
         self._unsent_bytes = 0
         self._lingering = False
         self._ended = False  # the caller's side
-        self._half_closed: HalfClosed | None = None  # writes the answer that such a caller waits for
+        self._sink = WireSink(listener)
         self._held = Held(listener.answering.bodies)
+        self._held_unsent = Held(listener.answering.bodies)
         listener.opened(self)  # and not when it is made: of many that come at once, the first would not be counted
 
     @property
@@ -76,7 +68,7 @@ class CallerConnection(asyncio.Protocol):
     # asyncio.Protocol
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        self._transport = cast(asyncio.Transport, transport)  # uvloop's is no subclass of it
+        self._transport = self._sink.transport = cast(asyncio.Transport, transport)  # uvloop's is no subclass of it
         self._task = self._loop.create_task(self._serve())
 
     def data_received(self, data: bytes) -> None:
@@ -91,12 +83,14 @@ class CallerConnection(asyncio.Protocol):
 
     def pause_writing(self) -> None:
         self._writable = False
+        self._sink.pause()
         if self._transport is not None:
-            self._held.add(self._transport.get_write_buffer_size())
+            self._held_unsent.add(self._transport.get_write_buffer_size())
 
     def resume_writing(self) -> None:
         self._writable = True
-        self._held.release()
+        self._sink.resume()
+        self._held_unsent.release()
         self._unsent_bytes = 0
         self._go_on()
 
@@ -104,7 +98,7 @@ class CallerConnection(asyncio.Protocol):
         """Whether the connection is kept: for answers that are still to be given."""
         self._ended = True
         if self._request.done():
-            self._await_half_closed()
+            self._sink.await_half_closed()
             return True
         if self._writable:
             self._end_of_requests()
@@ -112,12 +106,13 @@ class CallerConnection(asyncio.Protocol):
 
     def connection_lost(self, exc: Exception | None) -> None:
         if not self._ended and not self._lingering and not self._request.done() and (self._head or self._unread):
-            self._listener.answering.incomplete()  # nobody is there to be told, but it counts
+            self._listener.answering.incomplete(self._head)  # nobody is there to be told, but it counts
         self._leave()
 
     def _leave(self) -> None:
-        self._transport = None
+        self._transport = self._sink.transport = None
         self._held.release()
+        self._held_unsent.release()
         self._listener.closed(self)
         if self._task is not None:
             self._task.cancel()
@@ -139,7 +134,6 @@ class CallerConnection(asyncio.Protocol):
         if head is None or answering.find(head.path) is None or head.content_length > answering.max_body_bytes:
             self._hand_over(data)
             return
-        self._closing = head.close
         whole = end + head.content_length
         if len(data) >= whole:
             if head.content_length > SMALL_BYTES and not self._held.add(head.content_length):
@@ -178,7 +172,7 @@ class CallerConnection(asyncio.Protocol):
     def _refuse_body(self, head: RequestHead) -> None:
         """Together with those of all other callers it is too large."""
         self._held.release()
-        self._write(*self._listener.answering.too_much(head), close=True)
+        self._refuse(self._listener.answering.too_much(head))
 
     def _start(self, head: RequestHead, body: bytes, unread: bytes) -> None:
         self._unread = unread
@@ -204,42 +198,33 @@ class CallerConnection(asyncio.Protocol):
     async def _serve(self) -> None:
         """Answer one request after the other, until the connection has ended. That cancels, which goes unseen
         if a timeout or the shutdown cancels the call in the same moment."""
-        answering = self._listener.answering
+        answering, sink = self._listener.answering, self._sink
         while self._transport is not None:
             head, body = await self._request
-            reply = await answering.answer(head, body)
+            sink.last = head.close
+            await answering.answer(head, body, sink)
             self._held.release()
             self._request = self._loop.create_future()
-            self._write(*reply, close=head.close or answering.closing)
+            if sink.last:
+                self._end(reads_on=not head.close or bool(self._unread))
             self._go_on()
             if self._request.done():  # what was sent ahead; if it is refused, too, nobody else had a turn
                 await asyncio.sleep(0)
 
-    def _write(self, status: int, body: Body, headers: bytes, *, close: bool) -> None:
-        """An answer, unless the caller is gone."""
+    def _refuse(self, reply: Reply) -> None:
+        """As the connection's last answer."""
+        status, answer, headers = reply
+        self._sink.last = True
+        self._sink.start(status, headers)
+        self._sink.end(answer)
+        self._end(reads_on=True)
+
+    def _end(self, *, reads_on: bool) -> None:
+        """With its last answer written. Only a caller that sends no more is known to get it if nothing more is read."""
         transport = self._transport
         if transport is None or transport.is_closing():
             return
-        head = b"%bContent-Type: application/json\r\nContent-Length: %d\r\n%b%b%b" % (
-            _STATUS_LINES[status],
-            len(body),
-            self._listener.date,
-            headers,
-            b"Connection: close\r\n\r\n" if close else b"\r\n",
-        )
-        writer, self._half_closed = self._half_closed or transport, None
-        if not isinstance(body, bytes):
-            writer.writelines((head, *body))
-        elif len(body) > MAX_JOINED_BYTES:
-            writer.writelines((head, body))
-        else:
-            writer.write(head + body)
-        if close:
-            self._end(transport)
-
-    def _end(self, transport: asyncio.Transport) -> None:
-        """With its last answer written. Only a caller that sends no more is known to get it if nothing more is read."""
-        if self._ended or (self._closing and not self._unread and self._head is None):
+        if self._ended or not reads_on:
             transport.close()
             return
         self._lingering = True
@@ -263,15 +248,11 @@ class CallerConnection(asyncio.Protocol):
     def _end_of_requests(self) -> None:
         """No more comes: what has begun is all there, or never will be."""
         if self._request.done():
-            self._await_half_closed()
+            self._sink.await_half_closed()
         elif self._head is not None or self._unread:
-            self._write(*self._listener.answering.incomplete(), close=True)
+            self._refuse(self._listener.answering.incomplete(self._head))
         elif self._transport is not None:
             self._transport.close()
-
-    def _await_half_closed(self) -> None:
-        if self._transport is not None:
-            self._half_closed = HalfClosed(self._transport)
 
     # Its end.
 
@@ -289,12 +270,12 @@ class CallerConnection(asyncio.Protocol):
     def end_stalled(self) -> None:
         """Nothing has happened for long: unless a model is waited for, the caller is told, or its answer dropped."""
         transport = self._transport
-        if transport is None or self._request.done() or self._lingering:
+        if transport is None or self._lingering or (self._request.done() and not self._sink.begun):
             return
         unsent_bytes = transport.get_write_buffer_size()
         if unsent_bytes:
             if unsent_bytes == self._unsent_bytes:
                 transport.abort()
             self._unsent_bytes, self.since = unsent_bytes, self._listener.now
-        elif not self.is_idle:
-            self._write(*self._listener.answering.timed_out(), close=True)
+        elif not self._sink.begun and not self.is_idle:
+            self._refuse(self._listener.answering.timed_out(self._head))

@@ -1,8 +1,11 @@
 """Replies and refusals as aiohttp's responses."""
 
+import asyncio
+
 from aiohttp import web
 
 from invoker.front.answering import Answering, Reply
+from invoker.http.pieces import Body
 from invoker.protocols.base import JSON, BadRequestError
 from shared.head_rules import Refused
 from shared.request_handler import Refuse, refuse_with_problem
@@ -12,11 +15,45 @@ def response_of(reply: Reply) -> web.Response:
     """With the reply's header lines; its answer is in one piece."""
     status, answer, headers = reply
     assert isinstance(answer, bytes)
-    response = web.Response(body=answer, status=status, content_type=JSON)
-    for line in headers.decode("latin-1").splitlines():
-        name, _, value = line.partition(": ")
-        response.headers[name] = value
-    return response
+    return web.Response(body=answer, status=status, content_type=JSON, headers=_fields(headers))
+
+
+def _fields(lines: bytes) -> dict[str, str]:
+    parts = (line.partition(": ") for line in lines.decode("latin-1").splitlines())
+    return {name: value for name, _, value in parts}
+
+
+class ResponseSink:
+    """Implements `Sink` on aiohttp's server, whose handler returns the `response`."""
+
+    def __init__(self, request: web.Request) -> None:
+        self._request = request
+        self._status, self._headers = 0, b""
+        self._rest: Body = b""
+        self._stream: web.StreamResponse | None = None
+
+    def start(self, status: int, headers: bytes) -> None:
+        if self._stream is not None:
+            raise ConnectionError  # with which aiohttp ends the connection
+        self._status, self._headers = status, headers
+
+    async def write(self, piece: bytes) -> None:
+        if self._stream is None:
+            self._stream = web.StreamResponse(status=self._status, headers=_fields(self._headers))
+            self._stream.content_type = JSON
+            await self._stream.prepare(self._request)
+        await self._stream.write(piece)
+
+    def end(self, rest: Body) -> None:
+        self._rest = rest
+
+    async def response(self) -> web.StreamResponse:
+        """A large one is joined while others have their turn."""
+        rest = self._rest if isinstance(self._rest, bytes) else await asyncio.to_thread(b"".join, self._rest)
+        if self._stream is None:
+            return response_of((self._status, rest, self._headers))
+        await self._stream.write_eof(rest)
+        return self._stream
 
 
 def refusing(answering: Answering) -> Refuse:

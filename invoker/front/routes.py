@@ -11,7 +11,7 @@ from invoker.front.health import healthz, readyz
 from invoker.front.held_bodies import SMALL_BYTES, Held
 from invoker.front.openapi import DOCUMENT
 from invoker.front.request_body import expect_nothing, read_body
-from invoker.front.responses import response_of
+from invoker.front.responses import ResponseSink, response_of
 from invoker.front.sidecar_proxy import forward_to_sidecar
 from invoker.http.heads import RequestHead
 from invoker.process.worker import WORKER
@@ -35,7 +35,7 @@ def setup_routes(app: web.Application, invocations: Iterable[str]) -> None:
     )
 
 
-async def invoke(request: web.Request) -> web.Response:
+async def invoke(request: web.Request) -> web.StreamResponse:
     """An invocation by a request that `connection` handed over, because it is not plain."""
     held = Held(request.app[WORKER].answering.bodies)
     try:
@@ -44,29 +44,28 @@ async def invoke(request: web.Request) -> web.Response:
         held.release()
 
 
-async def _invoke(request: web.Request, held: Held) -> web.Response:
+async def _invoke(request: web.Request, held: Held) -> web.StreamResponse:
     answering = request.app[WORKER].answering
-    head = _head(request)
+    head, sink = _head(request), ResponseSink(request)
     try:
         if (protocol := answering.find(head.path)) is not None:
             protocol.check(head)
         body = await read_body(request, answering.max_body_bytes, held)
     except BadRequestError as error:
-        reply = answering.refusal(error, head.path, head.request_id)
+        response: web.StreamResponse = response_of(answering.refusal(error, head.path, head.request_id))
     except (ConnectionError, asyncio.CancelledError):
         if has_left(request):
             answering.rejected[ENDED.reason] += 1
         raise
     else:
-        status, answer, headers = await answering.answer(head, body)
-        # A large one is joined while others have their turn.
-        reply = status, answer if isinstance(answer, bytes) else await asyncio.to_thread(b"".join, answer), headers
-    response = response_of(reply)
+        await answering.answer(head, body, sink)
+        response = await sink.response()
     if not request.content.is_eof():
         response.force_close()
-    if len(reply[1]) > SMALL_BYTES:  # it may wait for its caller
+    size_bytes = response.content_length or 0
+    if size_bytes > SMALL_BYTES:  # it may wait for its caller
         held.release()
-        held.add(len(reply[1]))
+        held.add(size_bytes)
         await response.prepare(request)
         await response.write_eof()
     return response

@@ -1,0 +1,102 @@
+"""Where an answer goes: to its caller, in one piece or bit by bit."""
+
+import asyncio
+from collections.abc import Iterable
+from http import HTTPStatus
+from typing import Protocol
+
+from invoker.front.answering import Answering
+from invoker.http.pieces import Body
+from shared.half_closed import HalfClosed
+
+MAX_JOINED_BYTES = 64 * 1024
+"""A larger answer is not copied to stand in one piece with its head."""
+
+_STATUS_LINES = {status.value: b"HTTP/1.1 %d %b\r\n" % (status, status.phrase.encode()) for status in HTTPStatus}
+
+
+class Dated(Protocol):
+    """What a connection's sink needs of its worker; `date`: the header of that name."""
+
+    answering: Answering
+    date: bytes
+
+
+class WireSink:
+    """Implements `Sink` on a caller's own connection, for one answer after the other. `begun`: some of one has been
+    sent, and more of it is to come. `last`: the connection ends with this one."""
+
+    def __init__(self, listener: Dated) -> None:
+        self.transport: asyncio.Transport | None = None
+        self.begun = False
+        self.last = False
+        self._listener = listener
+        self._status, self._headers = 0, b""
+        self._half_closed: HalfClosed | None = None  # writes the answer that such a caller waits for
+        self._full: asyncio.Future[None] | None = None
+
+    def start(self, status: int, headers: bytes) -> None:
+        self._status, self._headers = status, headers
+        if self.begun and self.transport is not None:
+            self.transport.abort()
+
+    async def write(self, piece: bytes) -> None:
+        if not piece:
+            return
+        head = b"" if self.begun else self._head(b"Transfer-Encoding: chunked")
+        self.begun = True
+        self._send((b"%b%x\r\n%b\r\n" % (head, len(piece), piece),))
+        if self._full is not None:
+            await self._full
+
+    def end(self, rest: Body) -> None:
+        if self.begun:
+            self.begun = False
+            size = b"%x\r\n" % len(rest) if len(rest) else b""
+            self._send((size, *_pieces(rest), b"\r\n0\r\n\r\n" if size else b"0\r\n\r\n"))
+            return
+        head = self._head(b"Content-Length: %d" % len(rest))
+        if isinstance(rest, bytes) and len(rest) <= MAX_JOINED_BYTES:
+            self._send((head + rest,))
+        else:
+            self._send((head, *_pieces(rest)))
+
+    def pause(self) -> None:
+        """The caller takes less than it is sent."""
+        if self._full is None:
+            self._full = asyncio.get_running_loop().create_future()
+
+    def resume(self) -> None:
+        full, self._full = self._full, None
+        if full is not None and not full.done():
+            full.set_result(None)
+
+    def await_half_closed(self) -> None:
+        """The caller has closed its side. If nothing has been sent yet, see whether it is still there."""
+        if self.transport is not None and not self.begun:
+            self._half_closed = HalfClosed(self.transport)
+
+    def _head(self, framing: bytes) -> bytes:
+        self.last = self.last or self._listener.answering.closing
+        return b"%bContent-Type: application/json\r\n%b\r\n%b%b%b" % (
+            _STATUS_LINES[self._status],
+            framing,
+            self._listener.date,
+            self._headers,
+            b"Connection: close\r\n\r\n" if self.last else b"\r\n",
+        )
+
+    def _send(self, pieces: tuple[bytes | memoryview, ...]) -> None:
+        """Unless the caller is gone."""
+        transport = self.transport
+        if transport is None or transport.is_closing():
+            return
+        writer, self._half_closed = self._half_closed or transport, None
+        if len(pieces) == 1:
+            writer.write(pieces[0])
+        else:
+            writer.writelines(pieces)
+
+
+def _pieces(body: Body) -> Iterable[bytes | memoryview]:
+    return (body,) if isinstance(body, bytes) else body
