@@ -1,6 +1,6 @@
 """`GET /metrics/stats`: exact totals per model, since the beginning or in a stretch of time."""
 
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import msgspec
 from aiohttp import web
@@ -9,6 +9,7 @@ from msgspec import UNSET, Meta, UnsetType
 from metrics_sidecar.api.answers import json_answer_of, milliseconds, store_problems
 from metrics_sidecar.api.sidecar import SIDECAR
 from metrics_sidecar.history.aggregate import MEASURES, SINCE_THE_BEGINNING, Ask, Table
+from metrics_sidecar.history.rollups import ADDED_UP
 from metrics_sidecar.parameters.decoding import decode_query
 from metrics_sidecar.parameters.filters import split_models
 from metrics_sidecar.parameters.window import WindowParameters, remedy_for, to_window
@@ -31,7 +32,7 @@ class StatsParameters(WindowParameters, frozen=True, kw_only=True, forbid_unknow
     """What can be asked of the statistics: without any time, since the beginning."""
 
 
-class ModelStats(msgspec.Struct, frozen=True):
+class CommonStats(msgspec.Struct, frozen=True):
     """One model; rates in percent, latencies in milliseconds, none rounded. All but the percentiles is exact."""
 
     model_id: str
@@ -58,9 +59,18 @@ class ModelStats(msgspec.Struct, frozen=True):
         | UnsetType
     ) = UNSET
     errors: Annotated[dict[str, Count], Meta(description="Failures by type. With a window only.")] | UnsetType = UNSET
-    total_input_size: Sum | UnsetType = UNSET
-    total_output_size: Sum | UnsetType = UNSET
 
+
+if TYPE_CHECKING:
+    ModelStats = CommonStats
+else:
+    ModelStats = msgspec.defstruct(
+        "ModelStats",
+        [(f"total_{name}", Sum | UnsetType, UNSET) for name in ADDED_UP],
+        bases=(CommonStats,),
+        frozen=True,
+        namespace={"__doc__": CommonStats.__doc__},
+    )
 
 PERCENTS = (50, 90, 95, 99)
 FIELDS = len(ModelStats.__struct_fields__)
@@ -94,8 +104,7 @@ EXAMPLE = Stats(
             p99=298.5,
             requests_per_second=0.333,
             errors={ErrorType.TIMEOUT: 5},
-            total_input_size=500,
-            total_output_size=475,
+            **{f"total_{name}": 500 for name in ADDED_UP},
         )
     },
     since="2024-01-15T10:26:00Z",
@@ -146,8 +155,7 @@ def _with_window(model: ModelStats, table: Table, row: int, seconds: float) -> M
         p99=p99,
         requests_per_second=model.total_invocations / seconds if seconds > 0 else UNSET,
         errors=table.errors[row],
-        total_input_size=table.sums["input_size"][row],
-        total_output_size=table.sums["output_size"][row],
+        **{f"total_{name}": table.sums[name][row] for name in ADDED_UP},
     )
 
 

@@ -1,23 +1,16 @@
 """Sums over invocations: what may be asked, and the table that answers. A view is one question and what it shows."""
 
-from typing import Literal, get_args
+from typing import Literal
 
 import msgspec
 
+from metrics_sidecar.history.rollups import ADDED_UP, NUMBERS
 from metrics_sidecar.history.windows import Window
 
-Measure = Literal[
-    "success_count",
-    "failure_count",
-    "latency_us",
-    "min_latency_us",
-    "max_latency_us",
-    "last_timestamp_us",
-    "input_size",
-    "output_size",
-]
-MEASURES: tuple[Measure, ...] = get_args(Measure)
-SINCE_THE_BEGINNING: tuple[Measure, ...] = MEASURES[:6]
+Measure = str
+"""One of `MEASURES`."""
+MEASURES: tuple[Measure, ...] = NUMBERS
+SINCE_THE_BEGINNING: tuple[Measure, ...] = tuple(name for name in NUMBERS if name not in ADDED_UP)
 """What is known of all that ever was, whatever was removed since."""
 
 ALL = ""

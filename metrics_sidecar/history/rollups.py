@@ -5,12 +5,12 @@ one bucket of each. So any whole minutes are covered by few large buckets, and s
 """
 
 from collections.abc import Iterable, Mapping, Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import msgspec
 
 from metrics_sidecar.history.sketch import Histogram, encode, merge, quantiles_us
-from shared.record import MAX_COUNT
+from shared.record import MAX_COUNT, SUMMED
 
 MINUTE_US = 60_000_000
 HOUR, DAY = 60, 24 * 60
@@ -23,26 +23,22 @@ ALL_MODELS = 0
 Group = tuple[int, int]
 """Bucket and model."""
 
-Numbers = tuple[int, int, int, int, int, int, int, int]
-"""Successes, failures, latency added up, its minimum and maximum, last timestamp, input and output size."""
+Numbers = tuple[int, ...]
+"""In the order of `NUMBERS`."""
 
-Row = tuple[int, int, int, int, int, int, int, int, int, int, bytes | None, bytes]
+Row = tuple[Any, ...]
 """A summary as it is stored, see `COLUMNS`. Errors are msgpack, None for none; the sketch is `sketch.encode`d."""
 
-COLUMNS = (
-    "bucket",
-    "model",
-    "success_count",
-    "failure_count",
-    "latency_us",
-    "min_latency_us",
-    "max_latency_us",
-    "last_timestamp_us",
-    "input_size",
-    "output_size",
-    "errors",
-    "sketch",
+ADDED_UP = tuple(name for name in SUMMED if name != "latency_us")
+"""Fields of which the sum is all that is kept, as the table of fields has them."""
+NUMBERS = (
+    *("success_count", "failure_count", "latency_us", "min_latency_us", "max_latency_us", "last_timestamp_us"),
+    *ADDED_UP,
 )
+COLUMNS = ("bucket", "model", *NUMBERS, "errors", "sketch")
+OF_NUMBERS = slice(2, 2 + len(NUMBERS))
+OF_ERRORS, OF_SKETCH = COLUMNS.index("errors"), COLUMNS.index("sketch")
+"""Where these are in a `Row`."""
 
 
 class Sums(msgspec.Struct, frozen=True, array_like=True):
@@ -55,8 +51,7 @@ class Sums(msgspec.Struct, frozen=True, array_like=True):
     min_latency_us: int
     max_latency_us: int
     last_timestamp_us: int
-    input_size: int
-    output_size: int
+    added_up: tuple[int, ...]
     errors: dict[str, int]
 
     @property
@@ -101,7 +96,7 @@ def cover(start: int, end: int, built: Mapping[int, int], levels: Sequence[int] 
 
 def add_up(numbers: Sequence[Numbers]) -> Numbers:
     """All of them together: at least one."""
-    success, failure, latency, minimum, maximum, last, input_size, output_size = zip(*numbers, strict=True)
+    success, failure, latency, minimum, maximum, last, *added_up = zip(*numbers, strict=True)
     return (
         sum(success),
         sum(failure),
@@ -109,8 +104,7 @@ def add_up(numbers: Sequence[Numbers]) -> Numbers:
         min(minimum),
         max(maximum),
         max(last),
-        min(sum(input_size), MAX_COUNT),
-        min(sum(output_size), MAX_COUNT),
+        *(min(sum(values), MAX_COUNT) for values in added_up),
     )
 
 
@@ -125,10 +119,17 @@ def add_errors(encoded: Iterable[bytes]) -> dict[str, int]:
 
 def combine(rows: Sequence[Row]) -> Summary:
     """All of them together: at least one."""
+    success, failure, latency, minimum, maximum, last, *added_up = add_up([row[OF_NUMBERS] for row in rows])
     return Summary(
-        *add_up([row[2:10] for row in rows]),
-        add_errors(row[10] for row in rows if row[10]),
-        merge(row[11] for row in rows),
+        success,
+        failure,
+        latency,
+        minimum,
+        maximum,
+        last,
+        tuple(added_up),
+        add_errors(row[OF_ERRORS] for row in rows if row[OF_ERRORS]),
+        merge(row[OF_SKETCH] for row in rows),
     )
 
 
@@ -142,8 +143,7 @@ def to_row(group: Group, summary: Summary) -> Row:
         summary.min_latency_us,
         summary.max_latency_us,
         summary.last_timestamp_us,
-        summary.input_size,
-        summary.output_size,
+        *summary.added_up,
         encode_errors(summary.errors),
         encode(summary.histogram),
     )

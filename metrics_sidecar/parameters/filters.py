@@ -115,7 +115,8 @@ def asked_of(field: Field) -> list[Asked]:
 
 def _bounded(field: Field) -> Any:
     """What the field may be, where it is there."""
-    return next(one for one in (field.type, *get_args(field.type)) if type(None) not in get_args(one))
+    declared = field.type.__origin__  # of its `Annotated`
+    return next((one for one in get_args(declared) if one is not type(None)), field.type)
 
 
 def with_asked(name: str, base: type[msgspec.Struct], asked: Sequence[Asked]) -> type[msgspec.Struct]:

@@ -8,7 +8,18 @@ from operator import itemgetter
 
 from metrics_sidecar.history.aggregate import ALL, MEASURES, SINCE_THE_BEGINNING, Ask, Measure, Table
 from metrics_sidecar.history.queries import NotBuiltError
-from metrics_sidecar.history.rollups import ALL_MODELS, LEVELS, MINUTE_US, Numbers, Row, add_errors, add_up
+from metrics_sidecar.history.rollups import (
+    ALL_MODELS,
+    LEVELS,
+    MINUTE_US,
+    OF_ERRORS,
+    OF_NUMBERS,
+    OF_SKETCH,
+    Numbers,
+    Row,
+    add_errors,
+    add_up,
+)
 from metrics_sidecar.history.sketch import merge, quantiles_us
 from metrics_sidecar.history.windows import Window
 from metrics_sidecar.ledger.totals import merged
@@ -36,14 +47,14 @@ def read_aggregate(connection: sqlite3.Connection, ask: Ask) -> Table:
                 found[row[0] // step * step if step else 0, names[row[1]] if ask.by else ALL].append(row)
     keys = sorted(found, key=itemgetter(0))
     parts = [found[key] for key in keys]
-    sums = [add_up([row[2:10] for row in rows]) for rows in parts]
+    sums = [add_up([row[OF_NUMBERS] for row in rows]) for rows in parts]
     return Table(
         window=window,
         groups=[group for _, group in keys],
         minutes=[minute for minute, _ in keys],
         sums=_columns(ask.measures, MEASURES, sums),
         percentiles_us=_percentiles(ask.percents, parts, sums),
-        errors=[add_errors(row[10] for row in rows if row[10]) for rows in parts] if ask.errors else [],
+        errors=[add_errors(row[OF_ERRORS] for row in rows if row[OF_ERRORS]) for rows in parts] if ask.errors else [],
     )
 
 
@@ -60,7 +71,10 @@ def _percentiles(
     if not percents:
         return {}
     found = [
-        [min(max(value_us, least_us), most_us) for value_us in quantiles_us(merge(row[11] for row in rows), percents)]
+        [
+            min(max(value_us, least_us), most_us)
+            for value_us in quantiles_us(merge(row[OF_SKETCH] for row in rows), percents)
+        ]
         for rows, (_, _, _, least_us, most_us, *_) in zip(parts, sums, strict=True)
     ]
     return {percent: [values_us[number] for values_us in found] for number, percent in enumerate(percents)}

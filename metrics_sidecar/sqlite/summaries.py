@@ -8,11 +8,11 @@ from typing import Any
 
 import msgspec
 
-from metrics_sidecar.history.rollups import MINUTE_US, Group, Row, encode_errors
+from metrics_sidecar.history.rollups import ADDED_UP, MINUTE_US, Group, Row, encode_errors
 from metrics_sidecar.history.sketch import sketch
 from shared.record import MAX_COUNT
 
-ROLLED_UP = ("id", "model", "timestamp_us", "latency_us", "input_size", "output_size", "error_type")
+ROLLED_UP = ("id", "model", "timestamp_us", "latency_us", *ADDED_UP, "error_type")
 """What of a row goes into its rollups."""
 
 InvocationRow = Sequence[Any]
@@ -23,7 +23,7 @@ _integers = msgspec.json.Decoder(list[int])
 _HALVES = "SUM({0} >> 32), SUM({0} & 0xFFFFFFFF)"  # SQLite's own sum would overflow
 _SUMMARIZE = f"""
 SELECT timestamp_us / {MINUTE_US}, {{model}}, GROUP_CONCAT(error_type), MAX(timestamp_us),
-    {_HALVES.format("input_size")}, {_HALVES.format("output_size")}, json_group_array(latency_us)
+    json_group_array(latency_us), {", ".join(map(_HALVES.format, ADDED_UP))}
 FROM invocations WHERE {{where}} GROUP BY 1, 2
 """
 
@@ -40,11 +40,8 @@ def _row(
     model: int,
     error_types: str | None,
     last_us: int,
-    input_high: int,
-    input_low: int,
-    output_high: int,
-    output_low: int,
     latencies: str,
+    *halves: int | None,
 ) -> Row:
     values = _integers.decode(latencies)
     errors = Counter(error_types.split(",")) if error_types else {}
@@ -58,8 +55,10 @@ def _row(
         min(values),
         max(values),
         last_us,
-        min((input_high << 32) + input_low, MAX_COUNT),
-        min((output_high << 32) + output_low, MAX_COUNT),
+        *(
+            min(((high or 0) << 32) + (low or 0), MAX_COUNT)
+            for high, low in zip(halves[::2], halves[1::2], strict=True)
+        ),
         encode_errors(errors),
         sketch(values),
     )
@@ -78,7 +77,7 @@ def summarize_rows(rows: Sequence[InvocationRow]) -> list[Row]:
 
 
 def _summary(group: Group, rows: Sequence[InvocationRow]) -> Row:
-    _, _, timestamps, latencies, input_sizes, output_sizes, error_types = zip(*rows, strict=True)
+    _, _, timestamps, latencies, *added_up, error_types = zip(*rows, strict=True)
     success_count = error_types.count(None)
     errors = None
     if success_count < len(rows):
@@ -91,8 +90,7 @@ def _summary(group: Group, rows: Sequence[InvocationRow]) -> Row:
         min(latencies),
         max(latencies),
         max(timestamps),
-        min(sum(input_sizes), MAX_COUNT),
-        min(sum(output_sizes), MAX_COUNT),
+        *(min(sum(filter(None, values)), MAX_COUNT) for values in added_up),  # some have none
         errors,
         sketch(latencies),
     )

@@ -64,8 +64,10 @@ def test_a_summary_is_what_a_plain_count_gives(
     assert (summary.count, summary.failure_count) == (len(invocations), len(failures))
     assert summary.errors == {kind: failures.count(kind) for kind in failures}
     assert summary.latency_us == min(sum(row[3] for row in invocations), MAX_COUNT)
-    assert summary.input_size == min(sum(row[4] for row in invocations), MAX_COUNT)
-    assert summary.output_size == sum(row[5] for row in invocations)
+    assert summary.added_up == (
+        min(sum(row[4] for row in invocations), MAX_COUNT),
+        sum(row[5] for row in invocations),
+    )
     assert summary.last_timestamp_us == max(row[2] for row in invocations)
     assert (summary.min_latency_us, summary.max_latency_us) == (
         min(row[3] for row in invocations),
