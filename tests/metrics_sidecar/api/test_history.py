@@ -17,6 +17,7 @@ from metrics_sidecar.history.queries import (
 )
 from metrics_sidecar.parameters.filters import MAX_ERROR_TYPES
 from shared.clock import TIMESTAMPS
+from shared.problems import MAX_ECHOED_CHARS
 from shared.record import MAX_TIMESTAMP_US, ErrorType, Record
 from tests.metrics_sidecar.api.conftest import ROW, TIMESTAMP_US, Client, FakeReader, row_of
 
@@ -161,7 +162,12 @@ async def test_parameters_are_what_the_store_is_asked(
         ("min_latency_ms=2.5&max_latency_ms=2", "min_latency_ms", "2.5", "no more than max_latency_ms, 2"),
         ("request_id=", "request_id", "", "1 to 128 visible ASCII characters"),
         ("request_id=a%20b", "request_id", "a b", "1 to 128 visible ASCII characters"),
-        (f"request_id={'x' * 129}", "request_id", "x" * 129, "1 to 128 visible ASCII characters"),
+        (
+            f"request_id={'x' * 129}",
+            "request_id",
+            f"{'x' * (MAX_ECHOED_CHARS - 1)}…",
+            "1 to 128 visible ASCII characters",
+        ),
         ("error_contains=", "error_contains", "", "1 to 256 characters"),
         ("order=up", "order", "up", "asc or desc"),
         ("model_id=", "model_id", "", "1 to 256 characters, no control characters"),
