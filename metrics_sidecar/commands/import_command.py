@@ -1,9 +1,10 @@
 """`metrics-sidecar import`: adds exported rows to a history that no sidecar runs on."""
 
-import asyncio
+import contextlib
+import signal
 import sys
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from metrics_sidecar.commands.progress import shown
@@ -13,6 +14,7 @@ from metrics_sidecar.files.reading import read_file, read_stream
 from metrics_sidecar.files.unpacking import UnreadableError
 from metrics_sidecar.history.queries import StoreError
 from metrics_sidecar.settings import HISTORY_FILE
+from metrics_sidecar.sqlite.backend import SqliteBackend
 from shared.clock import Clock, format_timestamp
 from shared.settings import StartupError
 
@@ -43,10 +45,11 @@ def import_files(data_dir: Path, files: Sequence[Path], max_models: int, clock: 
     for path in files:
         if path != STDIN and (path.is_dir() or not path.exists()):
             raise StartupError(f"{path} can't be imported: it is no file")
-    importer, bad = Importer(lambda: History(data_dir / HISTORY_FILE, clock, max_models)), BadLines()
-    with locked(data_dir), asyncio.Runner() as runner:
+    backend = SqliteBackend(data_dir / HISTORY_FILE)
+    importer, bad = Importer(lambda: History(backend.open_store(), clock, max_models)), BadLines()
+    with locked(data_dir):
         try:
-            _import_all(runner, importer, files, bad)
+            _import_all(importer, files, bad)
         except StoreError as error:
             raise StartupError(f"the rest can't be imported: {error}") from None
         except KeyboardInterrupt:
@@ -57,27 +60,37 @@ def import_files(data_dir: Path, files: Sequence[Path], max_models: int, clock: 
     return 1 if bad.count else 0
 
 
-def _import_all(runner: asyncio.Runner, importer: Importer, files: Sequence[Path], bad: BadLines) -> None:
+def _import_all(importer: Importer, files: Sequence[Path], bad: BadLines) -> None:
     try:
         for file in files:
             bad.path = file
-            _import_file(runner, importer, file, bad)
+            _import_file(importer, file, bad)
     finally:
-        runner.run(importer.close())
+        importer.close()
 
 
-def _import_file(runner: asyncio.Runner, importer: Importer, file: Path, bad: BadLines) -> None:
+def _import_file(importer: Importer, file: Path, bad: BadLines) -> None:
     try:
         with shown(f"import {file.name}") as advance:
-            # Read here and not in the event loop, so that Ctrl-C ends the wait for what a pipe has to say.
             for lines in read_stream(sys.stdin.buffer, bad) if file == STDIN else read_file(file, bad):
-                runner.run(importer.add(lines, bad))
+                with _uninterrupted():
+                    importer.add(lines, bad)
                 bad.unknown.update(lines.unknown)
                 advance(lines.done, f"{importer.added + importer.known:,} rows")
     except UnreadableError as error:
         bad.tell(str(error))
     except OSError as error:
         bad.tell(f"it can't be read: {error.strerror}")
+
+
+@contextlib.contextmanager
+def _uninterrupted() -> Iterator[None]:
+    """Ctrl-C comes after it: so what is committed is counted. It does end the wait for what a pipe has to say."""
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 def _tell(importer: Importer, bad: BadLines) -> None:

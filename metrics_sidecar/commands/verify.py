@@ -72,6 +72,7 @@ def describe(path: Path, findings: Findings) -> list[str]:
         f"  rows       {checked.rows:,}, and {checked.rows_removed:,} removed by retention",
         f"  totals     {checked.totals:,} invocations of {checked.models:,} models",
         f"  sequences  {checked.sequences:,} accepted; {checked.producers:,} producers are not retired",
+        *([f"  imported   {checked.imported:,} rows of other histories"] if checked.imported else []),
         *([f"  unread     {checked.unread:,} records, see info"] if checked.unread else []),
         *_missing(books.missing),
     ]

@@ -1,25 +1,20 @@
-"""Adds the lines of an export to a store, through the ledger, as if a gateway had sent them: each row once.
+"""Adds the lines of an export to a history: each row once, whatever is imported, how often, and in what order.
 
-A row is identified by the store that it was exported from and its id there. For the ledger each such store is a
-producer, whose sequence counts the rows that were added; which ids these had is kept beside them.
+A row is identified by the history that it was exported from and its id there; which of them are here is kept there.
 """
 
-import asyncio
-import dataclasses
-import itertools
 import re
-from collections.abc import Callable
-from pathlib import Path
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 from metrics_sidecar.files.line import LineError, Records
 from metrics_sidecar.files.reading import Lines, OnBad
-from metrics_sidecar.history.queries import StoreError
-from metrics_sidecar.ledger.labelled import Committed
-from metrics_sidecar.ledger.ledger import Ledger
-from metrics_sidecar.ledger.transaction import Work
-from metrics_sidecar.sqlite.identity import identify
-from metrics_sidecar.sqlite.imports import ImportedIds, ImportStore, Marks
+from metrics_sidecar.history.writer import Writer
+from metrics_sidecar.ledger.labelled import Labelled
+from metrics_sidecar.ledger.planner import MAX_ERROR_TYPES, Planner
+from metrics_sidecar.ledger.reckoning import Reckoning
+from metrics_sidecar.ledger.times import Times
+from metrics_sidecar.ledger.transaction import Commit, Origin
 from shared.clock import Clock
 from shared.record import Record
 
@@ -27,19 +22,11 @@ STORE_ID = re.compile("[0-9a-f]{32}")
 
 
 class Rows(NamedTuple):
-    """Rows of one store: their ids there, what they record, and the numbers of their lines."""
+    """Rows of one history: their ids there, what they record, and the numbers of their lines."""
 
     ids: list[int]
     records: list[Record]
     numbers: list[int]
-
-
-class Added(NamedTuple):
-    """How many rows are in the history by now: new ones, of which so many are older than what it keeps, and others."""
-
-    added: int
-    outlived: int
-    known: int
 
 
 class Importer:
@@ -55,26 +42,18 @@ class Importer:
         self._history: History | None = None
         self._records = Records()
 
-    async def add(self, lines: Lines, on_bad: OnBad) -> None:
+    def add(self, lines: Lines, on_bad: OnBad) -> None:
         """All of them are committed then. `StoreError` if the store takes them not. The history is opened, or made,
         when there is a row for it: `StartupError` if it can't be used."""
         for source, rows in self._sort(lines, on_bad).items():
             if self._history is None:
                 self._history = self._open_history()
                 self.kept_from_us = self._history.kept_from_us
-            if source == self._history.own_id:
-                self._check_own(rows, self._history.own_last_id, on_bad)
-            else:
-                await self._history.add(source, rows, self._count)
-        await asyncio.sleep(0)  # it may be cancelled where there is nothing new, too
+            self._add(self._history, source, rows, on_bad)
 
-    async def close(self) -> None:
-        """What was submitted is committed and counted then, also where `add` was cancelled; or `StoreError`."""
+    def close(self) -> None:
         if self._history is not None:
-            try:
-                await self._history.retire()
-            finally:
-                await self._history.close()
+            self._history.close()
 
     def _sort(self, lines: Lines, on_bad: OnBad) -> dict[str, Rows]:
         by_source: dict[str, Rows] = {}
@@ -92,17 +71,22 @@ class Importer:
             numbers.append(number)
         return by_source
 
-    def _check_own(self, rows: Rows, last_id: int, on_bad: OnBad) -> None:
-        for row_id, number in zip(rows.ids, rows.numbers, strict=True):
-            if row_id > last_id:
-                on_bad(number, f"it is row {row_id} of this very store, which has none of this id")
-            else:
-                self.known += 1
+    def _add(self, history: "History", source: str, rows: Rows, on_bad: OnBad) -> None:
+        new = history.find_new(source, rows.ids)
+        self.known += len(rows.ids) - len(new)
+        if source == history.identity:
+            for row_id, row in new.items():
+                on_bad(rows.numbers[row], f"it is row {row_id} of this very store, which has none of this id")
+        elif new:
+            commit = history.add(Origin(source, [*new]), [rows.records[row] for row in new.values()])
+            self._count(commit, {row_id: rows.numbers[row] for row_id, row in new.items()}, on_bad)
 
-    def _count(self, done: Added) -> None:
-        self.added += done.added
-        self.outlived += done.outlived
-        self.known += done.known
+    def _count(self, commit: Commit, numbers: dict[int, int], on_bad: OnBad) -> None:
+        self.added += len(commit.records)
+        self.outlived += sum(record.timestamp_us < self.kept_from_us for record in commit.records)
+        assert commit.origin is not None
+        for row_id in numbers.keys() - commit.origin.ids:
+            on_bad(numbers[row_id], f"error_type is unknown, and there are {MAX_ERROR_TYPES} already")
 
 
 def _begin(source: str) -> Rows:
@@ -112,58 +96,36 @@ def _begin(source: str) -> Rows:
 
 
 class History:
-    """The store that is added to, with its ledger. The event loop's."""
+    """The history that is added to, by its writer, which nobody else uses."""
 
-    def __init__(self, path: Path, clock: Clock, max_models: int) -> None:
-        """Open or create the file; `StartupError` if it can't be used."""
-        self._store = ImportStore(path)
-        self._imported = ImportedIds(self._store)
-        self._failure: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        self._sources: set[str] = set()
-        self.own_id = identify(path)
-        self.own_last_id = self._store.last_id()
-        self.kept_from_us = self._store.kept_from_us()
-        self._ledger = Ledger(self._store, clock, max_models, _tell_no_view, self._fail, live=False)
-        self._ledger.start()
+    def __init__(self, writer: Writer, clock: Clock, max_models: int) -> None:
+        self._writer = writer
+        state = writer.load()
+        self._planner = Planner(state)
+        self._labelled = Labelled(state, max_models)
+        self._reckoning = Reckoning(state.time, clock, state.arrived_us)
+        self.identity = writer.identity
+        self.kept_from_us = state.rows_from_us
 
-    async def add(self, source: str, rows: Rows, on_added: Callable[[Added], None]) -> None:
-        """Commit what is new. Cancelled, it may be committed nevertheless; told it is in any case."""
-        new, chunks = self._imported.add(source, rows.ids)
-        added = rows.records if all(new) else [*itertools.compress(rows.records, new)]
-        outlived = sum(record.timestamp_us < self.kept_from_us for record in added) if self.kept_from_us else 0
-        done = Added(len(added), outlived, len(new) - len(added))
-        if not added:
-            on_added(done)
-            return
-        self._sources.add(source)
-        last = self._ledger.committed(source)
-        self._store.expect(Marks(source, last + len(added), chunks))
-        await self._submit(Work(source, last + 1, added), lambda: on_added(done))
+    def find_new(self, source: str, ids: Sequence[int]) -> dict[int, int]:
+        """Those that are not here yet, and where each comes first."""
+        new: dict[int, int] = {}
+        for row, (row_id, known) in enumerate(zip(ids, self._writer.known(source, ids), strict=True)):
+            if not known:
+                new.setdefault(row_id, row)
+        return new
 
-    async def retire(self) -> None:
-        """The producers do: nothing is known of them that the marks don't say."""
-        for source in self._sources:
-            await self._submit(Work(source, retire=True), lambda: None)
+    def add(self, origin: Origin, records: Sequence[Record]) -> Commit:
+        """Commit rows that are not here yet; without those that can't be taken."""
+        reckoning = self._reckoning
+        reckoning.look()
+        times = Times(0, reckoning.latest_us, reckoning.arrival_us)
+        commit = self._planner.plan_import(origin, records, reckoning.arrival_us, times)
+        commit.time = reckoning.copy()
+        commit.label_room = self._labelled.room
+        self._labelled.grant(self._writer.commit(commit))
+        self._planner.applied(commit)
+        return commit
 
-    async def close(self) -> None:
-        await self._ledger.close()
-
-    async def _submit(self, work: Work, on_committed: Callable[[], None]) -> None:
-        done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-
-        def finish(_last_sequence: int) -> None:
-            on_committed()
-            done.set_result(None)
-
-        self._ledger.submit(dataclasses.replace(work, done=finish))
-        await asyncio.wait((done, self._failure), return_when=asyncio.FIRST_COMPLETED)
-        if not done.done():
-            self._failure.result()
-
-    def _fail(self, reason: str) -> None:  # the ledger itself would try again and again
-        if not self._failure.done():
-            self._failure.set_exception(StoreError(reason))
-
-
-def _tell_no_view(_committed: Committed) -> None:
-    """There are none."""
+    def close(self) -> None:
+        self._writer.close()

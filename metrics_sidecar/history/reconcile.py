@@ -5,6 +5,7 @@ Everything is counted once more from the rows and compared with what was counted
     rows + rows removed by retention  =  totals, per model         (all sums, if none of its rows is removed)
     sums per stretch of time          =  totals, per model
     totals of all models              =  sequences accepted        (of living and of retired producers)
+                                         + rows imported
     committed                         =  accepted + missing + unread  (per living producer)
     records set aside and dropped     =  unread                    (of living and of retired producers)
     gaps                              =  missing                   (of living and of retired producers)
@@ -62,7 +63,8 @@ class Missing(msgspec.Struct, frozen=True):
 
 class Checked(msgspec.Struct, frozen=True):
     """What was compared. `counters`: whether the counters of `/metrics` were, too, as they stood after the
-    same transaction (`commits` counts these). `unread`: sequences whose records this release can't read."""
+    same transaction (`commits` counts these). `unread`: sequences whose records this release can't read. `imported`:
+    rows that no producer has sent."""
 
     rows: int
     rows_removed: int
@@ -73,6 +75,7 @@ class Checked(msgspec.Struct, frozen=True):
     commits: int
     counters: bool
     unread: int = 0
+    imported: int = 0
 
 
 class Reconciliation(msgspec.Struct, frozen=True):
@@ -116,6 +119,10 @@ class Books(Protocol):
         """All that have retired, added up: `accepted`, `missing` and `unread`."""
         ...
 
+    def imported(self) -> int:
+        """How many rows came from other histories."""
+        ...
+
     def unread(self) -> tuple[int, int]:
         """How many records are set aside, and how many more were dropped."""
         ...
@@ -138,7 +145,8 @@ def reconcile(books: Books, live: LiveCopy | None) -> Reconciliation:
     about a second per million rows."""
     check = _Check()
     check.models(books.models())
-    check.producers(books.producers(), books.retired())
+    imported = books.imported()
+    check.producers(books.producers(), books.retired(), imported)
     gap_count, missing_count = books.missing()
     check.compare("missing records: gaps", min(check.missing, MAX_COUNT), min(missing_count, MAX_COUNT))
     check.compare("unread records: set aside and dropped", check.unread, sum(books.unread()))
@@ -157,6 +165,7 @@ def reconcile(books: Books, live: LiveCopy | None) -> Reconciliation:
             commits=books.commits(),
             counters=live is not None,
             unread=check.unread,
+            imported=imported,
         ),
         difference_count=check.difference_count,
         differences=check.differences,
@@ -195,7 +204,7 @@ class _Check:
             for minutes, rolled_up in model.rolled_up.items():
                 self._compare_rolled_up(model.model_id, minutes, model.totals, rolled_up)
 
-    def producers(self, producers: Iterator[tuple[str, Producer]], retired: Producer) -> None:
+    def producers(self, producers: Iterator[tuple[str, Producer]], retired: Producer, imported: int) -> None:
         self.sequences, self.missing, self.unread = retired.accepted, retired.missing, retired.unread
         for producer_id, producer in producers:
             self.producer_count += 1
@@ -205,8 +214,9 @@ class _Check:
             accounted = producer.accepted + producer.missing + producer.unread
             what = "sequences of a producer: accepted, missing and unread"
             self.compare(what, producer.committed, accounted, producer_id=producer_id)
-        self.compare("rows and removed rows: sequences accepted", self.sequences, self.rows + self.rows_removed)
-        self.compare("totals: sequences accepted", self.sequences, self.totals)
+        came = self.sequences + imported
+        self.compare("rows and removed rows: sequences accepted and imports", came, self.rows + self.rows_removed)
+        self.compare("totals: sequences accepted and imports", came, self.totals)
 
     def shown(self, stored: LiveCopy, live: LiveCopy) -> None:
         for label in sorted(stored.totals.keys() | live.totals.keys()):

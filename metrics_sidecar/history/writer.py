@@ -1,5 +1,6 @@
 """Who keeps the history: the ledger hands it whole transactions, and reads at the start what earlier ones have left."""
 
+from collections.abc import Sequence
 from typing import Protocol
 
 from metrics_sidecar.history.retention import Upkeep
@@ -17,6 +18,16 @@ class Writer(Protocol):
         """Store all of it, for good, or raise `StoreError`. After that nothing of it is stored, or all of it: it is
         given again then, unchanged and before any other, and idempotent by its number. Returns the models that got a
         label with it: those never seen before, in order, while there is room."""
+        ...
+
+    @property
+    def identity(self) -> str:
+        """Who this history is: 32 hex digits, by which its rows are told from those of others. Never another."""
+        ...
+
+    def known(self, history: str, ids: Sequence[int]) -> list[bool]:
+        """Which rows of a history, this one or another, are in this one, or were before they got too old: those of an
+        `Origin` that was committed."""
         ...
 
     def read_unread(self, after_id: int, limit: int) -> list[UnreadRecord]:

@@ -46,10 +46,14 @@ class Labelled:
         """How many more models may get a label."""
         return max(self._max_models - len(self._labels), 0)
 
+    def grant(self, models: list[str]) -> None:
+        """These have a label now."""
+        self._labels.update(models)
+
     def count(self, commit: Commit, granted: list[str], duration_s: float) -> Committed:
         """What this commit changed, with which these models got a label. Done on the ledger's thread, so that the event
         loop only takes it over."""
-        self._labels.update(granted)
+        self.grant(granted)
         totals: dict[str, ModelTotals] = {}
         created_us: dict[str, int] = {}
         for model_id, more in commit.totals.items():

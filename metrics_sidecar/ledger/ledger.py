@@ -15,11 +15,12 @@ from metrics_sidecar.history.retention import KEEP_ALL, Retention
 from metrics_sidecar.history.rollups import MINUTE_US
 from metrics_sidecar.history.writer import Writer
 from metrics_sidecar.ledger.labelled import Committed, Labelled
+from metrics_sidecar.ledger.planner import Planner
 from metrics_sidecar.ledger.reckoning import Reckoning
 from metrics_sidecar.ledger.rereading import Rereading, ToldOf
 from metrics_sidecar.ledger.tending import Tending
 from metrics_sidecar.ledger.times import Times
-from metrics_sidecar.ledger.transaction import Commit, Gap, Planner, State, Work
+from metrics_sidecar.ledger.transaction import Commit, Gap, State, Work
 from shared import logs
 from shared.clock import Clock
 from shared.tasks import Background

@@ -5,7 +5,6 @@ from pathlib import Path
 from metrics_sidecar.disk import DiskUse, measure_disk
 from metrics_sidecar.history.retention import KEEP_ALL, Retention
 from metrics_sidecar.sqlite.books import SqliteSnapshot
-from metrics_sidecar.sqlite.identity import identify
 from metrics_sidecar.sqlite.queries import SqliteExporter, SqliteQueries
 from metrics_sidecar.sqlite.sqlite import SqliteStore
 
@@ -28,9 +27,7 @@ class SqliteBackend:
         self._query_timeout_s = query_timeout_s
 
     def open_store(self) -> SqliteStore:
-        store = SqliteStore(self._path, synced=self._synced, retention=self._retention)
-        identify(self._path)
-        return store
+        return SqliteStore(self._path, synced=self._synced, retention=self._retention)
 
     def open_reader(self) -> SqliteQueries:
         return SqliteQueries(self._path, self._query_timeout_s)

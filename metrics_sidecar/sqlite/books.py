@@ -71,6 +71,9 @@ class SqliteBooks:
         accepted, missing, unread = self._connection.execute(query).fetchone()
         return Producer(accepted=accepted, missing=missing, unread=unread)
 
+    def imported(self) -> int:
+        return int(self._connection.execute("SELECT imported FROM books").fetchone()[0])
+
     def unread(self) -> tuple[int, int]:
         count = count_unread(self._connection)
         return count.kept, count.dropped

@@ -1,23 +1,15 @@
-"""Who a store is: an id of its own, made once. With it, rows are the same rows in whatever file they are."""
+"""Who a history is: an id of its own, made once. With it, rows are the same rows in whatever file they are."""
 
-import contextlib
 import sqlite3
 import uuid
-from pathlib import Path
-
-from shared.settings import StartupError
 
 _READ = "SELECT value FROM meta WHERE key = 'store_id'"
 
 
-def identify(path: Path) -> str:
-    """The id of a history that may be written; it gets one if it has none yet. `StartupError` if it can't."""
-    try:
-        with contextlib.closing(sqlite3.connect(path, isolation_level=None)) as connection:
-            connection.execute("INSERT OR IGNORE INTO meta VALUES ('store_id', ?)", (uuid.uuid4().hex,))
-            return str(connection.execute(_READ).fetchone()[0])
-    except sqlite3.Error as error:
-        raise StartupError(f"{path} can't be used as history: {error}") from None
+def identify(connection: sqlite3.Connection) -> str:
+    """The id of a history that may be written; it gets one if it has none yet."""
+    connection.execute("INSERT OR IGNORE INTO meta VALUES ('store_id', ?)", (uuid.uuid4().hex,))
+    return str(connection.execute(_READ).fetchone()[0])
 
 
 def read_store_id(connection: sqlite3.Connection) -> str | None:

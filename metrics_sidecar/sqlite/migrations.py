@@ -277,5 +277,18 @@ ALTER TABLE rollup_levels DROP COLUMN until;
 # columns of a row together.
 _V12 = "ALTER TABLE invocations ADD COLUMN request_id TEXT;"
 
-MIGRATIONS = (_V1, _V2, _V3, _V4, _V5, _V6, _V7, _V8, _V9, _V10, _V11, _V12)
+# Which rows of other histories are in this one: a bit for each, in chunks of 8192 ids. And how many came so; those that
+# came before this version were counted as what a retired producer had sent, and stay so.
+_V13 = """
+CREATE TABLE IF NOT EXISTS imported (
+    store_id TEXT NOT NULL,
+    chunk INTEGER NOT NULL,
+    ids BLOB NOT NULL,
+    PRIMARY KEY (store_id, chunk)
+) WITHOUT ROWID;
+ALTER TABLE books ADD COLUMN imported INTEGER NOT NULL DEFAULT 0;
+"""
+
+
+MIGRATIONS = (_V1, _V2, _V3, _V4, _V5, _V6, _V7, _V8, _V9, _V10, _V11, _V12, _V13)
 """`MIGRATIONS[n]` brings version n to n + 1. Never change one that was released."""

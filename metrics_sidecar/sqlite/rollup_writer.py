@@ -72,6 +72,11 @@ class RollupWriter:
         self._waiting_since_us: int | None = None
         self._finish_models()
 
+    def read_progress(self) -> None:
+        """It was changed by others: what waited is among the older rows now."""
+        self._progress = read_progress(self._connection)
+        self._held = Held()
+
     def added(self, models: Iterable[int], rows: Sequence[InvocationRow], failure_count: int) -> None:
         """Rows of these models were committed."""
         self._held.add(models, rows, failure_count)

@@ -2,6 +2,7 @@
 
 import contextlib
 import sqlite3
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,8 @@ from metrics_sidecar.history.retention import KEEP_ALL, Retention, Upkeep
 from metrics_sidecar.ledger.transaction import Commit, State, UnreadRecord
 from metrics_sidecar.sqlite.checkpoints import Checkpointer
 from metrics_sidecar.sqlite.columns import COLUMNS
+from metrics_sidecar.sqlite.identity import identify
+from metrics_sidecar.sqlite.imports import find_known, write_origin
 from metrics_sidecar.sqlite.inspection import inspect
 from metrics_sidecar.sqlite.retention import Remover
 from metrics_sidecar.sqlite.rollup_writer import RollupWriter
@@ -78,6 +81,7 @@ class SqliteStore:
                 migrate(self._connection, str(path))
                 self._connection.execute("PRAGMA wal_autocheckpoint = 0")
                 self._connection.execute("PRAGMA journal_size_limit = 0")  # see `Checkpointer`
+                self._identity = identify(self._connection)
                 self._last_id = self._find_last_id()
                 self._rollups = RollupWriter(self._connection)
                 self._remover = Remover(self._connection, retention, self._rollups)
@@ -122,6 +126,8 @@ class SqliteStore:
         except sqlite3.Error as error:
             raise StoreError(f"{self._path}: {error}") from error
         self._last_id += len(commit.records)
+        if commit.origin is not None:
+            self._rollups.read_progress()
         failure_count = sum(totals.failure_count for totals in commit.totals.values())
         self._rollups.added((self._models[model_id] for model_id in commit.totals), self._rows, failure_count)
         self._rows = []
@@ -139,6 +145,15 @@ class SqliteStore:
     def failures(self) -> list[str]:
         reason = self._checkpoints.failure
         return [] if reason is None else [f"the history's log can't be copied into its file: {reason}"]
+
+    @property
+    def identity(self) -> str:
+        return self._identity
+
+    def known(self, history: str, ids: Sequence[int]) -> list[bool]:
+        if history == self._identity:
+            return [row_id <= self._last_id for row_id in ids]
+        return find_known(self._connection, history, ids)
 
     def read_unread(self, after_id: int, limit: int) -> list[UnreadRecord]:
         try:
@@ -174,7 +189,7 @@ class SqliteStore:
         granted = self._number_models(commit)
         models = self._models
         rows = [*COLUMNS.rows(commit.records, models, self._last_id + 1)]
-        self._rows = [*map(COLUMNS.of_rollups, rows)]
+        self._rows = [*map(COLUMNS.of_rollups, rows)] if commit.origin is None else []
         if rows:
             executemany(COLUMNS.insert, rows)
             executemany(_ADD_TOTALS, ((models[m], *totals_row(totals)) for m, totals in commit.totals.items()))
@@ -193,6 +208,8 @@ class SqliteStore:
             ((gap.producer_id, gap.first_sequence, gap.last_sequence) for gap in commit.gaps),
         )
         write_unread(self._connection, commit)
+        if commit.origin is not None:
+            write_origin(self._connection, commit.origin, self._last_id + len(rows))
         self._write_producers(commit)
         return granted
 

@@ -7,10 +7,12 @@ from collections.abc import Sequence
 
 import msgspec
 
+from metrics_sidecar.history.rollups import MINUTE_US
 from metrics_sidecar.intake.reported import Counters
 from metrics_sidecar.ledger.reckoning import TimeState
 from metrics_sidecar.ledger.totals import ModelTotals, merged, without
 from metrics_sidecar.ledger.transaction import Producer, State
+from metrics_sidecar.sqlite.rollups import read_progress
 from metrics_sidecar.sqlite.schema import BUCKET_COLUMNS
 from metrics_sidecar.sqlite.unread import count_unread
 from shared.record import OVERFLOW_MODEL_ID
@@ -51,6 +53,7 @@ def read_state(connection: sqlite3.Connection) -> State:
         read_time(connection),
         _read_arrived_us(connection),
         count_unread(connection).bytes,
+        read_progress(connection).kept.rows * MINUTE_US,
     )
 
 

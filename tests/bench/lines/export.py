@@ -14,7 +14,6 @@ from statistics import quantiles
 from urllib.parse import urlsplit
 
 from metrics_sidecar.settings import HISTORY_FILE
-from metrics_sidecar.sqlite.identity import identify
 from tests.bench.figures import Budget, Figure, Outcome, figure
 from tests.bench.ground import BenchError, Ground, Server
 from tests.bench.history_store import make_history
@@ -140,7 +139,6 @@ def _import(on: Ground) -> Figure:
     """From a file into a new directory."""
     source, rows = on.new_directory(), on.effort.count(IMPORTED_ROWS)
     make_history(source / HISTORY_FILE, rows, MODELS, time.time_ns() // 1000)
-    identify(source / HISTORY_FILE)
     file = source / "export.ndjson"
     _run("export", source, "-o", str(file))
     took = [_run("import", on.new_directory(), str(file)) for _ in range(on.effort.rounds)]

@@ -20,7 +20,8 @@ from metrics_sidecar.api.routes import setup_routes
 from metrics_sidecar.api.sidecar import SIDECAR, Readiness, Sidecar
 from metrics_sidecar.history.reconcile import Reconciliation
 from metrics_sidecar.history.retention import Retention
-from metrics_sidecar.ledger.transaction import Planner, Work
+from metrics_sidecar.ledger.planner import Planner
+from metrics_sidecar.ledger.transaction import Work
 from metrics_sidecar.metrics.live import Snapshot
 from metrics_sidecar.metrics.process_metrics import SidecarMetrics
 from metrics_sidecar.settings import HISTORY_FILE

@@ -13,7 +13,6 @@ from metrics_sidecar.history.queries import HistoryFilter
 from metrics_sidecar.settings import HISTORY_FILE
 from metrics_sidecar.sqlite.books import SqliteSnapshot
 from metrics_sidecar.sqlite.export import opened
-from metrics_sidecar.sqlite.identity import identify
 from shared.clock import SystemClock
 from shared.record import Record
 from tests.metrics_sidecar.ledgers import Books
@@ -31,7 +30,6 @@ def fill(directory: Path, records: Sequence[Record], producer: str = "0" * 32) -
 
     directory.mkdir(exist_ok=True)
     asyncio.run(commit())
-    identify(directory / HISTORY_FILE)
 
 
 def export(directory: Path, format_: Format, wanted: HistoryFilter | None = None, *, gzip: bool = False) -> bytes:

@@ -3,6 +3,7 @@
 import asyncio
 import gzip
 import math
+import signal
 import tempfile
 import zlib
 from pathlib import Path
@@ -22,7 +23,9 @@ from metrics_sidecar.history.aggregate import MEASURES, Ask
 from metrics_sidecar.history.queries import HistoryFilter
 from metrics_sidecar.history.retention import Retention
 from metrics_sidecar.history.windows import Window
+from metrics_sidecar.ledger.transaction import Commit
 from metrics_sidecar.settings import HISTORY_FILE
+from metrics_sidecar.sqlite.books import SqliteSnapshot
 from metrics_sidecar.sqlite.export import opened
 from metrics_sidecar.sqlite.queries import SqliteQueries
 from metrics_sidecar.sqlite.rollups import read_progress
@@ -322,17 +325,8 @@ def test_an_import_that_dies_goes_on_where_it_was(
     path = tmp_path / "export"
     path.write_bytes(export(source, "ndjson"))
 
-    async def die() -> None:
-        importer = Importer(lambda: History(tmp_path / HISTORY_FILE, SystemClock(), 2000))
-        await importer.add(next(iter(read_file(path, fail))), fail)
-        await importer.close()
-
-    async def dont_retire(_history: History) -> None:
-        """As if it had been killed before."""
-
-    with monkeypatch.context() as patched:
-        patched.setattr(History, "retire", dont_retire)
-        asyncio.run(die())
+    importer = Importer(lambda: History(SqliteStore(tmp_path / HISTORY_FILE), SystemClock(), 2000))
+    importer.add(next(iter(read_file(path, fail))), fail)  # it isn't closed
     assert 0 < len(lines(export(tmp_path, "ndjson"))) < 20_000
     assert is_consistent(tmp_path)
     assert add(tmp_path, path.read_bytes()) == 0
@@ -340,22 +334,44 @@ def test_an_import_that_dies_goes_on_where_it_was(
     assert is_consistent(tmp_path)
 
 
-def test_what_is_committed_after_an_interrupt_is_counted(source: Path, tmp_path: Path) -> None:
-    """What was given to the ledger before is committed, although nobody waits for it any more."""
-    path = tmp_path / "export"
-    path.write_bytes(export(source, "ndjson"))
+def test_what_is_committed_before_an_interrupt_is_counted(
+    source: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An interrupt comes between two batches, at whatever moment it is sent."""
+    monkeypatch.setattr(unpacking, "CHUNK_BYTES", 1024 * 1024)
+    commit = SqliteStore.commit
 
-    async def interrupt() -> int:
-        importer = Importer(lambda: History(tmp_path / HISTORY_FILE, SystemClock(), 2000))
-        task = asyncio.create_task(importer.add(next(read_file(path, fail)), fail))
-        await asyncio.sleep(0)
-        task.cancel()
-        with pytest.raises(asyncio.CancelledError):
-            await task
-        await importer.close()
-        return importer.added
+    def interrupted(store: SqliteStore, planned: Commit) -> list[str]:
+        signal.raise_signal(signal.SIGINT)
+        return commit(store, planned)
 
-    assert asyncio.run(interrupt()) == len(lines(export(tmp_path, "ndjson"))) == 20_000
+    monkeypatch.setattr(SqliteStore, "commit", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        add(tmp_path, export(source, "ndjson"))
+    added = len(lines(export(tmp_path, "ndjson")))
+    assert 0 < added < 20_000
+    assert summary(capsys) == f"{added:,} rows added, 0 known before, 0 bad"
+
+
+def test_a_row_that_is_in_a_file_twice_is_added_once(
+    source: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Also where both are in one batch."""
+    line = export(source, "ndjson").splitlines(True)[0]
+    assert add(tmp_path, line * 3) == 0
+    assert summary(capsys) == "1 rows added, 2 known before, 0 bad"
+    assert is_consistent(tmp_path)
+
+
+def test_an_import_is_no_producer(source: Path, tmp_path: Path) -> None:
+    """Its rows are counted as what they are, and the books agree with it."""
+    fill(tmp_path, ROWS[:100])
+    assert add(tmp_path, export(source, "ndjson")) == 0
+    snapshot = SqliteSnapshot(tmp_path / HISTORY_FILE)
+    books = snapshot.reconcile(None)
+    snapshot.close()
+    assert books.consistent
+    assert (books.checked.rows, books.checked.sequences, books.checked.imported) == (20_100, 100, 20_000)
 
 
 def window_of(directory: Path) -> dict[str, object]:

@@ -135,7 +135,7 @@ async def test_all_books_agree_and_what_is_missing_is_told(sidecar: Sidecar) -> 
     [
         (
             "DELETE FROM invocations WHERE id = 52",
-            {("rows: success_count", "m2"), ("rows and removed rows: sequences accepted", "")},
+            {("rows: success_count", "m2"), ("rows and removed rows: sequences accepted and imports", "")},
         ),
         ("UPDATE invocations SET latency_us = 3 WHERE id = 52", {("rows: latency_us", "m2")}),
         ("UPDATE invocations SET timestamp_us = 98 WHERE model = 1", {("rows: last_timestamp_us", "m0")}),
@@ -149,10 +149,13 @@ async def test_all_books_agree_and_what_is_missing_is_told(sidecar: Sidecar) -> 
         ),
         ("UPDATE error_totals SET error_type = 'none of ours' WHERE model = 1", {("rows: error_type timeout", "m0")}),
         ("UPDATE totals SET bucket_3 = bucket_3 + 1 WHERE model = 1", {("rows: bucket_3", "m0")}),
-        ("UPDATE totals SET success_count = success_count + 1 WHERE model = 1", {("totals: sequences accepted", "")}),
+        (
+            "UPDATE totals SET success_count = success_count + 1 WHERE model = 1",
+            {("totals: sequences accepted and imports", "")},
+        ),
         ("UPDATE producers SET committed = 62", {("sequences of a producer: accepted, missing and unread", A)}),
-        ("UPDATE producers SET accepted = accepted - 1", {("totals: sequences accepted", "")}),
-        ("UPDATE books SET retired_accepted = 0", {("totals: sequences accepted", "")}),
+        ("UPDATE producers SET accepted = accepted - 1", {("totals: sequences accepted and imports", "")}),
+        ("UPDATE books SET retired_accepted = 0", {("totals: sequences accepted and imports", "")}),
         ("DELETE FROM gaps", {("missing records: gaps", "")}),
         ("UPDATE books SET unread_dropped = 1", {("unread records: set aside and dropped", "")}),
         (

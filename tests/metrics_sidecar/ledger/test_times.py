@@ -2,8 +2,9 @@
 
 import pytest
 
+from metrics_sidecar.ledger.planner import Planner
 from metrics_sidecar.ledger.times import ANY_TIME, FUTURE, PAST, Times
-from metrics_sidecar.ledger.transaction import Planner, State, Work
+from metrics_sidecar.ledger.transaction import State, Work
 from shared.record import MAX_TIMESTAMP_US, Record
 
 TIMES = Times(100, 200, 150)

@@ -4,8 +4,9 @@ import msgspec
 import pytest
 
 from metrics_sidecar.intake.reported import MAX_REPORTED_VALUES, OTHER_VALUES
+from metrics_sidecar.ledger.planner import Planner
 from metrics_sidecar.ledger.totals import aggregate
-from metrics_sidecar.ledger.transaction import Commit, Gap, Planner, Producer, State, Work
+from metrics_sidecar.ledger.transaction import Commit, Gap, Producer, State, Work
 from shared.record import MAX_COUNT, Record
 
 P, Q = "0" * 32, "1" * 32

@@ -10,9 +10,10 @@ from metrics_sidecar.commands.upkeep_commands import info
 from metrics_sidecar.history.aggregate import Ask
 from metrics_sidecar.history.queries import HistoryQuery
 from metrics_sidecar.history.reconcile import Checked
-from metrics_sidecar.ledger import transaction
+from metrics_sidecar.ledger import planner
 from metrics_sidecar.ledger.labelled import Committed
-from metrics_sidecar.ledger.transaction import MAX_ERROR_TYPES, Planner, State, Work
+from metrics_sidecar.ledger.planner import MAX_ERROR_TYPES, Planner
+from metrics_sidecar.ledger.transaction import State, Work
 from metrics_sidecar.settings import HISTORY_FILE
 from metrics_sidecar.sqlite.books import SqliteSnapshot
 from shared.record import ErrorType, Record
@@ -113,7 +114,7 @@ async def test_beyond_their_bound_they_are_dropped_and_counted(
 ) -> None:
     """Told once; the books agree, and what is read at last makes room again."""
     path = tmp_path / HISTORY_FILE
-    monkeypatch.setattr(transaction, "MAX_UNREAD_BYTES", 2 * len(later(2).encoded) + 1)
+    monkeypatch.setattr(planner, "MAX_UNREAD_BYTES", 2 * len(later(2).encoded) + 1)
     books = Books(path, 10)
     published: list[Committed] = []
     monkeypatch.setattr(books.ledger, "_on_committed", published.append)

@@ -4,6 +4,7 @@ import asyncio
 import functools
 import itertools
 import threading
+from collections.abc import Sequence
 
 import pytest
 from structlog.testing import capture_logs
@@ -71,6 +72,13 @@ class FakeStore:
         if self.errors:
             raise self.errors.pop(0)
         return [each for each in self.unread if each.id > after_id][:limit]
+
+    @property
+    def identity(self) -> str:
+        return "0" * 32
+
+    def known(self, _history: str, ids: Sequence[int]) -> list[bool]:
+        return [False] * len(ids)
 
     def tend(self, now_us: int, *, busy: bool, aged_us: int | None = None) -> bool:
         self._clock.now_s += SLICE_S

@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from metrics_sidecar.ledger.transaction import Planner, Work
+from metrics_sidecar.ledger.planner import Planner
+from metrics_sidecar.ledger.transaction import Work
 from metrics_sidecar.sqlite.inspection import inspect
 from metrics_sidecar.sqlite.migrations import MIGRATIONS
 from metrics_sidecar.sqlite.schema import APPLICATION_ID

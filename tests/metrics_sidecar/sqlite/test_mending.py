@@ -12,8 +12,9 @@ from metrics_sidecar.history.aggregate import Ask
 from metrics_sidecar.history.retention import Retention
 from metrics_sidecar.history.rollups import DAY, MINUTE_US
 from metrics_sidecar.history.windows import Window
+from metrics_sidecar.ledger.planner import Planner
 from metrics_sidecar.ledger.reckoning import Reckoning
-from metrics_sidecar.ledger.transaction import Planner, Work
+from metrics_sidecar.ledger.transaction import Work
 from metrics_sidecar.sqlite.aggregate import read_aggregate
 from metrics_sidecar.sqlite.sqlite import SqliteStore
 from shared.record import MAX_TIMESTAMP_US, Record

@@ -2,7 +2,7 @@
 
 import asyncio
 import resource
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
@@ -12,7 +12,6 @@ from metrics_sidecar.history.audit import Auditor
 from metrics_sidecar.ledger.ledger import Ledger
 from metrics_sidecar.metrics.live import Live
 from metrics_sidecar.sqlite.books import SqliteSnapshot
-from metrics_sidecar.sqlite.imports import ImportStore
 from metrics_sidecar.sqlite.sqlite import SqliteStore
 from shared.clock import SystemClock
 from shared.settings import StartupError
@@ -41,16 +40,15 @@ def files_left(count: int) -> Iterator[None]:
         resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
 
 
-@pytest.mark.parametrize("open_store", [SqliteStore, ImportStore])
-def test_a_store_that_can_not_be_opened(tmp_path: Path, open_store: Callable[[Path], SqliteStore]) -> None:
+def test_a_store_that_can_not_be_opened(tmp_path: Path) -> None:
     """At whichever of its files the machine runs out of them."""
     path = tmp_path / "history.db"
-    open_store(path).close()
+    SqliteStore(path).close()
     failures = []  # kept: what they refer to isn't collected
     for count in range(MAX_FILES):
         try:
             with files_left(count):
-                store = open_store(path)
+                store = SqliteStore(path)
         except StartupError as error:
             failures.append(error)
             assert open_files(tmp_path) == [], count

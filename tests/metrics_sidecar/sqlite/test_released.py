@@ -14,7 +14,8 @@ from metrics_sidecar.history.queries import HistoryQuery
 from metrics_sidecar.history.retention import Retention
 from metrics_sidecar.history.rollups import DAY, MINUTE_US
 from metrics_sidecar.history.windows import Window
-from metrics_sidecar.ledger.transaction import Planner, Work
+from metrics_sidecar.ledger.planner import Planner
+from metrics_sidecar.ledger.transaction import Work
 from metrics_sidecar.sqlite.aggregate import read_aggregate
 from metrics_sidecar.sqlite.export import opened
 from metrics_sidecar.sqlite.filters import find_ids

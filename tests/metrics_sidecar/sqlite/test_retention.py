@@ -14,7 +14,8 @@ from metrics_sidecar.history.aggregate import ALL, Ask
 from metrics_sidecar.history.retention import Retention
 from metrics_sidecar.history.rollups import DAY, MINUTE_US
 from metrics_sidecar.history.windows import Window
-from metrics_sidecar.ledger.transaction import Planner, Work
+from metrics_sidecar.ledger.planner import Planner
+from metrics_sidecar.ledger.transaction import Work
 from metrics_sidecar.sqlite import retention as retention_module
 from metrics_sidecar.sqlite import rollup_writer
 from metrics_sidecar.sqlite.aggregate import read_aggregate

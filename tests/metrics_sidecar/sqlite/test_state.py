@@ -8,9 +8,10 @@ from pathlib import Path
 import msgspec
 import pytest
 
+from metrics_sidecar.ledger.planner import Planner
 from metrics_sidecar.ledger.reckoning import TimeState
 from metrics_sidecar.ledger.totals import ModelTotals, aggregate, merged
-from metrics_sidecar.ledger.transaction import Planner, Producer, State, Work
+from metrics_sidecar.ledger.transaction import Producer, State, Work
 from metrics_sidecar.sqlite.labels import promote
 from metrics_sidecar.sqlite.sqlite import SqliteStore
 from metrics_sidecar.sqlite.state import (

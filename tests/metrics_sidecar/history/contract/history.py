@@ -13,7 +13,8 @@ from metrics_sidecar.history.aggregate import Ask
 from metrics_sidecar.history.exports import Export
 from metrics_sidecar.history.queries import HistoryFilter, HistoryQuery, HistoryRow
 from metrics_sidecar.history.retention import Retention
-from metrics_sidecar.ledger.transaction import Planner, Work
+from metrics_sidecar.ledger.planner import Planner
+from metrics_sidecar.ledger.transaction import Work
 from shared.record import Record
 from tests.metrics_sidecar.history.contract.backends import Factory
 from tests.metrics_sidecar.history.contract.model import Answer, Model, Page, Question, as_record

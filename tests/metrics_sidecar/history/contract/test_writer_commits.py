@@ -3,6 +3,7 @@
 import asyncio
 from random import Random
 
+import msgspec
 import pytest
 
 from metrics_sidecar.history.aggregate import Ask
@@ -11,7 +12,8 @@ from metrics_sidecar.history.queries import HistoryFilter, HistoryQuery
 from metrics_sidecar.history.retention import Upkeep
 from metrics_sidecar.history.rollups import MINUTE_US
 from metrics_sidecar.history.windows import Window
-from metrics_sidecar.ledger.transaction import State, Work
+from metrics_sidecar.ledger.times import ANY_TIME
+from metrics_sidecar.ledger.transaction import Origin, State, Work
 from shared.record import MAX_COUNT, OVERFLOW_MODEL_ID, Record
 from tests.metrics_sidecar.history.contract.arrivals import END_US, FULLY, START, Arrivals
 from tests.metrics_sidecar.history.contract.conftest import OpenHistory
@@ -235,3 +237,45 @@ async def test_a_commit_that_is_given_again_changes_nothing(open_history: OpenHi
     history.add(records[4:])
     assert history.model.state() == history.store.load()
     assert history.model.records == [as_record(row) for row in await history.rows()]
+
+
+async def test_rows_of_other_histories_are_known_again(open_history: OpenHistory) -> None:
+    """By their history and their ids there, in whatever order they come; they are counted as imports, and nowhere else
+    than in the books are they told from others."""
+    history, arrivals = open_history(), Arrivals(6)
+    other, ids = "a" * 32, arrivals.random.sample(range(1, 50_000), 300)
+    history.add(arrivals.records(50))
+    for first in range(0, 300, 100):
+        there = ids[first : first + 100]
+        assert history.store.known(other, there) == [False] * 100
+        commit = history.planner.plan_import(Origin(other, there), arrivals.records(100, minutes=99), 0, ANY_TIME)
+        history.store.commit(commit)
+        history.store.commit(commit)
+        history.model.apply(commit)
+        history.planner.applied(commit)
+        history.add(arrivals.records(20))
+        assert history.model.state() == history.store.load()
+        if first:
+            history.tend(END_US)
+            history.reopen()
+        assert history.store.known(other, ids) == [True] * (first + 100) + [False] * (200 - first)
+    assert history.store.known("b" * 32, ids) == [False] * 300
+    history.tend(END_US)
+    await history.check(Ask(window=EVERYTHING, **FULLY))
+    await history.check(HistoryQuery(limit=1000))
+    snapshot = history.backend.open_snapshot()
+    books = snapshot.reconcile(None)
+    snapshot.close()
+    assert (books.differences, books.checked.sequences, books.checked.imported) == ([], 110, 300)
+
+
+async def test_a_history_knows_its_own_rows(open_history: OpenHistory) -> None:
+    """By the name that its exports have, which stays; and none that it never had."""
+    history = open_history()
+    history.add(Arrivals(7).records(30))
+    exported = [msgspec.json.decode(line) for line in (await history.exported(Export("ndjson"))).splitlines()]
+    assert {line["store"] for line in exported} == {history.store.identity}
+    history.reopen()
+    assert {line["store"] for line in exported} == {history.store.identity}
+    ids = [line["id"] for line in exported]
+    assert history.store.known(history.store.identity, [*ids, max(ids) + 1]) == [True] * 30 + [False]
