@@ -17,20 +17,15 @@ class Flights:
         self.endings = Endings()
         self.loop = asyncio.get_running_loop()  # kept, because each time it costs the system call getpid
         self.deadlines = Deadlines(self.loop, self.endings)
-        self._idle = asyncio.Event()
-
-    def landed(self, model_id: str) -> None:
-        self.counts.leave(model_id)
-        if not self.counts.total:
-            self._idle.set()
+        self.idle = asyncio.Event()
 
     async def wait_idle(self, seconds: float) -> None:
         """Until there is none, or so long."""
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(seconds):
                 while self.counts.total:
-                    self._idle.clear()
-                    await self._idle.wait()
+                    self.idle.clear()
+                    await self.idle.wait()
 
     def end_all(self, ending: Ending) -> None:
         for task in self.deadlines.tasks():
@@ -46,19 +41,20 @@ class Flight:
         self._flights = flights
         self._model_id = model_id
         self._timeout_s = timeout_s
-        task = asyncio.current_task(flights.loop)
-        assert task is not None
-        self._task: asyncio.Task[object] = task
+        self._task: asyncio.Task[object] = asyncio.current_task(flights.loop)  # type: ignore[assignment]  # there is one
 
     def __enter__(self) -> Self:
-        self._flights.counts.enter(self._model_id)
-        self._flights.deadlines.add(self._task, self._timeout_s)
+        flights = self._flights
+        flights.counts.enter(self._model_id)
+        flights.deadlines.add(self._task, self._timeout_s)
         return self
 
     def __exit__(self, kind: type[BaseException] | None, *_error: object) -> None:
         flights = self._flights
         flights.deadlines.remove(self._task, self._timeout_s)
-        flights.landed(self._model_id)
+        flights.counts.leave(self._model_id)
+        if not flights.counts.total:
+            flights.idle.set()
         if kind is asyncio.CancelledError and (ending := flights.endings.take(self._task)) is not Ending.CALLER_GONE:
             raise EndedError(ending) from None
 

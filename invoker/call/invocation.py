@@ -9,11 +9,12 @@ from invoker.call.defects import Defects
 from invoker.call.ending import EndedError, Ending
 from invoker.call.flights import Flight, Flights
 from invoker.call.overhead import Overhead
-from invoker.call.request_id import make_request_id, request_id_line
+from invoker.call.request_id import request_id_line
 from invoker.call.retries import may_try_again, try_again
 from invoker.call.trace import NO_TRACE, Trace
 from invoker.http.pieces import LARGE_BYTES, Body
-from invoker.journal.journal import NO_CALL, Begun
+from invoker.journal.begun import Begun
+from invoker.journal.journal import NO_CALL
 from invoker.protocols.base import (
     READ_TIMEOUT_S,
     AnswerReader,
@@ -95,27 +96,24 @@ class Invoker:
         self._max_in_flight = max_in_flight
         self._durable = durable
 
-    async def invoke(
-        self, protocol: Protocol, call: Call, trace: Trace | None = None, request_id: str | None = None
-    ) -> Result:
+    async def invoke(self, protocol: Protocol, call: Call, trace: Trace | None, request_id: str) -> Result:
         """What a call came to, once that is recorded. A cancelled one (its caller is gone) is recorded as such."""
         timestamp_us, started_us = self._clock.now_us(), self._clock.monotonic_us()
+        id_line = request_id_line(request_id)
         model = self._models.find(call.model_id)
         if model is None:
             raise UnknownModelError(call.model_id)
         trace_id, headers = trace or NO_TRACE
-        request_id = request_id or make_request_id()
-        headers += request_id_line(request_id)
+        headers += id_line
+        begun = Begun(call.model_id, timestamp_us, call.input_size, trace_id, request_id)
         number, sent_us, answered_us = NO_CALL, -1, -1
-        outcome: Outcome | None = None
-        end, gone = SUCCESS, None
+        outcome, end, gone = None, SUCCESS, None
         try:
             self._admit(call, model)
-            number = self._journal.begin(Begun(call.model_id, timestamp_us, call.input_size, trace_id, request_id))
+            number = self._journal.begin(begun)
             sent_us = self._clock.monotonic_us()
             with Flight(self.flights, call.model_id, model.timeout_s) as flight:
-                attempt = self._upstream.open(model.upstream_url, call.body, headers)
-                exchange = await (self._retried(attempt, call, model, headers, flight) if model.retries else attempt)
+                exchange = await self._attempts(call, model, headers, flight)
                 body = await exchange.whole()
             answered_us = self._clock.monotonic_us()
             _check_status(exchange, body)
@@ -128,25 +126,14 @@ class Invoker:
             end = self._failed(error, call, model)
         latency_us = (self._clock.monotonic_us() if answered_us < 0 else answered_us) - started_us
         size = 0 if outcome is None else outcome.output_size
-        record = Record(
-            call.model_id,
-            timestamp_us,
-            latency_us,
-            end.error_type,
-            end.error_log,
-            call.input_size,
-            size,
-            trace_id,
-            request_id,
-        )
-        self._journal.append(record, number)
+        self._journal.append(begun.ended(latency_us, end.error_type, end.error_log, size), number)
         if gone is not None:
             raise gone
         if self._durable is not None:
             await self._durable()
         if answered_us >= 0:
             self.overhead.observe(self._clock.monotonic_us() - started_us - (answered_us - sent_us))
-        return Result(end.status, outcome, end.error_log, latency_us, end.headers)
+        return Result(end.status, outcome, end.error_log, latency_us, end.headers + id_line)
 
     def _failed(self, error: Exception, call: Call, model: Model) -> End:
         """What a call that ended so is recorded as."""
@@ -177,18 +164,21 @@ class Invoker:
         if limit is not None and self.in_flight.count(call.model_id) >= limit:
             raise UpstreamError(ErrorType.OVERLOADED, f"{limit} calls of this model are in flight, its limit")
 
-    async def _retried(
-        self, first: Awaitable[Exchange], call: Call, model: Model, headers: bytes, flight: Flight
-    ) -> Exchange:
-        """What comes of as many attempts as may be."""
+    def _attempts(self, call: Call, model: Model, headers: bytes, flight: Flight) -> Awaitable[Exchange]:
+        """The exchange that comes of as many attempts as may be."""
+        if not model.retries:
+            return self._upstream.open(model.upstream_url, call.body, headers)
+        attempt = partial(self._upstream.open, model.upstream_url, call.body, headers)
+        return self._retried(attempt, model.retries, flight)
+
+    async def _retried(self, attempt: Callable[[], Awaitable[Exchange]], retries: int, flight: Flight) -> Exchange:
         try:
-            return await first
+            return await attempt()
         except UpstreamError as error:
             if not may_try_again(error):
                 raise
             failed = error
-        attempt = partial(self._upstream.open, model.upstream_url, call.body, headers)
-        return await try_again(attempt, failed, model.retries, flight.remaining_s)
+        return await try_again(attempt, failed, retries, flight.remaining_s)
 
     async def _finish_large(self, reader: AnswerReader, call: Call) -> Outcome:
         """Of a large answer: the call is in flight while it is read."""

@@ -11,14 +11,15 @@ from pathlib import Path
 
 import msgspec
 
+from invoker.journal.begun import Begun
 from invoker.journal.directory import REMOVED_PREFIX, Bound, lock_directory, remove_hidden
-from invoker.journal.journal import Begun, Journal
+from invoker.journal.journal import Journal
 from invoker.journal.segment import BEGIN, RECORD, Entry, Segment
 from invoker.journal.spares import DROP_REASONS
 from shared import logs
 from shared.clock import Clock
 from shared.files import OWN_ERRORS
-from shared.record import ErrorType, Record
+from shared.record import ErrorType
 
 SCAN_INTERVAL_S = 1.0
 SLICE_ENTRIES, PAUSE_S = 500, 0.003
@@ -68,19 +69,7 @@ class RecoveredJournal(Journal):
             latency_us = last_seen_us - begun.timestamp_us  # it was that long at least
             if not 0 <= latency_us <= LONGEST_CALL_US:  # the clock has jumped, and says nothing of it
                 latency_us = 0
-            died = ErrorType.GATEWAY_DIED
-            record = Record(
-                begun.model_id,
-                begun.timestamp_us,
-                latency_us,
-                died,
-                DIED_LOG,
-                begun.input_size,
-                0,
-                begun.trace_id,
-                begun.request_id,
-            )
-            self.append(record, call)
+            self.append(begun.ended(latency_us, ErrorType.GATEWAY_DIED, DIED_LOG), call)
 
     async def _read(self, pause_s: float) -> None:
         for path in await asyncio.to_thread(_segment_files, self.directory):

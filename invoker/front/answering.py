@@ -68,8 +68,7 @@ class Answering:
             else:
                 call = await protocol.decode_large(head, body)
             result = await self._invoker.invoke(protocol, call, head.trace, request_id)
-            answer, headers = protocol.encode(result), result.headers + request_id_line(request_id)
-            status = result.status
+            status, answer, headers = result.status, protocol.encode(result), result.headers
         except Exception as error:  # noqa: BLE001  # a defect is logged, only not each time
             status, answer, headers = self.refusal(self._problem(error), head.path, request_id)
         sink.start(status, headers)

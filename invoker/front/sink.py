@@ -45,7 +45,7 @@ class WireSink:
             return
         head = b"" if self.begun else self._head(b"Transfer-Encoding: chunked")
         self.begun = True
-        self._send((b"%b%x\r\n%b\r\n" % (head, len(piece), piece),))
+        self._send(b"%b%x\r\n%b\r\n" % (head, len(piece), piece))
         if self._full is not None:
             await self._full
 
@@ -53,13 +53,13 @@ class WireSink:
         if self.begun:
             self.begun = False
             size = b"%x\r\n" % len(rest) if len(rest) else b""
-            self._send((size, *_pieces(rest), b"\r\n0\r\n\r\n" if size else b"0\r\n\r\n"))
+            self._send(size, *_pieces(rest), b"\r\n0\r\n\r\n" if size else b"0\r\n\r\n")
             return
         head = self._head(b"Content-Length: %d" % len(rest))
         if isinstance(rest, bytes) and len(rest) <= MAX_JOINED_BYTES:
-            self._send((head + rest,))
+            self._send(head + rest)
         else:
-            self._send((head, *_pieces(rest)))
+            self._send(head, *_pieces(rest))
 
     def pause(self) -> None:
         """The caller takes less than it is sent."""
@@ -86,16 +86,16 @@ class WireSink:
             b"Connection: close\r\n\r\n" if self.last else b"\r\n",
         )
 
-    def _send(self, pieces: tuple[bytes | memoryview, ...]) -> None:
+    def _send(self, first: bytes, *more: bytes | memoryview) -> None:
         """Unless the caller is gone."""
         transport = self.transport
         if transport is None or transport.is_closing():
             return
         writer, self._half_closed = self._half_closed or transport, None
-        if len(pieces) == 1:
-            writer.write(pieces[0])
+        if more:
+            writer.writelines((first, *more))
         else:
-            writer.writelines(pieces)
+            writer.write(first)
 
 
 def _pieces(body: Body) -> Iterable[bytes | memoryview]:

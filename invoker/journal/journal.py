@@ -14,13 +14,14 @@ from typing import NamedTuple
 
 import msgspec
 
+from invoker.journal.begun import Begun
 from invoker.journal.directory import REMOVED_PREFIX, Bound, lock_directory, remove_hidden, sync_directory
 from invoker.journal.reader import JournalReader
 from invoker.journal.segment import BEGIN, END, ENTRY_BYTES, RECORD, Segment
 from invoker.journal.spares import DROP_REASONS, Spares, remove_files
 from shared import logs
 from shared.clock import Clock
-from shared.record import ModelId, Record, RequestId, TraceId
+from shared.record import Record
 from shared.settings import StartupError
 from shared.wire import encode_record
 
@@ -30,16 +31,6 @@ NO_CALL = 0
 REFUSED = "refused"
 
 log = logs.get("journal")
-
-
-class Begun(msgspec.Struct, frozen=True, array_like=True):
-    """What a begin mark holds of its call, so that it can be accounted for if its worker dies."""
-
-    model_id: ModelId
-    timestamp_us: int
-    input_size: int
-    trace_id: TraceId | None = None
-    request_id: RequestId | None = None
 
 
 class Unsynced(NamedTuple):

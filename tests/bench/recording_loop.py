@@ -5,8 +5,9 @@ import time
 from pathlib import Path
 
 from invoker.delivery.outbox import BATCH_BYTES, BATCH_RECORDS
+from invoker.journal.begun import Begun
 from invoker.journal.directory import Bound
-from invoker.journal.journal import Begun, Journal
+from invoker.journal.journal import Journal
 from shared.clock import SystemClock
 from shared.record import Record
 from shared.wire import encode_batch

@@ -12,8 +12,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from invoker.delivery.recovery import recover_one
+from invoker.journal.begun import Begun
 from invoker.journal.directory import Bound
-from invoker.journal.journal import Begun, Journal
+from invoker.journal.journal import Journal
 from invoker.journal.segment import ENTRY_BYTES, MIN_SEGMENT_BYTES
 from invoker.routing.models import Model
 from invoker.upstream.port import ConnectError, UpstreamError

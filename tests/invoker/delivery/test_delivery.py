@@ -15,8 +15,9 @@ from hypothesis.stateful import Bundle, RuleBasedStateMachine, consumes, invaria
 
 from invoker.delivery.assignment import Shipped, ship_dead
 from invoker.delivery.outbox import Outbox
+from invoker.journal.begun import Begun
 from invoker.journal.directory import Bound
-from invoker.journal.journal import NO_CALL, Begun, Journal
+from invoker.journal.journal import NO_CALL, Journal
 from invoker.journal.segment import MIN_SEGMENT_BYTES
 from metrics_sidecar.history.queries import HistoryQuery
 from metrics_sidecar.intake.intake import Intake

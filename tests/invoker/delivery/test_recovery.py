@@ -11,8 +11,9 @@ from structlog.testing import capture_logs
 
 from invoker.delivery import recovery
 from invoker.delivery.recovery import PAUSE_S, RecoveredJournal, adopt_dead, recover_one
+from invoker.journal.begun import Begun
 from invoker.journal.directory import Bound
-from invoker.journal.journal import Begun, Journal
+from invoker.journal.journal import Journal
 from invoker.journal.segment import BEGIN, MIN_SEGMENT_BYTES, RECORD, Segment, segment_name
 from shared.clock import SystemClock
 from shared.record import ErrorType, Record

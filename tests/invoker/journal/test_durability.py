@@ -12,9 +12,10 @@ import pytest
 
 from invoker.delivery.outbox import Outbox
 from invoker.delivery.recovery import recover_one
+from invoker.journal.begun import Begun
 from invoker.journal.directory import Bound
 from invoker.journal.durability import GroupSync
-from invoker.journal.journal import Begun, Journal
+from invoker.journal.journal import Journal
 from invoker.journal.segment import MIN_SEGMENT_BYTES
 from shared.clock import SystemClock
 from shared.record import Record

@@ -8,8 +8,9 @@ import msgspec
 import pytest
 
 from invoker.delivery.recovery import DIED_LOG, RecoveredJournal, recover_one
+from invoker.journal.begun import Begun
 from invoker.journal.directory import LOCK_FILE, Bound, lock_directory
-from invoker.journal.journal import NO_CALL, Begun, Journal
+from invoker.journal.journal import NO_CALL, Journal
 from invoker.journal.segment import BEGIN, ENTRY_BYTES, MIN_SEGMENT_BYTES, Entry, Segment
 from invoker.journal.spares import MAX_SPARES, RETRY_FULL_US
 from shared.clock import SystemClock
