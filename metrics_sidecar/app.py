@@ -62,19 +62,19 @@ async def _start(app: web.Application, settings: SidecarSettings, stack: context
     metrics = SidecarMetrics()
     clock = SystemClock()
     background = Background(clock)
-    store = backend.open_store()
-    ledger, live = _make_ledger(store, clock, settings.max_models, metrics, background, retention)
+    writer = backend.open_writer()
+    ledger, live = _make_ledger(writer, clock, settings.max_models, metrics, background, retention)
     ledger.start()
     stack.push_async_callback(ledger.close)
     reader = backend.open_reader()
     stack.callback(reader.close)
     await reader.start()
     await stack.enter_async_context(background.task("reader", reader.watch))
-    auditor = Auditor(backend.open_snapshot, live)
+    auditor = Auditor(backend.open_audit, live)
     stack.callback(auditor.close)
     intake = app[INTAKE] = Intake(ledger, live, plan.max_producers, metrics.count_rejected, app[ACCEPTORS])
     await stack.enter_async_context(listening(intake, settings.socket))
-    metrics.before_collect = lambda: _collect(metrics, store, ledger, live, intake)
+    metrics.before_collect = lambda: _collect(metrics, writer, ledger, live, intake)
     # What was loaded stays: a full collection that walked it would block the loop for tens of ms.
     gc.collect()
     gc.freeze()
@@ -83,7 +83,7 @@ async def _start(app: web.Application, settings: SidecarSettings, stack: context
         reader=reader,
         exporter=backend.exporter(),
         reconcile=auditor.reconcile,
-        readiness=lambda: _readiness(ledger, intake, [*store.failures, *([plan.reason] if plan.reason else [])]),
+        readiness=lambda: _readiness(ledger, intake, [*writer.failures, *([plan.reason] if plan.reason else [])]),
         snapshot=live.snapshot,
         measure_disk=backend.measure_disk,
         metrics=metrics,
@@ -92,7 +92,7 @@ async def _start(app: web.Application, settings: SidecarSettings, stack: context
 
 
 def _make_ledger(
-    store: Writer, clock: Clock, max_models: int, metrics: SidecarMetrics, background: Background, retention: Retention
+    writer: Writer, clock: Clock, max_models: int, metrics: SidecarMetrics, background: Background, retention: Retention
 ) -> tuple[Ledger, Live]:
     def on_committed(committed: Committed) -> None:
         live.apply(committed)
@@ -105,7 +105,7 @@ def _make_ledger(
         live.reload(state)
 
     ledger = Ledger(
-        store,
+        writer,
         clock,
         max_models,
         on_committed,
@@ -169,12 +169,12 @@ def _count_commit(metrics: SidecarMetrics, committed: Committed) -> None:
         metrics.timestamps_clamped.labels(reason).inc(count)
 
 
-def _collect(metrics: SidecarMetrics, store: Writer, ledger: Ledger, live: Live, intake: Intake) -> None:
+def _collect(metrics: SidecarMetrics, writer: Writer, ledger: Ledger, live: Live, intake: Intake) -> None:
     metrics.producers_connected.set(len(intake.producers))
     metrics.queue_records.set(ledger.waiting_records)
     metrics.models_labelled.set(len(live.totals) - (OVERFLOW_MODEL_ID in live.totals))
     metrics.gateway_counters = live.counters
     metrics.gateway_gauges = live.gauges()
     metrics.accept_failures = intake.acceptors.failures
-    metrics.upkeep = store.upkeep
+    metrics.upkeep = writer.upkeep
     metrics.clock_lead_us, metrics.clock_jumps = ledger.reckoning.lead_us, ledger.reckoning.jump_counts

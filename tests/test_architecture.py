@@ -64,7 +64,7 @@ it is kept. Of the gateway, `front/` does, and a call knows no dialect."""
 CONCRETE = {
     "PooledUpstream": {"invoker/process/assembly.py"},
     "SqliteBackend": {"metrics_sidecar/app.py", "metrics_sidecar/commands/import_command.py"},
-    "SqliteStore": {"metrics_sidecar/sqlite/backend.py"},
+    "SqliteWriter": {"metrics_sidecar/sqlite/backend.py"},
     "SqliteQueries": {"metrics_sidecar/sqlite/backend.py"},
     "SystemClock": {
         "invoker/process/assembly.py",

@@ -7,7 +7,7 @@ from typing import Literal
 import msgspec
 from aiohttp import web
 
-from metrics_sidecar.disk import DiskUse
+from metrics_sidecar.history.backend import DiskUse
 from metrics_sidecar.history.exports import Exporter
 from metrics_sidecar.history.reader import Reader
 from metrics_sidecar.history.reconcile import Reconciliation

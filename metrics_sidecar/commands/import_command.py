@@ -46,7 +46,7 @@ def import_files(data_dir: Path, files: Sequence[Path], max_models: int, clock: 
         if path != STDIN and (path.is_dir() or not path.exists()):
             raise StartupError(f"{path} can't be imported: it is no file")
     backend = SqliteBackend(data_dir / HISTORY_FILE)
-    importer, bad = Importer(lambda: History(backend.open_store(), clock, max_models)), BadLines()
+    importer, bad = Importer(lambda: History(backend.open_writer(), clock, max_models)), BadLines()
     with locked(data_dir):
         try:
             _import_all(importer, files, bad)

@@ -11,11 +11,11 @@ from metrics_sidecar.metrics.live import Live, LiveCopy
 ATTEMPTS = 5
 
 
-class Snapshot(Protocol):
-    """One state of the store, beside which commits go on. Raises `StoreError` when it can't be read."""
+class Audit(Protocol):
+    """A check of one state of the history, beside which commits go on. Raises `StoreError` when it can't be read."""
 
     def commits(self) -> int:
-        """The number of its last transaction."""
+        """The number of the last transaction in it."""
         ...
 
     def reconcile(self, live: LiveCopy | None) -> Reconciliation:
@@ -33,13 +33,13 @@ class Auditor:
     """Compares the store with what is shown. A state that the counters were in, too, is waited for: they
     follow each commit, so they come to where the store is, unless they have gone past it already."""
 
-    def __init__(self, open_snapshot: Callable[[], Snapshot], live: Live) -> None:
-        self._open_snapshot = open_snapshot
+    def __init__(self, open_audit: Callable[[], Audit], live: Live) -> None:
+        self._open_audit = open_audit
         self._live = live
         self._lock = asyncio.Lock()
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="audit")
-        self._current: Snapshot | None = None
-        self._open: set[Snapshot] = set()
+        self._current: Audit | None = None
+        self._open: set[Audit] = set()
 
     async def reconcile(self) -> Reconciliation:
         """One check, after those that were asked for before. `StoreError` if the store can't be read."""
@@ -62,7 +62,7 @@ class Auditor:
     async def _attempt(self, *, compare_live: bool) -> Reconciliation | None:
         """None if the counters are past the state that was found."""
         loop = asyncio.get_running_loop()
-        snapshot = self._current = self._open_snapshot()
+        snapshot = self._current = self._open_audit()
         self._open.add(snapshot)
         try:
             number = await loop.run_in_executor(self._thread, snapshot.commits)
@@ -76,6 +76,6 @@ class Auditor:
                 snapshot.interrupt()  # the caller may have gone in the middle
                 self._thread.submit(self._let_go, snapshot)
 
-    def _let_go(self, snapshot: Snapshot) -> None:
+    def _let_go(self, snapshot: Audit) -> None:
         snapshot.close()
         self._open.discard(snapshot)

@@ -1,16 +1,23 @@
 """Where a history is kept: all that the sidecar asks of the place, behind one Protocol.
 
 `tests/metrics_sidecar/history/contract` holds every backend to what is promised here, in `writer.Writer`,
-`reader.Reader`, `audit.Snapshot` and `exports.Exporter`.
+`reader.Reader`, `audit.Audit` and `exports.Exporter`.
 """
 
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
-from metrics_sidecar.disk import DiskUse
-from metrics_sidecar.history.audit import Snapshot
+from metrics_sidecar.history.audit import Audit
 from metrics_sidecar.history.exports import Exporter
 from metrics_sidecar.history.reader import Reader
 from metrics_sidecar.history.writer import Writer
+
+
+class DiskUse(NamedTuple):
+    """Bytes: what the history takes; and of what it is on, free for us and in all."""
+
+    history_bytes: int
+    free_bytes: int
+    size_bytes: int
 
 
 class OpenReader(Reader, Protocol):
@@ -31,16 +38,16 @@ class OpenReader(Reader, Protocol):
 
 
 class Backend(Protocol):
-    """One history. The store that writes it is opened first, and one at a time; all else reads beside it what it has
-    committed: at once, whole commits only, and never in its way."""
+    """One history. Its writer is opened first, and one at a time; all else reads beside it what it has committed: whole
+    commits only, and never in its way."""
 
-    def open_store(self) -> Writer:
+    def open_writer(self) -> Writer:
         """Makes the history if there is none; `StartupError` if it can't be used."""
         ...
 
     def open_reader(self) -> OpenReader: ...
 
-    def open_snapshot(self) -> Snapshot:
+    def open_audit(self) -> Audit:
         """`StoreError` if it can't be read."""
         ...
 

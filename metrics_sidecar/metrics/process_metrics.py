@@ -17,7 +17,7 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Histo
 from prometheus_client.openmetrics import exposition as openmetrics_exposition
 from prometheus_client.registry import Collector
 
-from metrics_sidecar.disk import DiskUse
+from metrics_sidecar.history.backend import DiskUse
 from metrics_sidecar.history.retention import Upkeep
 from metrics_sidecar.intake.reported import ACCEPT_ERRORS, OVERHEAD, OVERHEAD_HELP, REPORTED_COUNTERS, REPORTED_GAUGES
 from metrics_sidecar.ledger.labelled import FATES

@@ -2,11 +2,12 @@
 
 from pathlib import Path
 
-from metrics_sidecar.disk import DiskUse, measure_disk
+from metrics_sidecar.history.backend import DiskUse
 from metrics_sidecar.history.retention import KEEP_ALL, Retention
-from metrics_sidecar.sqlite.books import SqliteSnapshot
+from metrics_sidecar.sqlite.books import SqliteAudit
+from metrics_sidecar.sqlite.disk import measure_disk
 from metrics_sidecar.sqlite.queries import SqliteExporter, SqliteQueries
-from metrics_sidecar.sqlite.sqlite import SqliteStore
+from metrics_sidecar.sqlite.writer import SqliteWriter
 
 
 class SqliteBackend:
@@ -20,20 +21,20 @@ class SqliteBackend:
         retention: Retention = KEEP_ALL,
         query_timeout_s: float | None = None,
     ) -> None:
-        """`synced`: each commit waits for the disk; see `SqliteStore`."""
+        """`synced`: each commit waits for the disk; see `SqliteWriter`."""
         self._path = path
         self._synced = synced
         self._retention = retention
         self._query_timeout_s = query_timeout_s
 
-    def open_store(self) -> SqliteStore:
-        return SqliteStore(self._path, synced=self._synced, retention=self._retention)
+    def open_writer(self) -> SqliteWriter:
+        return SqliteWriter(self._path, synced=self._synced, retention=self._retention)
 
     def open_reader(self) -> SqliteQueries:
         return SqliteQueries(self._path, self._query_timeout_s)
 
-    def open_snapshot(self) -> SqliteSnapshot:
-        return SqliteSnapshot(self._path)
+    def open_audit(self) -> SqliteAudit:
+        return SqliteAudit(self._path)
 
     def exporter(self) -> SqliteExporter:
         return SqliteExporter(self._path)

@@ -158,8 +158,8 @@ def _group_totals(
     return totals
 
 
-class SqliteSnapshot:
-    """Implements `audit.Snapshot` on a file that a `SqliteStore` has open; it stays as it was when first looked at."""
+class SqliteAudit:
+    """Implements `audit.Audit` on a file that a `SqliteWriter` has open; it stays as it was when first looked at."""
 
     def __init__(self, path: Path) -> None:
         with _store_errors():

@@ -9,9 +9,9 @@ from metrics_sidecar.history.rollups import DAY, LEVELS, MINUTE_US, Row
 from metrics_sidecar.ledger.reckoning import TimeState
 from metrics_sidecar.sqlite.rollup_writer import RollupWriter
 from metrics_sidecar.sqlite.rollups import SUMMARY, Table
-from metrics_sidecar.sqlite.sqlite import SqliteStore
 from metrics_sidecar.sqlite.state import read_time
 from metrics_sidecar.sqlite.transactions import transaction
+from metrics_sidecar.sqlite.writer import SqliteWriter
 
 ROLLED_UP_AFTER_US = 2 * MINUTE_US
 
@@ -24,7 +24,7 @@ class Mended(NamedTuple):
     shown_from: int
 
 
-class MendingStore(SqliteStore):
+class MendingStore(SqliteWriter):
     """A store that is mended, and nothing else."""
 
     def mend(self, now_us: int) -> Mended:

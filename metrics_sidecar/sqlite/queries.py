@@ -54,7 +54,7 @@ def is_search(question: Question) -> bool:
 
 
 class SqliteQueries:
-    """Implements `reader.Reader` on a file that a `SqliteStore` has created."""
+    """Implements `reader.Reader` on a file that a `SqliteWriter` has created."""
 
     def __init__(self, path: Path, timeout_s: float | None = None) -> None:
         """`timeout_s`: how long a read may take, its waiting for its turn included; None: as long as it takes."""

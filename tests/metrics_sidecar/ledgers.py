@@ -9,7 +9,7 @@ from metrics_sidecar.ledger.ledger import Ledger
 from metrics_sidecar.ledger.transaction import Work
 from metrics_sidecar.metrics.exemplars import Buckets
 from metrics_sidecar.sqlite.queries import SqliteQueries
-from metrics_sidecar.sqlite.sqlite import SqliteStore
+from metrics_sidecar.sqlite.writer import SqliteWriter
 from shared.clock import SystemClock
 from shared.record import ErrorType, Record
 
@@ -26,7 +26,7 @@ class Books:
     def __init__(self, path: Path, max_models: int) -> None:
         self.published: list[Committed] = []
         self.failures: list[str] = []
-        self.store = SqliteStore(path)
+        self.store = SqliteWriter(path)
         self.ledger = Ledger(self.store, SystemClock(), max_models, self.published.append, self.failures.append)
         self.totals = dict(self.ledger.state.totals)
         self.created_us = dict(self.ledger.state.created_us)

@@ -27,7 +27,7 @@ from metrics_sidecar.ledger.ledger import Ledger
 from metrics_sidecar.ledger.transaction import Commit
 from metrics_sidecar.metrics.live import Live
 from metrics_sidecar.sqlite.queries import SqliteQueries
-from metrics_sidecar.sqlite.sqlite import SqliteStore
+from metrics_sidecar.sqlite.writer import SqliteWriter
 from shared.clock import SystemClock
 from shared.record import ErrorType, Record
 from shared.wire import Report
@@ -35,7 +35,7 @@ from shared.wire import Report
 CLOCK = SystemClock()
 
 
-class SlowStore(SqliteStore):
+class SlowStore(SqliteWriter):
     """Takes its time, so that connections can be lost between a batch and its commit."""
 
     def commit(self, commit: Commit) -> list[str]:

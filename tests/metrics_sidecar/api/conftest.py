@@ -11,8 +11,8 @@ from aiohttp.test_utils import TestClient
 from metrics_sidecar.api.reconcile import EXAMPLE
 from metrics_sidecar.api.routes import setup_routes
 from metrics_sidecar.api.sidecar import SIDECAR, Readiness, Sidecar
-from metrics_sidecar.disk import DiskUse
 from metrics_sidecar.history.aggregate import ALL, Ask, Measure, Table
+from metrics_sidecar.history.backend import DiskUse
 from metrics_sidecar.history.queries import HistoryPage, HistoryQuery, HistoryRow, StoreError
 from metrics_sidecar.history.reconcile import Reconciliation
 from metrics_sidecar.ledger.totals import ModelTotals, aggregate

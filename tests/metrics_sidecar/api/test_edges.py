@@ -14,7 +14,7 @@ from metrics_sidecar.history.queries import TooManyModelsError
 from metrics_sidecar.ledger.totals import aggregate
 from metrics_sidecar.ledger.transaction import Commit
 from metrics_sidecar.settings import HISTORY_FILE, SidecarSettings
-from metrics_sidecar.sqlite.sqlite import SqliteStore
+from metrics_sidecar.sqlite.writer import SqliteWriter
 from shared.clock import SystemClock
 from shared.record import MAX_TIMESTAMP_US
 from tests.metrics_sidecar.api.conftest import Client
@@ -32,7 +32,7 @@ async def client(aiohttp_client: Callable[[web.Application], Awaitable[Client]],
     """Of a sidecar with invocations of the first moment, of now, and of the last moment of all."""
     now_us = SystemClock().now_us()
     records = [record(model, at=at) for model, at in (("a/1", now_us), ("a/2", now_us), ("a/2", 0), ("b*", LAST_US))]
-    store = SqliteStore(tmp_path / HISTORY_FILE)
+    store = SqliteWriter(tmp_path / HISTORY_FILE)
     store.commit(Commit(number=1, now_us=1, records=records, totals=aggregate(records), label_room=9))
     store.close()
     return await aiohttp_client(make_app(SidecarSettings(socket=tmp_path / "s", data_dir=tmp_path)))

@@ -113,7 +113,7 @@ async def no_check() -> Reconciliation:
 async def clients(directory: Path) -> AsyncIterator[TestClient[web.Request, web.Application]]:
     """Of a history of these records, most of which are summed up; four models have a label."""
     backend = SqliteBackend(directory / HISTORY_FILE, retention=Retention(minutes_us=48 * HOUR_US))
-    writer = backend.open_store()
+    writer = backend.open_writer()
     planner, some = Planner(writer.load()), records()
     for first in range(0, len(some), 100):
         commit = planner.plan([Work("1" * 32, first + 1, some[first : first + 100])], NOW_US)

@@ -14,7 +14,7 @@ from metrics_sidecar.history.audit import Auditor
 from metrics_sidecar.ledger.totals import ModelTotals
 from metrics_sidecar.metrics.live import Live
 from metrics_sidecar.settings import HISTORY_FILE
-from metrics_sidecar.sqlite.books import SqliteSnapshot
+from metrics_sidecar.sqlite.books import SqliteAudit
 from shared.record import OVERFLOW_MODEL_ID, ErrorType, Record
 from shared.settings import run_command
 from tests.metrics_sidecar.ledgers import Books
@@ -62,7 +62,7 @@ class Labels:
             await restarted.close()
             live.totals.update(books.totals)
             live._number = restarted.ledger.state.number
-            checked = await Auditor(lambda: SqliteSnapshot(self.path), live).reconcile()
+            checked = await Auditor(lambda: SqliteAudit(self.path), live).reconcile()
             assert (checked.consistent, checked.checked.counters) == (True, True), checked.differences
             return found
 

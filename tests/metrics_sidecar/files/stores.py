@@ -11,7 +11,7 @@ from metrics_sidecar.files.exporting import pieces
 from metrics_sidecar.history.exports import Export, Format
 from metrics_sidecar.history.queries import HistoryFilter
 from metrics_sidecar.settings import HISTORY_FILE
-from metrics_sidecar.sqlite.books import SqliteSnapshot
+from metrics_sidecar.sqlite.books import SqliteAudit
 from metrics_sidecar.sqlite.export import opened
 from shared.clock import SystemClock
 from shared.record import Record
@@ -56,7 +56,7 @@ def lines(exported: bytes) -> list[dict[str, object]]:
 
 def is_consistent(directory: Path) -> bool:
     """Whether rows, totals and sequences agree, and nothing is missing."""
-    snapshot = SqliteSnapshot(directory / HISTORY_FILE)
+    snapshot = SqliteAudit(directory / HISTORY_FILE)
     try:
         books = snapshot.reconcile(None)
         return books.consistent and books.missing.count == 0

@@ -25,11 +25,11 @@ from metrics_sidecar.history.retention import Retention
 from metrics_sidecar.history.windows import Window
 from metrics_sidecar.ledger.transaction import Commit
 from metrics_sidecar.settings import HISTORY_FILE
-from metrics_sidecar.sqlite.books import SqliteSnapshot
+from metrics_sidecar.sqlite.books import SqliteAudit
 from metrics_sidecar.sqlite.export import opened
 from metrics_sidecar.sqlite.queries import SqliteQueries
 from metrics_sidecar.sqlite.rollups import read_progress
-from metrics_sidecar.sqlite.sqlite import SqliteStore
+from metrics_sidecar.sqlite.writer import SqliteWriter
 from shared.clock import SystemClock
 from shared.record import MAX_ERROR_LOG_BYTES, MAX_TIMESTAMP_US, ErrorType, Record, check_model_id
 from shared.wire import Batch, decode_to_sidecar, encode_batch, encode_record
@@ -289,7 +289,7 @@ def test_no_history_is_made_for_bad_lines(tmp_path: Path, capsys: pytest.Capture
 def test_rows_that_are_too_old_are_told(source: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """Retention has removed what was as old before; they are added, counted, and removed like that."""
     fill(tmp_path, ROWS[:1])
-    store = SqliteStore(tmp_path / HISTORY_FILE, retention=Retention(rows_us=3_600_000_000))
+    store = SqliteWriter(tmp_path / HISTORY_FILE, retention=Retention(rows_us=3_600_000_000))
     while store.tend(10**14):
         pass
     store.close()
@@ -325,7 +325,7 @@ def test_an_import_that_dies_goes_on_where_it_was(
     path = tmp_path / "export"
     path.write_bytes(export(source, "ndjson"))
 
-    importer = Importer(lambda: History(SqliteStore(tmp_path / HISTORY_FILE), SystemClock(), 2000))
+    importer = Importer(lambda: History(SqliteWriter(tmp_path / HISTORY_FILE), SystemClock(), 2000))
     importer.add(next(iter(read_file(path, fail))), fail)  # it isn't closed
     assert 0 < len(lines(export(tmp_path, "ndjson"))) < 20_000
     assert is_consistent(tmp_path)
@@ -339,13 +339,13 @@ def test_what_is_committed_before_an_interrupt_is_counted(
 ) -> None:
     """An interrupt comes between two batches, at whatever moment it is sent."""
     monkeypatch.setattr(unpacking, "CHUNK_BYTES", 1024 * 1024)
-    commit = SqliteStore.commit
+    commit = SqliteWriter.commit
 
-    def interrupted(store: SqliteStore, planned: Commit) -> list[str]:
+    def interrupted(store: SqliteWriter, planned: Commit) -> list[str]:
         signal.raise_signal(signal.SIGINT)
         return commit(store, planned)
 
-    monkeypatch.setattr(SqliteStore, "commit", interrupted)
+    monkeypatch.setattr(SqliteWriter, "commit", interrupted)
     with pytest.raises(KeyboardInterrupt):
         add(tmp_path, export(source, "ndjson"))
     added = len(lines(export(tmp_path, "ndjson")))
@@ -367,7 +367,7 @@ def test_an_import_is_no_producer(source: Path, tmp_path: Path) -> None:
     """Its rows are counted as what they are, and the books agree with it."""
     fill(tmp_path, ROWS[:100])
     assert add(tmp_path, export(source, "ndjson")) == 0
-    snapshot = SqliteSnapshot(tmp_path / HISTORY_FILE)
+    snapshot = SqliteAudit(tmp_path / HISTORY_FILE)
     books = snapshot.reconcile(None)
     snapshot.close()
     assert books.consistent
@@ -390,7 +390,7 @@ def window_of(directory: Path) -> dict[str, object]:
 
 def roll_up(directory: Path) -> int:
     """All that is left to do for the sidecar; how many rows are rolled up then."""
-    store = SqliteStore(directory / HISTORY_FILE)
+    store = SqliteWriter(directory / HISTORY_FILE)
     while store.tend(10**15):
         pass
     store.close()

@@ -21,8 +21,8 @@ from metrics_sidecar.metrics.live import Live
 from metrics_sidecar.settings import VerifySettings
 from metrics_sidecar.sqlite import books as books_module
 from metrics_sidecar.sqlite import rollup_writer
-from metrics_sidecar.sqlite.books import SqliteSnapshot
-from metrics_sidecar.sqlite.sqlite import SqliteStore
+from metrics_sidecar.sqlite.books import SqliteAudit
+from metrics_sidecar.sqlite.writer import SqliteWriter
 from shared.clock import SystemClock
 from shared.record import ErrorType, Record
 from shared.settings import StartupError
@@ -39,9 +39,9 @@ class Sidecar:
     """Ledger, live counters and auditor as `app.py` puts them together."""
 
     def __init__(self, path: Path) -> None:
-        self.ledger = Ledger(SqliteStore(path), SystemClock(), MAX_MODELS, self._on_committed, lambda _reason: None)
+        self.ledger = Ledger(SqliteWriter(path), SystemClock(), MAX_MODELS, self._on_committed, lambda _reason: None)
         self.live = Live(self.ledger.state, MAX_MODELS)
-        self.auditor = Auditor(lambda: SqliteSnapshot(path), self.live)
+        self.auditor = Auditor(lambda: SqliteAudit(path), self.live)
         self.ledger.start()
 
     async def submit(self, producer_id: str, first_sequence: int = 0, *records: Record, **more: Any) -> None:

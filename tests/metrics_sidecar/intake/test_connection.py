@@ -19,7 +19,7 @@ from metrics_sidecar.intake.intake import Intake
 from metrics_sidecar.ledger.ledger import Ledger
 from metrics_sidecar.ledger.transaction import Work
 from metrics_sidecar.metrics.live import Live
-from metrics_sidecar.sqlite.sqlite import SqliteStore
+from metrics_sidecar.sqlite.writer import SqliteWriter
 from shared.clock import SystemClock
 from shared.record import Record
 from shared.wire import (
@@ -122,7 +122,7 @@ class Bench:
 
     def __init__(self, directory: Path) -> None:
         self.rejected: list[str] = []
-        self.ledger = Ledger(SqliteStore(directory / "history.db"), SystemClock(), 9, lambda _: None, lambda _: None)
+        self.ledger = Ledger(SqliteWriter(directory / "history.db"), SystemClock(), 9, lambda _: None, lambda _: None)
         self.live = Live(self.ledger.state, 9)
         self.intake = Intake(self.ledger, self.live, MAX_PRODUCERS, self.rejected.append)
 

@@ -15,7 +15,7 @@ from metrics_sidecar.intake.intake import MAX_WAITING_BYTES, READ_BYTES, TURN_BY
 from metrics_sidecar.intake.listener import listening
 from metrics_sidecar.ledger.ledger import Ledger
 from metrics_sidecar.metrics.live import Live
-from metrics_sidecar.sqlite.sqlite import SqliteStore
+from metrics_sidecar.sqlite.writer import SqliteWriter
 from shared.clock import SystemClock
 from shared.record import Record
 from shared.settings import StartupError
@@ -49,7 +49,7 @@ class Bench:
         self.rejected: list[str] = []
         self.producers: list[Producer] = []
         self.ledger = Ledger(
-            SqliteStore(directory / "history.db"),
+            SqliteWriter(directory / "history.db"),
             SystemClock(),
             2000,
             lambda committed: self.live.apply(committed),  # noqa: PLW0108 - it is made after this

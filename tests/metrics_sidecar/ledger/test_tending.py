@@ -8,14 +8,14 @@ from metrics_sidecar.history.queries import StoreError
 from metrics_sidecar.history.rollups import MINUTE_US
 from metrics_sidecar.history.windows import Window
 from metrics_sidecar.sqlite import rollup_writer
-from metrics_sidecar.sqlite.sqlite import SqliteStore
+from metrics_sidecar.sqlite.writer import SqliteWriter
 from tests.metrics_sidecar.ledgers import Open, record
 from tests.metrics_sidecar.tables import counts
 
 EVERYTHING = Window(0, MINUTE_US)
 
 
-async def waiting(store: SqliteStore, rows: int) -> bool:
+async def waiting(store: SqliteWriter, rows: int) -> bool:
     """Whether so many rows come to wait, and no more."""
     for _ in range(500):
         if store.upkeep.waiting_rows == rows:
@@ -49,7 +49,7 @@ async def test_few_rows_wait_and_are_counted(open_books: Open) -> None:
 async def test_what_cannot_be_done_now_holds_up_no_commit(open_books: Open) -> None:
     """It is tried again, and told once."""
     with patch.multiple(rollup_writer, MIN_WAITING_ROWS=1, ROWS_PER_GROUP=1, ROWS_PER_GROUP_BUSY=1):
-        with patch.object(SqliteStore, "tend", side_effect=StoreError("disk full")) as tend:
+        with patch.object(SqliteWriter, "tend", side_effect=StoreError("disk full")) as tend:
             books = open_books()
             for sequence in range(1, 6):
                 assert await books.commit(sequence, record("a")) == sequence

@@ -15,7 +15,7 @@ from metrics_sidecar.ledger.labelled import Committed
 from metrics_sidecar.ledger.planner import MAX_ERROR_TYPES, Planner
 from metrics_sidecar.ledger.transaction import State, Work
 from metrics_sidecar.settings import HISTORY_FILE
-from metrics_sidecar.sqlite.books import SqliteSnapshot
+from metrics_sidecar.sqlite.books import SqliteAudit
 from shared.record import ErrorType, Record
 from shared.wire import Unread, encode_record
 from tests.metrics_sidecar.ledgers import PRODUCER, Books, record
@@ -31,7 +31,7 @@ def later(number: int, model_id: str = "later") -> Unread:
 
 
 def checked(path: Path) -> Checked:
-    snapshot = SqliteSnapshot(path)
+    snapshot = SqliteAudit(path)
     try:
         found = snapshot.reconcile(None)
     finally:
@@ -86,7 +86,7 @@ async def test_no_more_is_read_than_is_new(tmp_path: Path) -> None:
     await books.submit(Work(PRODUCER, 3, [STILL, record()]))
     await books.submit(Work(PRODUCER, 3, [STILL, record(), STILL]))
     await books.close()
-    snapshot = SqliteSnapshot(path)
+    snapshot = SqliteAudit(path)
     found = snapshot.reconcile(None)
     snapshot.close()
     assert (found.consistent, found.checked.unread, found.checked.rows, found.missing.count) == (True, 2, 1, 2)

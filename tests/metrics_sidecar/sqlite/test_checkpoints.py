@@ -15,7 +15,7 @@ from metrics_sidecar.ledger.totals import aggregate
 from metrics_sidecar.ledger.transaction import Commit
 from metrics_sidecar.sqlite import checkpoints
 from metrics_sidecar.sqlite.checkpoints import Checkpointer
-from metrics_sidecar.sqlite.sqlite import SqliteStore
+from metrics_sidecar.sqlite.writer import SqliteWriter
 from shared.record import ErrorType
 from tests.metrics_sidecar.ledgers import record
 
@@ -33,7 +33,7 @@ class History:
     def __init__(self, path: Path, *, synced: bool = False) -> None:
         self.path = path
         self.log_path = path.with_name("history.db-wal")
-        self.store = SqliteStore(path, synced=synced)
+        self.store = SqliteWriter(path, synced=synced)
         self.count = 0
 
     def commit(self, times: int = 1) -> None:

@@ -8,8 +8,8 @@ import pytest
 from metrics_sidecar.history.aggregate import Ask
 from metrics_sidecar.history.queries import HistoryFilter, HistoryQuery, Status
 from metrics_sidecar.history.windows import Window
-from metrics_sidecar.sqlite.books import SqliteSnapshot
-from metrics_sidecar.sqlite.sqlite import SqliteStore
+from metrics_sidecar.sqlite.books import SqliteAudit
+from metrics_sidecar.sqlite.writer import SqliteWriter
 from shared.record import ErrorType, Record
 from tests.metrics_sidecar.ledgers import Books, record
 
@@ -60,9 +60,9 @@ async def test_they_are_counted_by_their_names(books: Books, tmp_path: Path) -> 
     for ask in (Ask(errors=True), Ask(window=Window(0, 100), errors=True)):
         table = await books.queries.aggregate(ask)
         assert dict(zip(table.groups, table.errors, strict=True)) == expected
-    store = SqliteStore(tmp_path / "history.db")
+    store = SqliteWriter(tmp_path / "history.db")
     assert {model: totals.errors for model, totals in store.load().totals.items()} == expected
     store.close()
-    snapshot = SqliteSnapshot(tmp_path / "history.db")
+    snapshot = SqliteAudit(tmp_path / "history.db")
     assert snapshot.reconcile(None).consistent
     snapshot.close()

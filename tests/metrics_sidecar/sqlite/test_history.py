@@ -23,7 +23,7 @@ from metrics_sidecar.sqlite.counts import count_window
 from metrics_sidecar.sqlite.filters import select
 from metrics_sidecar.sqlite.guard import Guard
 from metrics_sidecar.sqlite.history import read_history, read_invocation
-from metrics_sidecar.sqlite.sqlite import SqliteStore
+from metrics_sidecar.sqlite.writer import SqliteWriter
 from shared.record import ErrorType, Record
 from tests.metrics_sidecar.history.contract.model import matches
 
@@ -63,7 +63,7 @@ def filters(draw: st.DrawFn) -> HistoryFilter:
 class Written(NamedTuple):
     """A store, a connection that reads it, and its rows."""
 
-    store: SqliteStore
+    store: SqliteWriter
     connection: sqlite3.Connection
     rows: list[Record]
     numbers: Iterator[int]
@@ -82,7 +82,7 @@ class Written(NamedTuple):
 def written(batch: list[Record]) -> Iterator[Written]:
     with tempfile.TemporaryDirectory() as directory:
         path = Path(directory) / "history.db"
-        store = SqliteStore(path)
+        store = SqliteWriter(path)
         connection = sqlite3.connect(path, isolation_level=None)
         try:
             made = Written(store, connection, [], itertools.count(1))

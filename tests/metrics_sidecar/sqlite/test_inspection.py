@@ -12,14 +12,14 @@ from metrics_sidecar.ledger.transaction import Work
 from metrics_sidecar.sqlite.inspection import inspect
 from metrics_sidecar.sqlite.migrations import MIGRATIONS
 from metrics_sidecar.sqlite.schema import APPLICATION_ID
-from metrics_sidecar.sqlite.sqlite import SqliteStore
+from metrics_sidecar.sqlite.writer import SqliteWriter
 from shared.record import Record
 from shared.settings import StartupError
 
 
 def write_history(path: Path, *, log: bool = False) -> None:
     """A whole history; with a `log`, as a killed sidecar leaves it."""
-    store = SqliteStore(path)
+    store = SqliteWriter(path)
     records = [Record(f"m{number}", number, 1) for number in range(1000)]
     store.commit(Planner(store.load()).plan([Work("0" * 32, 1, records)], 1))
     copies = {name: path.with_name(name).read_bytes() for name in ("history.db", "history.db-wal") if log}
@@ -150,7 +150,7 @@ def test_what_cannot_be_used_is_refused_and_left_as_it_is(tmp_path: Path, make: 
     make(path)
     before = files(tmp_path)
     with pytest.raises(StartupError) as refused:
-        SqliteStore(path)
+        SqliteWriter(path)
     assert words in str(refused.value)
     assert str(path) in str(refused.value)
     assert "\n" not in str(refused.value)
@@ -169,7 +169,7 @@ def test_a_whole_history_is_not_touched_by_the_look_at_it(tmp_path: Path, log: b
     after = files(tmp_path)
     after.pop("history.db-shm", None)
     assert after == before
-    store = SqliteStore(path)
+    store = SqliteWriter(path)
     assert store.load().producers["0" * 32].committed == 1000
     store.close()
 
@@ -179,6 +179,6 @@ def test_a_first_start_that_was_cut_off_can_be_repeated(tmp_path: Path) -> None:
     for number, statements in enumerate(([], ["PRAGMA journal_mode = WAL"])):
         path = tmp_path / f"{number}.db"
         sql(path, *statements)
-        SqliteStore(path).close()
+        SqliteWriter(path).close()
         with contextlib.closing(sqlite3.connect(path)) as connection:
             assert connection.execute("PRAGMA application_id").fetchone() == (APPLICATION_ID,)

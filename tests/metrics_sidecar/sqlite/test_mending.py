@@ -16,7 +16,7 @@ from metrics_sidecar.ledger.planner import Planner
 from metrics_sidecar.ledger.reckoning import Reckoning
 from metrics_sidecar.ledger.transaction import Work
 from metrics_sidecar.sqlite.aggregate import read_aggregate
-from metrics_sidecar.sqlite.sqlite import SqliteStore
+from metrics_sidecar.sqlite.writer import SqliteWriter
 from shared.record import MAX_TIMESTAMP_US, Record
 from shared.settings import StartupError
 from tests.metrics_sidecar.tables import counts
@@ -45,7 +45,7 @@ def ask(path: Path, sql: str) -> int:
 
 def write(path: Path, tended_us: int) -> int:
     """A history of a release that believed any clock: rows of the last days, and some of the future."""
-    store = SqliteStore(path)
+    store = SqliteWriter(path)
     planner = Planner(store.load())
     past = [Record("abc"[number % 3], NOW_US - number * MINUTE_US, 1000 + number) for number in range(3 * DAY)]
     ahead = [Record("ab"[number % 2], NOW_US + off_us, 5) for off_us in FUTURE_US for number in range(20)]
@@ -78,7 +78,7 @@ def test_rows_of_the_future_are_of_now(tmp_path: Path, tended_us: int, capsys: p
     assert (findings.books.differences, findings.books.checked.rows) == ([], count)
     assert mend(tmp_path, FixedClock(NOW_US)) == 0
     assert "0 rows were" in capsys.readouterr().out
-    store = SqliteStore(path)
+    store = SqliteWriter(path)
     more = Planner(store.load()).plan([Work("1" * 32, 1, [Record("a", NOW_US + MINUTE_US, 5)] * 5000)], NOW_US)
     store.commit(more)
     while store.tend(NOW_US + 3 * DAY_US):
@@ -99,7 +99,7 @@ def test_a_blind_history_sees_again(tmp_path: Path, capsys: pytest.CaptureFixtur
     mend(tmp_path, FixedClock(NOW_US))
     assert "; before, it was from " in capsys.readouterr().out
     assert ask(path, "SELECT rows_from FROM rollup_progress") <= NOW - 3 * DAY
-    store = SqliteStore(path, retention=Retention(rows_us=30 * DAY_US, minutes_us=30 * DAY_US))
+    store = SqliteWriter(path, retention=Retention(rows_us=30 * DAY_US, minutes_us=30 * DAY_US))
     assert Reckoning(store.load().time, FixedClock(NOW_US + DAY_US)).aged_us == NOW_US
     store.close()
     findings = examine(path)
@@ -111,7 +111,7 @@ def test_a_sidecar_that_was_off_believes_the_clock_at_once(tmp_path: Path) -> No
     """Which is what the command is told by being run."""
     write(tmp_path / "history.db", NOW_US)
     mend(tmp_path, FixedClock(NOW_US + 60 * DAY_US))
-    store = SqliteStore(tmp_path / "history.db")
+    store = SqliteWriter(tmp_path / "history.db")
     reckoning = Reckoning(store.load().time, FixedClock(NOW_US + 60 * DAY_US))
     assert (reckoning.aged_us, reckoning.concern) == (NOW_US + 60 * DAY_US, None)
     store.close()

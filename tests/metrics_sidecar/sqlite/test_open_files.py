@@ -11,8 +11,8 @@ import pytest
 from metrics_sidecar.history.audit import Auditor
 from metrics_sidecar.ledger.ledger import Ledger
 from metrics_sidecar.metrics.live import Live
-from metrics_sidecar.sqlite.books import SqliteSnapshot
-from metrics_sidecar.sqlite.sqlite import SqliteStore
+from metrics_sidecar.sqlite.books import SqliteAudit
+from metrics_sidecar.sqlite.writer import SqliteWriter
 from shared.clock import SystemClock
 from shared.settings import StartupError
 
@@ -43,12 +43,12 @@ def files_left(count: int) -> Iterator[None]:
 def test_a_store_that_can_not_be_opened(tmp_path: Path) -> None:
     """At whichever of its files the machine runs out of them."""
     path = tmp_path / "history.db"
-    SqliteStore(path).close()
+    SqliteWriter(path).close()
     failures = []  # kept: what they refer to isn't collected
     for count in range(MAX_FILES):
         try:
             with files_left(count):
-                store = SqliteStore(path)
+                store = SqliteWriter(path)
         except StartupError as error:
             failures.append(error)
             assert open_files(tmp_path) == [], count
@@ -63,12 +63,12 @@ def test_a_store_that_can_not_be_opened(tmp_path: Path) -> None:
 async def test_a_check_that_is_given_up(tmp_path: Path, turns: int) -> None:
     """However far it has come when the sidecar stops."""
     path = tmp_path / "history.db"
-    ledger = Ledger(SqliteStore(path), SystemClock(), 3, lambda _: None, lambda _: None)
+    ledger = Ledger(SqliteWriter(path), SystemClock(), 3, lambda _: None, lambda _: None)
     ledger.start()
     snapshots = []
 
-    def opened() -> SqliteSnapshot:
-        snapshots.append(SqliteSnapshot(path))
+    def opened() -> SqliteAudit:
+        snapshots.append(SqliteAudit(path))
         return snapshots[-1]
 
     auditor = Auditor(opened, Live(ledger.state, 3))

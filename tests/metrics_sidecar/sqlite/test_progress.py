@@ -11,7 +11,7 @@ from metrics_sidecar.history.retention import Kept
 from metrics_sidecar.history.rollups import DAY, HOUR, LEVELS, MINUTE_US, Segment
 from metrics_sidecar.history.windows import Window
 from metrics_sidecar.sqlite.rollups import Progress, Table, read_progress
-from metrics_sidecar.sqlite.sqlite import SqliteStore
+from metrics_sidecar.sqlite.writer import SqliteWriter
 
 NOTHING_BUILT = dict.fromkeys(LEVELS[1:], 0)
 ALL_BUILT = dict.fromkeys(LEVELS[1:], 100 * DAY)
@@ -106,7 +106,7 @@ def test_a_table_has_blocks(level: int, block: str, length: int, begins: int) ->
 
 def test_of_many_blocks_those_are_listed_that_there_are(tmp_path: Path) -> None:
     """Of few, all."""
-    store = SqliteStore(tmp_path / "history.db")
+    store = SqliteWriter(tmp_path / "history.db")
     connection = sqlite3.connect(tmp_path / "history.db", isolation_level=None)
     for minute in (5, 10, 19, 40, 50, 59, 60):
         connection.execute(

@@ -28,7 +28,7 @@ from metrics_sidecar.sqlite.guard import STEPS_PER_LOOK, Guard, StepsOverError
 from metrics_sidecar.sqlite.history import read_history
 from metrics_sidecar.sqlite.queries import SEARCHES, SqliteQueries, is_search
 from metrics_sidecar.sqlite.questions import Aggregate, One, Page, Question
-from metrics_sidecar.sqlite.sqlite import SqliteStore
+from metrics_sidecar.sqlite.writer import SqliteWriter
 from shared.record import ErrorType, Record
 from tests.metrics_sidecar.ledgers import record
 from tests.metrics_sidecar.sqlite.endless import ENDLESS, told
@@ -46,7 +46,7 @@ OpenQueries = Callable[..., SqliteQueries]
 @pytest.fixture
 async def open_queries(tmp_path: Path) -> AsyncIterator[OpenQueries]:
     """Reads of a store with one row."""
-    store = SqliteStore(tmp_path / "history.db")
+    store = SqliteWriter(tmp_path / "history.db")
     store.commit(Commit(number=1, now_us=1, records=[record()], totals=aggregate([record()]), label_room=1))
     with contextlib.ExitStack() as stack:
         stack.callback(store.close)
@@ -285,7 +285,7 @@ def test_a_count_that_would_take_long_is_a_lower_bound(
 async def test_answers_come_whole_in_whatever_pieces(open_queries: OpenQueries, tmp_path: Path) -> None:
     """Megabytes, of which the socket holds a small part, and short answers right behind each other."""
     records = [Record("m", 1, 1000, ErrorType.TIMEOUT, f"{number:04}" * 500) for number in range(500)]
-    with contextlib.closing(SqliteStore(tmp_path / "history.db")) as store:
+    with contextlib.closing(SqliteWriter(tmp_path / "history.db")) as store:
         store.commit(Commit(number=2, now_us=2, records=records, totals=aggregate(records), label_room=1))
     queries = open_queries()
     pages = HistoryQuery(limit=500, order="asc", offset=1)

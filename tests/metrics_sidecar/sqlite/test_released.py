@@ -21,8 +21,8 @@ from metrics_sidecar.sqlite.export import opened
 from metrics_sidecar.sqlite.filters import find_ids
 from metrics_sidecar.sqlite.guard import Guard
 from metrics_sidecar.sqlite.history import read_history
-from metrics_sidecar.sqlite.sqlite import SqliteStore
 from metrics_sidecar.sqlite.state import read_totals_of
+from metrics_sidecar.sqlite.writer import SqliteWriter
 from shared.record import Record
 from tests.metrics_sidecar.sqlite.test_schema import is_sound
 from tests.metrics_sidecar.tables import rows_of
@@ -101,7 +101,7 @@ def answers(path: Path, asked: list[Any]) -> list[Any]:
     return [*msgspec.json.decode(msgspec.json.encode(found))]
 
 
-def tend(store: SqliteStore, now_us: int) -> None:
+def tend(store: SqliteWriter, now_us: int) -> None:
     """All there is to do."""
     for waited_s in (0, 120):
         while store.tend(now_us + waited_s * 1_000_000):
@@ -116,7 +116,7 @@ def test_a_file_of_schema_8_answers_as_it_did(tmp_path: Path) -> None:
     path.write_bytes(gzip.decompress((RELEASED / "schema-8.db.gz").read_bytes()))
     asked = msgspec.json.decode(gzip.decompress((RELEASED / "schema-8.answers.json.gz").read_bytes()))
     expected = [answer for *_, answer in asked]
-    store = SqliteStore(path, retention=RETENTION)
+    store = SqliteWriter(path, retention=RETENTION)
     state = store.load()
     assert (state.missing_count, [*state.producers]) == (10, ["d" * 32])
     assert state.counters == {"invoker_requests_rejected_total": {"method": 90, "not_json": 3}}
@@ -126,7 +126,7 @@ def test_a_file_of_schema_8_answers_as_it_did(tmp_path: Path) -> None:
     assert answers(path, asked) == expected
     assert is_sound(path)
     store.close()
-    store = SqliteStore(path, retention=RETENTION)
+    store = SqliteWriter(path, retention=RETENTION)
     assert answers(path, asked) == expected
     late = [Record("z", ENDED_US - hours * 60 * MINUTE_US, 9) for hours in (1, 30, 60, 100)]
     store.commit(Planner(store.load()).plan([Work("e" * 32, 1, late)], ENDED_US))

@@ -19,7 +19,7 @@ from metrics_sidecar.ledger.transaction import Work
 from metrics_sidecar.sqlite import retention as retention_module
 from metrics_sidecar.sqlite import rollup_writer
 from metrics_sidecar.sqlite.aggregate import read_aggregate
-from metrics_sidecar.sqlite.sqlite import SqliteStore
+from metrics_sidecar.sqlite.writer import SqliteWriter
 from shared.record import Record
 from tests.metrics_sidecar.tables import counts
 
@@ -46,7 +46,7 @@ def path(tmp_path: Path) -> Path:
     """A history of six days, nothing removed."""
     path = tmp_path / "history.db"
     random = Random(1)
-    store = SqliteStore(path)
+    store = SqliteWriter(path)
     planner = Planner(store.load())
     for first in range(0, DAYS * DAY, 1000):
         records = [
@@ -62,7 +62,7 @@ def path(tmp_path: Path) -> Path:
     return path
 
 
-def tend(store: SqliteStore, now_us: int = NOW_US) -> int:
+def tend(store: SqliteWriter, now_us: int = NOW_US) -> int:
     """All there is to do; in how many slices."""
     slices = 0
     while store.tend(now_us):
@@ -71,7 +71,7 @@ def tend(store: SqliteStore, now_us: int = NOW_US) -> int:
 
 
 def remove(path: Path, retention: Retention) -> int:
-    store = SqliteStore(path, retention=retention)
+    store = SqliteWriter(path, retention=retention)
     slices = tend(store)
     store.close()
     return slices
@@ -181,7 +181,7 @@ def test_minutes_may_be_kept_longer_than_rows_and_days_may_go(path: Path) -> Non
 
 def test_late_records_of_removed_times_are_counted(path: Path) -> None:
     """In the hours and days that are kept, and in all totals; their rows go with the others."""
-    store = SqliteStore(path, retention=aged(2 * DAY_US))
+    store = SqliteWriter(path, retention=aged(2 * DAY_US))
     tend(store)
     planner = Planner(store.load())
     late = [Record("a", (START + 10) * MINUTE_US, 5, None, "", 5, 5)] * 150
@@ -198,7 +198,7 @@ def test_late_records_of_removed_times_are_counted(path: Path) -> None:
 def test_the_bound_of_retention_is_kept(path: Path) -> None:
     """A row of the very first microsecond that is kept stays, and the one before it goes."""
     bound_us = (END - 2 * DAY) * MINUTE_US
-    store = SqliteStore(path, retention=aged(2 * DAY_US))
+    store = SqliteWriter(path, retention=aged(2 * DAY_US))
     planner = Planner(store.load())
     store.commit(planner.plan([Work("1" * 32, 1, [Record("edge", at, 5) for at in (bound_us - 1, bound_us)])], 0))
     tend(store)
@@ -211,7 +211,7 @@ def test_the_bound_of_retention_is_kept(path: Path) -> None:
 
 def test_late_rows_are_rolled_up_before_they_are_removed(path: Path) -> None:
     """Until then they stay, and what they add up to is in the sums for good."""
-    store = SqliteStore(path, retention=aged(2 * DAY_US))
+    store = SqliteWriter(path, retention=aged(2 * DAY_US))
     tend(store)
     late = [Record("late", (START + 10) * MINUTE_US, 5, None, "", 5, 5)] * 3
     commit = Planner(store.load()).plan([Work("1" * 32, 1, late)], 0)
@@ -229,7 +229,7 @@ def test_late_rows_are_rolled_up_before_they_are_removed(path: Path) -> None:
 
 def test_hardly_more_is_hidden_than_is_removed(path: Path) -> None:
     """An hour of rows at a time: if the clock goes back in the middle of it, all that is left is shown, and whole."""
-    store = SqliteStore(path, retention=aged(2 * DAY_US))
+    store = SqliteWriter(path, retention=aged(2 * DAY_US))
     for _ in range(50):
         assert store.tend(NOW_US)
     rows_from = "(SELECT rows_from FROM rollup_progress)"
@@ -252,7 +252,7 @@ def test_what_a_clock_of_an_earlier_release_has_hidden_shows_again(path: Path, a
     with contextlib.closing(sqlite3.connect(path)) as connection, connection:
         connection.execute("UPDATE rollup_progress SET rows_from = ?", (END + ahead,))
         connection.execute("UPDATE rollup_levels SET kept_from = ? WHERE level < 1440", (END + ahead,))
-    store = SqliteStore(path, retention=aged(30 * DAY_US)._replace(hours_us=400 * DAY_US))
+    store = SqliteWriter(path, retention=aged(30 * DAY_US)._replace(hours_us=400 * DAY_US))
     tend(store)
     store.close()
     assert ask(path, "SELECT COUNT(*) FROM invocations") == DAYS * DAY
@@ -266,7 +266,7 @@ def test_hours_of_which_anything_is_removed_stay_hidden(path: Path) -> None:
     """Whatever the clock says then: what is shown is whole."""
     remove(path, aged(2 * DAY_US))
     rows_from = ask(path, "SELECT rows_from FROM rollup_progress")
-    store = SqliteStore(path, retention=aged(30 * DAY_US))
+    store = SqliteWriter(path, retention=aged(30 * DAY_US))
     for now_us in (NOW_US, 0, NOW_US + 20 * DAY_US):
         tend(store, now_us)
         assert ask(path, "SELECT rows_from FROM rollup_progress") == rows_from == END - 2 * DAY
@@ -275,7 +275,7 @@ def test_hours_of_which_anything_is_removed_stay_hidden(path: Path) -> None:
 
 def test_rows_of_the_future_hide_none_of_today(path: Path) -> None:
     """However large the history is: the oldest hours go, and not the present one."""
-    store = SqliteStore(path, retention=Retention(max_bytes=1))
+    store = SqliteWriter(path, retention=Retention(max_bytes=1))
     planner = Planner(store.load())
     ahead = [Record("ahead", (END + 5 * 365 * DAY) * MINUTE_US, 5)] * 150
     today = [Record("today", NOW_US - MINUTE_US, 5)] * 150

@@ -10,7 +10,7 @@ import pytest
 from metrics_sidecar.history.rollups import MINUTE_US
 from metrics_sidecar.sqlite import rollup_writer
 from metrics_sidecar.sqlite.rollup_writer import MAX_WAIT_US, Held, RollupWriter
-from metrics_sidecar.sqlite.sqlite import SqliteStore
+from metrics_sidecar.sqlite.writer import SqliteWriter
 
 NOW_US = 20_000_000 * MINUTE_US
 
@@ -23,7 +23,7 @@ class Bench:
     """A writer on a ledger that has these rows, by number of model."""
 
     def __init__(self, path: Path) -> None:
-        self._store = SqliteStore(path)
+        self._store = SqliteWriter(path)
         self.connection = sqlite3.connect(path, isolation_level=None)
         self.writer = RollupWriter(self.connection)
 

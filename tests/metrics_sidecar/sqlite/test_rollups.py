@@ -19,7 +19,7 @@ from metrics_sidecar.ledger.transaction import Work
 from metrics_sidecar.sqlite import rollup_writer
 from metrics_sidecar.sqlite.aggregate import read_aggregate
 from metrics_sidecar.sqlite.rollups import Table
-from metrics_sidecar.sqlite.sqlite import SqliteStore
+from metrics_sidecar.sqlite.writer import SqliteWriter
 from shared.record import ErrorType, Record
 from tests.metrics_sidecar.sqlite.test_schema import write_version_1
 from tests.metrics_sidecar.tables import counts, rows_of
@@ -49,7 +49,7 @@ class History:
     def __init__(self, path: Path) -> None:
         self.path = path
         self.records: list[Record] = []
-        self.store = SqliteStore(self.path)
+        self.store = SqliteWriter(self.path)
         self.planner = Planner(self.store.load())
 
     def commit(self, records: list[Record]) -> None:
@@ -114,7 +114,7 @@ def test_rows_of_an_older_release_are_rolled_up_in_slices(tmp_path: Path) -> Non
             [(n, START * MINUTE_US + n * 1_000_000, n) for n in range(2, 101)],
         )
         connection.commit()
-    store = SqliteStore(path)
+    store = SqliteWriter(path)
     everything = Window(0, (START + DAY) * MINUTE_US)
     with reading(path) as connection, pytest.raises(NotBuiltError, match="0% is done"):
         read_aggregate(connection, Ask(window=everything))
@@ -122,7 +122,7 @@ def test_rows_of_an_older_release_are_rolled_up_in_slices(tmp_path: Path) -> Non
     with reading(path) as connection, pytest.raises(NotBuiltError, match="30% is done"):
         read_aggregate(connection, Ask(window=everything, models=("m",)))
     store.close()
-    store = SqliteStore(path)
+    store = SqliteWriter(path)
     while store.tend(START * MINUTE_US):
         pass
     with reading(path) as connection:

@@ -18,7 +18,7 @@ from metrics_sidecar.ledger.transaction import Work
 from metrics_sidecar.sqlite import rollups, schema
 from metrics_sidecar.sqlite.migrations import MIGRATIONS
 from metrics_sidecar.sqlite.queries import SqliteQueries
-from metrics_sidecar.sqlite.sqlite import SqliteStore
+from metrics_sidecar.sqlite.writer import SqliteWriter
 from shared.record import ErrorType, Record
 from shared.settings import StartupError
 
@@ -50,7 +50,7 @@ async def test_an_older_file_goes_on_where_it_was(tmp_path: Path) -> None:
     """Its rows have no trace, new ones may; totals and sequences are carried on, and the books agree."""
     path = tmp_path / "history.db"
     write_version_1(path)
-    store = SqliteStore(path)
+    store = SqliteWriter(path)
     state = store.load()
     assert state.totals["m"].failure_count == 1
     traced = Record("m", 30, 40, trace_id=TRACE)
@@ -75,7 +75,7 @@ async def test_a_file_of_the_release_before_has_all_that_it_had(tmp_path: Path) 
     path = tmp_path / "history.db"
     released = Path(__file__).parent / "released" / "schema-6.db.gz"
     path.write_bytes(gzip.decompress(released.read_bytes()))
-    store = SqliteStore(path)
+    store = SqliteWriter(path)
     state = store.load()
     counts = {label: (totals.success_count, totals.failure_count) for label, totals in state.totals.items()}
     assert counts == {"gpt-3.5": (18, 0), "team/bert": (0, 8), "__overflow__": (1, 1)}
@@ -165,5 +165,5 @@ def test_an_older_file_that_cannot_be_used_is_left_as_it_is(tmp_path: Path, stat
     write_version_1(path, statement)
     before = path.read_bytes()
     with pytest.raises(StartupError, match=words):
-        SqliteStore(path)
+        SqliteWriter(path)
     assert path.read_bytes() == before

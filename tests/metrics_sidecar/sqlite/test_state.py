@@ -13,7 +13,6 @@ from metrics_sidecar.ledger.reckoning import TimeState
 from metrics_sidecar.ledger.totals import ModelTotals, aggregate, merged
 from metrics_sidecar.ledger.transaction import Producer, State, Work
 from metrics_sidecar.sqlite.labels import promote
-from metrics_sidecar.sqlite.sqlite import SqliteStore
 from metrics_sidecar.sqlite.state import (
     count_missing,
     decode_overflowed,
@@ -24,6 +23,7 @@ from metrics_sidecar.sqlite.state import (
     read_totals,
     read_totals_by_label,
 )
+from metrics_sidecar.sqlite.writer import SqliteWriter
 from shared.record import OVERFLOW_MODEL_ID, ErrorType, Record
 
 P = "0" * 32
@@ -39,7 +39,7 @@ class Ledger:
     """A file that is written to, and a connection that reads it."""
 
     def __init__(self, path: Path) -> None:
-        self._store = SqliteStore(path)
+        self._store = SqliteWriter(path)
         self._planner = Planner(self._store.load())
         self._next = 1
         self.connection = sqlite3.connect(path, isolation_level=None)

@@ -41,7 +41,7 @@ class History:
     def _open(self, retention: Retention) -> None:
         self._retention = retention
         self.backend = self._factory(self._directory, retention)
-        self.store = self.backend.open_store()
+        self.store = self.backend.open_writer()
         self.planner = Planner(self.store.load())
         self.reader = self.backend.open_reader()
 

@@ -31,7 +31,7 @@ async def test_a_snapshot_stays_as_it_is(open_history: OpenHistory) -> None:
     some(history, arrivals)
     model = history.model
     number, count = model.state().number, len(model.records)
-    snapshot = history.backend.open_snapshot()
+    snapshot = history.backend.open_audit()
     assert snapshot.commits() == number
     for _ in range(3):
         history.add(arrivals.records(50))
@@ -42,7 +42,7 @@ async def test_a_snapshot_stays_as_it_is(open_history: OpenHistory) -> None:
         checked = books.checked
         assert (checked.commits, checked.rows, checked.totals, checked.sequences) == (number, count, count, count)
     snapshot.close()
-    again = history.backend.open_snapshot()
+    again = history.backend.open_audit()
     assert again.commits() == model.state().number > number
     assert again.reconcile(None).checked.rows == len(model.records) > count
     again.close()
@@ -60,7 +60,7 @@ async def test_a_check_is_of_one_state_without_being_asked_for_its_number(open_h
 
     async with again_and_again(write):
         for _ in range(15):
-            snapshot = await asyncio.to_thread(history.backend.open_snapshot)
+            snapshot = await asyncio.to_thread(history.backend.open_audit)
             books = await asyncio.to_thread(snapshot.reconcile, None)
             assert books.differences == []
             numbers.append(books.checked.commits)
@@ -76,7 +76,7 @@ def test_the_books_are_all_that_was_committed(open_history: OpenHistory) -> None
     some(history, arrivals)
     model = history.model
     state = model.state()
-    snapshot = history.backend.open_snapshot()
+    snapshot = history.backend.open_audit()
     books = snapshot.reconcile(LiveCopy(model.totals(), state.counters))
     snapshot.close()
     assert (books.differences, books.consistent) == ([], True)
@@ -98,7 +98,7 @@ def test_what_was_not_shown_is_told(open_history: OpenHistory) -> None:
     totals = history.model.totals()
     totals.popitem()
     counters[REJECTED]["x"] += 1
-    snapshot = history.backend.open_snapshot()
+    snapshot = history.backend.open_audit()
     books = snapshot.reconcile(LiveCopy(totals, counters))
     snapshot.close()
     assert not books.consistent
@@ -110,7 +110,7 @@ async def test_a_check_that_is_interrupted_ends(open_history: OpenHistory) -> No
     history, arrivals = open_history(), Arrivals(5)
     for _ in range(4):
         history.add(arrivals.records(5000, minutes=100))
-    snapshot = history.backend.open_snapshot()
+    snapshot = history.backend.open_audit()
     number = snapshot.commits()
     checking = asyncio.create_task(asyncio.to_thread(snapshot.reconcile, None))
     while not checking.done():
@@ -119,6 +119,6 @@ async def test_a_check_that_is_interrupted_ends(open_history: OpenHistory) -> No
     with pytest.raises(StoreError):
         await checking
     snapshot.close()
-    again = history.backend.open_snapshot()
+    again = history.backend.open_audit()
     assert again.commits() == number
     again.close()

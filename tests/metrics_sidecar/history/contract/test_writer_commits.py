@@ -126,7 +126,7 @@ async def test_sums_end_at_the_largest_integer(open_history: OpenHistory) -> Non
     assert history.model.state() == state
     assert (state.totals["a"].latency_us, state.counters[REJECTED]) == (MAX_COUNT, {"x": MAX_COUNT, "y": MAX_COUNT})
     assert state.missing_count > MAX_COUNT
-    snapshot = history.backend.open_snapshot()
+    snapshot = history.backend.open_audit()
     assert snapshot.reconcile(None).differences == []
     snapshot.close()
 
@@ -151,7 +151,7 @@ async def test_nobody_sees_a_part_of_a_commit(open_history: OpenHistory) -> None
             window = await reader.aggregate(Ask(window=EVERYTHING, models=("a", "b")))
             series = await reader.aggregate(steps)
             totals = await reader.aggregate(Ask())
-            snapshot = await asyncio.to_thread(history.backend.open_snapshot)
+            snapshot = await asyncio.to_thread(history.backend.open_audit)
             books = await asyncio.to_thread(snapshot.reconcile, None)
             snapshot.close()
             seen += [
@@ -198,7 +198,7 @@ async def test_closing_is_idempotent(open_history: OpenHistory) -> None:
     history.add([Record("a", 1, 2)])
     assert counts(await history.reader.aggregate(Ask())) == {"a": 1}
     unasked = history.backend.open_reader()
-    snapshot = history.backend.open_snapshot()
+    snapshot = history.backend.open_audit()
     for _ in range(2):
         unasked.close()
         history.reader.close()
@@ -263,7 +263,7 @@ async def test_rows_of_other_histories_are_known_again(open_history: OpenHistory
     history.tend(END_US)
     await history.check(Ask(window=EVERYTHING, **FULLY))
     await history.check(HistoryQuery(limit=1000))
-    snapshot = history.backend.open_snapshot()
+    snapshot = history.backend.open_audit()
     books = snapshot.reconcile(None)
     snapshot.close()
     assert (books.differences, books.checked.sequences, books.checked.imported) == ([], 110, 300)

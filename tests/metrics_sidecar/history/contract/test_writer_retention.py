@@ -99,7 +99,7 @@ async def test_what_was_removed_is_told(open_history: OpenHistory) -> None:
     removed = len(history.model.records) - len(history.model.rows())
     assert history.store.upkeep.removed_rows == removed
     assert history.store.upkeep.oldest_us == min(record.timestamp_us for record in history.model.rows())
-    snapshot = history.backend.open_snapshot()
+    snapshot = history.backend.open_audit()
     books = snapshot.reconcile(None)
     snapshot.close()
     assert (books.differences, books.checked.rows_removed) == ([], removed)

@@ -3,15 +3,8 @@
 import contextlib
 import os
 from pathlib import Path
-from typing import NamedTuple
 
-
-class DiskUse(NamedTuple):
-    """Bytes: of `history.db` and its log; and of the file system that they are on, free for us and in all."""
-
-    history_bytes: int
-    free_bytes: int
-    size_bytes: int
+from metrics_sidecar.history.backend import DiskUse
 
 
 def measure_disk(path: Path) -> DiskUse | None:

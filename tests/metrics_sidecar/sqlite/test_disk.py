@@ -5,9 +5,10 @@ from pathlib import Path
 
 from prometheus_client.parser import text_string_to_metric_families as parse_text
 
-from metrics_sidecar.disk import DiskUse, measure_disk
+from metrics_sidecar.history.backend import DiskUse
 from metrics_sidecar.metrics.process_metrics import SidecarMetrics
-from metrics_sidecar.sqlite.sqlite import SqliteStore
+from metrics_sidecar.sqlite.disk import measure_disk
+from metrics_sidecar.sqlite.writer import SqliteWriter
 
 
 def samples_of(metrics: SidecarMetrics) -> dict[str, float]:
@@ -19,7 +20,7 @@ def test_the_log_belongs_to_the_history(tmp_path: Path) -> None:
     """Both files count; without a log, the history alone; without any, nothing is claimed."""
     path = tmp_path / "history.db"
     assert measure_disk(path) is None
-    store = SqliteStore(path)
+    store = SqliteWriter(path)
     system = os.statvfs(tmp_path)
     sizes = [path.stat().st_size, path.with_name("history.db-wal").stat().st_size]
     use = measure_disk(path)

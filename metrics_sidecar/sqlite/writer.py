@@ -57,7 +57,7 @@ ON CONFLICT (name, label) DO UPDATE SET value = MIN(value + excluded.value, {MAX
 """
 
 
-class SqliteStore:
+class SqliteWriter:
     """Implements `writer.Writer`. Synchronous; one thread at a time."""
 
     def __init__(self, path: Path, *, synced: bool = False, retention: Retention = KEEP_ALL) -> None:
