@@ -13,6 +13,7 @@ from metrics_sidecar.sqlite.questions import LENGTH, Answered, Asked, Question
 from shared import isolated, logs
 
 READING = "metrics_sidecar.sqlite.reading"
+START_S = 60.0  # a busy machine takes its time
 STILL_S = 15.0
 """A process is killed if it stands still for longer. A disk may be slow, and callers are told sooner."""
 IDLE = 2
@@ -28,11 +29,13 @@ class Process:
         self, process: subprocess.Popen[bytes], reader: asyncio.StreamReader, writer: asyncio.StreamWriter
     ) -> None:
         self.is_asked = False
+        self.piece = b""
         self._process = process
         self._reader, self._writer = reader, writer
 
     @classmethod
     async def start(cls, path: Path) -> "Process":
+        """One that answers; `StoreError` if it can't be started."""
         try:
             ours, its = socket.socketpair()
         except OSError as error:
@@ -44,12 +47,13 @@ class Process:
             except OSError as error:
                 ours.close()
                 raise StoreError(f"the process that reads the history can't be started: {error.strerror}") from None
+        started = cls(process, *await asyncio.open_connection(sock=ours))
         try:
-            return cls(process, *await asyncio.open_connection(sock=ours))
+            await started.check(START_S)
         except BaseException:
-            ours.close()  # and so it ends
-            process.wait()
+            started.close()
             raise
+        return started
 
     @property
     def pid(self) -> int:
@@ -64,14 +68,25 @@ class Process:
         self._writer.write(questions.encode(Asked(question, seconds)))
 
     async def answer(self) -> Answered:
-        """The next piece, or the end. `StoreError` if the process ends first."""
+        """The next `piece`, or the end. `StoreError` if the process ends first."""
         try:
             (length,) = LENGTH.unpack(await self._reader.readexactly(LENGTH.size))
             answered = questions.decode_answered(await self._reader.readexactly(length))
+            self.piece = await self._reader.readexactly(answered.size)
         except (asyncio.IncompleteReadError, OSError):
             raise await self.end() from None
         self.is_asked = answered.outcome == "piece"
         return answered
+
+    async def check(self, within_s: float) -> None:
+        """That it answers; it ends if it doesn't, and `StoreError` tells so."""
+        self.ask(questions.Sign())
+        try:
+            async with asyncio.timeout(within_s):
+                await self.answer()
+        except TimeoutError:
+            log.error("queries.process_stands_still", pid=self.pid)
+            raise await self.end() from None
 
     async def leave(self) -> None:
         """What is being read is no longer of interest: it ends, or the process does."""
@@ -85,8 +100,10 @@ class Process:
 
     async def end(self) -> StoreError:
         """It may have left the socket only. What is to be told of it."""
+        is_closed = self._writer.is_closing()
         code = await self.stop()
-        log.error("queries.process_ended", code=code)
+        if not is_closed:
+            log.error("queries.process_ended", code=code)
         return StoreError(f"the process that reads the history has ended with {code}")
 
     async def stop(self) -> int:
@@ -94,7 +111,8 @@ class Process:
         self._process.kill()
         self.is_asked = False
         self._writer.close()
-        return await asyncio.shield(asyncio.to_thread(self._process.wait))
+        code = self._process.poll()
+        return await asyncio.shield(asyncio.to_thread(self._process.wait)) if code is None else code
 
     def close(self) -> None:
         """Now. Idempotent."""
@@ -138,13 +156,7 @@ class Processes:
                 raise await process.end()
         self._idle.reverse()
         async with self.lend() as process:
-            process.ask(questions.Sign())
-            try:
-                async with asyncio.timeout(STILL_S):
-                    await process.answer()
-            except TimeoutError:
-                log.error("queries.process_stands_still", pid=process.pid)
-                raise await process.end() from None
+            await process.check(STILL_S)
 
     def close(self) -> None:
         """End what is being read. Idempotent."""
@@ -158,8 +170,10 @@ class Processes:
         await self._take_back(process, once=process.is_asked)
 
     async def _take_back(self, process: Process, *, once: bool) -> None:
-        if once or process.has_ended or len(self._idle) >= IDLE:
-            await process.stop()
-        else:
-            self._idle.append(process)
-        self._lent.discard(process)
+        try:
+            if once or process.has_ended or len(self._idle) >= IDLE:
+                await process.stop()
+            else:
+                self._idle.append(process)
+        finally:
+            self._lent.discard(process)

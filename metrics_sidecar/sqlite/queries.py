@@ -40,7 +40,6 @@ Result = TypeVar("Result")
 _page = msgspec.msgpack.Decoder(HistoryPage)
 _row: msgspec.msgpack.Decoder[HistoryRow | None] = msgspec.msgpack.Decoder(HistoryRow | None)
 _table = msgspec.msgpack.Decoder(Table)
-_bytes = msgspec.msgpack.Decoder(bytes)
 
 
 def is_search(question: Question) -> bool:
@@ -116,8 +115,8 @@ class SqliteQueries:
         except TimeoutError:
             raise self._busy() from None
         try:
-            left_s = math.inf if until is None else until - loop.time()
             async with self._processes.lend() as process:
+                left_s = math.inf if until is None else until - loop.time()
                 answered = await _ask_within(process, question, min(left_s, most_s))
         finally:
             turn.release()
@@ -166,6 +165,6 @@ class SqliteExporter:
         process = await stack.enter_async_context(self._processes.lend(once=True))
         process.ask(questions.File(wanted))
         while (answered := await process.answer()).outcome == "piece":
-            yield _bytes.decode(answered.found)
+            yield process.piece
         if answered.outcome != "found":
             raise StoreError(answered.reason)

@@ -49,11 +49,13 @@ class Asked(msgspec.Struct, frozen=True, array_like=True):
 
 
 class Answered(msgspec.Struct, frozen=True, array_like=True):
-    """What was found, still encoded, or why nothing could be; pieces come before. Each question has one such end."""
+    """What was found, still encoded, or why nothing could be. Each question has one such end; pieces come before
+    it, of which each is followed by its bytes: `size` of them."""
 
     outcome: Literal["piece", "found", "too long", "left", "store", "not built", "too many models", "defect"]
     reason: str
     found: msgspec.Raw
+    size: int = 0
 
 
 _encoder = msgspec.msgpack.Encoder()

@@ -126,9 +126,13 @@ class Reading:
             for piece in pieces(connection, wanted):
                 block += piece.data
                 if len(block) >= BLOCK_BYTES:
-                    self._send(Answered("piece", "", questions.encode_found(bytes(block))))
+                    self._send_piece(block)
                     block.clear()
-        self._send(Answered("piece", "", questions.encode_found(bytes(block))))
+        self._send_piece(block)
+
+    def _send_piece(self, piece: bytearray) -> None:
+        self._send(Answered("piece", "", questions.encode_found(None), len(piece)))
+        self._socket.sendall(piece)
 
 
 def _found(found: Found) -> Answered:

@@ -40,6 +40,9 @@ HOUR = Window(0, 3_600_000_000)
 TEN_THOUSAND = f"{ENDLESS[:-29]} SELECT COUNT(*) FROM (SELECT n FROM numbers LIMIT 9999)"
 """So many rows are some looks."""
 
+INSERT = """INSERT INTO invocations (id, model, timestamp_us, latency_us, input_size, output_size)
+SELECT {}, model, {}, 3, 4, 5 FROM models"""
+
 OpenQueries = Callable[..., SqliteQueries]
 
 
@@ -223,7 +226,7 @@ async def test_commits_go_on_beside_a_long_read(open_queries: OpenQueries, endle
     await until(lambda: endless.begun == 1)
     writer = sqlite3.connect(tmp_path / "history.db", isolation_level=None, timeout=0)
     with contextlib.closing(writer):
-        writer.execute("INSERT INTO invocations SELECT 2, model, 2, 3, 4, 5, NULL, NULL, NULL FROM models")
+        writer.execute(INSERT.format(2, 2))
         row = await queries.one("2")
         assert row is not None
         waiting.cancel()
@@ -262,7 +265,7 @@ def test_a_count_that_would_take_long_is_a_lower_bound(
     with contextlib.closing(sqlite3.connect(tmp_path / "history.db", isolation_level=None)) as connection:
         connection.execute("BEGIN")
         connection.executemany(
-            "INSERT INTO invocations SELECT ?, model, ?, 3, 4, 5, NULL, NULL, NULL FROM models",
+            INSERT.format("?", "?"),
             ((number, number) for number in range(2, 9_001)),
         )
         connection.execute("COMMIT")
