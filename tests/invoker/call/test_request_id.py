@@ -1,6 +1,9 @@
 """The id of a request: its caller's or made, passed on, answered and recorded."""
 
 import re
+import subprocess
+import sys
+from pathlib import Path
 
 import pytest
 
@@ -38,6 +41,25 @@ def test_ids_that_are_made_are_others_each_time() -> None:
     made = {make_request_id() for _ in range(1000)}
     assert len(made) == 1000
     assert all(MADE.fullmatch(one) and parse_request_id(one.encode()) == one for one in made)
+
+
+WORKERS = """
+import os
+from invoker.call.request_id import make_request_id
+make_request_id()
+for _ in range(2):
+    if os.fork() == 0:
+        os.write(1, make_request_id().encode() + b"\\n")
+        os._exit(0)
+    os.wait()
+"""
+
+
+def test_workers_make_others() -> None:
+    """Though one process becomes all of them."""
+    root = Path(__file__).parents[3]
+    made = subprocess.run([sys.executable, "-c", WORKERS], cwd=root, check=True, capture_output=True, text=True).stdout
+    assert len(set(made.split())) == 2
 
 
 @pytest.mark.parametrize("more", [[], [NOT_PLAIN]], ids=["plain", "not plain"])

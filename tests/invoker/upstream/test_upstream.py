@@ -190,6 +190,7 @@ def test_whose_fault_no_connection_is(error: OSError, error_type: ErrorType, sai
     failure = connect_failure(error)
     assert (failure.error_type, str(failure).partition(": ")[2]) == (error_type, said)
     assert isinstance(failure, ConnectError) == (error_type is ErrorType.CONNECT)
+    assert not failure.received
 
 
 async def test_a_server_without_tls(upstream: Upstream) -> None:
