@@ -1,29 +1,26 @@
 """Frames between a gateway worker (producer) and the sidecar, on a Unix stream socket.
 
-A frame is a big-endian u32 length and that many bytes of msgpack: an array whose first element is the
-message's tag. A connection opens with `Hello` → `Welcome`; then `Batch` → `Ack` and `Report` flow; `Flush` →
-`Flushed` and `Bye` end a producer's life. Sequences start at 1 and have no gaps; a batch sent again is harmless.
+A frame (`shared.framing`) is an array in msgpack whose first element is the message's tag. A connection opens with
+`Hello` → `Welcome`; then `Batch` → `Ack` and `Report` flow; `Flush` → `Flushed` and `Bye` end a producer's life.
+Sequences start at 1 and have no gaps; a batch sent again is harmless.
 
 Gateway and sidecar may be of different releases. The version goes up with each field of a record; a connection is of
 the newest that both know. A journal's records are sent as they were written, by whatever release: older ones are read
 with defaults, and those that can't be read here (`Unread`) are kept as they are, for a release that can.
-
-    FrameError   what was received is no frame of this protocol
 """
 
 import itertools
-import struct
 from collections.abc import Iterator, Sequence
 from typing import Annotated, ClassVar
 
 import msgspec
 from msgspec import Meta
 
+from shared.framing import LENGTH, FrameError, framed
 from shared.record import Count, ModelId, Record
 
 OLDEST_VERSION = 1
 PROTOCOL_VERSION = OLDEST_VERSION + len(Record.__struct_fields__) - 8  # of which the first version's records had 8
-MAX_FRAME_BYTES = 1024 * 1024
 MAX_BATCH_RECORDS = 4096
 MAX_MODELS = 10_000
 """In one frame, known or in flight; and in flight on one connection."""
@@ -35,16 +32,11 @@ OVERHEAD_BOUNDS_S = (0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025,
 OVERHEAD_SUM = "sum_us"
 """How a report's counter `invoker_overhead_seconds` is labelled: upper bounds, and the sum in µs."""
 
-_LENGTH = struct.Struct(">I")
 _REPORT_TAG = 5
 
 ProducerId = Annotated[str, Meta(pattern="^[0-9a-f]{32}\\Z")]
 Sequence_ = Annotated[int, Meta(ge=1, le=2**62)]
 ShortText = Annotated[str, Meta(max_length=64)]
-
-
-class FrameError(Exception):
-    """The peer sent bytes that are no frame of this protocol."""
 
 
 class Hello(msgspec.Struct, frozen=True, array_like=True, tag=1):
@@ -158,8 +150,7 @@ def encode_record(record: Record) -> bytes:
 
 def encode(message: ToSidecar | ToProducer) -> bytes:
     """One frame, length prefix included."""
-    body = _encoder.encode(message)
-    return _LENGTH.pack(len(body)) + body
+    return framed(_encoder.encode(message))
 
 
 def encode_report(report: Report) -> Iterator[bytes]:
@@ -186,10 +177,9 @@ def encode_batch(first_sequence: int, records: Sequence[bytes | memoryview]) -> 
         b"\x93\x03"  # array of 3, tag 3
         + _encoder.encode(first_sequence)
         + b"\xdd"  # array with a u32 count
-        + _LENGTH.pack(len(records))
+        + LENGTH.pack(len(records))
     )
-    body_bytes = len(head) + sum(map(len, records))
-    return b"".join((_LENGTH.pack(body_bytes), head, *records))
+    return framed(head, *records)
 
 
 def decode_to_sidecar(body: bytes | memoryview) -> ToSidecar | Mixed:
@@ -224,30 +214,3 @@ def decode_to_producer(body: bytes | memoryview) -> ToProducer:
         return _to_producer.decode(body)
     except UNREADABLE as error:
         raise FrameError(f"undecodable frame: {error}") from None
-
-
-class FrameReader:
-    """Cuts a byte stream into frame bodies. Holds at most one frame of `max_frame_bytes`."""
-
-    def __init__(self, max_frame_bytes: int = MAX_FRAME_BYTES) -> None:
-        self._max_frame_bytes = max_frame_bytes
-        self._buffer = bytearray()
-
-    def feed(self, data: bytes) -> Iterator[bytes]:
-        """The bodies that `data` completes; `FrameError` at a length of 0 or beyond the limit."""
-        buffer = self._buffer
-        buffer += data
-        start = 0
-        try:
-            while len(buffer) - start >= 4:
-                (length,) = _LENGTH.unpack_from(buffer, start)
-                if not 0 < length <= self._max_frame_bytes:
-                    raise FrameError(f"frame of {length} bytes; allowed are 1 to {self._max_frame_bytes}")
-                end = start + 4 + length
-                if len(buffer) < end:
-                    break
-                body = bytes(buffer[start + 4 : end])
-                start = end
-                yield body
-        finally:
-            del buffer[:start]

@@ -10,8 +10,8 @@ from pathlib import Path
 from invoker.journal.journal import Journal
 from shared import logs
 from shared.clock import Clock
+from shared.framing import MAX_FRAME_BYTES, FrameError, FrameReader
 from shared.wire import (
-    MAX_FRAME_BYTES,
     MODELS_PER_FRAME,
     OLDEST_VERSION,
     PROTOCOL_VERSION,
@@ -19,8 +19,6 @@ from shared.wire import (
     Bye,
     Flush,
     Flushed,
-    FrameError,
-    FrameReader,
     Hello,
     Refusal,
     Report,

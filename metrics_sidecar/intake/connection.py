@@ -9,6 +9,7 @@ from metrics_sidecar.intake.reported import Counters, known_counters
 from metrics_sidecar.ledger.transaction import Work
 from metrics_sidecar.metrics.live import WorkerShare
 from shared import logs
+from shared.framing import FrameError, FrameReader
 from shared.wire import (
     OLDEST_VERSION,
     PROTOCOL_VERSION,
@@ -17,8 +18,6 @@ from shared.wire import (
     Bye,
     Flush,
     Flushed,
-    FrameError,
-    FrameReader,
     Hello,
     Mixed,
     Refusal,

@@ -9,8 +9,9 @@ from pathlib import Path
 
 from metrics_sidecar.history.queries import StoreError
 from metrics_sidecar.sqlite import questions
-from metrics_sidecar.sqlite.questions import LENGTH, Answered, Asked, Question
+from metrics_sidecar.sqlite.questions import Answered, Asked, Question
 from shared import isolated, logs
+from shared.framing import LENGTH
 
 READING = "metrics_sidecar.sqlite.reading"
 START_S = 60.0  # a busy machine takes its time

@@ -1,6 +1,5 @@
 """What the sidecar and a process that reads the history say to each other: frames of msgpack behind their length."""
 
-import struct
 from typing import Literal
 
 import msgspec
@@ -8,8 +7,7 @@ import msgspec
 from metrics_sidecar.history.aggregate import Ask, Table
 from metrics_sidecar.history.exports import Export
 from metrics_sidecar.history.queries import HistoryPage, HistoryQuery, HistoryRow
-
-LENGTH = struct.Struct(">I")
+from shared.framing import framed
 
 
 class Page(msgspec.Struct, frozen=True, tag=True, array_like=True):
@@ -65,8 +63,7 @@ _answered = msgspec.msgpack.Decoder(Answered)
 
 def encode(message: Asked | Answered) -> bytes:
     """One frame, with its length."""
-    body = _encoder.encode(message)
-    return LENGTH.pack(len(body)) + body
+    return framed(_encoder.encode(message))
 
 
 def encode_found(found: Found) -> msgspec.Raw:

@@ -27,9 +27,10 @@ from metrics_sidecar.sqlite.aggregate import read_aggregate
 from metrics_sidecar.sqlite.export import opened
 from metrics_sidecar.sqlite.guard import Guard, Outcome
 from metrics_sidecar.sqlite.history import read_history, read_invocation
-from metrics_sidecar.sqlite.questions import LENGTH, Answered, Asked, Found, Question
+from metrics_sidecar.sqlite.questions import Answered, Asked, Found, Question
 from metrics_sidecar.sqlite.state import DAMAGE
 from shared.clock import Clock, SystemClock
+from shared.framing import LENGTH
 
 NICENESS, NICENESS_OF_EXPORTS = 3, 10
 """Where readers and commits share a core, commits go first: beside ten readers their waits are a quarter to a third

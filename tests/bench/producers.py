@@ -10,11 +10,11 @@ from pathlib import Path
 from random import Random
 
 from invoker.delivery.outbox import BATCH_RECORDS, WINDOW_RECORDS
+from shared.framing import FrameReader
 from shared.record import ErrorType, Record
 from shared.wire import (
     PROTOCOL_VERSION,
     Ack,
-    FrameReader,
     Hello,
     ToProducer,
     Welcome,

@@ -7,10 +7,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from shared.framing import MAX_FRAME_BYTES, FrameError, FrameReader
 from shared.record import MAX_COUNT, MAX_TIMESTAMP_US, ErrorType, Record
 from shared.wire import (
     MAX_BATCH_RECORDS,
-    MAX_FRAME_BYTES,
     MAX_MODELS,
     MODELS_PER_FRAME,
     OLDEST_VERSION,
@@ -21,8 +21,6 @@ from shared.wire import (
     Bye,
     Flush,
     Flushed,
-    FrameError,
-    FrameReader,
     Hello,
     Mixed,
     Refusal,
@@ -111,13 +109,6 @@ def test_frames_are_found_however_the_stream_is_cut(messages: list[ToSidecar], d
         found += [decode_to_sidecar(body) for body in reader.feed(stream[position : position + size])]
         position += size
     assert found == messages
-
-
-@pytest.mark.parametrize("length", [0, MAX_FRAME_BYTES + 1, 2**32 - 1])
-def test_a_length_beyond_the_limit_is_refused_at_once(length: int) -> None:
-    """The reader neither waits for nor stores a frame that is too large."""
-    with pytest.raises(FrameError, match=f"frame of {length} bytes"):
-        bodies(length.to_bytes(4, "big"))
 
 
 @given(st.binary(max_size=300))
@@ -346,18 +337,3 @@ def test_a_report_is_a_short_array(head: int, expected: bool) -> None:
     assert is_report(bytes([head, 5])) == expected
     assert not is_report(bytes([head]))
     assert not is_report(b"")
-
-
-@pytest.mark.parametrize("limit", [None, 1, 10])
-def test_a_frame_may_be_as_long_as_the_limit(limit: int | None) -> None:
-    """But no longer; and it is there with its last byte."""
-    reader = FrameReader() if limit is None else FrameReader(limit)
-    length = limit or MAX_FRAME_BYTES
-    frame = length.to_bytes(4, "big") + b"x" * length
-    assert list(reader.feed(frame[:-1])) == []
-    assert list(reader.feed(frame[-1:] + frame)) == [frame[4:]] * 2
-    assert list(reader.feed(b"\0\0\0")) == []
-    with pytest.raises(FrameError, match=rf"frame of 0 bytes; allowed are 1 to {length}"):
-        list(reader.feed(b"\0"))
-    with pytest.raises(FrameError, match=f"frame of {length + 1} bytes"):
-        list(FrameReader(length).feed((length + 1).to_bytes(4, "big")))

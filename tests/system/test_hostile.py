@@ -13,8 +13,9 @@ from pathlib import Path
 import pytest
 
 from metrics_sidecar.intake.connection import HELLO_TIMEOUT_S, MAX_FRAME_SWEEPS
+from shared.framing import MAX_FRAME_BYTES
 from shared.record import ErrorType, Record
-from shared.wire import MAX_FRAME_BYTES, PROTOCOL_VERSION, Batch, Bye, Hello, Report, encode
+from shared.wire import PROTOCOL_VERSION, Batch, Bye, Hello, Report, encode
 from tests.processes import Process, System, eventually, get, get_text, system
 
 MAX_RSS_BYTES = 150 * 1024 * 1024

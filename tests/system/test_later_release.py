@@ -15,8 +15,9 @@ import msgspec
 import pyarrow.parquet as pq
 import pytest
 
+from shared.framing import FrameReader
 from shared.record import Record
-from shared.wire import PROTOCOL_VERSION, Ack, FrameReader, Hello, Welcome, decode_to_producer, encode, encode_batch
+from shared.wire import PROTOCOL_VERSION, Ack, Hello, Welcome, decode_to_producer, encode, encode_batch
 from tests.processes import ROOT, System, eventually, get, system
 from tests.system.test_transfer import fetch
 

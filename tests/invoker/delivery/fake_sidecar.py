@@ -6,6 +6,7 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import TypeVar
 
+from shared.framing import FrameReader
 from shared.wire import (
     PROTOCOL_VERSION,
     Ack,
@@ -13,7 +14,6 @@ from shared.wire import (
     Bye,
     Flush,
     Flushed,
-    FrameReader,
     Hello,
     Mixed,
     Report,

@@ -14,8 +14,9 @@ from invoker.journal.directory import Bound
 from invoker.journal.journal import Journal
 from invoker.journal.segment import MIN_SEGMENT_BYTES
 from shared.clock import SystemClock
+from shared.framing import MAX_FRAME_BYTES
 from shared.record import Record
-from shared.wire import MAX_FRAME_BYTES, MODELS_PER_FRAME, Ack, Batch, Bye, Flush, Flushed, Hello, Refusal, Report
+from shared.wire import MODELS_PER_FRAME, Ack, Batch, Bye, Flush, Flushed, Hello, Refusal, Report
 from tests.invoker.conftest import until
 from tests.invoker.delivery.fake_sidecar import FakeSidecar
 

@@ -21,6 +21,7 @@ from metrics_sidecar.ledger.transaction import Work
 from metrics_sidecar.metrics.live import Live
 from metrics_sidecar.sqlite.writer import SqliteWriter
 from shared.clock import SystemClock
+from shared.framing import FrameReader
 from shared.record import Record
 from shared.wire import (
     PROTOCOL_VERSION,
@@ -29,7 +30,6 @@ from shared.wire import (
     Bye,
     Flush,
     Flushed,
-    FrameReader,
     Hello,
     Refusal,
     Report,

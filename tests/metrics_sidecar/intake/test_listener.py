@@ -17,17 +17,16 @@ from metrics_sidecar.ledger.ledger import Ledger
 from metrics_sidecar.metrics.live import Live
 from metrics_sidecar.sqlite.writer import SqliteWriter
 from shared.clock import SystemClock
+from shared.framing import MAX_FRAME_BYTES, FrameReader
 from shared.record import Record
 from shared.settings import StartupError
 from shared.wire import (
-    MAX_FRAME_BYTES,
     PROTOCOL_VERSION,
     Ack,
     Batch,
     Bye,
     Flush,
     Flushed,
-    FrameReader,
     Hello,
     Refusal,
     Report,
