@@ -81,7 +81,6 @@ async def _start(app: web.Application, settings: SidecarSettings, stack: context
     app[SIDECAR] = Sidecar(
         clock=clock,
         reader=reader,
-        exporter=backend.exporter(),
         reconcile=auditor.reconcile,
         readiness=lambda: _readiness(ledger, intake, [*writer.failures, *([plan.reason] if plan.reason else [])]),
         snapshot=live.snapshot,

@@ -66,7 +66,7 @@ CONCRETE = {
     "Worklet": {"invoker/process/assembly.py"},
     "SqliteBackend": {"metrics_sidecar/app.py", "metrics_sidecar/commands/import_command.py"},
     "SqliteWriter": {"metrics_sidecar/sqlite/backend.py"},
-    "SqliteQueries": {"metrics_sidecar/sqlite/backend.py"},
+    "SqliteReader": {"metrics_sidecar/sqlite/backend.py"},
     "SystemClock": {
         "invoker/process/assembly.py",
         "invoker/__main__.py",

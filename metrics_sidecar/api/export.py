@@ -64,7 +64,7 @@ async def export(request: web.Request) -> web.StreamResponse:
         await response.prepare(request)
         return response
     try:
-        async with request.app[SIDECAR].exporter.export(wanted) as chunks:
+        async with request.app[SIDECAR].reader.rows(wanted) as chunks:
             await _send(request, response, chunks)
     except ExportsBusyError as error:
         raise status_problem(503, f"{error}; try again later.", {"Retry-After": str(RETRY_AFTER_S)}) from None

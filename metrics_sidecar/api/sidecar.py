@@ -8,7 +8,6 @@ import msgspec
 from aiohttp import web
 
 from metrics_sidecar.history.backend import DiskUse
-from metrics_sidecar.history.exports import Exporter
 from metrics_sidecar.history.reader import Reader
 from metrics_sidecar.history.reconcile import Reconciliation
 from metrics_sidecar.metrics.exposition import Exposition
@@ -31,7 +30,6 @@ class Sidecar:
 
     clock: Clock
     reader: Reader
-    exporter: Exporter
     reconcile: Callable[[], Awaitable[Reconciliation]]
     readiness: Callable[[], Readiness]
     snapshot: Callable[[], Snapshot]

@@ -1,13 +1,12 @@
 """Where a history is kept: all that the sidecar asks of the place, behind one Protocol.
 
 `tests/metrics_sidecar/history/contract` holds every backend to what is promised here, in `writer.Writer`,
-`reader.Reader`, `audit.Audit` and `exports.Exporter`.
+`reader.Reader` and `audit.Audit`.
 """
 
 from typing import NamedTuple, Protocol
 
 from metrics_sidecar.history.audit import Audit
-from metrics_sidecar.history.exports import Exporter
 from metrics_sidecar.history.reader import Reader
 from metrics_sidecar.history.writer import Writer
 
@@ -50,8 +49,6 @@ class Backend(Protocol):
     def open_audit(self) -> Audit:
         """`StoreError` if it can't be read."""
         ...
-
-    def exporter(self) -> Exporter: ...
 
     def measure_disk(self) -> DiskUse | None:
         """What it takes, and what is left for it; None where nothing can be said."""

@@ -1,8 +1,6 @@
-"""Files of the history: what can be wanted, and who makes them."""
+"""Files of the history: what can be wanted."""
 
-from collections.abc import AsyncIterator
-from contextlib import AbstractAsyncContextManager
-from typing import Literal, Protocol
+from typing import Literal
 
 import msgspec
 
@@ -22,12 +20,3 @@ class Export(msgspec.Struct, frozen=True):
 
 class ExportsBusyError(Exception):
     """As many exports run as may run at one time."""
-
-
-class Exporter(Protocol):
-    """Makes files of the history."""
-
-    def export(self, wanted: Export) -> AbstractAsyncContextManager[AsyncIterator[bytes]]:
-        """The file's bytes, made no faster than they are taken. Raises `ExportsBusyError` when enough exports
-        run; the iterator raises `StoreError` if it can't go on."""
-        ...

@@ -1,8 +1,11 @@
 """Who answers what is asked of a history."""
 
+from collections.abc import AsyncIterator
+from contextlib import AbstractAsyncContextManager
 from typing import Protocol
 
 from metrics_sidecar.history.aggregate import Ask, Table
+from metrics_sidecar.history.exports import Export
 from metrics_sidecar.history.queries import HistoryPage, HistoryQuery, HistoryRow
 
 
@@ -22,4 +25,10 @@ class Reader(Protocol):
     async def aggregate(self, ask: Ask) -> Table:
         """Exactly the records that are asked for, in groups that have any. `NotBuiltError` while older rows are not
         summed up yet; `TooManyModelsError`."""
+        ...
+
+    def rows(self, wanted: Export) -> AbstractAsyncContextManager[AsyncIterator[bytes]]:
+        """All that match, as a file, made no faster than it is taken: those that there are when it begins and that are
+        not removed before their turn. Raises `ExportsBusyError` when as many are read as may be; the iterator raises
+        `StoreError` if it can't go on: what came before is not whole then."""
         ...

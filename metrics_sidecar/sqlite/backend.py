@@ -6,7 +6,7 @@ from metrics_sidecar.history.backend import DiskUse
 from metrics_sidecar.history.retention import KEEP_ALL, Retention
 from metrics_sidecar.sqlite.books import SqliteAudit
 from metrics_sidecar.sqlite.disk import measure_disk
-from metrics_sidecar.sqlite.queries import SqliteExporter, SqliteQueries
+from metrics_sidecar.sqlite.reader import SqliteReader
 from metrics_sidecar.sqlite.writer import SqliteWriter
 
 
@@ -30,14 +30,11 @@ class SqliteBackend:
     def open_writer(self) -> SqliteWriter:
         return SqliteWriter(self._path, synced=self._synced, retention=self._retention)
 
-    def open_reader(self) -> SqliteQueries:
-        return SqliteQueries(self._path, self._query_timeout_s)
+    def open_reader(self) -> SqliteReader:
+        return SqliteReader(self._path, self._query_timeout_s)
 
     def open_audit(self) -> SqliteAudit:
         return SqliteAudit(self._path)
-
-    def exporter(self) -> SqliteExporter:
-        return SqliteExporter(self._path)
 
     def measure_disk(self) -> DiskUse | None:
         return measure_disk(self._path)

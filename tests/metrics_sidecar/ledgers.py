@@ -8,7 +8,7 @@ from metrics_sidecar.ledger.labelled import Committed
 from metrics_sidecar.ledger.ledger import Ledger
 from metrics_sidecar.ledger.transaction import Work
 from metrics_sidecar.metrics.exemplars import Buckets
-from metrics_sidecar.sqlite.queries import SqliteQueries
+from metrics_sidecar.sqlite.reader import SqliteReader
 from metrics_sidecar.sqlite.writer import SqliteWriter
 from shared.clock import SystemClock
 from shared.record import ErrorType, Record
@@ -31,7 +31,7 @@ class Books:
         self.totals = dict(self.ledger.state.totals)
         self.created_us = dict(self.ledger.state.created_us)
         self.exemplars: dict[str, Buckets] = {}
-        self.queries = SqliteQueries(path)
+        self.queries = SqliteReader(path)
         self.ledger.start()
 
     async def commit(self, first_sequence: int, *records: Record, producer: str = PRODUCER) -> int:

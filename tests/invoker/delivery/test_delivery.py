@@ -26,7 +26,7 @@ from metrics_sidecar.ledger.labelled import Committed
 from metrics_sidecar.ledger.ledger import Ledger
 from metrics_sidecar.ledger.transaction import Commit
 from metrics_sidecar.metrics.live import Live
-from metrics_sidecar.sqlite.queries import SqliteQueries
+from metrics_sidecar.sqlite.reader import SqliteReader
 from metrics_sidecar.sqlite.writer import SqliteWriter
 from shared.clock import SystemClock
 from shared.record import ErrorType, Record
@@ -200,7 +200,7 @@ class Delivery(RuleBasedStateMachine):
         await ship_dead(self.bound, self.directory / "s", CLOCK, Shipped())
 
     async def _history(self) -> Counter[tuple[str, str | None]]:
-        queries = SqliteQueries(self.directory / "history.db")
+        queries = SqliteReader(self.directory / "history.db")
         query, rows = HistoryQuery(limit=1000), []
         while True:
             page = await queries.page(query)

@@ -1,6 +1,7 @@
 """An application with all routes, whose ledger is a fake."""
 
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import AbstractAsyncContextManager
 from typing import NamedTuple
 
 import msgspec
@@ -13,6 +14,7 @@ from metrics_sidecar.api.routes import setup_routes
 from metrics_sidecar.api.sidecar import SIDECAR, Readiness, Sidecar
 from metrics_sidecar.history.aggregate import ALL, Ask, Measure, Table
 from metrics_sidecar.history.backend import DiskUse
+from metrics_sidecar.history.exports import Export
 from metrics_sidecar.history.queries import HistoryPage, HistoryQuery, HistoryRow, StoreError
 from metrics_sidecar.history.reconcile import Reconciliation
 from metrics_sidecar.ledger.totals import ModelTotals, aggregate
@@ -97,6 +99,9 @@ class FakeReader:
             errors=[group.errors for group in groups] if ask.errors else [],
         )
 
+    def rows(self, wanted: Export) -> AbstractAsyncContextManager[AsyncIterator[bytes]]:
+        return self.exporter.export(wanted)
+
     async def reconcile(self) -> Reconciliation:
         self._ask("")
         return EXAMPLE
@@ -141,7 +146,6 @@ def make_app(reader: FakeReader, reasons: list[str]) -> web.Application:
     app[SIDECAR] = Sidecar(
         clock=FixedClock(),
         reader=reader,
-        exporter=reader.exporter,
         reconcile=reader.reconcile,
         readiness=lambda: Readiness("not_ready" if reasons else "ready", reasons),
         snapshot=lambda: Snapshot(reader.totals, {"starting": 1}, {}, {}),

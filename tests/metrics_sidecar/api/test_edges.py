@@ -104,7 +104,7 @@ async def test_a_pattern_that_too_many_models_match(client: Client, monkeypatch:
     async def aggregate(*_: object) -> None:
         raise TooManyModelsError("a/")
 
-    monkeypatch.setattr("metrics_sidecar.sqlite.queries.SqliteQueries.aggregate", aggregate)
+    monkeypatch.setattr("metrics_sidecar.sqlite.reader.SqliteReader.aggregate", aggregate)
     response = await client.get("/metrics/stats", params={"model_id": "a/*"})
     problem = await response.json()
     assert (response.status, problem["parameter"], problem["value"]) == (400, "model_id", "a/*")

@@ -1,4 +1,4 @@
-"""`GET /metrics/export`: what is asked of the exporter, and what becomes of its bytes and its failures."""
+"""`GET /metrics/export`: what is asked of the reader, and what becomes of its bytes and its failures."""
 
 from typing import Any
 

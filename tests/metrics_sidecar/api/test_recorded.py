@@ -127,7 +127,6 @@ async def clients(directory: Path) -> AsyncIterator[TestClient[web.Request, web.
     app[SIDECAR] = Sidecar(
         clock=FixedClock(),
         reader=reader,
-        exporter=backend.exporter(),
         reconcile=no_check,
         readiness=lambda: Readiness("ready", []),
         snapshot=lambda: Snapshot({}, {}, {}, {}),

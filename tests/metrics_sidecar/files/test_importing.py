@@ -27,7 +27,7 @@ from metrics_sidecar.ledger.transaction import Commit
 from metrics_sidecar.settings import HISTORY_FILE
 from metrics_sidecar.sqlite.books import SqliteAudit
 from metrics_sidecar.sqlite.export import opened
-from metrics_sidecar.sqlite.queries import SqliteQueries
+from metrics_sidecar.sqlite.reader import SqliteReader
 from metrics_sidecar.sqlite.rollups import read_progress
 from metrics_sidecar.sqlite.writer import SqliteWriter
 from shared.clock import SystemClock
@@ -378,7 +378,7 @@ def window_of(directory: Path) -> dict[str, object]:
     """The statistics of all time, from rollups as far as there are any."""
 
     async def ask() -> dict[str, object]:
-        queries = SqliteQueries(directory / HISTORY_FILE)
+        queries = SqliteReader(directory / HISTORY_FILE)
         try:
             ask = Ask(window=Window(0, 10**15), measures=MEASURES, percents=(50, 99), errors=True)
             return {group: figures for (group, _), figures in rows_of(await queries.aggregate(ask)).items()}

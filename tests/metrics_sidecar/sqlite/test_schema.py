@@ -17,7 +17,7 @@ from metrics_sidecar.ledger.totals import BUCKET_BOUNDS_S
 from metrics_sidecar.ledger.transaction import Work
 from metrics_sidecar.sqlite import rollups, schema
 from metrics_sidecar.sqlite.migrations import MIGRATIONS
-from metrics_sidecar.sqlite.queries import SqliteQueries
+from metrics_sidecar.sqlite.reader import SqliteReader
 from metrics_sidecar.sqlite.writer import SqliteWriter
 from shared.record import ErrorType, Record
 from shared.settings import StartupError
@@ -55,7 +55,7 @@ async def test_an_older_file_goes_on_where_it_was(tmp_path: Path) -> None:
     assert state.totals["m"].failure_count == 1
     traced = Record("m", 30, 40, trace_id=TRACE)
     store.commit(Planner(state).plan([Work("0" * 32, 1, [Record("m", 10, 20, ErrorType.TIMEOUT), traced])], 50))
-    queries = SqliteQueries(path)
+    queries = SqliteReader(path)
     page = await queries.page(HistoryQuery(order="asc"))
     queries.close()
     store.close()
@@ -98,7 +98,7 @@ async def test_a_file_of_the_release_before_has_all_that_it_had(tmp_path: Path) 
     store.commit(Planner(state).plan([Work("c" * 32, 1, more)], 1_764_000_000_000_000))
     buckets = dict(zip(BUCKET_BOUNDS_S, store.load().totals["gpt-3.5"].buckets, strict=False))
     assert [buckets[bound] for bound in (3.0, 4.0, 5.0, 45.0, 60.0)] == [1, 1, 4, 1, 2]
-    queries = SqliteQueries(path)
+    queries = SqliteReader(path)
     page = await queries.page(HistoryQuery(limit=100))
     queries.close()
     store.close()

@@ -37,7 +37,7 @@ def sqlite_in_small_pieces() -> Iterator[None]:
         patch.object(retention, "ROWS_AT_ONCE", 20),
         patch.object(books, "ROWS_AT_ONCE", 500),
         patch("metrics_sidecar.sqlite.processes.READING", "tests.metrics_sidecar.sqlite.small_reading"),
-        patch("metrics_sidecar.sqlite.queries.DEEP", 3),
+        patch("metrics_sidecar.sqlite.reader.DEEP", 3),
     ):
         yield
 

@@ -104,7 +104,7 @@ class History:
             query = msgspec.structs.replace(query, after=page.next)
 
     async def exported(self, wanted: Export) -> bytes:
-        async with self.backend.exporter().export(wanted) as chunks:
+        async with self.reader.rows(wanted) as chunks:
             return b"".join([chunk async for chunk in chunks])
 
 

@@ -54,7 +54,7 @@ async def test_what_comes_later_is_not_in_it(open_history: OpenHistory) -> None:
     for _ in range(4):
         history.add(arrivals.records(5000, minutes=100))
     there = len(history.model.records)
-    async with history.backend.exporter().export(NDJSON) as chunks:
+    async with history.reader.rows(NDJSON) as chunks:
         exported = [await anext(chunks)]
         history.add(arrivals.records(5000, minutes=100))
         history.store.tend(END_US, busy=False)
@@ -67,12 +67,11 @@ async def test_who_leaves_early_leaves_no_trouble(open_history: OpenHistory) -> 
     history, arrivals = open_history(), Arrivals(3)
     for _ in range(4):
         history.add(arrivals.records(5000, minutes=100))
-    exporter = history.backend.exporter()
     for number in range(5):
-        async with exporter.export(NDJSON) as chunks:
+        async with history.reader.rows(NDJSON) as chunks:
             if number:
                 assert await anext(chunks)
         history.add(arrivals.records(5))
-    async with exporter.export(NDJSON) as chunks:
+    async with history.reader.rows(NDJSON) as chunks:
         exported = b"".join([chunk async for chunk in chunks])
     assert history.model.records == [record for _, record in decode_lines(exported)]

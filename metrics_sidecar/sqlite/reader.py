@@ -52,13 +52,14 @@ def is_search(question: Question) -> bool:
     return False
 
 
-class SqliteQueries:
+class SqliteReader:
     """Implements `reader.Reader` on a file that a `SqliteWriter` has created."""
 
     def __init__(self, path: Path, timeout_s: float | None = None) -> None:
         """`timeout_s`: how long a read may take, its waiting for its turn included; None: as long as it takes."""
         self._processes = Processes(path)
         self._timeout_s = timeout_s
+        self._exports = 0
         self._quick, self._searches = asyncio.Semaphore(QUICK), asyncio.Semaphore(SEARCHES)
 
     async def page(self, query: HistoryQuery) -> HistoryPage:
@@ -69,6 +70,18 @@ class SqliteQueries:
 
     async def aggregate(self, ask: Ask) -> Table:
         return await self._ask(questions.Aggregate(ask), _table)
+
+    @contextlib.asynccontextmanager
+    async def rows(self, wanted: Export) -> AsyncIterator[AsyncIterator[bytes]]:
+        """As `Reader.rows`: each has a process of its own, which is gone when its caller is."""
+        if self._exports >= EXPORTS:
+            raise ExportsBusyError(f"{EXPORTS} exports are running")
+        self._exports += 1
+        try:
+            async with contextlib.AsyncExitStack() as stack:
+                yield self._pieces(wanted, stack)
+        finally:
+            self._exports -= 1
 
     async def start(self) -> None:
         """Start a process, and wait until it answers, so that the first question doesn't wait for it."""
@@ -84,6 +97,15 @@ class SqliteQueries:
     def close(self) -> None:
         """Ends what is being read. Idempotent."""
         self._processes.close()
+
+    async def _pieces(self, wanted: Export, stack: contextlib.AsyncExitStack) -> AsyncIterator[bytes]:
+        """Until it has ended; `StoreError` if it ended early, or can't be started."""
+        process = await stack.enter_async_context(self._processes.lend(once=True))
+        process.ask(questions.File(wanted))
+        while (answered := await process.answer()).outcome == "piece":
+            yield process.piece
+        if answered.outcome != "found":
+            raise StoreError(answered.reason)
 
     async def _ask(self, question: Question, decoder: msgspec.msgpack.Decoder[Result]) -> Result:
         """What it finds; reading ends when the time is over, or when the caller is cancelled."""
@@ -138,33 +160,3 @@ async def _ask_within(process: Process, question: Question, seconds: float) -> A
     except TimeoutError:
         return None
     return None if answered.outcome == "too long" else answered
-
-
-class SqliteExporter:
-    """Implements `exports.Exporter`: each export has a process of its own, which is gone when its caller is."""
-
-    def __init__(self, path: Path) -> None:
-        self._processes = Processes(path)
-        self._running = 0
-
-    @contextlib.asynccontextmanager
-    async def export(self, wanted: Export) -> AsyncIterator[AsyncIterator[bytes]]:
-        """The export's bytes, read no faster than they are taken. `ExportsBusyError`; and the iterator raises
-        `StoreError` where the history can't be read: what came before is then not whole."""
-        if self._running >= EXPORTS:
-            raise ExportsBusyError(f"{EXPORTS} exports are running")
-        self._running += 1
-        try:
-            async with contextlib.AsyncExitStack() as stack:
-                yield self._pieces(wanted, stack)
-        finally:
-            self._running -= 1
-
-    async def _pieces(self, wanted: Export, stack: contextlib.AsyncExitStack) -> AsyncIterator[bytes]:
-        """Until it has ended; `StoreError` if it ended early, or can't be started."""
-        process = await stack.enter_async_context(self._processes.lend(once=True))
-        process.ask(questions.File(wanted))
-        while (answered := await process.answer()).outcome == "piece":
-            yield process.piece
-        if answered.outcome != "found":
-            raise StoreError(answered.reason)

@@ -26,8 +26,8 @@ from metrics_sidecar.ledger.totals import aggregate
 from metrics_sidecar.ledger.transaction import Commit
 from metrics_sidecar.sqlite.guard import STEPS_PER_LOOK, Guard, StepsOverError
 from metrics_sidecar.sqlite.history import read_history
-from metrics_sidecar.sqlite.queries import SEARCHES, SqliteQueries, is_search
 from metrics_sidecar.sqlite.questions import Aggregate, One, Page, Question
+from metrics_sidecar.sqlite.reader import SEARCHES, SqliteReader, is_search
 from metrics_sidecar.sqlite.writer import SqliteWriter
 from shared.record import ErrorType, Record
 from tests.metrics_sidecar.ledgers import record
@@ -43,7 +43,7 @@ TEN_THOUSAND = f"{ENDLESS[:-29]} SELECT COUNT(*) FROM (SELECT n FROM numbers LIM
 INSERT = """INSERT INTO invocations (id, model, timestamp_us, latency_us, input_size, output_size)
 SELECT {}, model, {}, 3, 4, 5 FROM models"""
 
-OpenQueries = Callable[..., SqliteQueries]
+OpenQueries = Callable[..., SqliteReader]
 
 
 @pytest.fixture
@@ -54,8 +54,8 @@ async def open_queries(tmp_path: Path) -> AsyncIterator[OpenQueries]:
     with contextlib.ExitStack() as stack:
         stack.callback(store.close)
 
-        def open_(timeout_s: float | None = None) -> SqliteQueries:
-            queries = SqliteQueries(tmp_path / "history.db", timeout_s)
+        def open_(timeout_s: float | None = None) -> SqliteReader:
+            queries = SqliteReader(tmp_path / "history.db", timeout_s)
             stack.callback(queries.close)
             return queries
 
@@ -92,7 +92,7 @@ async def until(condition: Callable[[], bool]) -> None:
         await asyncio.sleep(0.005)
 
 
-async def started(queries: SqliteQueries) -> None:
+async def started(queries: SqliteReader) -> None:
     """Its process is there and answers."""
     async with asyncio.timeout(20):
         while True:
@@ -118,7 +118,7 @@ async def test_a_process_that_stands_still_is_replaced(
     open_queries: OpenQueries, monkeypatch: pytest.MonkeyPatch, number: signal.Signals
 ) -> None:
     """As is one that ends: whoever watches is told, and starts another by watching on."""
-    monkeypatch.setattr("metrics_sidecar.sqlite.queries.TICK_S", 0.05)
+    monkeypatch.setattr("metrics_sidecar.sqlite.reader.TICK_S", 0.05)
     monkeypatch.setattr("metrics_sidecar.sqlite.processes.STILL_S", 0.3)
     queries = open_queries(1.0)
     await started(queries)
