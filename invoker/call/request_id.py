@@ -6,7 +6,6 @@ from random import getrandbits
 MADE_BYTES = 12
 """Random ones: among ten billion ids, two are the same once in a billion times."""
 
-_FORMAT = f"%0{2 * MADE_BYTES}x"
 _GIVEN = re.compile(rb"[!-~]{1,128}")
 
 
@@ -16,7 +15,7 @@ def parse_request_id(given: bytes | None) -> str | None:
 
 
 def make_request_id() -> str:
-    return _FORMAT % getrandbits(8 * MADE_BYTES)
+    return getrandbits(8 * MADE_BYTES).to_bytes(MADE_BYTES, "big").hex()
 
 
 def request_id_line(request_id: str) -> bytes:
