@@ -19,7 +19,7 @@ MAX_MATCHED_MODELS = 10_000
 
 
 class Position(msgspec.Struct, frozen=True, array_like=True):
-    """Where a page ended: the row's timestamp (µs) and id. Rows are ordered by these two."""
+    """Where a page ended: the row's timestamp (µs) and id."""
 
     timestamp_us: int
     id: str

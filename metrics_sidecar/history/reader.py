@@ -15,7 +15,7 @@ class Reader(Protocol):
     long for its turn, and `QueryTooLongError` when it was ended for its length."""
 
     async def page(self, query: HistoryQuery) -> HistoryPage:
-        """Some of the rows that match, ordered by timestamp and, of the same, by what the engine likes."""
+        """Some of the rows that match, ordered by timestamp, and those of one timestamp as they were committed."""
         ...
 
     async def one(self, row_id: str) -> HistoryRow | None:

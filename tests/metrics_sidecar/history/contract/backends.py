@@ -12,7 +12,8 @@ from metrics_sidecar.sqlite import books, retention, rollup_writer
 from metrics_sidecar.sqlite.backend import SqliteBackend
 
 Factory = Callable[[Path, Retention], Backend]
-"""Makes the backend of one history, which is named by a directory that is there: the same one, the same history."""
+"""Makes the backend of one history, which is named by a directory that is there: the same one, the same history. Where
+its reader is an engine of its own, what is committed is shipped there before it answers."""
 
 InSmallPieces = Callable[[], contextlib.AbstractContextManager[None]]
 """While it lasts, a backend does with few rows whatever it does with many."""
