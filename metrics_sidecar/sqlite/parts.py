@@ -7,9 +7,12 @@ from collections.abc import Iterator, Sequence
 from metrics_sidecar.history.rollups import ALL_MODELS, LEVELS, MINUTE_US, Row, Segment
 from metrics_sidecar.history.windows import Window
 from metrics_sidecar.sqlite.rollups import SUMMARY, Condition, Progress, Table
-from metrics_sidecar.sqlite.summaries import summarize
+from metrics_sidecar.sqlite.summaries import ROLLED_UP, summarize
 
 MAX_LISTED_BLOCKS = 20_000
+ROWS_AT_ONCE = 8192
+
+_ROLLED_UP = ", ".join(ROLLED_UP)
 
 _OF_SOME = f"""
 SELECT {SUMMARY} FROM json_each(:blocks) AS blocks CROSS JOIN json_each(:models) AS models
@@ -79,11 +82,15 @@ class Parts:
             return
         where = f"{which[0]} AND {no_index}timestamp_us >= ? AND {no_index}timestamp_us < ?"
         arguments = [*which[1], since_us, until_us]
+        columns = _ROLLED_UP
         if self._models == [ALL_MODELS]:
-            yield from summarize(self._connection, where, arguments, str(ALL_MODELS))
-            return
-        models, more = self._condition(f"{no_index}model")
-        yield from summarize(self._connection, f"{where} AND {models}", [*arguments, *more])
+            columns = columns.replace(" model,", f" {ALL_MODELS},")
+        else:
+            models, more = self._condition(f"{no_index}model")
+            where, arguments = f"{where} AND {models}", [*arguments, *more]
+        found = self._connection.execute(f"SELECT {columns} FROM invocations WHERE {where}", arguments)
+        while rows := found.fetchmany(ROWS_AT_ONCE):
+            yield from summarize(rows)
 
     def _condition(self, column: str) -> Condition:
         if self._models is None:

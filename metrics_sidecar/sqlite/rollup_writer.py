@@ -14,7 +14,7 @@ from typing import Any
 from metrics_sidecar.history.retention import Kept
 from metrics_sidecar.history.rollups import ALL_MODELS, COLUMNS, LEVELS, MINUTE_US, Group, Row, Segment, combine_rows
 from metrics_sidecar.sqlite.rollups import SUMMARY, Progress, Table, read_progress
-from metrics_sidecar.sqlite.summaries import ROLLED_UP, summarize_rows
+from metrics_sidecar.sqlite.summaries import ROLLED_UP, summarize
 from metrics_sidecar.sqlite.transactions import transaction
 
 MAX_WAITING_ROWS, MIN_WAITING_ROWS = 32_768, 4096
@@ -156,10 +156,7 @@ class RollupWriter:
 
     def _roll_up(self, rows: Sequence[InvocationRow], until_id: int, done_model: int = 0) -> None:
         """All rows up to an id; those of models up to `done_model` are in their rollups already."""
-        by_model: dict[int, list[InvocationRow]] = defaultdict(list)
-        for row in rows:
-            by_model[row[1]].append(row)
-        found = [bucket for some in by_model.values() for bucket in summarize_rows(some)]
+        found = summarize(rows)
         minutes: dict[int, list[Row]] = defaultdict(list)
         for bucket in found:
             minutes[bucket[0]].append(bucket)
