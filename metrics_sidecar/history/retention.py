@@ -49,8 +49,10 @@ KEEP_ALL = Retention()
 
 class Upkeep(NamedTuple):
     """How far a store is: rows removed since the process began, when the oldest of those that are left was accepted
-    (None without any, or not looked for yet), and rows that are not in the sums over time yet."""
+    (None without any, or not looked for yet), and rows that are not in the sums over time yet; and bytes of what could
+    not be read that were removed for their age."""
 
     removed_rows: int
     oldest_us: int | None
     waiting_rows: int
+    removed_unread_bytes: int = 0

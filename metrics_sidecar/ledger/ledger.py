@@ -184,6 +184,7 @@ class Ledger:
         reckoning.look()
         earliest_us = self._retention.kept(reckoning.aged_us).rows * MINUTE_US if self._live else 0
         times = Times(earliest_us, reckoning.latest_us, reckoning.arrival_us)
+        self._planner.unread_removed(self._store.upkeep.removed_unread_bytes)
         commit = self._planner.plan(group, reckoning.arrival_us, reckoning.running_us, times)
         if self._live and commit.newest_us is not None:
             reckoning.recorded(commit.newest_us)

@@ -29,7 +29,8 @@ class Planner:
         self._label_values = {name: set(values) for name, values in state.counters.items()}
         self._error_types: set[str | None] = {None, *ErrorType}
         self._error_types.update(kind for totals in state.totals.values() for kind in totals.errors)
-        self._unread_bytes = state.unread_bytes
+        self.unread_bytes = state.unread_bytes
+        self._removed_bytes: int | None = None
         self._dropped_unread = False
 
     @property
@@ -40,6 +41,12 @@ class Planner:
     def is_full_of_unread(self) -> bool:
         """Whether some had to be dropped since the start."""
         return self._dropped_unread
+
+    def unread_removed(self, size_bytes: int) -> None:
+        """So much of what was set aside is gone since the process began."""
+        before = size_bytes if self._removed_bytes is None else self._removed_bytes  # what was loaded is without it
+        self.unread_bytes -= size_bytes - before
+        self._removed_bytes = size_bytes
 
     def producer(self, producer_id: str) -> Producer | None:
         """The account of a producer that has one."""
@@ -87,7 +94,7 @@ class Planner:
         for name, values in commit.counters.items():
             self._label_values.setdefault(name, set()).update(values)
         self._error_types |= commit.error_types
-        self._unread_bytes += commit.unread_bytes
+        self.unread_bytes += commit.unread_bytes
         self._dropped_unread |= commit.unread_dropped_count > 0
 
     def _account(self, commit: Commit, producer_id: str) -> Producer:
@@ -142,7 +149,7 @@ class Planner:
         return True
 
     def _set_aside(self, commit: Commit, unread: UnreadRecord) -> None:
-        if self._unread_bytes + commit.unread_bytes + len(unread.encoded) > MAX_UNREAD_BYTES:
+        if self.unread_bytes + commit.unread_bytes + len(unread.encoded) > MAX_UNREAD_BYTES:
             commit.unread_dropped_count += 1
         else:
             commit.unread.append(unread)

@@ -201,7 +201,7 @@ class _UpkeepCollector(Collector):
         self._metrics = metrics
 
     def collect(self) -> Iterator[Metric]:
-        removed_rows, oldest_us, waiting_rows = self._metrics.upkeep
+        removed_rows, oldest_us, waiting_rows, *_ = self._metrics.upkeep
         yield CounterMetricFamily(
             "sidecar_rows_removed", "Rows of the history that retention has removed", value=removed_rows
         )

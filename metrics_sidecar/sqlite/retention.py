@@ -14,6 +14,7 @@ from metrics_sidecar.sqlite.lowering import lowered
 from metrics_sidecar.sqlite.rollup_writer import RollupWriter
 from metrics_sidecar.sqlite.rollups import Table
 from metrics_sidecar.sqlite.transactions import transaction
+from metrics_sidecar.sqlite.unread import remove_unread
 from shared.record import MAX_TIMESTAMP_US
 
 ROWS_AT_ONCE = 100
@@ -25,7 +26,8 @@ NONE = (MAX_TIMESTAMP_US // MINUTE_US // DAY + 1) * DAY
 
 
 class Remover:
-    """One slice at a time, on the connection of the commits. `removed_count`: rows, since this process began;
+    """One slice at a time, on the connection of the commits. `removed_count`: rows, since this process began, and
+    `removed_unread_bytes` of what could not be read;
     `oldest_us`: of the oldest row, when it was last looked for."""
 
     def __init__(self, connection: sqlite3.Connection, retention: Retention, rollups: RollupWriter) -> None:
@@ -35,6 +37,7 @@ class Remover:
         self._next_look_us = 0
         self._too_much = 0
         self.removed_count = 0
+        self.removed_unread_bytes = 0
         self.oldest_us: int | None = None
 
     def step(self, now_us: int) -> bool:
@@ -43,7 +46,12 @@ class Remover:
             return False
         # What is to go is gone before it is looked whether more must.
         until = self._removed_until(now_us)
-        if self._remove_rows(until) or self._remove_buckets(until) or self._note_what_is_kept(now_us):
+        if (
+            self._remove_rows(until)
+            or self._remove_unread(now_us)
+            or self._remove_buckets(until)
+            or self._note_what_is_kept(now_us)
+        ):
             return True
         if self._give_back():
             return True
@@ -121,6 +129,12 @@ class Remover:
             )
         self.removed_count += len(found)
         return True
+
+    def _remove_unread(self, now_us: int) -> bool:
+        """What can't be read is kept no longer than rows are, by when it came."""
+        size_bytes = remove_unread(self._connection, self._retention.kept(now_us).rows * MINUTE_US, ROWS_AT_ONCE)
+        self.removed_unread_bytes += size_bytes
+        return size_bytes > 0
 
     def _remove_buckets(self, until: Kept) -> bool:
         for level, kept_from in until.levels.items():

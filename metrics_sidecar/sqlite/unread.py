@@ -4,10 +4,12 @@ import sqlite3
 from typing import NamedTuple
 
 from metrics_sidecar.ledger.transaction import Commit, UnreadRecord
+from metrics_sidecar.sqlite.transactions import transaction
 
 
 class UnreadCount(NamedTuple):
-    """How many are kept, of how many bytes, and how many more came when there was no more room for them."""
+    """How many are kept, of how many bytes, and how many more are not: when they came there was no more room, or they
+    had been there for as long as rows are kept."""
 
     kept: int
     bytes: int
@@ -28,6 +30,17 @@ def read_unread(connection: sqlite3.Connection, after_id: int, limit: int) -> li
     query = """SELECT producer_id, sequence, encoded, reason, id FROM unread_records
         WHERE id > ? ORDER BY id LIMIT ?"""
     return [UnreadRecord(*row) for row in connection.execute(query, (after_id, limit))]
+
+
+def remove_unread(connection: sqlite3.Connection, until_us: int, limit: int) -> int:
+    """The first ones that came before a moment: as if there had been no room for them. Of how many bytes."""
+    query = "SELECT id, LENGTH(encoded) FROM unread_records WHERE arrived_us < ? ORDER BY id LIMIT ?"
+    found = connection.execute(query, (until_us, limit)).fetchall() if until_us else []
+    if found:
+        with transaction(connection):
+            connection.executemany("DELETE FROM unread_records WHERE id = ?", ((row_id,) for row_id, _ in found))
+            connection.execute("UPDATE books SET unread_dropped = unread_dropped + ?", (len(found),))
+    return sum(size for _, size in found)
 
 
 def count_unread(connection: sqlite3.Connection) -> UnreadCount:

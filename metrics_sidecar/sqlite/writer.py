@@ -139,7 +139,8 @@ class SqliteWriter:
         """For any thread."""
         progress = self._rollups.progress
         waiting_rows = self._last_id - progress.last_id + progress.older_end_id - progress.older_id
-        return Upkeep(self._remover.removed_count, self._remover.oldest_us, waiting_rows)
+        remover = self._remover
+        return Upkeep(remover.removed_count, remover.oldest_us, waiting_rows, remover.removed_unread_bytes)
 
     @property
     def failures(self) -> list[str]:

@@ -10,12 +10,15 @@ from metrics_sidecar.commands.upkeep_commands import info
 from metrics_sidecar.history.aggregate import Ask
 from metrics_sidecar.history.queries import HistoryQuery
 from metrics_sidecar.history.reconcile import Checked
+from metrics_sidecar.history.retention import Retention
+from metrics_sidecar.history.rollups import DAY, MINUTE_US
 from metrics_sidecar.ledger import planner
 from metrics_sidecar.ledger.labelled import Committed
 from metrics_sidecar.ledger.planner import MAX_ERROR_TYPES, Planner
 from metrics_sidecar.ledger.transaction import State, Work
 from metrics_sidecar.settings import HISTORY_FILE
 from metrics_sidecar.sqlite.books import SqliteAudit
+from metrics_sidecar.sqlite.writer import SqliteWriter
 from shared.record import ErrorType, Record
 from shared.wire import Unread, encode_record
 from tests.metrics_sidecar.ledgers import PRODUCER, Books, record
@@ -158,3 +161,24 @@ def test_a_plan_changes_nothing_until_it_is_applied() -> None:
     first, again = planner.plan([work], 1), planner.plan([work], 1)
     assert first == again
     assert (first.error_types, len(first.unread), first.unread_bytes) == ({"new_kind"}, 1, len(STILL.encoded))
+
+
+def test_they_are_kept_no_longer_than_rows(tmp_path: Path) -> None:
+    """By when they came; the books agree, and there is room again for others."""
+    path = tmp_path / HISTORY_FILE
+    store = SqliteWriter(path, retention=Retention(rows_us=DAY * MINUTE_US))
+    plan = Planner(store.load())
+    for day, count in ((10, 250), (11, 1)):
+        first = {10: 1, 11: 251}[day]
+        commit = plan.plan([Work(PRODUCER, first, [STILL] * count)], day * DAY * MINUTE_US)
+        store.commit(commit)
+        plan.applied(commit)
+    plan.unread_removed(store.upkeep.removed_unread_bytes)
+    while store.tend(int(11.5 * DAY * MINUTE_US)):
+        pass
+    assert len(store.read_unread(0, 1000)) == 1
+    assert store.upkeep.removed_unread_bytes == 250 * len(STILL.encoded)
+    plan.unread_removed(store.upkeep.removed_unread_bytes)
+    assert plan.unread_bytes == store.load().unread_bytes == len(STILL.encoded)
+    store.close()
+    assert checked(path).unread == 251
