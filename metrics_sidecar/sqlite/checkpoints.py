@@ -25,7 +25,6 @@ GIVE_WAY_S, GIVE_WAY_PER_RECORD_S = 0.005, 12e-6
 """A transaction waits no longer than this or, with many records, than it takes itself."""
 PASS_PER_PAGE_S = 16e-6
 """About what a pass takes, syncs included: none is waited for that will take longer than a transaction waits."""
-MOMENT_S = 0.002
 MAX_WAIT_S = 1.0
 """Of a transaction, when the log is at its longest: it is the disk then that is too slow."""
 WAIT_FOR_READERS_S = 0.05
@@ -55,7 +54,7 @@ class Checkpointer:
             raise
         self._changed = threading.Condition()
         self._asked = self._answered = 0
-        self._is_due = self._is_copying = self._must = self._closing = False
+        self._is_due = self._must = self._closing = False
         self._max_pages = MAX_LOG_PAGES
         self._copied_pages = 0
         self._expected_s = math.inf
@@ -75,11 +74,6 @@ class Checkpointer:
             with self._changed:
                 if not self._changed.wait_for(lambda: self._asked == self._answered, patience_s):
                     self._expected_s = math.inf  # the next transaction doesn't wait for the same pass
-
-    def is_idle(self) -> bool:
-        """Whether no pass is being made, after a moment if need be: what can wait would only give it more to copy."""
-        with self._changed:
-            return self._changed.wait_for(lambda: not self._is_copying, MOMENT_S)
 
     def committed(self) -> None:
         """Ask for a pass, if the log has become too long."""
@@ -131,7 +125,6 @@ class Checkpointer:
                 if self._closing:
                     return
                 asked, must = self._asked, self._must
-                self._is_copying = True
             try:
                 pages, is_complete = self._copy(must)
                 self._note_failure(None)
@@ -140,7 +133,6 @@ class Checkpointer:
                 self._note_failure(f"{type(error).__name__}: {error}")
             with self._changed:
                 self._answered = asked
-                self._is_copying = False
                 self._settle(pages, is_complete, must)
                 self._changed.notify_all()
                 if not is_complete:

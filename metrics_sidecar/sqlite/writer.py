@@ -166,10 +166,7 @@ class SqliteWriter:
         self._checkpoints.give_way()
         try:
             more = self._rollups.step(self._last_id, now_us, busy=busy)
-            if not more:
-                if not self._checkpoints.is_idle():
-                    return True
-                more = self._remover.step(now_us if aged_us is None else aged_us)
+            more = more or self._remover.step(now_us if aged_us is None else aged_us)
         except sqlite3.Error as error:
             raise StoreError(f"{self._path}: {error}") from error
         if more:

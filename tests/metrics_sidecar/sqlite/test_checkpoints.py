@@ -203,19 +203,6 @@ def test_what_fails_is_told_once_and_stops_no_commit(history: History) -> None:
     assert history.rows() == history.count
 
 
-def test_a_pass_has_the_time_that_other_work_can_wait_for(history: History, held: Held) -> None:
-    """Nothing is removed while it is being made."""
-    history.commit_until_longer_than(LOG_PAGES)
-    assert held.reached.wait(60)
-    with patch("metrics_sidecar.sqlite.retention.Remover.step", return_value=False) as step:
-        assert history.store.tend(0)
-        assert step.call_count == 0
-        held.may_go.set()
-        while history.store.tend(0):
-            pause()
-        assert step.call_count == 1
-
-
 def test_a_close_leaves_one_file(history: History, held: Held) -> None:
     """With all that was committed; not before the pass that is being made has ended. Idempotent."""
     history.commit_until_longer_than(LOG_PAGES)
