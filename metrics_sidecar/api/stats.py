@@ -8,8 +8,7 @@ from msgspec import UNSET, Meta, UnsetType
 
 from metrics_sidecar.api.answers import json_answer_of, milliseconds, store_problems
 from metrics_sidecar.api.sidecar import SIDECAR
-from metrics_sidecar.history.aggregate import MEASURES, SINCE_THE_BEGINNING, Ask, Table
-from metrics_sidecar.history.rollups import ADDED_UP
+from metrics_sidecar.history.aggregate import ADDED_UP, MEASURES, SINCE_THE_BEGINNING, Ask, Table
 from metrics_sidecar.parameters.decoding import decode_query
 from metrics_sidecar.parameters.filters import split_models
 from metrics_sidecar.parameters.window import WindowParameters, remedy_for, to_window

@@ -10,8 +10,7 @@ from msgspec import UNSET, Meta, UnsetType
 from metrics_sidecar.api.answers import json_answer_of, store_problems
 from metrics_sidecar.api.sidecar import SIDECAR
 from metrics_sidecar.history.aggregate import ALL, Ask, Measure, Table
-from metrics_sidecar.history.rollups import HOUR, MINUTE_US
-from metrics_sidecar.history.windows import MAX_WINDOW_US, Window, align, parse_duration, window_before
+from metrics_sidecar.history.windows import HOUR, MAX_WINDOW_US, MINUTE_US, Window, align, parse_duration, window_before
 from metrics_sidecar.parameters.decoding import allowed_values, decode_query
 from metrics_sidecar.parameters.filters import split_models
 from metrics_sidecar.parameters.window import DURATION_PATTERN, WindowParameters, remedy_for, to_window

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from metrics_sidecar.data_dir import locked
 from metrics_sidecar.history.queries import StoreError
-from metrics_sidecar.history.rollups import MINUTE_US
+from metrics_sidecar.history.windows import MINUTE_US
 from metrics_sidecar.settings import HISTORY_FILE
 from metrics_sidecar.sqlite.inspection import check_file
 from metrics_sidecar.sqlite.mending import MendingStore

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 import msgspec
 from msgspec import Meta
 
-from metrics_sidecar.history.rollups import MINUTE_US
 from metrics_sidecar.history.shown import Column, exported_columns, is_later
+from metrics_sidecar.history.windows import MINUTE_US
 from metrics_sidecar.sqlite.columns import COLUMNS as STORED
 from metrics_sidecar.sqlite.export import Slice
 from shared.clock import format_timestamp

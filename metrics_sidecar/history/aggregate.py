@@ -4,13 +4,18 @@ from typing import Literal
 
 import msgspec
 
-from metrics_sidecar.history.rollups import ADDED_UP, NUMBERS
 from metrics_sidecar.history.windows import Window
+from shared.record import SUMMED
 
 Measure = str
 """One of `MEASURES`."""
-MEASURES: tuple[Measure, ...] = NUMBERS
-SINCE_THE_BEGINNING: tuple[Measure, ...] = tuple(name for name in NUMBERS if name not in ADDED_UP)
+ADDED_UP: tuple[Measure, ...] = tuple(name for name in SUMMED if name != "latency_us")
+"""Fields of which the sum is all that is kept, as the table of fields has them."""
+MEASURES: tuple[Measure, ...] = (
+    *("success_count", "failure_count", "latency_us", "min_latency_us", "max_latency_us", "last_timestamp_us"),
+    *ADDED_UP,
+)
+SINCE_THE_BEGINNING: tuple[Measure, ...] = tuple(name for name in MEASURES if name not in ADDED_UP)
 """What is known of all that ever was, whatever was removed since."""
 
 ALL = ""

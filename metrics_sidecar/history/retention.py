@@ -2,7 +2,7 @@
 
 from typing import NamedTuple
 
-from metrics_sidecar.history.rollups import DAY, HOUR, LEVELS, MINUTE_US
+from metrics_sidecar.history.windows import DAY, HOUR, MINUTE_US
 
 
 class Kept(NamedTuple):
@@ -16,8 +16,8 @@ class Kept(NamedTuple):
 
     @property
     def levels(self) -> dict[int, int]:
-        """Level of rollups → the minute from which it is kept."""
-        return dict(zip(LEVELS, self[1:], strict=True))
+        """Length of buckets, in minutes → the minute from which they are kept."""
+        return {1: self.minutes, HOUR: self.hours, DAY: self.days}
 
 
 class Retention(NamedTuple):

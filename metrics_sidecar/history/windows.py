@@ -3,8 +3,9 @@
 import re
 from typing import NamedTuple
 
-from metrics_sidecar.history.rollups import DAY, HOUR, MINUTE_US
-
+MINUTE_US = 60_000_000
+HOUR, DAY = 60, 24 * 60
+"""In minutes."""
 DAY_US = DAY * MINUTE_US
 UNITS_US = {"s": 1_000_000, "m": MINUTE_US, "h": HOUR * MINUTE_US, "d": DAY_US, "w": 7 * DAY_US}
 MAX_WINDOW_US = 3660 * DAY_US

@@ -12,7 +12,7 @@ from collections.abc import Callable
 
 from metrics_sidecar.history.queries import StoreError
 from metrics_sidecar.history.retention import KEEP_ALL, Retention
-from metrics_sidecar.history.rollups import MINUTE_US
+from metrics_sidecar.history.windows import MINUTE_US
 from metrics_sidecar.history.writer import Writer
 from metrics_sidecar.ledger.labelled import Committed, Labelled
 from metrics_sidecar.ledger.planner import Planner

@@ -8,10 +8,11 @@ from operator import itemgetter
 
 from metrics_sidecar.history.aggregate import ALL, MEASURES, SINCE_THE_BEGINNING, Ask, Measure, Table
 from metrics_sidecar.history.queries import NotBuiltError
-from metrics_sidecar.history.rollups import (
+from metrics_sidecar.history.windows import MINUTE_US, Window
+from metrics_sidecar.ledger.totals import merged
+from metrics_sidecar.sqlite.buckets import (
     ALL_MODELS,
     LEVELS,
-    MINUTE_US,
     OF_ERRORS,
     OF_NUMBERS,
     OF_SKETCH,
@@ -20,12 +21,10 @@ from metrics_sidecar.history.rollups import (
     add_errors,
     add_up,
 )
-from metrics_sidecar.history.sketch import merge, quantiles_us
-from metrics_sidecar.history.windows import Window
-from metrics_sidecar.ledger.totals import merged
 from metrics_sidecar.sqlite.filters import find_ids
 from metrics_sidecar.sqlite.parts import Parts
 from metrics_sidecar.sqlite.rollups import Progress, read_progress
+from metrics_sidecar.sqlite.sketch import merge, quantiles_us
 from metrics_sidecar.sqlite.state import read_totals_by_label, read_totals_of
 from shared.record import OVERFLOW_MODEL_ID
 

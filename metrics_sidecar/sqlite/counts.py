@@ -9,7 +9,8 @@ from typing import NamedTuple
 import msgspec
 
 from metrics_sidecar.history.queries import HistoryFilter
-from metrics_sidecar.history.rollups import ALL_MODELS, MINUTE_US, Segment
+from metrics_sidecar.history.windows import MINUTE_US
+from metrics_sidecar.sqlite.buckets import ALL_MODELS, Segment
 from metrics_sidecar.sqlite.filters import Selection, where
 from metrics_sidecar.sqlite.guard import Guard, StepsOverError
 from metrics_sidecar.sqlite.rollups import Condition, Table, read_progress

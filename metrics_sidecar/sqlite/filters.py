@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 from metrics_sidecar.history.aggregate import ALL
 from metrics_sidecar.history.queries import MAX_MATCHED_MODELS, HistoryFilter, TooManyModelsError
-from metrics_sidecar.history.rollups import MINUTE_US
+from metrics_sidecar.history.windows import MINUTE_US
 from metrics_sidecar.sqlite.columns import COLUMNS
 from metrics_sidecar.sqlite.rollups import Condition, Value, read_progress
 

@@ -7,7 +7,8 @@ any clock, and nothing is shown that is half removed.
 import sqlite3
 
 from metrics_sidecar.history.retention import Kept
-from metrics_sidecar.history.rollups import ALL_MODELS, DAY, HOUR, LEVELS, MINUTE_US
+from metrics_sidecar.history.windows import DAY, HOUR, MINUTE_US
+from metrics_sidecar.sqlite.buckets import ALL_MODELS, LEVELS
 from metrics_sidecar.sqlite.rollups import Progress, Table
 
 ROWS, MINUTES, HOURS = "rows", "minutes", "hours"

@@ -5,8 +5,9 @@ from typing import NamedTuple
 
 import msgspec
 
-from metrics_sidecar.history.rollups import DAY, LEVELS, MINUTE_US, Row
+from metrics_sidecar.history.windows import DAY, MINUTE_US
 from metrics_sidecar.ledger.reckoning import TimeState
+from metrics_sidecar.sqlite.buckets import LEVELS, Row
 from metrics_sidecar.sqlite.rollup_writer import RollupWriter
 from metrics_sidecar.sqlite.rollups import SUMMARY, Table
 from metrics_sidecar.sqlite.state import read_time

@@ -4,8 +4,8 @@ import json
 import sqlite3
 from collections.abc import Iterator, Sequence
 
-from metrics_sidecar.history.rollups import ALL_MODELS, LEVELS, MINUTE_US, Row, Segment
-from metrics_sidecar.history.windows import Window
+from metrics_sidecar.history.windows import MINUTE_US, Window
+from metrics_sidecar.sqlite.buckets import ALL_MODELS, LEVELS, Row, Segment
 from metrics_sidecar.sqlite.rollups import SUMMARY, Condition, Progress, Table
 from metrics_sidecar.sqlite.summaries import ROLLED_UP, summarize
 

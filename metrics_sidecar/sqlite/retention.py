@@ -9,7 +9,8 @@ time stay what they are.
 import sqlite3
 
 from metrics_sidecar.history.retention import Kept, Retention
-from metrics_sidecar.history.rollups import DAY, HOUR, LEVELS, MINUTE_US
+from metrics_sidecar.history.windows import DAY, HOUR, MINUTE_US
+from metrics_sidecar.sqlite.buckets import LEVELS
 from metrics_sidecar.sqlite.lowering import lowered
 from metrics_sidecar.sqlite.rollup_writer import RollupWriter
 from metrics_sidecar.sqlite.rollups import Table

@@ -3,8 +3,9 @@
 import sqlite3
 from collections.abc import Iterator
 
-from metrics_sidecar.history.rollups import DAY, LEVELS, MINUTE_US, Segment
+from metrics_sidecar.history.windows import DAY, MINUTE_US
 from metrics_sidecar.ledger.totals import ModelTotals, merged
+from metrics_sidecar.sqlite.buckets import LEVELS, Segment
 from metrics_sidecar.sqlite.rollups import Table, read_progress
 from shared.record import MAX_COUNT, MAX_TIMESTAMP_US
 

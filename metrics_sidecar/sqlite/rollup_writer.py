@@ -12,7 +12,8 @@ from collections.abc import Iterable, Sequence
 from typing import Any
 
 from metrics_sidecar.history.retention import Kept
-from metrics_sidecar.history.rollups import ALL_MODELS, COLUMNS, LEVELS, MINUTE_US, Group, Row, Segment, combine_rows
+from metrics_sidecar.history.windows import MINUTE_US
+from metrics_sidecar.sqlite.buckets import ALL_MODELS, COLUMNS, LEVELS, Group, Row, Segment, combine_rows
 from metrics_sidecar.sqlite.rollups import SUMMARY, Progress, Table, read_progress
 from metrics_sidecar.sqlite.summaries import ROLLED_UP, summarize
 from metrics_sidecar.sqlite.transactions import transaction

@@ -11,8 +11,8 @@ from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 from metrics_sidecar.history.retention import Kept
-from metrics_sidecar.history.rollups import COLUMNS, DAY, HOUR, LEVELS, MINUTE_US, Segment, cover
-from metrics_sidecar.history.windows import Window, align
+from metrics_sidecar.history.windows import DAY, HOUR, MINUTE_US, Window, align
+from metrics_sidecar.sqlite.buckets import COLUMNS, LEVELS, Segment, cover
 
 Value = int | str
 Condition = tuple[str, tuple[Value, ...]]

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 import msgspec
 
-from metrics_sidecar.history.rollups import MINUTE_US
+from metrics_sidecar.history.windows import MINUTE_US
 from metrics_sidecar.intake.reported import Counters
 from metrics_sidecar.ledger.reckoning import TimeState
 from metrics_sidecar.ledger.totals import ModelTotals, merged, without

@@ -4,8 +4,10 @@ from collections import Counter, defaultdict
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-from metrics_sidecar.history.rollups import ADDED_UP, MINUTE_US, Group, Row, encode_errors
-from metrics_sidecar.history.sketch import sketch
+from metrics_sidecar.history.aggregate import ADDED_UP
+from metrics_sidecar.history.windows import MINUTE_US
+from metrics_sidecar.sqlite.buckets import Group, Row, encode_errors
+from metrics_sidecar.sqlite.sketch import sketch
 from shared.record import MAX_COUNT
 
 ROLLED_UP = ("id", "model", "timestamp_us", "latency_us", *ADDED_UP, "error_type")

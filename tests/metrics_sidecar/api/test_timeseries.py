@@ -6,8 +6,7 @@ import pytest
 
 from metrics_sidecar.api.timeseries import MEASURES
 from metrics_sidecar.history.aggregate import ALL, Ask
-from metrics_sidecar.history.rollups import MINUTE_US
-from metrics_sidecar.history.windows import Window
+from metrics_sidecar.history.windows import MINUTE_US, Window
 from tests.metrics_sidecar.api.conftest import TIMESTAMP_US, Client, FakeReader, Group, group_of
 
 PATH = "/metrics/timeseries"

@@ -1,8 +1,8 @@
 """How long what is kept."""
 
 from metrics_sidecar.history.retention import KEEP_ALL, Kept, Retention
-from metrics_sidecar.history.rollups import DAY, HOUR, LEVELS, MINUTE_US
-from metrics_sidecar.history.windows import DAY_US
+from metrics_sidecar.history.windows import DAY, DAY_US, HOUR, MINUTE_US
+from metrics_sidecar.sqlite.buckets import LEVELS
 
 NOW = 20_000 * DAY + 754
 NOW_US = NOW * MINUTE_US

@@ -5,8 +5,7 @@ from unittest.mock import patch
 
 from metrics_sidecar.history.aggregate import Ask
 from metrics_sidecar.history.queries import StoreError
-from metrics_sidecar.history.rollups import MINUTE_US
-from metrics_sidecar.history.windows import Window
+from metrics_sidecar.history.windows import MINUTE_US, Window
 from metrics_sidecar.sqlite import rollup_writer
 from metrics_sidecar.sqlite.writer import SqliteWriter
 from tests.metrics_sidecar.ledgers import Open, record

@@ -11,7 +11,7 @@ from metrics_sidecar.history.aggregate import Ask
 from metrics_sidecar.history.queries import HistoryQuery
 from metrics_sidecar.history.reconcile import Checked
 from metrics_sidecar.history.retention import Retention
-from metrics_sidecar.history.rollups import DAY, MINUTE_US
+from metrics_sidecar.history.windows import DAY, MINUTE_US
 from metrics_sidecar.ledger import planner
 from metrics_sidecar.ledger.labelled import Committed
 from metrics_sidecar.ledger.planner import MAX_ERROR_TYPES, Planner

@@ -15,7 +15,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from metrics_sidecar.history.queries import HistoryFilter, HistoryPage, HistoryQuery
-from metrics_sidecar.history.rollups import MINUTE_US
+from metrics_sidecar.history.windows import MINUTE_US
 from metrics_sidecar.ledger.totals import aggregate
 from metrics_sidecar.ledger.transaction import Commit
 from metrics_sidecar.sqlite import counts, rollup_writer

@@ -10,8 +10,7 @@ from metrics_sidecar.commands.mend_command import mend
 from metrics_sidecar.commands.verify import examine
 from metrics_sidecar.history.aggregate import Ask
 from metrics_sidecar.history.retention import Retention
-from metrics_sidecar.history.rollups import DAY, MINUTE_US
-from metrics_sidecar.history.windows import Window
+from metrics_sidecar.history.windows import DAY, MINUTE_US, Window
 from metrics_sidecar.ledger.planner import Planner
 from metrics_sidecar.ledger.reckoning import Reckoning
 from metrics_sidecar.ledger.transaction import Work

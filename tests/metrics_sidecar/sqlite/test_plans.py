@@ -10,8 +10,7 @@ import pytest
 
 from metrics_sidecar.history.aggregate import Ask
 from metrics_sidecar.history.queries import HistoryFilter, HistoryQuery, Order, Position, Status
-from metrics_sidecar.history.rollups import MINUTE_US
-from metrics_sidecar.history.windows import Window, align
+from metrics_sidecar.history.windows import MINUTE_US, Window, align
 from metrics_sidecar.sqlite import counts
 from metrics_sidecar.sqlite.aggregate import read_aggregate
 from metrics_sidecar.sqlite.counts import count_window

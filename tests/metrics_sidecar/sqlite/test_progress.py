@@ -8,8 +8,8 @@ from random import Random
 import pytest
 
 from metrics_sidecar.history.retention import Kept
-from metrics_sidecar.history.rollups import DAY, HOUR, LEVELS, MINUTE_US, Segment
-from metrics_sidecar.history.windows import Window
+from metrics_sidecar.history.windows import DAY, HOUR, MINUTE_US, Window
+from metrics_sidecar.sqlite.buckets import LEVELS, Segment
 from metrics_sidecar.sqlite.rollups import Progress, Table, read_progress
 from metrics_sidecar.sqlite.writer import SqliteWriter
 

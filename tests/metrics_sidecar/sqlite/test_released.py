@@ -12,8 +12,7 @@ from metrics_sidecar.api.stats import PERCENTS
 from metrics_sidecar.history.aggregate import MEASURES, Ask
 from metrics_sidecar.history.queries import HistoryQuery
 from metrics_sidecar.history.retention import Retention
-from metrics_sidecar.history.rollups import DAY, MINUTE_US
-from metrics_sidecar.history.windows import Window
+from metrics_sidecar.history.windows import DAY, MINUTE_US, Window
 from metrics_sidecar.ledger.planner import Planner
 from metrics_sidecar.ledger.transaction import Work
 from metrics_sidecar.sqlite.aggregate import read_aggregate

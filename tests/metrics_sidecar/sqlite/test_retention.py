@@ -12,8 +12,7 @@ import pytest
 from metrics_sidecar.commands.verify import examine
 from metrics_sidecar.history.aggregate import ALL, Ask
 from metrics_sidecar.history.retention import Retention
-from metrics_sidecar.history.rollups import DAY, MINUTE_US
-from metrics_sidecar.history.windows import Window
+from metrics_sidecar.history.windows import DAY, MINUTE_US, Window
 from metrics_sidecar.ledger.planner import Planner
 from metrics_sidecar.ledger.transaction import Work
 from metrics_sidecar.sqlite import retention as retention_module

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from metrics_sidecar.history.rollups import MINUTE_US
+from metrics_sidecar.history.windows import MINUTE_US
 from metrics_sidecar.sqlite import rollup_writer
 from metrics_sidecar.sqlite.rollup_writer import MAX_WAIT_US, Held, RollupWriter
 from metrics_sidecar.sqlite.writer import SqliteWriter

@@ -12,12 +12,12 @@ import pytest
 
 from metrics_sidecar.history.aggregate import Ask
 from metrics_sidecar.history.queries import NotBuiltError, StoreError
-from metrics_sidecar.history.rollups import DAY, LEVELS, MINUTE_US
-from metrics_sidecar.history.windows import Window
+from metrics_sidecar.history.windows import DAY, MINUTE_US, Window
 from metrics_sidecar.ledger.planner import Planner
 from metrics_sidecar.ledger.transaction import Work
 from metrics_sidecar.sqlite import rollup_writer
 from metrics_sidecar.sqlite.aggregate import read_aggregate
+from metrics_sidecar.sqlite.buckets import LEVELS
 from metrics_sidecar.sqlite.rollups import Table
 from metrics_sidecar.sqlite.writer import SqliteWriter
 from shared.record import ErrorType, Record

@@ -11,11 +11,11 @@ import pytest
 
 from metrics_sidecar.commands.verify import examine
 from metrics_sidecar.history.queries import HistoryQuery
-from metrics_sidecar.history.rollups import COLUMNS, LEVELS
 from metrics_sidecar.ledger.planner import Planner
 from metrics_sidecar.ledger.totals import BUCKET_BOUNDS_S
 from metrics_sidecar.ledger.transaction import Work
 from metrics_sidecar.sqlite import rollups, schema
+from metrics_sidecar.sqlite.buckets import COLUMNS, LEVELS
 from metrics_sidecar.sqlite.migrations import MIGRATIONS
 from metrics_sidecar.sqlite.reader import SqliteReader
 from metrics_sidecar.sqlite.writer import SqliteWriter

@@ -5,8 +5,7 @@ from typing import Any
 
 from metrics_sidecar.history.aggregate import MEASURES, Ask
 from metrics_sidecar.history.queries import HistoryFilter, HistoryQuery, Order, Term
-from metrics_sidecar.history.rollups import DAY, HOUR, MINUTE_US
-from metrics_sidecar.history.windows import Window
+from metrics_sidecar.history.windows import DAY, HOUR, MINUTE_US, Window
 from shared.record import MAX_TIMESTAMP_US, OVERFLOW_MODEL_ID, ErrorType, Record
 from tests.metrics_sidecar.history.contract.model import Question
 

@@ -10,8 +10,7 @@ import msgspec
 
 from metrics_sidecar.history.aggregate import ALL, Ask, Measure, Table
 from metrics_sidecar.history.queries import HistoryFilter, HistoryQuery, HistoryRow, Order, Position, Term
-from metrics_sidecar.history.rollups import DAY, MINUTE_US
-from metrics_sidecar.history.windows import Window
+from metrics_sidecar.history.windows import DAY, MINUTE_US, Window
 from metrics_sidecar.ledger.totals import ModelTotals, aggregate
 from metrics_sidecar.ledger.transaction import Commit, Gap, Producer, State
 from shared.record import MAX_COUNT, OVERFLOW_MODEL_ID, Record

@@ -5,8 +5,7 @@ import pytest
 
 from metrics_sidecar.history.aggregate import Ask, Measure, Table
 from metrics_sidecar.history.queries import MAX_MATCHED_MODELS, TooManyModelsError
-from metrics_sidecar.history.rollups import DAY, MINUTE_US
-from metrics_sidecar.history.windows import Window
+from metrics_sidecar.history.windows import DAY, MINUTE_US, Window
 from shared.record import OVERFLOW_MODEL_ID, Record
 from tests.metrics_sidecar.history.contract.arrivals import DAYS, END_US, FULLY, MODELS, START, Arrivals
 from tests.metrics_sidecar.history.contract.conftest import OpenHistory

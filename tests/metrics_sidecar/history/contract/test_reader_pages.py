@@ -8,8 +8,7 @@ import pytest
 
 from metrics_sidecar.history.aggregate import Ask
 from metrics_sidecar.history.queries import HistoryFilter, HistoryQuery, Position
-from metrics_sidecar.history.rollups import DAY, MINUTE_US
-from metrics_sidecar.history.windows import Window
+from metrics_sidecar.history.windows import DAY, MINUTE_US, Window
 from tests.metrics_sidecar.history.contract.arrivals import END_US, Arrivals
 from tests.metrics_sidecar.history.contract.conftest import OpenHistory
 from tests.metrics_sidecar.history.contract.history import History

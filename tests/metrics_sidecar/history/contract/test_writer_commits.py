@@ -10,8 +10,7 @@ from metrics_sidecar.history.aggregate import Ask
 from metrics_sidecar.history.exports import Export
 from metrics_sidecar.history.queries import HistoryFilter, HistoryQuery
 from metrics_sidecar.history.retention import Upkeep
-from metrics_sidecar.history.rollups import MINUTE_US
-from metrics_sidecar.history.windows import Window
+from metrics_sidecar.history.windows import MINUTE_US, Window
 from metrics_sidecar.ledger.times import ANY_TIME
 from metrics_sidecar.ledger.transaction import Origin, State, Work
 from shared.record import MAX_COUNT, OVERFLOW_MODEL_ID, Record

@@ -4,8 +4,7 @@ from metrics_sidecar.history.aggregate import Ask
 from metrics_sidecar.history.exports import Export
 from metrics_sidecar.history.queries import HistoryQuery
 from metrics_sidecar.history.retention import KEEP_ALL, Retention
-from metrics_sidecar.history.rollups import DAY, MINUTE_US
-from metrics_sidecar.history.windows import Window
+from metrics_sidecar.history.windows import DAY, MINUTE_US, Window
 from shared.record import Record
 from tests.metrics_sidecar.history.contract.arrivals import END_US, FULLY, Arrivals
 from tests.metrics_sidecar.history.contract.conftest import OpenHistory

@@ -9,11 +9,11 @@ from typing import Any, NamedTuple
 
 import msgspec
 
-from metrics_sidecar.history.sketch import Histogram, encode, merge, quantiles_us
-from shared.record import MAX_COUNT, SUMMED
+from metrics_sidecar.history.aggregate import MEASURES
+from metrics_sidecar.history.windows import DAY, HOUR
+from metrics_sidecar.sqlite.sketch import Histogram, encode, merge, quantiles_us
+from shared.record import MAX_COUNT
 
-MINUTE_US = 60_000_000
-HOUR, DAY = 60, 24 * 60
 LEVELS = (1, HOUR, DAY)
 """Lengths of buckets in minutes; each is a multiple of the one before, and all begin at multiples of theirs."""
 
@@ -24,19 +24,13 @@ Group = tuple[int, int]
 """Bucket and model."""
 
 Numbers = tuple[int, ...]
-"""In the order of `NUMBERS`."""
+"""In the order of `MEASURES`."""
 
 Row = tuple[Any, ...]
 """A summary as it is stored, see `COLUMNS`. Errors are msgpack, None for none; the sketch is `sketch.encode`d."""
 
-ADDED_UP = tuple(name for name in SUMMED if name != "latency_us")
-"""Fields of which the sum is all that is kept, as the table of fields has them."""
-NUMBERS = (
-    *("success_count", "failure_count", "latency_us", "min_latency_us", "max_latency_us", "last_timestamp_us"),
-    *ADDED_UP,
-)
-COLUMNS = ("bucket", "model", *NUMBERS, "errors", "sketch")
-OF_NUMBERS = slice(2, 2 + len(NUMBERS))
+COLUMNS = ("bucket", "model", *MEASURES, "errors", "sketch")
+OF_NUMBERS = slice(2, 2 + len(MEASURES))
 OF_ERRORS, OF_SKETCH = COLUMNS.index("errors"), COLUMNS.index("sketch")
 """Where these are in a `Row`."""
 

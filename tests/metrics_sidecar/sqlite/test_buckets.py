@@ -3,7 +3,8 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from metrics_sidecar.history.rollups import DAY, LEVELS, Row, Segment, combine, cover, to_row
+from metrics_sidecar.history.windows import DAY
+from metrics_sidecar.sqlite.buckets import LEVELS, Row, Segment, combine, cover, to_row
 from metrics_sidecar.sqlite.summaries import summarize_rows
 from shared.record import MAX_COUNT
 

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from metrics_sidecar.api.stats import PERCENTS
-from metrics_sidecar.history.sketch import (
+from metrics_sidecar.sqlite.sketch import (
     RELATIVE_ERROR,
     UPPER_BOUNDS_US,
     Histogram,
