@@ -177,6 +177,17 @@ def test_no_circles() -> None:
     assert [*graphlib.TopologicalSorter(graph).static_order()]  # or it raises, and names the circle
 
 
+def test_no_circles_of_rooms() -> None:
+    """Of two rooms of the gateway, too, at most one knows the other: the way of a call goes down through them."""
+    graph: dict[str, set[str]] = {}
+    for name, path in MODULES.items():
+        if name.startswith("invoker.") and path.parent != ROOT / "invoker":
+            room = path.parent.name
+            known = {MODULES[module].parent.name for module in modules(path) if module.startswith("invoker.")}
+            graph.setdefault(room, set()).update(known - {room})
+    assert [*graphlib.TopologicalSorter(graph).static_order()]  # or it raises, and names the circle
+
+
 @pytest.mark.parametrize("name", sorted(CONCRETE))
 def test_concrete_parts_are_picked_in_one_place(name: str) -> None:
     """The rest of the code is given what it works with."""

@@ -9,10 +9,10 @@ from invoker.call.defects import Defects
 from invoker.call.ending import EndedError, Ending
 from invoker.call.flights import Flight, Flights
 from invoker.call.overhead import Overhead
-from invoker.call.request_id import request_id_line
 from invoker.call.retries import may_try_again, try_again
-from invoker.call.trace import NO_TRACE, Trace
 from invoker.http.pieces import LARGE_BYTES, Body
+from invoker.http.request_id import request_id_line
+from invoker.http.trace import NO_TRACE, Trace
 from invoker.journal.begun import Begun
 from invoker.journal.journal import NO_CALL
 from invoker.protocols.base import (

@@ -3,7 +3,7 @@
 import asyncio
 import contextlib
 import dataclasses
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 
 from invoker.delivery.outbox import Outbox
@@ -11,13 +11,14 @@ from invoker.delivery.recovery import RecoveredJournal, adopt_dead
 from invoker.journal.directory import Bound
 from invoker.journal.durability import GroupSync
 from invoker.journal.journal import Journal
-from invoker.process.report import dead_report
 from shared import logs
 from shared.clock import Clock
 from shared.tasks import Background
+from shared.wire import Report
 
 OUTBOX_GRACE_S = 3.0
 """How long a worker that stops tries to hand over what waits; then it stays in the journal."""
+DROPPED = "invoker_records_dropped_total"
 
 log = logs.get("shipping")
 
@@ -75,3 +76,8 @@ async def _adopt(bound: Bound, socket_path: Path, clock: Clock, shipped: Shipped
         shipped.records += journal.first_sequence - first_sequence
 
     await adopt_dead(bound, clock, ship, once=once)
+
+
+def dead_report(journal: Journal) -> Callable[[bool], Report]:
+    """Makes the reports of a producer that has died: what its journal says that it dropped."""
+    return lambda _everything: Report(counters={DROPPED: dict(journal.dropped)})

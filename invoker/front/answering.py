@@ -5,10 +5,10 @@ from collections.abc import Sequence
 from typing import Protocol as Contract
 
 from invoker.call.invocation import Invoker, UnknownModelError
-from invoker.call.request_id import make_request_id, request_id_line
 from invoker.front.held_bodies import HeldBodies
 from invoker.http.heads import RequestHead
 from invoker.http.pieces import LARGE_BYTES, Body
+from invoker.http.request_id import make_request_id, request_id_line
 from invoker.protocols.base import BadRequestError, Protocol, ReaderDiedError, Result
 from shared.head_rules import ENDED
 

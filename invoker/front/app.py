@@ -5,7 +5,7 @@ from aiohttp.typedefs import Handler
 
 from invoker.front.routes import setup_routes
 from invoker.front.sidecar_proxy import sidecar_session
-from invoker.process.worker import WORKER, Worker
+from invoker.front.worker import WORKER, Worker
 from shared.cors import allow_origins
 from shared.errors import problem_middleware
 from shared.problems import PROBLEM_MEDIA_TYPE

@@ -5,7 +5,7 @@ from typing import Literal
 import msgspec
 from aiohttp import web
 
-from invoker.process.worker import WORKER
+from invoker.front.worker import WORKER
 
 
 class Health(msgspec.Struct, frozen=True):

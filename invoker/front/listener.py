@@ -10,9 +10,8 @@ from aiohttp import web
 
 from invoker.front.answering import Answering
 from invoker.front.connection import CallerConnection
-from invoker.front.refusal import Refusal, Refusals
+from invoker.front.refusal import MAX_LINGERING, RESERVE, Refusal, Refusals
 from invoker.front.responses import refusing
-from invoker.process.file_plan import RESERVED_FILES, FilePlan
 from shared import logs
 from shared.accepting import Acceptor, Acceptors
 from shared.head_rules import MAX_HEADER_BYTES
@@ -23,28 +22,39 @@ IDLE_S = 75
 STALLED_S = 60
 """So long may a head take, the next piece of a body, or the next piece of an answer to go out."""
 SWEEP_S = 5
+RESERVED_FILES = 20
+"""No caller gets these: journal, sidecar and upstreams go on where something else has taken more than was planned."""
 
 log = logs.get("connections")
 
 
 class Connections:
-    """Counts the open connections of one worker. Implements `Listener`. `full`: whether the newest one was beyond the
-    limit."""
+    """Counts the open connections of one worker, of which `limit` are served. Implements `Listener`. `full`: whether
+    the newest one was beyond the limit."""
 
-    def __init__(self, answering: Answering, plan: FilePlan, max_header_bytes: int = MAX_HEADER_BYTES) -> None:
+    def __init__(
+        self,
+        answering: Answering,
+        limit: int,
+        probes: int = RESERVE,
+        lingering: int = MAX_LINGERING,
+        max_header_bytes: int = MAX_HEADER_BYTES,
+    ) -> None:
+        """Beyond the limit, so many may be asked what they want at one time, and so many wait to read that they are
+        refused."""
         self.answering = answering
         self.stalled_s = STALLED_S
         self.now = 0
         self.date = b""
-        self.limit = plan.max_connections
+        self.limit = limit
         self.accepting = Acceptors()
         self._max_header_bytes = max_header_bytes
         self._open: set[CallerConnection] = set()
         self._none_open = asyncio.Event()
         self._server: web.Server
         self._clock: asyncio.TimerHandle | None = None
-        self._probes = plan.probes
-        self._refusals = Refusals(self._serve_probe, self._count_refused, plan.probes, plan.lingering)
+        self._probes = probes
+        self._refusals = Refusals(self._serve_probe, self._count_refused, probes, lingering)
         self._acceptors: list[Acceptor] = []
         self.full = False
 

@@ -5,16 +5,16 @@ from collections.abc import Iterable
 
 from aiohttp import hdrs, web
 
-from invoker.call.request_id import parse_request_id
-from invoker.call.trace import parse_trace
 from invoker.front.health import healthz, readyz
 from invoker.front.held_bodies import SMALL_BYTES, Held
 from invoker.front.openapi import DOCUMENT
 from invoker.front.request_body import expect_nothing, read_body
 from invoker.front.responses import ResponseSink, response_of
 from invoker.front.sidecar_proxy import forward_to_sidecar
+from invoker.front.worker import WORKER
 from invoker.http.heads import RequestHead
-from invoker.process.worker import WORKER
+from invoker.http.request_id import parse_request_id
+from invoker.http.trace import parse_trace
 from invoker.protocols.base import BadRequestError
 from shared.docs import docs_routes
 from shared.errors import has_left

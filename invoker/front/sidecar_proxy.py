@@ -7,7 +7,7 @@ from aiohttp import web
 from rfc9457 import Problem
 from yarl import URL
 
-from invoker.process.worker import WORKER
+from invoker.front.worker import WORKER
 
 SIDECAR_SESSION = web.AppKey("sidecar_session", aiohttp.ClientSession)
 

@@ -10,8 +10,8 @@ from typing import NamedTuple
 
 import httptools
 
-from invoker.call.request_id import parse_request_id
-from invoker.call.trace import Trace, parse_trace
+from invoker.http.request_id import parse_request_id
+from invoker.http.trace import Trace, parse_trace
 from shared.head_rules import HOST
 
 END = b"\r\n\r\n"

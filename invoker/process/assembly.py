@@ -10,13 +10,13 @@ from invoker.delivery.outbox import Outbox
 from invoker.front.answering import Answering
 from invoker.front.held_bodies import HeldBodies
 from invoker.front.listener import Connections
+from invoker.front.worker import Worker
 from invoker.journal.directory import Bound
 from invoker.journal.durability import GroupSync
 from invoker.journal.journal import Journal
 from invoker.process import readiness
 from invoker.process.file_plan import plan_files
 from invoker.process.report import worker_report
-from invoker.process.worker import Worker
 from invoker.protocols.large_bodies import LargeBodies
 from invoker.protocols.worklet import Worklet
 from invoker.routing.models import Models
@@ -44,7 +44,7 @@ async def assembled(settings: InvokerSettings, models: Models) -> AsyncIterator[
     large_bodies = LargeBodies()
     protocols = [Worklet(large_bodies)]
     answering = Answering(invoker, protocols, settings.max_body_bytes, HeldBodies(settings.max_bodies_bytes))
-    connections = Connections(answering, plan, settings.max_header_bytes)
+    connections = Connections(answering, plan.max_connections, plan.probes, plan.lingering, settings.max_header_bytes)
 
     report = worker_report(journal, invoker, connections)
     outbox = Outbox(journal, settings.sidecar_socket, clock, report, models.names, durable)

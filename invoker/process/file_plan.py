@@ -12,8 +12,6 @@ from shared.settings import StartupError
 OWN_FILES = 44
 """Of a worker, beside those that it inherits: its event loop, its journal and one that it adopts, its socket to the
 sidecar; half of them in reserve for what comes and goes."""
-RESERVED_FILES = 20
-"""No caller gets these: journal, sidecar and upstreams go on where something else has taken more than was planned."""
 LEAST_CONNECTIONS = 4
 
 log = logs.get("files")

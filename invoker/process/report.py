@@ -3,6 +3,7 @@
 from collections.abc import Callable
 
 from invoker.call.invocation import Invoker
+from invoker.delivery.assignment import DROPPED
 from invoker.front.listener import Connections
 from invoker.journal.journal import Journal
 from shared import logs
@@ -10,7 +11,6 @@ from shared.wire import Report
 
 ACCEPTING = "invoker_accept_failures_total"
 LOG_LINES_DROPPED = "invoker_log_lines_dropped_total"
-DROPPED = "invoker_records_dropped_total"
 OVERHEAD = "invoker_overhead_seconds"
 REJECTED = "invoker_requests_rejected_total"
 
@@ -37,8 +37,3 @@ def worker_report(journal: Journal, invoker: Invoker, connections: Connections) 
         )
 
     return report
-
-
-def dead_report(journal: Journal) -> Callable[[bool], Report]:
-    """Makes the reports of a producer that has died: what its journal says that it dropped."""
-    return lambda _everything: Report(counters={DROPPED: dict(journal.dropped)})

@@ -16,9 +16,7 @@ from invoker.front.answering import Answering
 from invoker.front.app import make_app
 from invoker.front.held_bodies import HeldBodies
 from invoker.front.listener import Connections
-from invoker.front.refusal import MAX_LINGERING, RESERVE
-from invoker.process.file_plan import FilePlan
-from invoker.process.worker import Worker
+from invoker.front.worker import Worker
 from invoker.protocols.large_bodies import LargeBodies
 from invoker.protocols.worklet import Worklet
 from invoker.routing.models import Model, Models
@@ -64,7 +62,7 @@ class Gateway:
         self.large_bodies = LargeBodies()
         self.answering = Answering(self.invoker, [Worklet(self.large_bodies)], BODY_LIMIT, HeldBodies(32 * BODY_LIMIT))
         self.rejected = self.answering.rejected
-        self.connections = Connections(self.answering, FilePlan(max_connections, RESERVE, MAX_LINGERING))
+        self.connections = Connections(self.answering, max_connections)
         self.worker = Worker(self.invoker, self.answering, self.connections, list, sidecar_url)
 
     async def _answer(self, body: bytes) -> Answer:

@@ -7,9 +7,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from invoker.call.trace import Trace
 from invoker.http.answer_parser import AnswerHead, parse_answer_head
 from invoker.http.heads import END, KNOWN_HEADS, RequestHead, parse_request_head
+from invoker.http.trace import Trace
 
 TRACE_ID = "0af7651916cd43dd8448eb211c80319c"
 TRACEPARENT = f"00-{TRACE_ID}-b7ad6b7169203331-01"

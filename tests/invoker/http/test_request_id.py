@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from invoker.call.request_id import make_request_id, parse_request_id
+from invoker.http.request_id import make_request_id, parse_request_id
 from tests.invoker.conftest import Gateway
 from tests.invoker.front.callers import body_of, calling, echo, invoke
 
@@ -45,7 +45,7 @@ def test_ids_that_are_made_are_others_each_time() -> None:
 
 WORKERS = """
 import os
-from invoker.call.request_id import make_request_id
+from invoker.http.request_id import make_request_id
 make_request_id()
 for _ in range(2):
     if os.fork() == 0:

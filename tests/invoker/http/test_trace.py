@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from invoker.call.trace import MAX_TRACESTATE_BYTES, Trace, parse_trace
+from invoker.http.trace import MAX_TRACESTATE_BYTES, Trace, parse_trace
 from tests.invoker.conftest import Gateway
 from tests.invoker.front.callers import body_of, calling, echo, invoke
 
