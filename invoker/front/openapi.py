@@ -26,7 +26,8 @@ INVOKE = Operation(
     description=(
         "Forwards the body to the model's server and records the outcome. The answer has the same shape whatever "
         "happens. Statuses 200, 429, 500, 502, 503 and 504 are invocations, each with one record; the others are "
-        "requests that were refused before they became one."
+        "requests that were refused before they became one. Each answer has a header `x-request-id`: the caller's own, "
+        "1 to 128 visible ASCII characters, or one that is made; the record has it, too."
     ),
     request=InvokeRequest,
     request_example={"worklet_input": {"model_id": "gpt-3.5", "input": [1, 2, 3, 4, 5]}},

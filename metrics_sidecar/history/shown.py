@@ -1,6 +1,6 @@
 """The columns in which an invocation is shown, in rows and in files: those of the table of fields, by their names."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from typing import NamedTuple
 
 from shared.fields import Field
@@ -48,7 +48,3 @@ def _ordered(fields: Iterable[Field]) -> list[Column]:
 
 def _place(column: Column) -> int:
     return FIRST.index(column.name) if column.name in FIRST else len(FIRST)
-
-
-def names_of(columns: Sequence[Column]) -> tuple[str, ...]:
-    return tuple(column.name for column in columns)
