@@ -11,7 +11,7 @@ import msgspec
 
 from metrics_sidecar.history.aggregate import MEASURES
 from metrics_sidecar.history.windows import DAY, HOUR
-from metrics_sidecar.sqlite.sketch import Histogram, encode, merge, quantiles_us
+from metrics_sidecar.sqlite.sketch import encode, merge
 from shared.record import MAX_COUNT
 
 LEVELS = (1, HOUR, DAY)
@@ -33,35 +33,6 @@ COLUMNS = ("bucket", "model", *MEASURES, "errors", "sketch")
 OF_NUMBERS = slice(2, 2 + len(MEASURES))
 OF_ERRORS, OF_SKETCH = COLUMNS.index("errors"), COLUMNS.index("sketch")
 """Where these are in a `Row`."""
-
-
-class Sums(msgspec.Struct, frozen=True, array_like=True):
-    """Over some invocations, at least one. Sums beyond 2⁶³ - 1, which only forged records can reach, stay there.
-    `errors` counts failures by type."""
-
-    success_count: int
-    failure_count: int
-    latency_us: int
-    min_latency_us: int
-    max_latency_us: int
-    last_timestamp_us: int
-    added_up: tuple[int, ...]
-    errors: dict[str, int]
-
-    @property
-    def count(self) -> int:
-        return self.success_count + self.failure_count
-
-
-class Summary(Sums, frozen=True):
-    """With all that is kept of their latencies."""
-
-    histogram: Histogram
-
-    def quantiles_us(self, percents: Iterable[int]) -> list[float]:
-        """As `sketch.quantiles_us`; never beyond the smallest or the largest value."""
-        found = quantiles_us(self.histogram, percents)
-        return [min(max(value, self.min_latency_us), self.max_latency_us) for value in found]
 
 
 class Segment(NamedTuple):
@@ -89,7 +60,7 @@ def cover(start: int, end: int, built: Mapping[int, int], levels: Sequence[int] 
 
 
 def add_up(numbers: Sequence[Numbers]) -> Numbers:
-    """All of them together: at least one."""
+    """All of them together: at least one. Beyond 2⁶³ - 1, which only forged records can reach, sums stay there."""
     success, failure, latency, minimum, maximum, last, *added_up = zip(*numbers, strict=True)
     return (
         sum(success),
@@ -111,41 +82,16 @@ def add_errors(encoded: Iterable[bytes]) -> dict[str, int]:
     return errors
 
 
-def combine(rows: Sequence[Row]) -> Summary:
-    """All of them together: at least one."""
-    success, failure, latency, minimum, maximum, last, *added_up = add_up([row[OF_NUMBERS] for row in rows])
-    return Summary(
-        success,
-        failure,
-        latency,
-        minimum,
-        maximum,
-        last,
-        tuple(added_up),
-        add_errors(row[OF_ERRORS] for row in rows if row[OF_ERRORS]),
-        merge(row[OF_SKETCH] for row in rows),
-    )
-
-
-def to_row(group: Group, summary: Summary) -> Row:
-    """As it is stored; `combine([row])` gives the summary again."""
+def combine(group: Group, rows: Sequence[Row]) -> Row:
+    """All of them together, at least one, as that of a group."""
+    if len(rows) == 1:
+        return (*group, *rows[0][2:])
     return (
         *group,
-        summary.success_count,
-        summary.failure_count,
-        summary.latency_us,
-        summary.min_latency_us,
-        summary.max_latency_us,
-        summary.last_timestamp_us,
-        *summary.added_up,
-        encode_errors(summary.errors),
-        encode(summary.histogram),
+        *add_up([row[OF_NUMBERS] for row in rows]),
+        encode_errors(add_errors(row[OF_ERRORS] for row in rows if row[OF_ERRORS])),
+        encode(merge(row[OF_SKETCH] for row in rows)),
     )
-
-
-def combine_rows(group: Group, rows: Sequence[Row]) -> Row:
-    """`combine`, for what is stored again."""
-    return (*group, *rows[0][2:]) if len(rows) == 1 else to_row(group, combine(rows))
 
 
 def encode_errors(errors: Mapping[str, int]) -> bytes | None:

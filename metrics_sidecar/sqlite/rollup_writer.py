@@ -13,7 +13,7 @@ from typing import Any
 
 from metrics_sidecar.history.retention import Kept
 from metrics_sidecar.history.windows import MINUTE_US
-from metrics_sidecar.sqlite.buckets import ALL_MODELS, COLUMNS, LEVELS, Group, Row, Segment, combine_rows
+from metrics_sidecar.sqlite.buckets import ALL_MODELS, COLUMNS, LEVELS, Group, Row, Segment, combine
 from metrics_sidecar.sqlite.rollups import SUMMARY, Progress, Table, read_progress
 from metrics_sidecar.sqlite.summaries import ROLLED_UP, summarize
 from metrics_sidecar.sqlite.transactions import transaction
@@ -124,7 +124,7 @@ class RollupWriter:
         for (bucket, model), parts in groups.items():
             block = table.block_of(bucket)
             known = None if newest is None or block > newest else execute(query, (block, model, bucket)).fetchone()
-            row = combine_rows((bucket, model), [*parts, known] if known else parts)
+            row = combine((bucket, model), [*parts, known] if known else parts)
             added.append(row if table.block in COLUMNS else (block, *row))
         columns = COLUMNS if table.block in COLUMNS else (table.block, *COLUMNS)
         query = f"INSERT OR REPLACE INTO {table.name} ({', '.join(columns)}) VALUES (?{', ?' * (len(columns) - 1)})"
@@ -162,7 +162,7 @@ class RollupWriter:
         for bucket in found:
             minutes[bucket[0]].append(bucket)
         found = [bucket for bucket in found if bucket[1] > done_model]
-        found += [combine_rows((minute, ALL_MODELS), parts) for minute, parts in minutes.items()]
+        found += [combine((minute, ALL_MODELS), parts) for minute, parts in minutes.items()]
         # All newer ones have greater ids than those that were there before there were rollups.
         is_older = until_id <= self._progress.older_end_id
         then = self._progress._replace(older_id=until_id) if is_older else self._progress._replace(last_id=until_id)

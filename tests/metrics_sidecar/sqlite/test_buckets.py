@@ -4,7 +4,18 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from metrics_sidecar.history.windows import DAY
-from metrics_sidecar.sqlite.buckets import LEVELS, Row, Segment, combine, cover, to_row
+from metrics_sidecar.sqlite.buckets import (
+    COLUMNS,
+    LEVELS,
+    OF_ERRORS,
+    OF_SKETCH,
+    Row,
+    Segment,
+    add_errors,
+    combine,
+    cover,
+)
+from metrics_sidecar.sqlite.sketch import merge
 from metrics_sidecar.sqlite.summaries import summarize_rows
 from shared.record import MAX_COUNT
 
@@ -49,10 +60,8 @@ def test_a_month_is_few_buckets() -> None:
 
 @given(st.lists(rows, min_size=1, max_size=5))
 def test_parts_make_up_the_whole(parts: list[list[tuple[int, int, int, int, int, int, str | None]]]) -> None:
-    """Sums, extremes, errors and percentiles are those of all rows at once."""
-    whole = combine([row_of([row for part in parts for row in part])])
-    assert combine([row_of(part) for part in parts]) == whole
-    assert to_row((0, 7), whole) == row_of([row for part in parts for row in part])
+    """Sums, extremes, errors and sketches are those of all rows at once."""
+    assert combine((0, 7), [row_of(part) for part in parts]) == row_of([row for part in parts for row in part])
 
 
 @given(rows)
@@ -60,17 +69,20 @@ def test_a_summary_is_what_a_plain_count_gives(
     invocations: list[tuple[int, int, int, int, int, int, str | None]],
 ) -> None:
     """Each field by its own definition."""
-    summary = combine([row_of(invocations)])
-    failures = [row[6] for row in invocations if row[6] is not None]
-    assert (summary.count, summary.failure_count) == (len(invocations), len(failures))
-    assert summary.errors == {kind: failures.count(kind) for kind in failures}
-    assert summary.latency_us == min(sum(row[3] for row in invocations), MAX_COUNT)
-    assert summary.added_up == (
-        min(sum(row[4] for row in invocations), MAX_COUNT),
-        sum(row[5] for row in invocations),
-    )
-    assert summary.last_timestamp_us == max(row[2] for row in invocations)
-    assert (summary.min_latency_us, summary.max_latency_us) == (
-        min(row[3] for row in invocations),
-        max(row[3] for row in invocations),
-    )
+    row = row_of(invocations)
+    failures = [each[6] for each in invocations if each[6] is not None]
+    latencies_us = [each[3] for each in invocations]
+    assert dict(zip(COLUMNS[:-2], row, strict=False)) == {
+        "bucket": 0,
+        "model": 7,
+        "success_count": len(invocations) - len(failures),
+        "failure_count": len(failures),
+        "latency_us": min(sum(latencies_us), MAX_COUNT),
+        "min_latency_us": min(latencies_us),
+        "max_latency_us": max(latencies_us),
+        "last_timestamp_us": max(each[2] for each in invocations),
+        "input_size": min(sum(each[4] for each in invocations), MAX_COUNT),
+        "output_size": sum(each[5] for each in invocations),
+    }
+    assert add_errors([row[OF_ERRORS]] if row[OF_ERRORS] else []) == {kind: failures.count(kind) for kind in failures}
+    assert sum(merge([row[OF_SKETCH]]).counts) == len(invocations)
