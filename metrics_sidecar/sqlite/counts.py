@@ -18,9 +18,6 @@ from shared.record import MAX_TIMESTAMP_US
 
 COUNTED_STEPS = 2_000_000
 """Of SQLite's virtual machine, for counting rows one by one: about 0.1 s."""
-FEW_ROWS, FEW_ROWS_PER_MODEL = 2000, 20
-"""So many rows are counted in an index at once: it takes no longer than looking up a window's buckets, which each
-model has of its own."""
 MAX_LISTED = 4096
 """Blocks, of each of some models, that are looked up whether there are any or not."""
 MANY_MODELS = 16
@@ -30,7 +27,7 @@ fewer than models and types."""
 _SUMS = {None: "success_count + failure_count", "success": "success_count", "failure": "failure_count"}
 _SUM_BUCKETS = """
 SELECT {summed} FROM json_each(:blocks) AS blocks CROSS JOIN json_each(:models) AS models
-CROSS JOIN {table.name} AS rollups {index} ON rollups.{table.block} = blocks.value AND rollups.model = models.value
+CROSS JOIN {table.name} AS rollups ON rollups.{table.block} = blocks.value AND rollups.model = models.value
 WHERE rollups.bucket >= :start AND rollups.bucket < :end
 """
 
@@ -48,8 +45,7 @@ def count(connection: sqlite3.Connection, wanted: HistoryFilter, selection: Sele
         return _count_each(connection, selection, guard)
     if not selection.time:  # there is one once retention has removed rows, which totals still count
         return Count(_sum_totals(connection, wanted, selection), True)
-    few = _count_few(connection, selection)
-    return Count(count_window(connection, wanted, selection) if few is None else few, True)
+    return Count(count_window(connection, wanted, selection), True)
 
 
 def _count_each(connection: sqlite3.Connection, selection: Selection, guard: Guard) -> Count:
@@ -60,17 +56,6 @@ def _count_each(connection: sqlite3.Connection, selection: Selection, guard: Gua
             counted += 1
         is_exact = True
     return Count(counted, is_exact)
-
-
-def _count_few(connection: sqlite3.Connection, selection: Selection) -> int | None:
-    """None if there are many: they are not counted to the end."""
-    limit = FEW_ROWS + FEW_ROWS_PER_MODEL * len(selection.models or [])
-    clause, arguments = where(selection.lanes(), selection.time)
-    query = f"SELECT COUNT(*), COUNT(error_type) FROM (SELECT error_type FROM invocations {clause} LIMIT ?)"
-    counted, failures = connection.execute(query, [*arguments, limit + 1]).fetchone()
-    if counted > limit:
-        return None
-    return int(counted - failures if selection.rest else counted)
 
 
 def _sum_totals(connection: sqlite3.Connection, wanted: HistoryFilter, selection: Selection) -> int:
@@ -121,12 +106,10 @@ def _count_waiting(
 
 def _sum_segment(connection: sqlite3.Connection, wanted: HistoryFilter, models: list[int], segment: Segment) -> int:
     table = Table(segment.level)
-    summed, index = f"COALESCE(SUM({_SUMS[wanted.status]}), 0)", table.counts_index
-    if wanted.error_types:
-        summed, index = "errors", ""
+    summed = "errors" if wanted.error_types else f"COALESCE(SUM({_SUMS[wanted.status]}), 0)"
     blocks = table.list_blocks(connection, segment, MAX_LISTED // len(models))
     arguments = {**table.bounds(segment), "blocks": blocks, "models": json.dumps(models)}
-    found = connection.execute(_SUM_BUCKETS.format(summed=summed, table=table, index=index), arguments)
+    found = connection.execute(_SUM_BUCKETS.format(summed=summed, table=table), arguments)
     if not wanted.error_types:
         return int(found.fetchone()[0])
     errors = (_errors.decode(encoded) for (encoded,) in found if encoded is not None)

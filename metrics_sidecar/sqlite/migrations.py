@@ -262,7 +262,10 @@ ALTER TABLE books ADD COLUMN unread_dropped INTEGER NOT NULL DEFAULT 0;
 # Sums by 10 minutes and by 6 hours go: all that was in them is in those by the minute and by the hour, which were kept
 # as long. What the last hour and day have so far, which may be more of some models than of others, is made anew of what
 # is smaller. `ahead_…` stay for files in which rows were rolled up for some models only: who writes next does the rest.
+# Counts of hours and days need no indexes of their own: of a hundred models they made a count 0.5 ms shorter, of 5.
 _V11 = """
+DROP INDEX counts_60;
+DROP INDEX counts_1440;
 DROP TABLE rollups_10;
 DROP TABLE rollups_360;
 DELETE FROM rollup_levels WHERE level IN (10, 360);

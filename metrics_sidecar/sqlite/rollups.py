@@ -104,12 +104,6 @@ class Table(NamedTuple):
         return "bucket, model" if self.level > LEVELS[0] else "block, model, bucket"
 
     @property
-    def counts_index(self) -> str:
-        """Of its counts alone, as part of a join: there are 250 of them in a page, beside 15 of the rows. Not of the
-        first level, whose rows are small and change most often."""
-        return f"INDEXED BY counts_{self.level}" if self.level > LEVELS[0] else ""
-
-    @property
     def block_length(self) -> int:
         """In minutes."""
         return self.level if self.level > LEVELS[0] else BLOCK_MINUTES

@@ -8,7 +8,6 @@ import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
-from unittest import mock
 
 import pytest
 from hypothesis import given, settings
@@ -98,18 +97,13 @@ def small(monkeypatch: pytest.MonkeyPatch) -> None:
     """What is done for many rows is done for few."""
     monkeypatch.setattr(rollup_writer, "MIN_WAITING_ROWS", 1)
     monkeypatch.setattr(rollup_writer, "ROWS_PER_GROUP", 1)
-    monkeypatch.setattr(counts, "FEW_ROWS", 2)
-    monkeypatch.setattr(counts, "FEW_ROWS_PER_MODEL", 1)
     monkeypatch.setattr(counts, "MANY_MODELS", 1)
 
 
-@given(batches, filters(), st.sampled_from([0, 1000]))
+@given(batches, filters())
 @settings(max_examples=200)
-def test_windows_are_counted_as_a_search_counts(
-    arriving: list[list[Record]], wanted: HistoryFilter, few_rows: int
-) -> None:
-    """Whole minutes from the rollups, the rest from rows; those included that are not rolled up yet. And few rows in
-    an index."""
+def test_windows_are_counted_as_a_search_counts(arriving: list[list[Record]], wanted: HistoryFilter) -> None:
+    """Whole minutes from the rollups, the rest from rows; those included that are not rolled up yet."""
     *earlier, last = arriving
     with written([record for batch in earlier for record in batch]) as found:
         while found.store.tend(MOMENTS[-1] + 10 * MINUTE_US):
@@ -119,9 +113,7 @@ def test_windows_are_counted_as_a_search_counts(
         if selection.lane_count:
             expected = sum(matches(wanted, row) for row in found.rows)
             assert count_window(found.connection, wanted, selection) == expected
-            with mock.patch.object(counts, "FEW_ROWS", few_rows):
-                counted = counts.count(found.connection, wanted, selection, Guard())
-                assert counted == (expected, True)
+            assert counts.count(found.connection, wanted, selection, Guard()) == (expected, True)
 
 
 def test_rows_that_are_being_removed_are_gone_at_once() -> None:

@@ -151,18 +151,11 @@ def page_plans(connection: sqlite3.Connection, wanted: HistoryFilter) -> dict[st
     return plans_of(connection, lambda: read_history(connection, HistoryQuery(filter=wanted, limit=5), Guard()))
 
 
-def test_few_rows_are_counted_where_they_are(connection: sqlite3.Connection) -> None:
-    """Without the rollups, and so without reading all rows that wait for them."""
-    wanted = HistoryFilter(models=ONE, since_us=MIDDLE_US, until_us=MIDDLE_US + 10**10)
-    assert [sql for sql in page_plans(connection, wanted) if "blocks" in sql or "NOT INDEXED" in sql] == []
-
-
 @pytest.mark.parametrize("status", [None, "success", "failure"])
 def test_a_window_is_counted_in_few_steps_however_many_rows_it_has(
-    connection: sqlite3.Connection, status: Status | None, monkeypatch: pytest.MonkeyPatch
+    connection: sqlite3.Connection, status: Status | None
 ) -> None:
-    """Not more than a few rows are counted before the rollups are asked: that would be for nothing."""
-    monkeypatch.setattr(counts, "FEW_ROWS", 10)
+    """The rollups are asked, and parts of two minutes."""
     wanted = HistoryFilter(status=status, since_us=NOW_US - 10**11 + 1, until_us=NOW_US + 1)
     selection = select(connection, wanted)
     assert steps_of(connection, lambda: counts.count(connection, wanted, selection, Guard())) < 3000

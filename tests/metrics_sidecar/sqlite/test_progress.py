@@ -99,7 +99,6 @@ def test_a_table_has_blocks(level: int, block: str, length: int, begins: int) ->
     table = Table(level)
     assert (table.name, table.block, table.block_length) == (f"rollups_{level}", block, length)
     assert table.key == ("block, model, bucket" if level == 1 else "bucket, model")
-    assert table.counts_index == ("" if level == 1 else f"INDEXED BY counts_{level}")
     assert [table.block_of(minute) for minute in (119, 120, 129)] == [120 - length if begins else 0, begins, begins]
     assert table.bounds(Segment(level, 125, 200)) == {"first": begins, "start": 125, "end": 200}
 
