@@ -6,6 +6,7 @@ from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
 
 import pytest
+from structlog.testing import capture_logs
 
 from invoker.call.in_flight import InFlight
 from invoker.delivery import outbox as module
@@ -16,7 +17,20 @@ from invoker.journal.segment import MIN_SEGMENT_BYTES
 from shared.clock import SystemClock
 from shared.framing import MAX_FRAME_BYTES
 from shared.record import Record
-from shared.wire import MODELS_PER_FRAME, Ack, Batch, Bye, Flush, Flushed, Hello, Refusal, Report
+from shared.wire import (
+    MODELS_PER_FRAME,
+    OLDEST_VERSION,
+    PROTOCOL_VERSION,
+    Ack,
+    Batch,
+    Bye,
+    Flush,
+    Flushed,
+    Hello,
+    Refusal,
+    Report,
+    Welcome,
+)
 from tests.invoker.conftest import until
 from tests.invoker.delivery.fake_sidecar import FakeSidecar
 
@@ -298,3 +312,20 @@ async def test_a_report_that_cannot_be_made_stops_no_record(journal: Journal, si
         assert await peer.records(3) == models_of(range(1, 4))
         outbox.finish()
         await peer.part()
+
+
+@pytest.mark.parametrize("version", [1, PROTOCOL_VERSION])
+async def test_an_older_sidecar_gets_records_as_they_are(journal: Journal, sidecar: FakeSidecar, version: int) -> None:
+    """It keeps what it can't read: nothing is taken out of a record for it. It is told which versions are spoken, and
+    the log says that it is older."""
+    append(journal, 2)
+    with capture_logs() as logs:
+        async with running(journal, sidecar.path):
+            peer = await sidecar.accept()
+            hello = await peer.receive()
+            assert isinstance(hello, Hello)
+            assert (hello.version, hello.newest) == (OLDEST_VERSION, PROTOCOL_VERSION)
+            peer.send(Welcome(version, 0))
+            assert await peer.records(2) == models_of(range(1, 3))
+    told = [entry["version"] for entry in logs if entry["event"] == "outbox.older_sidecar"]
+    assert told == ([version] if version < PROTOCOL_VERSION else [])
