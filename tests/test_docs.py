@@ -227,6 +227,15 @@ def test_the_readme_is_short() -> None:
     assert len(README.splitlines()) <= README_MAX_LINES
 
 
+def test_every_dependency_has_its_reason() -> None:
+    """Each that pyproject.toml names, and what it is for."""
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    asked = [*project["dependencies"], *(one for extra in project["optional-dependencies"].values() for one in extra)]
+    rows = re.findall(r"^\| (.+?) \|", PAGES["CONTRIBUTING.md"].partition("\n## Dependencies\n")[2], re.MULTILINE)
+    written = {word for row in rows for word in re.findall(r"[a-z][a-z0-9-]*", row)}
+    assert {re.split(r"[^\w-]", one)[0] for one in asked} - written == set()
+
+
 def test_poetrys_lock_is_of_this_project() -> None:
     """`poetry install` takes it as it is: the digest is of what pyproject.toml depends on, made as Poetry makes it."""
     project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
