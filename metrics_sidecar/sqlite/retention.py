@@ -16,6 +16,7 @@ from metrics_sidecar.sqlite.rollup_writer import RollupWriter
 from metrics_sidecar.sqlite.rollups import Table
 from metrics_sidecar.sqlite.transactions import transaction
 from metrics_sidecar.sqlite.unread import remove_unread
+from metrics_sidecar.sqlite.upkeep import used_bytes
 from shared.record import MAX_TIMESTAMP_US
 
 ROWS_AT_ONCE = 100
@@ -75,7 +76,7 @@ class Remover:
         wanted = self._retention.kept(now_us)
         oldest = self._oldest()
         self._too_much = 0
-        if self._retention.is_exceeded(self._used_bytes()):
+        if self._retention.is_exceeded(used_bytes(self._connection)):
             # Not the present, however few hours there are: what comes in would be hidden at once.
             hour = min(min(oldest.rows, oldest.minutes) + HOUR, now_us // MINUTE_US // HOUR * HOUR)
             wanted = wanted._replace(rows=max(wanted.rows, hour), minutes=max(wanted.minutes, hour))
@@ -156,13 +157,6 @@ class Remover:
             return False
         self._connection.execute(f"PRAGMA incremental_vacuum({PAGES_AT_ONCE})").fetchall()
         return True
-
-    def _used_bytes(self) -> int:
-        pages, free, size = (
-            self._connection.execute(f"PRAGMA {name}").fetchone()[0]
-            for name in ("page_count", "freelist_count", "page_size")
-        )
-        return int((pages - free) * size)
 
 
 def _next(wanted: int, oldest: int, length: int) -> int:
