@@ -12,7 +12,7 @@ from tests import debian
 from tests.tools import require_tools
 
 ROOT = Path(__file__).parent.parent
-SENDS_SIGINT = "tests/deploy/test_mock_server.py::test_a_stopping_server_finishes_what_is_in_flight[2]"
+SENDS_SIGINT = "tests/deploy/mock/test_server.py::test_a_stopping_server_finishes_what_is_in_flight[2]"
 IGNORED = (signal.SIGHUP, signal.SIGINT, signal.SIGQUIT, signal.SIGCHLD)
 
 

@@ -46,8 +46,9 @@ def test_rows_keep_what_was_within_other_bounds() -> None:
     class Numbered(msgspec.Struct, frozen=True, array_like=True, gc=False):
         id: int
 
+    values = ["m" * 300, -1, 2, "Any Word", "x" * 3000, 0, 0, "no trace"]
     row = msgspec.json.decode(
-        msgspec.json.encode([7, "m" * 300, -1, 2, "Any Word", "x" * 3000, 0, 0, "no trace"][: len(FIELDS) + 1]),
+        msgspec.json.encode([7, *values, *(field.default for field in FIELDS[len(values) :])]),
         type=plain_struct("Row", Numbered, FIELDS),
         strict=True,
     )
