@@ -86,11 +86,15 @@ def _import_file(importer: Importer, file: Path, bad: BadLines) -> None:
 @contextlib.contextmanager
 def _uninterrupted() -> Iterator[None]:
     """Ctrl-C comes after it: so what is committed is counted. It does end the wait for what a pipe has to say."""
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    came: list[int] = []
+    # A mask would not do: another thread can be given the signal, and Python's handler runs in this one.
+    before = signal.signal(signal.SIGINT, lambda number, _frame: came.append(number))
     try:
         yield
     finally:
-        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+        signal.signal(signal.SIGINT, before)
+    if came and callable(before):
+        before(came[0], None)
 
 
 def _tell(importer: Importer, bad: BadLines) -> None:
