@@ -1,6 +1,7 @@
 """Turns what frames ask for into transactions: what of it is new. Neither I/O nor threads."""
 
 import dataclasses
+import itertools
 from collections.abc import Iterable, Sequence
 from typing import cast
 
@@ -72,9 +73,13 @@ class Planner:
         """One transaction for rows of another history, none of which is here; without those whose error type would be
         one too many."""
         commit = Commit(self._number + 1, now_us)
-        taken = [(id_, r) for id_, r in zip(origin.ids, records, strict=True) if self._takes(commit, r.error_type)]
-        commit.origin = Origin(origin.history, [row_id for row_id, _ in taken])
-        commit.records, _, commit.clamped = times.clamp([record for _, record in taken])
+        error_types = dict.fromkeys(record.error_type for record in records)
+        if refused := {each for each in error_types if not self._takes(commit, each)}:
+            taken = [record.error_type not in refused for record in records]
+            origin = Origin(origin.history, [*itertools.compress(origin.ids, taken)])
+            records = [*itertools.compress(records, taken)]
+        commit.origin = origin
+        commit.records, _, commit.clamped = times.clamp([*records])
         commit.totals = aggregate(commit.records)
         return commit
 

@@ -4,10 +4,11 @@ import msgspec
 import pytest
 
 from metrics_sidecar.intake.reported import MAX_REPORTED_VALUES, OTHER_VALUES
-from metrics_sidecar.ledger.planner import Planner
+from metrics_sidecar.ledger.planner import MAX_ERROR_TYPES, Planner
+from metrics_sidecar.ledger.times import ANY_TIME
 from metrics_sidecar.ledger.totals import aggregate
-from metrics_sidecar.ledger.transaction import Commit, Gap, Producer, State, Work
-from shared.record import MAX_COUNT, Record
+from metrics_sidecar.ledger.transaction import Commit, Gap, Origin, Producer, State, Work
+from shared.record import MAX_COUNT, ErrorType, Record
 
 P, Q = "0" * 32, "1" * 32
 ACCOUNT = Producer(committed=10, accepted=8, missing=2, last_seen_us=5)
@@ -158,3 +159,16 @@ def test_what_nothing_is_said_of_is_nothing() -> None:
     assert Producer() == Producer(0, 0, 0, 0, b"")
     assert State() == State(0, {}, {}, {}, 0, {})
     assert Planner(State()).plan([], 3) == Commit(1, 3, [], {}, {}, 0, {}, [], [], {}, 0, {}, None, 0, None)
+
+
+def test_an_import_brings_no_error_type_too_many() -> None:
+    """The others of its rows are taken, and of each it is told which it was there."""
+    known = [Record("m", 1, 1, f"kind_{number}") for number in range(MAX_ERROR_TYPES - len(ErrorType) - 1)]
+    kinds = ("kind_0", "new", None, "newer", "new", "timeout")
+    found = [Record("m", at, 1, kind) for at, kind in enumerate(kinds)]
+    plan_import = Planner(State(totals=aggregate(known))).plan_import
+    commit = plan_import(Origin(P, range(100, 106)), found, 7, ANY_TIME)
+    assert commit.origin is not None
+    assert ([*commit.origin.ids], commit.records) == ([100, 101, 102, 104, 105], [*found[:3], *found[4:]])
+    assert (commit.producers, commit.totals) == ({}, aggregate(commit.records))
+    assert commit.error_types == {"new"}
