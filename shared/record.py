@@ -192,6 +192,11 @@ def clip_error_log(text: str) -> str:
     return encoded[: MAX_ERROR_LOG_BYTES - 3].decode("utf-8", "ignore") + "…"
 
 
+def in_words(error: msgspec.ValidationError) -> str:
+    """What is wrong with a value, without the pattern of a model id: nobody is to read that."""
+    return str(error).replace(f"matching regex {MODEL_ID_PATTERN!r}", "without control characters")
+
+
 def check_model_id(model_id: str) -> str | None:
     """What is wrong with a model id that comes from elsewhere than a decoded message, or None."""
     if model_id == OVERFLOW_MODEL_ID:
@@ -199,7 +204,7 @@ def check_model_id(model_id: str) -> str | None:
     try:
         msgspec.convert(model_id, ModelId)
     except msgspec.ValidationError as error:
-        return f"{model_id[:64]!r} is no model id: {error}"
+        return f"{model_id[:64]!r} is no model id: {in_words(error)}"
     return None
 
 

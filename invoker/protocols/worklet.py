@@ -11,7 +11,7 @@ from invoker.http.pieces import Body, Pieces
 from invoker.protocols.base import JSON, BadRequestError, Call, InvalidAnswerError, Outcome, Result, check_json
 from invoker.protocols.json_problem import Invalid, json_problem
 from invoker.protocols.unique_keys import repeated_key
-from shared.record import OVERFLOW_MODEL_ID, RESERVED_MODEL_ID, ModelId, measure
+from shared.record import OVERFLOW_MODEL_ID, RESERVED_MODEL_ID, ModelId, in_words, measure
 
 AnyJson = Annotated[
     msgspec.Raw,
@@ -151,7 +151,7 @@ def _check_keys(body: bytes, worklet_input: WorkletInput) -> None:
 
 def _bad_request(body: bytes, error: Invalid) -> BadRequestError:
     if isinstance(error, msgspec.ValidationError):
-        return BadRequestError(422, "invalid_shape", f"The body doesn't have the right shape: {error}")
+        return BadRequestError(422, "invalid_shape", f"The body doesn't have the right shape: {in_words(error)}")
     return BadRequestError(400, "invalid_json", f"The body is not valid JSON: {json_problem(body, error)}")
 
 
