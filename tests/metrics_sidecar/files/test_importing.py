@@ -346,8 +346,12 @@ def test_what_is_committed_before_an_interrupt_is_counted(
         return commit(store, planned)
 
     monkeypatch.setattr(SqliteWriter, "commit", interrupted)
-    with pytest.raises(KeyboardInterrupt):
-        add(tmp_path, export(source, "ndjson"))
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background job has none
+    try:
+        with pytest.raises(KeyboardInterrupt):
+            add(tmp_path, export(source, "ndjson"))
+    finally:
+        signal.signal(signal.SIGINT, before)
     added = len(lines(export(tmp_path, "ndjson")))
     assert 0 < added < 20_000
     assert summary(capsys) == f"{added:,} rows added, 0 known before, 0 bad"
