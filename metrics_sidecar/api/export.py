@@ -16,7 +16,7 @@ from metrics_sidecar.history.exports import Export, ExportsBusyError, Format
 from metrics_sidecar.history.queries import StoreError
 from metrics_sidecar.parameters.decoding import decode_query
 from metrics_sidecar.parameters.filters import FilterParameters, to_filter
-from metrics_sidecar.sqlite.columns import MODEL_ID
+from metrics_sidecar.sqlite.columns import COLUMNS, MODEL_ID
 from metrics_sidecar.sqlite.export import Slice
 from shared import logs
 from shared.clock import format_timestamp
@@ -43,8 +43,9 @@ class ExportParameters(FilterParameters, frozen=True, kw_only=True, forbid_unkno
     ) = UNSET
 
 
-_EXAMPLE = Slice([(1, 1, *(field.told.example for field in FIELDS if field.name != MODEL_ID))], {1: "gpt-3.5"}, 1.0)
-_CELLS = to_columns(_EXAMPLE, "9f1c0e5b7a3d4c2e8b6f0a1d2c3e4f50")
+_ROW = {"id": 1, "model": 1, **{field.name: field.told.example for field in FIELDS}}
+_SLICE = Slice([tuple(_ROW[name] for name in COLUMNS.names)], {1: _ROW[MODEL_ID]}, 1.0)
+_CELLS = to_columns(_SLICE, "9f1c0e5b7a3d4c2e8b6f0a1d2c3e4f50")
 EXAMPLES = {MEDIA_TYPES[format_]: make_encoder(format_).encode(_CELLS).decode() for format_ in TEXT_FORMATS}
 
 

@@ -1,5 +1,6 @@
 """What rows add up to, as their rollups have it."""
 
+import itertools
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Sequence
 from typing import Any
@@ -14,7 +15,7 @@ ROLLED_UP = ("id", "model", "timestamp_us", "latency_us", *ADDED_UP, "error_type
 """What of a row goes into its rollups."""
 
 InvocationRow = Sequence[Any]
-"""In the order of `ROLLED_UP`."""
+"""It begins with `ROLLED_UP`."""
 
 
 def summarize(rows: Iterable[InvocationRow]) -> list[Row]:
@@ -38,7 +39,7 @@ def summarize_rows(rows: Sequence[InvocationRow]) -> list[Row]:
 
 
 def _summary(group: Group, rows: Sequence[InvocationRow]) -> Row:
-    _, _, timestamps, latencies, *added_up, error_types = zip(*rows, strict=True)
+    _, _, timestamps, latencies, *added_up, error_types = itertools.islice(zip(*rows, strict=True), len(ROLLED_UP))
     success_count = error_types.count(None)
     errors = None
     if success_count < len(rows):

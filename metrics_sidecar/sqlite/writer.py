@@ -187,7 +187,7 @@ class SqliteWriter:
         granted = self._number_models(commit)
         models = self._models
         rows = [*COLUMNS.rows(commit.records, models, self._last_id + 1)]
-        self._rows = [*map(COLUMNS.of_rollups, rows)] if commit.origin is None else []
+        self._rows = rows if commit.origin is None else []
         if rows:
             executemany(COLUMNS.insert, rows)
             executemany(_ADD_TOTALS, ((models[m], *totals_row(totals)) for m, totals in commit.totals.items()))
