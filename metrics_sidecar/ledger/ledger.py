@@ -163,12 +163,12 @@ class Ledger:
             if self._group and not self._commit_group(self._group):
                 return
             busy = sum(len(work.records) for work in self._group) >= BUSY_RECORDS
-            rereads = any(work.reread for work in self._group)
             self._group = []
             if self._is_last_group:
                 return
             wait_s = self.tending.tend((time.perf_counter() - started) * BUSY_SHARE if busy else 0)
-            wait_s = min(wait_s, REREAD_PAUSE_S) if rereads else wait_s
+            if self._rereading is not None:
+                wait_s = min(wait_s, REREAD_PAUSE_S)
 
     def _start_anew(self) -> None:
         """After a defect it isn't known how far a commit has come, in the store or here. What was not acknowledged is
@@ -214,12 +214,17 @@ class Ledger:
 
     def _reread(self) -> list[Work]:
         """When nothing else is to do: a bit of what was set aside."""
+        if self._rereading is None:
+            return []
         try:
-            work = self._rereading and self._rereading.next()
+            work = self._rereading.next()
         except StoreError as error:  # the next process tries again
             log.warning("ledger.unread_records_left", reason=str(error))
-            work = self._rereading = None
-        return [work] if work else []
+            self._rereading = None
+            return []
+        if self._rereading.is_done:
+            self._rereading = None
+        return work
 
     def _commit_group(self, group: list[Work]) -> bool:
         """Commit, again and again until the store takes it; False if it was closed before."""

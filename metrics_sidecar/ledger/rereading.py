@@ -19,22 +19,25 @@ class Rereading:
 
     def __init__(self, store: Writer) -> None:
         self._store = store
-        self._after_id: int | None = 0
+        self.is_done = False
+        self._after_id = 0
 
-    def next(self) -> Work | None:
-        """What of the next records can be read now; None if there is nothing more to try. `StoreError`."""
-        while self._after_id is not None:
-            kept = self._store.read_unread(self._after_id, READ_AT_ONCE)
-            self._after_id = kept[-1].id if kept else None
-            readable: list[tuple[UnreadRecord, Record]] = []
-            for each in kept:
-                record = decode_record(each.encoded)
-                if isinstance(record, Record):
-                    readable.append((each, record))
-            if readable:
-                log.info("ledger.unread_records_read", count=len(readable))
-                return Work("", reread=readable)
-        return None
+    def next(self) -> list[Work]:
+        """What of a few more records can be read now. `StoreError`."""
+        kept = self._store.read_unread(self._after_id, READ_AT_ONCE)
+        if not kept:
+            self.is_done = True
+            return []
+        self._after_id = kept[-1].id
+        readable: list[tuple[UnreadRecord, Record]] = []
+        for each in kept:
+            record = decode_record(each.encoded)
+            if isinstance(record, Record):
+                readable.append((each, record))
+        if not readable:
+            return []
+        log.info("ledger.unread_records_read", count=len(readable))
+        return [Work("", reread=readable)]
 
 
 class ToldOf:

@@ -326,7 +326,7 @@ async def test_what_was_counted_is_published_by_labels() -> None:
 @pytest.mark.parametrize("count", [511, 512])
 async def test_a_large_transaction_is_followed_by_more_tending(monkeypatch: pytest.MonkeyPatch, count: int) -> None:
     """For half as long as it took; and a small one by a slice at the most."""
-    bench = Bench()
+    bench = Bench(live=False)  # which has nothing to read again
     ticks = itertools.count(0.0, 8.0)
     monkeypatch.setattr("time.perf_counter", lambda: next(ticks))
     tended: list[float] = []
@@ -401,3 +401,24 @@ async def test_after_a_defect_all_is_read_anew() -> None:
     assert bench.published[-1].number == 8
     assert bench.published[-1].totals["x"].count == 3
     assert aggregate(records)["x"].count == 2
+
+
+@pytest.mark.parametrize("fails", [False, True])
+async def test_what_was_set_aside_is_looked_at_slice_by_slice(monkeypatch: pytest.MonkeyPatch, fails: bool) -> None:
+    """When nothing else is to do, a bit at a time and soon after each other, so that what comes in has its turn. What
+    can't be had just now is left to the next process."""
+    monkeypatch.setattr("metrics_sidecar.ledger.rereading.READ_AT_ONCE", 2)
+    bench = Bench()
+    bench.store.unread = [UnreadRecord(P, number, b"\xc1", "no record", number) for number in range(1, 6)]
+    bench.store.errors = [StoreError("locked")] if fails else []
+    asked: list[int] = []
+    read_unread = bench.store.read_unread
+
+    def note(after_id: int, limit: int) -> list[UnreadRecord]:
+        asked.append(after_id)
+        return read_unread(after_id, limit)
+
+    monkeypatch.setattr(bench.store, "read_unread", note)
+    for _ in range(6):
+        assert bench.ledger._next_group(0.0) == ([], False)
+    assert asked == ([0] if fails else [0, 2, 4, 5])
