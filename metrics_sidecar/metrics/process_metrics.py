@@ -77,7 +77,8 @@ class SidecarMetrics:
         registry.register(_UpkeepCollector(self))
         registry.register(_AcceptingCollector(self))
         registry.register(_ClockCollector(self))
-        self._make_ledger_instruments(registry)
+        self._make_record_instruments(registry)
+        self._make_commit_instruments(registry)
         self._make_intake_instruments(registry)
         self.event_loop_lag = Histogram(
             "sidecar_event_loop_lag_seconds",
@@ -101,7 +102,7 @@ class SidecarMetrics:
             return text
         return exposition.generate_latest(self._registry)
 
-    def _make_ledger_instruments(self, registry: CollectorRegistry) -> None:
+    def _make_record_instruments(self, registry: CollectorRegistry) -> None:
         self.records_committed = Counter(
             "sidecar_records_committed_total", "Records committed to the ledger", registry=registry
         )
@@ -131,6 +132,8 @@ class SidecarMetrics:
         )
         for reason in REASONS:
             self.timestamps_clamped.labels(reason)
+
+    def _make_commit_instruments(self, registry: CollectorRegistry) -> None:
         self.commits = Counter("sidecar_commits_total", "Transactions committed to the ledger", registry=registry)
         self.commit_failures = Counter(
             "sidecar_commit_failures_total", "Transactions that failed, to be tried again", registry=registry

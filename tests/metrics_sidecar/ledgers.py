@@ -31,7 +31,7 @@ class Books:
         self.totals = dict(self.ledger.state.totals)
         self.created_us = dict(self.ledger.state.created_us)
         self.exemplars: dict[str, Buckets] = {}
-        self.queries = SqliteReader(path)
+        self.reader = SqliteReader(path)
         self.ledger.start()
 
     async def commit(self, first_sequence: int, *records: Record, producer: str = PRODUCER) -> int:
@@ -52,7 +52,7 @@ class Books:
         return committed
 
     async def close(self) -> None:
-        self.queries.close()
+        self.reader.close()
         await self.ledger.close()
 
 

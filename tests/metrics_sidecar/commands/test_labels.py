@@ -109,7 +109,7 @@ def test_statistics_know_all_calls_of_a_promoted_model(labels: Labels) -> None:
     async def ask() -> Table:
         books = Books(labels.path, 3)
         try:
-            return await books.queries.aggregate(Ask())
+            return await books.reader.aggregate(Ask())
         finally:
             await books.close()
 

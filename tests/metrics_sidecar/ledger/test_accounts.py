@@ -43,7 +43,7 @@ async def test_forged_records_do_not_break_the_sums(open_books: Open) -> None:
         await books.submit(Work(f"{producer:032x}", reported={name: {"x": 2**63 - 1, "y": 2**63 - 1}}))
         await books.submit(Work(f"{producer + 8:032x}", 2**62, [record()]))
     assert books.totals["m"].latency_us == 2**63 - 1
-    table = await books.queries.aggregate(Ask(models=("m",)))
+    table = await books.reader.aggregate(Ask(models=("m",)))
     assert table.sums["latency_us"] == [2**63 - 1]
     await books.close()
     state = open_books().ledger.state

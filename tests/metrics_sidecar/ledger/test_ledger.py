@@ -28,9 +28,9 @@ async def test_history_stats_and_published_totals_agree_and_survive_a_restart(op
     again = open_books()
     assert again.totals == expected
     counted = {label: totals.count for label, totals in expected.items()}
-    assert counts(await again.queries.aggregate(Ask())) == counted
-    assert counts(await again.queries.aggregate(Ask(models=("a",)))) == {"a": counted["a"]}
-    page = await again.queries.page(HistoryQuery(order="asc"))
+    assert counts(await again.reader.aggregate(Ask())) == counted
+    assert counts(await again.reader.aggregate(Ask(models=("a",)))) == {"a": counted["a"]}
+    page = await again.reader.page(HistoryQuery(order="asc"))
     assert [(row.model_id, row.latency_us, row.error_type) for row in page.rows] == [
         ("a", 5, None),
         ("a", 7_000_000, ErrorType.TIMEOUT),
@@ -50,14 +50,14 @@ async def test_a_batch_sent_again_adds_nothing(open_books: Open) -> None:
     again = open_books()
     assert await again.commit(1, record(), record(), record(), record()) == 4
     assert again.totals["m"].count == 4
-    assert (await again.queries.page(HistoryQuery())).total_count == 4
+    assert (await again.reader.page(HistoryQuery())).total_count == 4
 
 
 async def test_producers_have_sequences_of_their_own(open_books: Open) -> None:
     """The same sequence from another producer is another record."""
     books = open_books()
     await asyncio.gather(*(books.commit(1, record(), producer=f"{number:032x}") for number in range(5)))
-    assert counts(await books.queries.aggregate(Ask(models=("m",)))) == {"m": books.totals["m"].count} == {"m": 5}
+    assert counts(await books.reader.aggregate(Ask(models=("m",)))) == {"m": books.totals["m"].count} == {"m": 5}
 
 
 async def test_a_hole_in_the_sequence_is_counted_once(open_books: Open) -> None:
@@ -80,7 +80,7 @@ async def test_models_beyond_the_cap_share_a_label(open_books: Open) -> None:
     await books.close()
     again = open_books(max_models=3)
     await again.commit(6, record("c"), record("e"), record("f"))
-    counted = counts(await again.queries.aggregate(Ask()))
+    counted = counts(await again.reader.aggregate(Ask()))
     assert {label: totals.count for label, totals in again.totals.items()} == counted
     assert counted[OVERFLOW_MODEL_ID] >= 2
     assert len(counted) == 4

@@ -33,7 +33,7 @@ async def test_rows_are_rolled_up_after_their_commit(open_books: Open) -> None:
         again = open_books()
         await again.commit(4, record("a", at=5), record("b", at=6))
         assert await waiting(again.store, 0)
-        table = await again.queries.aggregate(Ask(window=EVERYTHING))
+        table = await again.reader.aggregate(Ask(window=EVERYTHING))
     assert counts(table) == {"a": 4, "b": 1}
 
 
@@ -42,7 +42,7 @@ async def test_few_rows_wait_and_are_counted(open_books: Open) -> None:
     books = open_books()
     await books.commit(1, record("a"), record("b"))
     assert await waiting(books.store, 2)
-    assert counts(await books.queries.aggregate(Ask(window=EVERYTHING, models=("b",)))) == {"b": 1}
+    assert counts(await books.reader.aggregate(Ask(window=EVERYTHING, models=("b",)))) == {"b": 1}
 
 
 async def test_what_cannot_be_done_now_holds_up_no_commit(open_books: Open) -> None:

@@ -44,7 +44,7 @@ def checked(path: Path) -> Checked:
 
 
 async def rows(books: Books) -> list[str]:
-    page = await books.queries.page(HistoryQuery(order="asc"))
+    page = await books.reader.page(HistoryQuery(order="asc"))
     return [row.model_id for row in page.rows]
 
 
@@ -78,7 +78,7 @@ async def test_what_is_set_aside_is_read_by_a_later_release(tmp_path: Path, reti
         assert await books.submit(Work(PRODUCER, 1, [record(), later(2), STILL, later(3), record()])) == 5
         found = checked(path)
         assert (found.unread, found.sequences, found.rows) == (1, 5, 5)
-        assert counts(await books.queries.aggregate(Ask(models=("later",)))) == {"later": 3}
+        assert counts(await books.reader.aggregate(Ask(models=("later",)))) == {"later": 3}
         await books.close()
 
 

@@ -47,7 +47,7 @@ async def test_rows_are_found_by_them(
     """As by any other; and failures are all that have one."""
     for models in ((), ("m", "other", "none")):
         wanted = HistoryFilter(status=status, error_types=error_types, models=models)
-        page = await books.queries.page(HistoryQuery(filter=wanted, order="asc"))
+        page = await books.reader.page(HistoryQuery(filter=wanted, order="asc"))
         assert [int(row.id) for row in page.rows] == expected
         assert page.total_count == len(expected)
     assert {row.error_type for row in page.rows} <= {None, "timeout", LATER}
@@ -58,7 +58,7 @@ async def test_they_are_counted_by_their_names(books: Books, tmp_path: Path) -> 
     expected = {"m": {LATER: 1, "timeout": 1}, "other": {LATER: 1}}
     assert {model: totals.errors for model, totals in books.totals.items()} == expected
     for ask in (Ask(errors=True), Ask(window=Window(0, 100), errors=True)):
-        table = await books.queries.aggregate(ask)
+        table = await books.reader.aggregate(ask)
         assert dict(zip(table.groups, table.errors, strict=True)) == expected
     store = SqliteWriter(tmp_path / "history.db")
     assert {model: totals.errors for model, totals in store.load().totals.items()} == expected

@@ -43,11 +43,11 @@ TEN_THOUSAND = f"{ENDLESS[:-29]} SELECT COUNT(*) FROM (SELECT n FROM numbers LIM
 INSERT = """INSERT INTO invocations (id, model, timestamp_us, latency_us, input_size, output_size)
 SELECT {}, model, {}, 3, 4, 5 FROM models"""
 
-OpenQueries = Callable[..., SqliteReader]
+OpenReader = Callable[..., SqliteReader]
 
 
 @pytest.fixture
-async def open_queries(tmp_path: Path) -> AsyncIterator[OpenQueries]:
+async def open_reader(tmp_path: Path) -> AsyncIterator[OpenReader]:
     """Reads of a store with one row."""
     store = SqliteWriter(tmp_path / "history.db")
     store.commit(Commit(number=1, now_us=1, records=[record()], totals=aggregate([record()]), label_room=1))
@@ -55,9 +55,9 @@ async def open_queries(tmp_path: Path) -> AsyncIterator[OpenQueries]:
         stack.callback(store.close)
 
         def open_(timeout_s: float | None = None) -> SqliteReader:
-            queries = SqliteReader(tmp_path / "history.db", timeout_s)
-            stack.callback(queries.close)
-            return queries
+            reader = SqliteReader(tmp_path / "history.db", timeout_s)
+            stack.callback(reader.close)
+            return reader
 
         yield open_
 
@@ -93,50 +93,50 @@ async def until(condition: Callable[[], bool]) -> None:
         await asyncio.sleep(0.005)
 
 
-async def started(queries: SqliteReader) -> None:
+async def started(reader: SqliteReader) -> None:
     """Its process is there and answers."""
     async with asyncio.timeout(20):
         while True:
             with contextlib.suppress(BusyError):
-                await queries.one("1")
+                await reader.one("1")
                 return
 
 
-async def test_a_long_read_is_ended(open_queries: OpenQueries, endless: Endless) -> None:
+async def test_a_long_read_is_ended(open_reader: OpenReader, endless: Endless) -> None:
     """When its time is over its caller is told so, the statement ends, and its process reads on."""
-    queries = open_queries(0.5)
-    await started(queries)
+    reader = open_reader(0.5)
+    await started(reader)
     for _ in range(SEARCHES + 1):
         with pytest.raises(QueryTooLongError, match=r"^it took longer than 0\.5 s$"):
-            await queries.page(SLOW)
+            await reader.page(SLOW)
     await until(lambda: endless.ended == endless.begun)
-    row = await queries.one("1")
+    row = await reader.one("1")
     assert row is not None
 
 
 @pytest.mark.parametrize("number", [signal.SIGSTOP, signal.SIGKILL])
 async def test_a_process_that_stands_still_is_replaced(
-    open_queries: OpenQueries, monkeypatch: pytest.MonkeyPatch, number: signal.Signals
+    open_reader: OpenReader, monkeypatch: pytest.MonkeyPatch, number: signal.Signals
 ) -> None:
     """As is one that ends: whoever watches is told, and starts another by watching on."""
     monkeypatch.setattr("metrics_sidecar.sqlite.reader.TICK_S", 0.05)
     monkeypatch.setattr("metrics_sidecar.sqlite.processes.STILL_S", 0.3)
-    queries = open_queries(1.0)
-    await started(queries)
-    watching = asyncio.create_task(queries.watch())
+    reader = open_reader(1.0)
+    await started(reader)
+    watching = asyncio.create_task(reader.watch())
     await asyncio.sleep(0.3)  # and answers some times
     pid = reading_process()
     os.kill(pid, number)
     with pytest.raises(StoreError, match=r"^the process that reads the history has ended with -9$"):
         await asyncio.wait_for(watching, 30)
-    await started(queries)
+    await started(reader)
     assert reading_process() != pid
 
 
-async def test_a_read_ends_when_its_caller_goes(open_queries: OpenQueries, endless: Endless) -> None:
+async def test_a_read_ends_when_its_caller_goes(open_reader: OpenReader, endless: Endless) -> None:
     """It takes no more of the machine then."""
-    queries = open_queries()
-    waiting = asyncio.create_task(queries.page(SLOW))
+    reader = open_reader()
+    waiting = asyncio.create_task(reader.page(SLOW))
     await until(lambda: endless.begun == 1)
     waiting.cancel()
     with pytest.raises(asyncio.CancelledError):
@@ -144,12 +144,10 @@ async def test_a_read_ends_when_its_caller_goes(open_queries: OpenQueries, endle
     await until(lambda: endless.ended == 1)
 
 
-async def test_a_read_whose_caller_went_before_its_turn_is_not_begun(
-    open_queries: OpenQueries, endless: Endless
-) -> None:
+async def test_a_read_whose_caller_went_before_its_turn_is_not_begun(open_reader: OpenReader, endless: Endless) -> None:
     """Nor does it keep its place."""
-    queries = open_queries()
-    waiting = [asyncio.create_task(queries.page(SLOW)) for _ in range(SEARCHES + 5)]
+    reader = open_reader()
+    waiting = [asyncio.create_task(reader.page(SLOW)) for _ in range(SEARCHES + 5)]
     await until(lambda: endless.begun == SEARCHES)
     for task in reversed(waiting):
         task.cancel()
@@ -158,41 +156,41 @@ async def test_a_read_whose_caller_went_before_its_turn_is_not_begun(
     assert endless.begun == SEARCHES
 
 
-async def test_reads_that_may_be_long_leave_room_to_others(open_queries: OpenQueries, endless: Endless) -> None:
+async def test_reads_that_may_be_long_leave_room_to_others(open_reader: OpenReader, endless: Endless) -> None:
     """However many of them there are, a quick one is answered, and what dashboards ask for is, too."""
-    queries = open_queries()
-    waiting = [asyncio.create_task(queries.page(SLOW)) for _ in range(SEARCHES * 2)]
+    reader = open_reader()
+    waiting = [asyncio.create_task(reader.page(SLOW)) for _ in range(SEARCHES * 2)]
     await until(lambda: endless.begun == SEARCHES)
-    assert (await queries.aggregate(Ask(models=("m",)))).groups == ["m"]
-    assert (await queries.aggregate(Ask(window=HOUR, step_minutes=1, by=None))).window == HOUR
-    assert (await queries.aggregate(Ask(window=HOUR))).groups == ["m"]
+    assert (await reader.aggregate(Ask(models=("m",)))).groups == ["m"]
+    assert (await reader.aggregate(Ask(window=HOUR, step_minutes=1, by=None))).window == HOUR
+    assert (await reader.aggregate(Ask(window=HOUR))).groups == ["m"]
     assert [task.done() for task in waiting] == [False] * len(waiting)
     for task in waiting:
         task.cancel()
     await asyncio.wait(waiting)
 
 
-async def test_a_read_that_turns_out_to_be_long_leaves_its_place(open_queries: OpenQueries, endless: Endless) -> None:
+async def test_a_read_that_turns_out_to_be_long_leaves_its_place(open_reader: OpenReader, endless: Endless) -> None:
     """A page that is looked for by an index may be far: the reads of its kind don't wait until it is found."""
-    queries = open_queries()
-    waiting = [asyncio.create_task(queries.page(HistoryQuery())) for _ in range(SEARCHES)]
+    reader = open_reader()
+    waiting = [asyncio.create_task(reader.page(HistoryQuery())) for _ in range(SEARCHES)]
     await until(lambda: endless.begun - endless.ended == SEARCHES and endless.ended == SEARCHES)
-    assert (await queries.aggregate(Ask(models=("m",)))).groups == ["m"]
-    assert (await queries.aggregate(Ask(window=HOUR))).groups == ["m"]
+    assert (await reader.aggregate(Ask(models=("m",)))).groups == ["m"]
+    assert (await reader.aggregate(Ask(window=HOUR))).groups == ["m"]
     for task in waiting:
         task.cancel()
     await asyncio.wait(waiting)
     await until(lambda: endless.ended == endless.begun)
 
 
-async def test_a_read_whose_turn_does_not_come_is_no_long_one(open_queries: OpenQueries, endless: Endless) -> None:
+async def test_a_read_whose_turn_does_not_come_is_no_long_one(open_reader: OpenReader, endless: Endless) -> None:
     """What its caller is told to change would change nothing."""
-    queries = open_queries(0.5)
-    await started(queries)
-    await asyncio.gather(*(queries.one("1") for _ in range(SEARCHES)))  # now there are as many processes
-    waiting = [asyncio.create_task(queries.page(SLOW)) for _ in range(SEARCHES)]
+    reader = open_reader(0.5)
+    await started(reader)
+    await asyncio.gather(*(reader.one("1") for _ in range(SEARCHES)))  # now there are as many processes
+    waiting = [asyncio.create_task(reader.page(SLOW)) for _ in range(SEARCHES)]
     await until(lambda: endless.begun == SEARCHES)
-    others = asyncio.create_task(queries.page(SLOW))
+    others = asyncio.create_task(reader.page(SLOW))
     await asyncio.wait([*waiting, others])
     assert [type(task.exception()) for task in waiting] == [QueryTooLongError] * SEARCHES
     assert repr(others.exception()) == repr(BusyError("other queries were read for 0.5 s"))
@@ -220,15 +218,15 @@ def test_kinds_of_reads(question: Question, search: bool) -> None:
     assert is_search(question) == search
 
 
-async def test_commits_go_on_beside_a_long_read(open_queries: OpenQueries, endless: Endless, tmp_path: Path) -> None:
+async def test_commits_go_on_beside_a_long_read(open_reader: OpenReader, endless: Endless, tmp_path: Path) -> None:
     """A commit is there at once for those who read after it; and once no read is left, the log can be emptied."""
-    queries = open_queries()
-    waiting = asyncio.create_task(queries.page(SLOW))
+    reader = open_reader()
+    waiting = asyncio.create_task(reader.page(SLOW))
     await until(lambda: endless.begun == 1)
     writer = sqlite3.connect(tmp_path / "history.db", isolation_level=None, timeout=0)
     with contextlib.closing(writer):
         writer.execute(INSERT.format(2, 2))
-        row = await queries.one("2")
+        row = await reader.one("2")
         assert row is not None
         waiting.cancel()
         await asyncio.wait([waiting])
@@ -260,7 +258,7 @@ def test_who_leaves_ends_a_read_within_a_limit(tmp_path: Path) -> None:
 
 
 def test_a_count_that_would_take_long_is_a_lower_bound(
-    open_queries: OpenQueries, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+    open_reader: OpenReader, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     """By latency or error log rows are counted one by one: some of them, at least those that are shown."""
     with contextlib.closing(sqlite3.connect(tmp_path / "history.db", isolation_level=None)) as connection:
@@ -286,47 +284,47 @@ def test_a_count_that_would_take_long_is_a_lower_bound(
         assert (page.total_count, page.total_count_is_exact) == (8_101, False)
 
 
-async def test_answers_come_whole_in_whatever_pieces(open_queries: OpenQueries, tmp_path: Path) -> None:
+async def test_answers_come_whole_in_whatever_pieces(open_reader: OpenReader, tmp_path: Path) -> None:
     """Megabytes, of which the socket holds a small part, and short answers right behind each other."""
     records = [Record("m", 1, 1000, ErrorType.TIMEOUT, f"{number:04}" * 500) for number in range(500)]
     with contextlib.closing(SqliteWriter(tmp_path / "history.db")) as store:
         store.commit(Commit(number=2, now_us=2, records=records, totals=aggregate(records), label_room=1))
-    queries = open_queries()
+    reader = open_reader()
     pages = HistoryQuery(limit=500, order="asc", offset=1)
-    first, last = await asyncio.gather(queries.page(pages), queries.page(pages))
+    first, last = await asyncio.gather(reader.page(pages), reader.page(pages))
     assert [row.error_log for row in first.rows] == [one.error_log for one in records]
     assert last == first
-    short = [asyncio.create_task(queries.one(str(number))) for number in range(2, 52)]
+    short = [asyncio.create_task(reader.one(str(number))) for number in range(2, 52)]
     await asyncio.sleep(0)  # they are asked
     time.sleep(0.3)  # noqa: ASYNC251 - and meanwhile answered, all of them at once
     async with asyncio.timeout(10):
         assert await asyncio.gather(*short) == first.rows[:50]
 
 
-async def test_a_process_that_dies_is_followed_by_another(open_queries: OpenQueries, endless: Endless) -> None:
+async def test_a_process_that_dies_is_followed_by_another(open_reader: OpenReader, endless: Endless) -> None:
     """Who waits for it is told so, and who asks then is answered."""
-    queries = open_queries()
-    waiting = asyncio.create_task(queries.page(HistoryQuery()))
+    reader = open_reader()
+    waiting = asyncio.create_task(reader.page(HistoryQuery()))
     await until(lambda: endless.begun > 0)
     os.kill(reading_process(), signal.SIGKILL)
     with pytest.raises(StoreError, match="the process that reads the history has ended with -9"):
         await waiting
-    assert await queries.one("1") is not None
+    assert await reader.one("1") is not None
 
 
-async def test_the_process_ends_with_the_sidecar_and_not_before(open_queries: OpenQueries) -> None:
+async def test_the_process_ends_with_the_sidecar_and_not_before(open_reader: OpenReader) -> None:
     """Signals that are meant for the whole group are left to the sidecar, which still asks while it stops."""
-    queries = open_queries()
-    await queries.start()
-    assert await queries.one("1") is not None
+    reader = open_reader()
+    await reader.start()
+    assert await reader.one("1") is not None
     pids = children(os.getpid())
     for pid in pids:
         for number in (signal.SIGINT, signal.SIGTERM):
             os.kill(pid, number)
-    await queries.start()
-    assert await queries.one("1") is not None
+    await reader.start()
+    assert await reader.one("1") is not None
     assert children(os.getpid()) == pids != set()
-    queries.close()
+    reader.close()
     assert children(os.getpid()) == set()
 
 

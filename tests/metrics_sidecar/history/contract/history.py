@@ -41,13 +41,13 @@ class History:
     def _open(self, retention: Retention) -> None:
         self._retention = retention
         self.backend = self._factory(self._directory, retention)
-        self.store = self.backend.open_writer()
-        self.planner = Planner(self.store.load())
+        self.writer = self.backend.open_writer()
+        self.planner = Planner(self.writer.load())
         self.reader = self.backend.open_reader()
 
     def close(self) -> None:
         self.reader.close()
-        self.store.close()
+        self.writer.close()
 
     def reopen(self, retention: Retention | None = None) -> None:
         """As after a restart of the sidecar, perhaps with another retention."""
@@ -58,7 +58,7 @@ class History:
         """One transaction; the models that should have got a label, and those that got one."""
         commit = self.planner.plan(work, now_us)
         commit.label_room = max(labels - self.model.label_count, 0)
-        granted = self.store.commit(commit)
+        granted = self.writer.commit(commit)
         self.planner.applied(commit)
         return self.model.apply(commit), granted
 
@@ -70,7 +70,7 @@ class History:
     def tend(self, now_us: int) -> None:
         """All there is to do."""
         slices = 0
-        while self.store.tend(now_us, busy=False):
+        while self.writer.tend(now_us, busy=False):
             slices += 1
             assert slices < MAX_SLICES, "it never ends"
 

@@ -22,7 +22,7 @@ def some(history: History, arrivals: Arrivals) -> None:
         history.commit(Work(producer_id, number, records), Work(producer_id, reported={REJECTED: {"x": number}}))
         if number % 3 == 0:
             history.commit(Work(producer_id, retire=True))
-        history.store.tend(arrivals.now_us, busy=False)
+        history.writer.tend(arrivals.now_us, busy=False)
 
 
 async def test_a_snapshot_stays_as_it_is(open_history: OpenHistory) -> None:
@@ -56,7 +56,7 @@ async def test_a_check_is_of_one_state_without_being_asked_for_its_number(open_h
 
     def write() -> None:
         history.add(arrivals.records(20))
-        history.store.tend(arrivals.now_us, busy=False)
+        history.writer.tend(arrivals.now_us, busy=False)
 
     async with again_and_again(write):
         for _ in range(15):

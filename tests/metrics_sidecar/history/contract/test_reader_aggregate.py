@@ -21,7 +21,7 @@ def live(history: History, arrivals: Arrivals, hours: int = DAYS * 24, restarts:
     for _ in range(hours // 2):
         history.add(arrivals.records(random.randrange(1, 30), minutes=120))
         for _ in range(random.randrange(12)):
-            history.store.tend(arrivals.now_us, busy=random.random() < 0.3)
+            history.writer.tend(arrivals.now_us, busy=random.random() < 0.3)
         if restarts and random.random() < 0.1:
             history.reopen()
 
@@ -59,7 +59,7 @@ async def test_a_series_asked_for_again_has_what_came_since(open_history: OpenHi
             arrivals.records(1, minutes=30)
             history.add([arrivals.record(arrivals.now_us) for _ in range(random.randrange(1, 10))])
         for _ in range(random.choice([0, 1, 3, 40])):
-            history.store.tend(arrivals.now_us, busy=False)
+            history.writer.tend(arrivals.now_us, busy=False)
         for question in random.sample(questions, 3):
             step_us = question.step_minutes * MINUTE_US
             since_us = START * MINUTE_US + random.randrange(9) * step_us

@@ -20,7 +20,7 @@ def filled(history: History, arrivals: Arrivals, batches: int = 15) -> History:
     for _ in range(batches):
         history.add(arrivals.records(25, minutes=200))
         for _ in range(arrivals.random.randrange(20)):
-            history.store.tend(arrivals.now_us, busy=False)
+            history.writer.tend(arrivals.now_us, busy=False)
     return history
 
 
@@ -92,7 +92,7 @@ async def test_a_walk_by_cursor_meets_each_row_once(open_history: OpenHistory, s
             query = msgspec.structs.replace(query, after=page.next)
             if arrivals.random.random() < 0.3:
                 history.add(arrivals.records(4, minutes=10))
-                history.store.tend(arrivals.now_us, busy=False)
+                history.writer.tend(arrivals.now_us, busy=False)
         assert met == in_order(met, query.order)
         assert len({key(record) for record in met}) == len(met)
         assert there <= {key(record) for record in met}

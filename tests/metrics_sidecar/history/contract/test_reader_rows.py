@@ -18,7 +18,7 @@ async def test_an_export_is_the_history(open_history: OpenHistory) -> None:
     history, arrivals = open_history(), Arrivals(1)
     for _ in range(10):
         history.add(arrivals.records(40, minutes=300))
-        history.store.tend(arrivals.now_us, busy=False)
+        history.writer.tend(arrivals.now_us, busy=False)
     exported = await history.exported(NDJSON)
     assert [(row.id, as_record(row)) for row in await history.rows()] == decode_lines(exported)
     assert history.model.records == [record for _, record in decode_lines(exported)]
@@ -57,7 +57,7 @@ async def test_what_comes_later_is_not_in_it(open_history: OpenHistory) -> None:
     async with history.reader.rows(NDJSON) as chunks:
         exported = [await anext(chunks)]
         history.add(arrivals.records(5000, minutes=100))
-        history.store.tend(END_US, busy=False)
+        history.writer.tend(END_US, busy=False)
         exported += [chunk async for chunk in chunks]
     assert history.model.records[:there] == [record for _, record in decode_lines(b"".join(exported))]
 

@@ -27,15 +27,15 @@ REJECTED, DROPPED = "invoker_requests_rejected_total", "invoker_records_dropped_
 async def test_a_new_history_is_empty(open_history: OpenHistory) -> None:
     """Whatever it is asked, it is no error."""
     history = open_history()
-    assert history.store.load() == State()
-    assert history.store.upkeep == Upkeep(0, None, 0)
+    assert history.writer.load() == State()
+    assert history.writer.upkeep == Upkeep(0, None, 0)
     arrivals = Arrivals(1)
     for question in (HistoryQuery(), arrivals.page(), arrivals.sums(), arrivals.window(), arrivals.series()):
         await history.check(question)
     assert await history.reader.one("1") is None
     assert await history.exported(Export("ndjson")) == b""
     history.tend(END_US)
-    assert history.store.load() == State()
+    assert history.writer.load() == State()
 
 
 class Gateways:
@@ -78,14 +78,14 @@ async def test_the_state_is_what_commits_have_left(open_history: OpenHistory, se
         should, granted = history.commit(*(gateways.work() for _ in range(random.randrange(1, 4))), now_us=number)
         assert should == granted
         if random.random() < 0.2:
-            history.store.tend(END_US, busy=random.random() < 0.5)
+            history.writer.tend(END_US, busy=random.random() < 0.5)
         if random.random() < 0.1:
-            assert history.model.state() == history.store.load()
+            assert history.model.state() == history.writer.load()
         if random.random() < 0.1:
             history.reopen()
-            assert history.model.state() == history.store.load()
+            assert history.model.state() == history.writer.load()
     assert len(history.model.retired) > 3 < len(history.model.gaps)
-    assert history.model.state() == history.store.load()
+    assert history.model.state() == history.writer.load()
     await history.check(Ask(errors=True))
 
 
@@ -99,7 +99,7 @@ async def test_labels_are_given_to_the_first_and_for_good(open_history: OpenHist
     should, granted = history.commit(Work("1" * 32, 6, [Record(m, 1, 1) for m in "befgda"]), labels=4)
     assert should == granted == ["f"]
     expected = {"a": 3, "d": 2, "c": 1, "f": 1, OVERFLOW_MODEL_ID: 5}
-    assert expected == {label: one.count for label, one in history.store.load().totals.items()}
+    assert expected == {label: one.count for label, one in history.writer.load().totals.items()}
     assert expected == counts(await history.reader.aggregate(Ask()))
     await history.check(Ask(models=tuple("abcdefgx")))
 
@@ -116,12 +116,12 @@ async def test_sums_end_at_the_largest_integer(open_history: OpenHistory) -> Non
         history.commit(Work("1" * 32, sequence * 20 - 19, huge), Work(f"{sequence:032x}", reported=reported))
         history.commit(Work(f"{sequence + 8:032x}", 2**62, [Record("b", minute_us, 1)]))
         history.commit(Work(f"{sequence + 8:032x}", 2**63 - 1, [Record("b", minute_us, 0)], retire=sequence > 1))
-        assert history.model.state() == history.store.load()
+        assert history.model.state() == history.writer.load()
         history.tend(END_US)
         await history.check(question)
         await history.check(series)
     history.reopen()
-    state = history.store.load()
+    state = history.writer.load()
     assert history.model.state() == state
     assert (state.totals["a"].latency_us, state.counters[REJECTED]) == (MAX_COUNT, {"x": MAX_COUNT, "y": MAX_COUNT})
     assert state.missing_count > MAX_COUNT
@@ -142,7 +142,7 @@ async def test_nobody_sees_a_part_of_a_commit(open_history: OpenHistory) -> None
 
     def write() -> None:
         history.add([Record("ab"[n % 2], (START + n % 7) * MINUTE_US, n, None, "", 1) for n in range(size)])
-        history.store.tend(END_US, busy=False)
+        history.writer.tend(END_US, busy=False)
 
     async with again_and_again(write):
         for _ in range(4):
@@ -184,7 +184,7 @@ async def test_histories_are_kept_apart(open_history: OpenHistory) -> None:
         one.add(arrivals.records(20))
     other.add(Arrivals(5).records(30))
     for history in (one, other):
-        assert history.model.state() == history.store.load()
+        assert history.model.state() == history.writer.load()
         await history.check(Ask(errors=True))
         assert [record.latency_us for record in history.model.records] == [
             row.latency_us for row in await history.rows()
@@ -202,9 +202,9 @@ async def test_closing_is_idempotent(open_history: OpenHistory) -> None:
         unasked.close()
         history.reader.close()
         snapshot.close()
-        history.store.close()
+        history.writer.close()
     history.reopen()
-    assert history.model.state() == history.store.load()
+    assert history.model.state() == history.writer.load()
 
 
 def test_what_it_takes_is_told_in_bytes(open_history: OpenHistory) -> None:
@@ -224,17 +224,17 @@ async def test_a_commit_that_is_given_again_changes_nothing(open_history: OpenHi
     history.add(records[:1], labels=2)
     commit = history.planner.plan([Work("1" * 32, 1, records[1:4])], 0)
     commit.label_room = 1
-    granted = history.store.commit(commit)
+    granted = history.writer.commit(commit)
     history.planner.applied(commit)
     assert history.model.apply(commit) == granted
     for reopened in (False, True):
         if reopened:
             history.reopen()
-        assert {*granted} <= {*history.store.commit(commit)} <= {"a", "b"}
-        assert history.model.state() == history.store.load()
+        assert {*granted} <= {*history.writer.commit(commit)} <= {"a", "b"}
+        assert history.model.state() == history.writer.load()
         assert history.model.records == [as_record(row) for row in await history.rows()]
     history.add(records[4:])
-    assert history.model.state() == history.store.load()
+    assert history.model.state() == history.writer.load()
     assert history.model.records == [as_record(row) for row in await history.rows()]
 
 
@@ -246,19 +246,19 @@ async def test_rows_of_other_histories_are_known_again(open_history: OpenHistory
     history.add(arrivals.records(50))
     for first in range(0, 300, 100):
         there = ids[first : first + 100]
-        assert history.store.known(other, there) == [False] * 100
+        assert history.writer.known(other, there) == [False] * 100
         commit = history.planner.plan_import(Origin(other, there), arrivals.records(100, minutes=99), 0, ANY_TIME)
-        history.store.commit(commit)
-        history.store.commit(commit)
+        history.writer.commit(commit)
+        history.writer.commit(commit)
         history.model.apply(commit)
         history.planner.applied(commit)
         history.add(arrivals.records(20))
-        assert history.model.state() == history.store.load()
+        assert history.model.state() == history.writer.load()
         if first:
             history.tend(END_US)
             history.reopen()
-        assert history.store.known(other, ids) == [True] * (first + 100) + [False] * (200 - first)
-    assert history.store.known("b" * 32, ids) == [False] * 300
+        assert history.writer.known(other, ids) == [True] * (first + 100) + [False] * (200 - first)
+    assert history.writer.known("b" * 32, ids) == [False] * 300
     history.tend(END_US)
     await history.check(Ask(window=EVERYTHING, **FULLY))
     await history.check(HistoryQuery(limit=1000))
@@ -273,8 +273,8 @@ async def test_a_history_knows_its_own_rows(open_history: OpenHistory) -> None:
     history = open_history()
     history.add(Arrivals(7).records(30))
     exported = [msgspec.json.decode(line) for line in (await history.exported(Export("ndjson"))).splitlines()]
-    assert {line["store"] for line in exported} == {history.store.identity}
+    assert {line["store"] for line in exported} == {history.writer.identity}
     history.reopen()
-    assert {line["store"] for line in exported} == {history.store.identity}
+    assert {line["store"] for line in exported} == {history.writer.identity}
     ids = [line["id"] for line in exported]
-    assert history.store.known(history.store.identity, [*ids, max(ids) + 1]) == [True] * 30 + [False]
+    assert history.writer.known(history.writer.identity, [*ids, max(ids) + 1]) == [True] * 30 + [False]

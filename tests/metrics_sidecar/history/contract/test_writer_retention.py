@@ -20,7 +20,7 @@ def three_days(history: History, arrivals: Arrivals) -> None:
     for _ in range(36):
         history.add(arrivals.records(25, minutes=120))
         for _ in range(5):
-            history.store.tend(arrivals.now_us, busy=False)
+            history.writer.tend(arrivals.now_us, busy=False)
 
 
 def remove(history: History, now_us: int) -> None:
@@ -30,7 +30,7 @@ def remove(history: History, now_us: int) -> None:
 
 
 async def check(history: History, arrivals: Arrivals, questions: int) -> None:
-    assert history.model.state() == history.store.load()
+    assert history.model.state() == history.writer.load()
     assert history.model.rows() == [as_record(row) for row in await history.rows()]
     for _ in range(questions):
         question = arrivals.question()
@@ -91,13 +91,13 @@ async def test_what_was_removed_is_told(open_history: OpenHistory) -> None:
     three_days(history, arrivals)
     now_us = END_US + 2 * 60 * MINUTE_US
     history.tend(now_us)
-    assert history.store.upkeep.removed_rows == 0
-    assert history.store.upkeep.oldest_us == min(record.timestamp_us for record in history.model.records)
+    assert history.writer.upkeep.removed_rows == 0
+    assert history.writer.upkeep.oldest_us == min(record.timestamp_us for record in history.model.records)
     history.reopen(A_DAY)
     remove(history, now_us)
     removed = len(history.model.records) - len(history.model.rows())
-    assert history.store.upkeep.removed_rows == removed
-    assert history.store.upkeep.oldest_us == min(record.timestamp_us for record in history.model.rows())
+    assert history.writer.upkeep.removed_rows == removed
+    assert history.writer.upkeep.oldest_us == min(record.timestamp_us for record in history.model.rows())
     snapshot = history.backend.open_audit()
     books = snapshot.reconcile(None)
     snapshot.close()
@@ -124,7 +124,7 @@ async def test_too_large_a_history_loses_its_oldest_rows(open_history: OpenHisto
     counts = set()
     more = True
     while more:
-        more = history.store.tend(END_US + DAY_US, busy=False)
+        more = history.writer.tend(END_US + DAY_US, busy=False)
         page = await history.reader.page(HistoryQuery(order="asc", limit=1))
         if page.rows and page.total_count not in counts:
             counts.add(page.total_count)
@@ -132,6 +132,6 @@ async def test_too_large_a_history_loses_its_oldest_rows(open_history: OpenHisto
             assert len(history.model.rows()) == page.total_count
     assert len(counts) > 1
     history.model.rows_from_us = END_US  # what is told of times before is told by hours or days
-    assert history.model.state() == history.store.load()
+    assert history.model.state() == history.writer.load()
     everything = Ask(window=Window(0, END_US), **FULLY)
     await history.check(everything)

@@ -15,10 +15,10 @@ async def test_tending_changes_nothing_that_is_shown(open_history: OpenHistory, 
     for _ in range(22):
         history.add(arrivals.records(random.randrange(1, 60), minutes=150))
         for _ in range(random.randrange(8)):
-            history.store.tend(arrivals.now_us, busy=random.random() < 0.3)
+            history.writer.tend(arrivals.now_us, busy=random.random() < 0.3)
         if random.random() < 0.2:
             history.reopen()
-        assert history.model.state() == history.store.load()
+        assert history.model.state() == history.writer.load()
         for question in (arrivals.page(), arrivals.sums(), arrivals.window(), arrivals.series()):
             await history.check(question)
     history.tend(END_US)
@@ -32,14 +32,14 @@ def test_tending_comes_to_an_end(open_history: OpenHistory) -> None:
     for _ in range(5):
         committed += 400
         history.add(arrivals.records(400, minutes=500))
-        before = history.store.upkeep.waiting_rows
+        before = history.writer.upkeep.waiting_rows
         assert 0 <= before <= committed
-        while history.store.tend(END_US, busy=False):
-            assert 0 <= history.store.upkeep.waiting_rows <= before
-            before = history.store.upkeep.waiting_rows
-        assert history.store.upkeep.waiting_rows < 100
-        assert not history.store.tend(END_US, busy=False)
-        assert not history.store.tend(END_US, busy=True)
+        while history.writer.tend(END_US, busy=False):
+            assert 0 <= history.writer.upkeep.waiting_rows <= before
+            before = history.writer.upkeep.waiting_rows
+        assert history.writer.upkeep.waiting_rows < 100
+        assert not history.writer.tend(END_US, busy=False)
+        assert not history.writer.tend(END_US, busy=True)
         history.reopen()
-        assert history.store.upkeep.waiting_rows < 100
-        assert history.store.upkeep.removed_rows == 0
+        assert history.writer.upkeep.waiting_rows < 100
+        assert history.writer.upkeep.removed_rows == 0
