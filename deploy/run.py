@@ -95,6 +95,8 @@ def environment(stack: list[Service], given: Mapping[str, str]) -> dict[str, str
     mock, sidecar, _ = stack
     found = {
         "INVOKER_UPSTREAM_URL": f"{mock.url}/invoke",
+        "INVOKER_OPENAI_URL": f"{mock.url}/v1",
+        "INVOKER_ANTHROPIC_URL": mock.url,
         "INVOKER_SIDECAR_URL": sidecar.url,
         "INVOKER_DRAIN_DELAY_S": "0",  # here, all callers are stopped as well
     }

@@ -42,6 +42,18 @@ class InvokerSettings:
         HttpUrl(may_be_empty=True, unix=True),
         "Where any model goes that the models file doesn't name; empty: such a model is unknown (404).",
     )
+    openai_url: str = setting(
+        "INVOKER_OPENAI_URL",
+        "http://127.0.0.1:8001/v1",
+        HttpUrl(may_be_empty=True, unix=True),
+        "Base of OpenAI's paths, for models that the models file doesn't name; empty: such a model is unknown (404).",
+    )
+    anthropic_url: str = setting(
+        "INVOKER_ANTHROPIC_URL",
+        "http://127.0.0.1:8001",
+        HttpUrl(may_be_empty=True, unix=True),
+        "Base of Anthropic's paths, which begin with /v1, for such models; empty: likewise.",
+    )
     models_file: Path | None = setting(
         "INVOKER_MODELS_FILE", None, PATH, "TOML file with one table per model: upstream, timeout, limits."
     )

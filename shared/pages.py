@@ -11,6 +11,8 @@ from aiohttp import web
 
 PAGES = {
     "gateway": "Gateway",
+    "openai": "OpenAI's protocol",
+    "anthropic": "Anthropic's protocol",
     "models-file": "Models file",
     "history": "History and statistics",
     "metrics": "Metrics and alerts",

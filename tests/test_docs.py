@@ -7,7 +7,7 @@ import re
 import subprocess
 import sys
 import tomllib
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from urllib.parse import parse_qs, urlsplit
 
@@ -22,7 +22,10 @@ from deploy.load_test import LoadSettings
 from deploy.mock.config import Behaviour
 from deploy.mock.streams import StreamBehaviour
 from deploy.mock_server import MockSettings
+from invoker.front.health import healthz
 from invoker.front.routes import setup_routes as setup_gateway_routes
+from invoker.protocols.anthropic import Anthropic
+from invoker.protocols.openai import OpenAI
 from invoker.protocols.worklet import Worklet
 from invoker.routing.models import Models, load_models
 from invoker.settings import InvokerSettings, ShipSettings
@@ -44,6 +47,10 @@ README = PAGES["README.md"]
 README_MAX_LINES = 250
 SETTINGS_PAGE = PAGES["docs/settings.md"]
 SETTINGS = (InvokerSettings, ShipSettings, SidecarSettings, MockSettings, LoadSettings)
+
+
+def setup_dialect(app: web.Application, routes: Sequence[str]) -> None:
+    app.add_routes([web.post(path, healthz) for path in routes])
 
 
 def described(settings_class: type) -> list[str]:
@@ -83,6 +90,8 @@ def test_no_setting_is_described_that_is_not_there() -> None:
     ("setup", "page"),
     [
         (lambda app: setup_gateway_routes(app, Worklet.routes), "docs/gateway.md"),
+        (lambda app: setup_dialect(app, OpenAI.routes), "docs/openai.md"),
+        (lambda app: setup_dialect(app, Anthropic.routes), "docs/anthropic.md"),
         (setup_sidecar_routes, "docs/history.md"),
     ],
 )

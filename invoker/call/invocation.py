@@ -10,6 +10,7 @@ from invoker.call.ending import EndedError, Ending
 from invoker.call.flights import Flight, Flights
 from invoker.call.overhead import Overhead
 from invoker.call.retries import may_try_again, try_again
+from invoker.http.passing import answer_lines, joined_url
 from invoker.http.pieces import LARGE_BYTES, Body
 from invoker.http.request_id import request_id_line
 from invoker.http.trace import NO_TRACE, Trace
@@ -100,14 +101,14 @@ class Invoker:
         """What a call came to, once that is recorded. A cancelled one (its caller is gone) is recorded as such."""
         timestamp_us, started_us = self._clock.now_us(), self._clock.monotonic_us()
         id_line = request_id_line(request_id)
-        model = self._models.find(call.model_id)
+        model = self._models.find(call.model_id, protocol.name)
         if model is None:
             raise UnknownModelError(call.model_id)
         trace_id, headers = trace or NO_TRACE
-        headers += id_line
+        headers = call.headers + headers + id_line
         begun = Begun(call.model_id, timestamp_us, call.input_size, trace_id, request_id)
         number, sent_us, answered_us = NO_CALL, -1, -1
-        outcome, end, gone = None, SUCCESS, None
+        outcome, end, gone, passed = None, SUCCESS, None, None
         try:
             self._admit(call, model)
             number = self._journal.begin(begun)
@@ -116,6 +117,7 @@ class Invoker:
                 exchange = await self._attempts(call, model, headers, flight)
                 body = await exchange.whole()
             answered_us = self._clock.monotonic_us()
+            passed = (exchange, body) if protocol.passes else None
             _check_status(exchange, body)
             reader = protocol.reader(call)
             reader.feed(body)
@@ -133,6 +135,8 @@ class Invoker:
             await self._durable()
         if answered_us >= 0:
             self.overhead.observe(self._clock.monotonic_us() - started_us - (answered_us - sent_us))
+        if passed is not None:
+            return _passed_on(*passed, end, latency_us, id_line)
         return Result(end.status, outcome, end.error_log, latency_us, end.headers + id_line)
 
     def _failed(self, error: Exception, call: Call, model: Model) -> End:
@@ -166,9 +170,10 @@ class Invoker:
 
     def _attempts(self, call: Call, model: Model, headers: bytes, flight: Flight) -> Awaitable[Exchange]:
         """The exchange that comes of as many attempts as may be."""
+        url = joined_url(model.upstream_url, call.target) if call.target else model.upstream_url
         if not model.retries:
-            return self._upstream.open(model.upstream_url, call.body, headers)
-        attempt = partial(self._upstream.open, model.upstream_url, call.body, headers)
+            return self._upstream.open(url, call.body, headers)
+        attempt = partial(self._upstream.open, url, call.body, headers)
         return self._retried(attempt, model.retries, flight)
 
     async def _retried(self, attempt: Callable[[], Awaitable[Exchange]], retries: int, flight: Flight) -> Exchange:
@@ -196,6 +201,14 @@ class Invoker:
         await self.flights.wait_idle(grace_s)
         self.flights.end_all(Ending.DRAIN)
         await self.flights.wait_idle(1.0)
+
+
+def _passed_on(exchange: Exchange, body: Body, end: End, latency_us: int, id_line: bytes) -> Result:
+    """An upstream's whole answer as it came, whether or not it counts as a success."""
+    fields = exchange.headers
+    media_type = fields.get(b"content-type", b"application/octet-stream")
+    headers = answer_lines(fields) + id_line
+    return Result(exchange.status, Outcome(body, len(body)), end.error_log, latency_us, headers, media_type)
 
 
 def _check_status(exchange: Exchange, body: Body) -> None:

@@ -9,9 +9,11 @@ from invoker.front.held_bodies import HeldBodies
 from invoker.http.heads import RequestHead
 from invoker.http.pieces import LARGE_BYTES, Body
 from invoker.http.request_id import make_request_id, request_id_line
-from invoker.protocols.base import BadRequestError, Protocol, ReaderDiedError, Result
+from invoker.protocols.base import JSON, BadRequestError, Protocol, ReaderDiedError, Result
 from shared.head_rules import ENDED
 
+REST = "{path:.*}"
+"""At the end of a route: whatever follows."""
 Reply = tuple[int, Body, bytes]
 """HTTP status, JSON, and whole header lines beside those that all replies have."""
 
@@ -19,9 +21,9 @@ Reply = tuple[int, Body, bytes]
 class Sink(Contract):
     """Takes the answer to one request. Of a call, it ends once the record is in the journal."""
 
-    def start(self, status: int, headers: bytes) -> None:
-        """The head: HTTP status, and whole header lines beside those that all answers have. If some of another answer
-        has been sent, that is broken off."""
+    def start(self, status: int, headers: bytes, media_type: bytes = JSON.encode()) -> None:
+        """The head: HTTP status, whole header lines beside those that all answers have, and Content-Type. If some of
+        another answer has been sent, that is broken off."""
         ...
 
     async def write(self, piece: bytes) -> None:
@@ -47,6 +49,7 @@ class Answering:
         self.rejected: Counter[str] = Counter()
         self._invoker = invoker
         self._protocols = {path: protocol for protocol in protocols for path in protocol.routes}
+        self._begun = {path.removesuffix(REST): of for path, of in self._protocols.items() if path.endswith(REST)}
         self._default = protocols[0]
 
     @property
@@ -55,13 +58,17 @@ class Answering:
         return self.stopping or self._invoker.draining
 
     def find(self, path: str) -> Protocol | None:
-        """The one whose requests go to this path."""
-        return self._protocols.get(path)
+        """The one whose requests go to this path, which may have a query."""
+        protocol = self._protocols.get(path) or self._protocols.get(path.partition("?")[0])
+        if protocol is None:
+            return next((of for begin, of in self._begun.items() if path.startswith(begin)), None)
+        return protocol
 
     async def answer(self, head: RequestHead, body: bytes, sink: Sink) -> None:
         """Give the answer of one invocation, or refuse a request that is none."""
-        protocol = self._protocols[head.path]
+        protocol = self.find(head.path) or self._default
         request_id = head.request_id or make_request_id()
+        media_type = JSON.encode()
         try:
             if len(body) <= LARGE_BYTES:
                 call = protocol.decode(head, body)
@@ -69,9 +76,10 @@ class Answering:
                 call = await protocol.decode_large(head, body)
             result = await self._invoker.invoke(protocol, call, head.trace, request_id)
             status, answer, headers = result.status, protocol.encode(result), result.headers
+            media_type = result.media_type
         except Exception as error:  # noqa: BLE001  # a defect is logged, only not each time
             status, answer, headers = self.refusal(self._problem(error), head.path, request_id)
-        sink.start(status, headers)
+        sink.start(status, headers, media_type)
         sink.end(answer)
 
     def _problem(self, error: Exception) -> BadRequestError:
@@ -91,7 +99,7 @@ class Answering:
         self.rejected[error.reason] += 1
         result = Result(error.status, None, str(error), headers=error.headers)
         headers = error.headers + request_id_line(request_id or make_request_id())
-        return error.status, self._protocols.get(path, self._default).encode(result), headers
+        return error.status, (self.find(path) or self._default).encode(result), headers
 
     def too_much(self, head: RequestHead) -> Reply:
         """What a caller is told whose body is, together with those of all others, too large."""

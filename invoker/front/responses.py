@@ -11,16 +11,17 @@ from shared.head_rules import Refused
 from shared.request_handler import Refuse, refuse_with_problem
 
 
-def response_of(reply: Reply) -> web.Response:
+def response_of(reply: Reply, media_type: bytes = JSON.encode()) -> web.Response:
     """With the reply's header lines; its answer is in one piece."""
     status, answer, headers = reply
     assert isinstance(answer, bytes)
-    return web.Response(body=answer, status=status, content_type=JSON, headers=_fields(headers))
+    return web.Response(body=answer, status=status, headers=_fields(headers, media_type))
 
 
-def _fields(lines: bytes) -> dict[str, str]:
-    parts = (line.partition(": ") for line in lines.decode("latin-1").splitlines())
-    return {name: value for name, _, value in parts}
+def _fields(lines: bytes, media_type: bytes) -> dict[str, str]:
+    text = (b"Content-Type: %b\r\n%b" % (media_type, lines)).decode("utf-8", "surrogateescape")
+    parts = (line.partition(": ") for line in text.split("\r\n"))
+    return {name: value for name, _, value in parts if name}
 
 
 class ResponseSink:
@@ -28,19 +29,18 @@ class ResponseSink:
 
     def __init__(self, request: web.Request) -> None:
         self._request = request
-        self._status, self._headers = 0, b""
+        self._status, self._headers, self._media_type = 0, b"", b""
         self._rest: Body = b""
         self._stream: web.StreamResponse | None = None
 
-    def start(self, status: int, headers: bytes) -> None:
+    def start(self, status: int, headers: bytes, media_type: bytes = JSON.encode()) -> None:
         if self._stream is not None:
             raise ConnectionError  # with which aiohttp ends the connection
-        self._status, self._headers = status, headers
+        self._status, self._headers, self._media_type = status, headers, media_type
 
     async def write(self, piece: bytes) -> None:
         if self._stream is None:
-            self._stream = web.StreamResponse(status=self._status, headers=_fields(self._headers))
-            self._stream.content_type = JSON
+            self._stream = web.StreamResponse(status=self._status, headers=_fields(self._headers, self._media_type))
             await self._stream.prepare(self._request)
         await self._stream.write(piece)
 
@@ -51,7 +51,7 @@ class ResponseSink:
         """A large one is joined while others have their turn."""
         rest = self._rest if isinstance(self._rest, bytes) else await asyncio.to_thread(b"".join, self._rest)
         if self._stream is None:
-            return response_of((self._status, rest, self._headers))
+            return response_of((self._status, rest, self._headers), self._media_type)
         await self._stream.write_eof(rest)
         return self._stream
 

@@ -77,6 +77,10 @@ def _head(request: web.Request) -> RequestHead:
         for name in ("traceparent", "tracestate")
     )
     request_ids = request.headers.getall("x-request-id", ())
+    fields: dict[bytes, bytes] = {}
+    for name, value in request.headers.items():
+        lower, said = name.lower().encode(), value.encode("utf-8", "surrogateescape")
+        fields[lower] = fields[lower] + b", " + said if lower in fields else said
     return RequestHead(
         request.path,
         request.content_length or 0,
@@ -84,4 +88,6 @@ def _head(request: web.Request) -> RequestHead:
         not request.keep_alive,
         parse_trace(traceparent, tracestate),
         parse_request_id(request_ids[0].encode("utf-8", "surrogateescape")) if len(request_ids) == 1 else None,
+        request.rel_url.raw_path_qs,
+        fields,
     )

@@ -7,6 +7,7 @@ from typing import Protocol
 
 from invoker.front.answering import Answering
 from invoker.http.pieces import Body
+from invoker.protocols.base import JSON
 from shared.half_closed import HalfClosed
 
 MAX_JOINED_BYTES = 64 * 1024
@@ -31,12 +32,12 @@ class WireSink:
         self.begun = False
         self.last = False
         self._listener = listener
-        self._status, self._headers = 0, b""
+        self._status, self._headers, self._media_type = 0, b"", JSON.encode()
         self._half_closed: HalfClosed | None = None  # writes the answer that such a caller waits for
         self._full: asyncio.Future[None] | None = None
 
-    def start(self, status: int, headers: bytes) -> None:
-        self._status, self._headers = status, headers
+    def start(self, status: int, headers: bytes, media_type: bytes = JSON.encode()) -> None:
+        self._status, self._headers, self._media_type = status, headers, media_type
         if self.begun and self.transport is not None:
             self.transport.abort()
 
@@ -78,8 +79,9 @@ class WireSink:
 
     def _head(self, framing: bytes) -> bytes:
         self.last = self.last or self._listener.answering.closing
-        return b"%bContent-Type: application/json\r\n%b\r\n%b%b%b" % (
-            _STATUS_LINES[self._status],
+        return b"%bContent-Type: %b\r\n%b\r\n%b%b%b" % (
+            _STATUS_LINES.get(self._status) or b"HTTP/1.1 %d \r\n" % self._status,
+            self._media_type,
             framing,
             self._listener.date,
             self._headers,

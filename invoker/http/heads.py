@@ -5,7 +5,9 @@ Transfer-Encoding, no field twice, a connection that is kept or closed. What llh
 """
 
 import re
+from collections.abc import Mapping
 from functools import lru_cache
+from types import MappingProxyType
 from typing import NamedTuple
 
 import httptools
@@ -28,8 +30,9 @@ _NOT_PLAIN = frozenset(
 
 
 class RequestHead(NamedTuple):
-    """What matters of a POST: its path with its query, body bytes that follow, and whether it is the connection's last
-    request."""
+    """What matters of a POST: its path, mostly with its query, body bytes that follow, and whether it is the
+    connection's last request. `target`: path and query as they came; `fields`: all headers by their names in lower
+    case."""
 
     path: str
     content_length: int
@@ -37,6 +40,8 @@ class RequestHead(NamedTuple):
     close: bool
     trace: Trace | None
     request_id: str | None = None
+    target: str = ""
+    fields: Mapping[bytes, bytes] = MappingProxyType({})
 
 
 class _Request:
@@ -81,13 +86,16 @@ def parse_request_head(head: bytes) -> RequestHead | None:
     if (host := fields.get(b"host")) is None or HOST.fullmatch(host) is None:
         return None
     content_type = fields.get(b"content-type")
+    target = request.target.decode()
     return RequestHead(
-        request.target.decode(),
+        target,
         int(length),
         None if content_type is None else content_type.decode("utf-8", "surrogateescape"),
         connection == b"close",
         parse_trace(fields.get(b"traceparent"), fields.get(b"tracestate")),
         parse_request_id(fields.get(b"x-request-id")),
+        target,
+        fields,
     )
 
 

@@ -17,7 +17,10 @@ from invoker.journal.journal import Journal
 from invoker.process import readiness
 from invoker.process.file_plan import plan_files
 from invoker.process.report import worker_report
+from invoker.protocols.anthropic import Anthropic
+from invoker.protocols.base import Protocol
 from invoker.protocols.large_bodies import LargeBodies
+from invoker.protocols.openai import OpenAI
 from invoker.protocols.worklet import Worklet
 from invoker.routing.models import Models
 from invoker.settings import InvokerSettings
@@ -42,7 +45,7 @@ async def assembled(settings: InvokerSettings, models: Models) -> AsyncIterator[
     invoker = Invoker(models, upstream, journal, clock, settings.max_in_flight, durable)
 
     large_bodies = LargeBodies()
-    protocols = [Worklet(large_bodies)]
+    protocols: list[Protocol] = [Worklet(large_bodies), OpenAI(large_bodies), Anthropic(large_bodies)]
     answering = Answering(invoker, protocols, settings.max_body_bytes, HeldBodies(settings.max_bodies_bytes))
     connections = Connections(answering, plan.max_connections, plan.probes, plan.lingering, settings.max_header_bytes)
 

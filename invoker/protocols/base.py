@@ -18,11 +18,13 @@ from collections.abc import Sequence
 import msgspec
 
 from invoker.http.heads import RequestHead
-from invoker.http.pieces import Body, Pieces
+from invoker.http.pieces import Body
 
 READ_TIMEOUT_S = 60.0
 """So long may the reading of one body take; what takes longer hangs."""
 JSON = "application/json"
+JSON_LINES = b"Content-Type: application/json\r\nAccept: application/json\r\n"
+"""What an upstream is told of a body that is made, or checked, here."""
 
 
 class BadRequestError(Exception):
@@ -44,29 +46,33 @@ class ReaderDiedError(Exception):
 
 
 class Call(msgspec.Struct, frozen=True):
-    """A request that was understood: where to, the body to pass on, and the input's size as recorded."""
+    """A request that was understood: where to, the body to pass on, and the input's size as recorded. `target`: the
+    path and query that its upstream's URL goes on with; `headers`: whole lines to send along."""
 
     model_id: str
     body: bytes
     input_size: int
+    target: str = ""
+    headers: bytes = JSON_LINES
 
 
 class Outcome(msgspec.Struct, frozen=True, gc=False):
     """What an upstream's answer came to: the output as it stands in there, and its size as recorded."""
 
-    output: msgspec.Raw | Pieces
+    output: msgspec.Raw | Body
     output_size: int
 
 
 class Result(msgspec.Struct, frozen=True, gc=False):
     """What a caller is told: HTTP status, whole header lines, and the outcome, or why there is none. `latency_us` is
-    the call's as it stands in the record; 0 if it was no call."""
+    the call's as it stands in the record; 0 if it was no call. An upstream's error that is passed on is an outcome."""
 
     status: int
     outcome: Outcome | None
     error_log: str = ""
     latency_us: int = 0
     headers: bytes = b""
+    media_type: bytes = JSON.encode()
 
 
 class AnswerReader(typing.Protocol):
@@ -86,7 +92,15 @@ class AnswerReader(typing.Protocol):
 
 
 class Protocol(typing.Protocol):
-    """One dialect. `routes`: the paths to which its requests are POSTed."""
+    """One dialect. `name`: as the models file says it. `routes`: the paths to which its requests are POSTed; one that
+    ends in `{path:.*}` stands for all that begin so and are of no other dialect. `passes`: the upstream's status,
+    headers and body go on to the caller whatever they are."""
+
+    @property
+    def name(self) -> str: ...
+
+    @property
+    def passes(self) -> bool: ...
 
     @property
     def routes(self) -> Sequence[str]: ...

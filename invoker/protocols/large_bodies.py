@@ -22,6 +22,7 @@ from invoker.protocols.base import (
 from invoker.protocols.large_body_process import (
     ANSWER,
     MAX_MESSAGE_BYTES,
+    MODEL,
     REQUEST,
     NoAnswer,
     ReadAnswer,
@@ -40,7 +41,7 @@ _decoder: msgspec.msgpack.Decoder[Result] = msgspec.msgpack.Decoder(Result)
 
 
 class LargeBodies:
-    """Reads one body after the other, for `worklet`. The process is started for the first, and again if it has ended.
+    """Reads one body after the other. The process is started for the first, and again if it has ended.
     `failure`: why the last body could not be read, until one is."""
 
     def __init__(self) -> None:
@@ -54,11 +55,19 @@ class LargeBodies:
 
     async def decode_request(self, body: bytes) -> Call:
         """As `worklet.decode_request`, or `ReaderDiedError`."""
-        result = await self._read(REQUEST, [body])
+        result = await self._request(REQUEST, body)
+        return Call(result.model_id, body[result.skipped_bytes :], result.input_size)
+
+    async def decode_model(self, body: bytes) -> str:
+        """As `passing.decode_model`, or `ReaderDiedError`."""
+        return (await self._request(MODEL, body)).model_id
+
+    async def _request(self, kind: bytes, body: bytes) -> ReadRequest:
+        result = await self._read(kind, [body])
         if isinstance(result, Refused):
             raise BadRequestError(result.status, result.reason, result.message)
         assert isinstance(result, ReadRequest)
-        return Call(result.model_id, body[result.skipped_bytes :], result.input_size)
+        return result
 
     async def decode_answer(self, body: Body) -> Outcome:
         """As `worklet.decode_answer`, or `ReaderDiedError`."""

@@ -11,9 +11,10 @@ import sys
 import msgspec
 
 from invoker.protocols.base import BadRequestError, InvalidAnswerError
+from invoker.protocols.passing import decode_model
 from invoker.protocols.worklet import decode_answer, decode_request
 
-REQUEST, ANSWER = b"q", b"a"
+REQUEST, ANSWER, MODEL = b"q", b"a", b"m"
 MAX_MESSAGE_BYTES = 32 * 1024
 NICENESS = 5
 """Small calls go first where processors are scarce."""
@@ -55,6 +56,8 @@ Result = ReadRequest | Refused | ReadAnswer | NoAnswer
 def read(kind: bytes, body: bytes) -> Result:
     """What a body says."""
     try:
+        if kind == MODEL:
+            return ReadRequest(decode_model(body), len(body), 0)
         if kind == REQUEST:
             call = decode_request(body)
             return ReadRequest(call.model_id, call.input_size, len(body) - len(call.body))

@@ -28,11 +28,12 @@ def repeated_key(body: bytes, innermost: msgspec.Raw) -> str | None:
     if body.count(b":") - inner.count(b":") > MAX_COLONS:
         return TOO_MANY
     members = _members.decode(body)
-    return _first_repeated(body, members) or _first_repeated(bytes(members["worklet_input"]), None)
+    return first_repeated(body, members) or first_repeated(bytes(members["worklet_input"]))
 
 
-def _first_repeated(text: bytes, members: dict[str, msgspec.Raw] | None) -> str | None:
-    """The decoder keeps the last value of a key: so each key's value must be the one that follows it."""
+def first_repeated(text: bytes, members: dict[str, msgspec.Raw] | None = None) -> str | None:
+    """What an object says twice, not looking into its members, in words. The decoder keeps the last value of a key: so
+    each key's value must be the one that follows it."""
     members = _members.decode(text) if members is None else members
     seen: set[str] = set()
     place = 0

@@ -67,6 +67,8 @@ class LargeBodies(Protocol):
 class Worklet:
     """Implements `Protocol`."""
 
+    name = "worklet"
+    passes = False
     routes = ("/invoke",)
 
     def __init__(self, large_bodies: LargeBodies) -> None:

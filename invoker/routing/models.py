@@ -2,7 +2,7 @@
 
 import tomllib
 from collections.abc import Mapping
-from typing import Annotated, Literal
+from typing import Annotated, Literal, get_args
 
 import msgspec
 from msgspec import Meta
@@ -14,6 +14,7 @@ from shared.settings import ABSOLUTE_URL, UNIX_URL, StartupError, is_http_url
 MAX_MATCHED = 10_000
 """Ids whose pattern is known."""
 
+Protocol = Literal["worklet", "openai", "anthropic"]
 Seconds = Annotated[float, Meta(gt=0, le=86_400)]
 
 
@@ -28,7 +29,7 @@ class ModelTable(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     attempts after a connection that couldn't be made."""
 
     upstream: str
-    protocol: Literal["worklet"] = "worklet"
+    protocol: Protocol = "worklet"
     timeout: Seconds | None = None
     retries: Annotated[int, Meta(ge=0, le=10)] = 0
     limits: Limits = Limits()
@@ -45,11 +46,16 @@ class Model(msgspec.Struct, frozen=True):
 
 class Models:
     """All models: those of the file, by id or by how their ids begin, and one default for the others, if there is an
-    upstream for them."""
+    upstream for them. `dialects`: those that are called by another protocol than worklet."""
 
     def __init__(
-        self, named: dict[str, Model], default: Model | None, by_prefix: Mapping[str, Model] | None = None
+        self,
+        named: dict[str, Model],
+        default: Model | None,
+        by_prefix: Mapping[str, Model] | None = None,
+        dialects: "Mapping[str, Models] | None" = None,
     ) -> None:
+        self._dialects = dialects or {}
         self._named = named
         self._default = default
         self._by_prefix = sorted((by_prefix or {}).items(), key=lambda item: -len(item[0]))
@@ -57,9 +63,12 @@ class Models:
 
     @property
     def names(self) -> list[str]:
-        return list(self._named)
+        return [*self._named, *(name for models in self._dialects.values() for name in models.names)]
 
-    def find(self, model_id: str) -> Model | None:
+    def find(self, model_id: str, protocol: str = "worklet") -> Model | None:
+        if protocol != "worklet":
+            dialect = self._dialects.get(protocol)
+            return None if dialect is None else dialect.find(model_id)
         model = self._named.get(model_id)
         if model is not None:
             return model
@@ -77,20 +86,38 @@ class Models:
 
 def load_models(settings: InvokerSettings) -> Models:
     """The models of these settings; `StartupError` names the file, the table and what is wrong."""
-    default = Model(settings.upstream_url, settings.timeout_s) if settings.upstream_url else None
+    named, by_prefix = _read_tables(settings)
+    urls: dict[Protocol, str] = {"openai": settings.openai_url, "anthropic": settings.anthropic_url}
+    dialects: dict[str, Models] = {
+        protocol: Models(named[protocol], _default(settings, url), by_prefix[protocol])
+        for protocol, url in urls.items()
+    }
+    return Models(named["worklet"], _default(settings, settings.upstream_url), by_prefix["worklet"], dialects)
+
+
+Tables = dict[Protocol, dict[str, Model]]
+
+
+def _default(settings: InvokerSettings, url: str) -> Model | None:
+    return Model(url, settings.timeout_s) if url else None
+
+
+def _read_tables(settings: InvokerSettings) -> tuple[Tables, Tables]:
+    """By protocol, the models by id, and by how their ids begin."""
+    named: Tables = {protocol: {} for protocol in get_args(Protocol)}
+    by_prefix: Tables = {protocol: {} for protocol in get_args(Protocol)}
     if settings.models_file is None:
-        return Models({}, default)
+        return named, by_prefix
     try:
         tables = tomllib.loads(settings.models_file.read_text(encoding="utf-8-sig"))
     except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
         raise StartupError(f"INVOKER_MODELS_FILE: {str(settings.models_file)!r}: {error}") from None
-    named: dict[str, Model] = {}
-    by_prefix: dict[str, Model] = {}
     for name, table in tables.items():
         where = f"INVOKER_MODELS_FILE: {str(settings.models_file)!r}: [{name!r}]"
         is_pattern, text = _parse_name(where, name)
-        (by_prefix if is_pattern else named)[text] = _model(settings, where, table)
-    return Models(named, default, by_prefix)
+        protocol, model = _model(settings, where, table)
+        (by_prefix if is_pattern else named)[protocol][text] = model
+    return named, by_prefix
 
 
 def _parse_name(where: str, name: str) -> tuple[bool, str]:
@@ -106,14 +133,14 @@ def _parse_name(where: str, name: str) -> tuple[bool, str]:
     return is_pattern, text
 
 
-def _model(settings: InvokerSettings, where: str, table: object) -> Model:
+def _model(settings: InvokerSettings, where: str, table: object) -> tuple[Protocol, Model]:
     try:
         parsed = msgspec.convert(table, ModelTable)
     except msgspec.ValidationError as error:
         raise StartupError(f"{where}: {_explain(error, table)}") from None
     if not is_http_url(parsed.upstream, unix=True):
         raise StartupError(f"{where}: upstream: {parsed.upstream!r} is not {ABSOLUTE_URL} or {UNIX_URL}")
-    return Model(
+    return parsed.protocol, Model(
         upstream_url=parsed.upstream,
         timeout_s=parsed.timeout or settings.timeout_s,
         retries=parsed.retries,

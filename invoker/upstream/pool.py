@@ -1,6 +1,7 @@
 """Calls to upstreams over HTTP/1.1, on connections that are kept."""
 
 import asyncio
+import re
 import ssl
 from base64 import b64encode
 from functools import partial
@@ -22,6 +23,9 @@ CROSSING_US = 1_000_000
 """A server may end an idle connection while a request is on its way there. That shows within a round trip; what ends
 later without an answer was worked on, and must not be done twice."""
 
+KNOWN_TARGETS = 10_000
+_AUTHORIZATION = re.compile(rb"(?im)^authorization:.*\n")
+
 URL_CHARACTERS = "%/:?#[]@!$&'()*+,;=-._~"
 
 
@@ -35,10 +39,12 @@ class Origin(NamedTuple):
 
 
 class Target(NamedTuple):
-    """A URL, prepared: its origin, and the request's head up to the value of Content-Length."""
+    """A URL, prepared: its origin, and the request's head up to the value of Content-Length. `authorized`: that says
+    who calls."""
 
     origin: Origin
     head: bytes
+    authorized: bool = False
 
 
 class PooledUpstream:
@@ -54,7 +60,11 @@ class PooledUpstream:
     async def open(self, endpoint: str, body: bytes, headers: bytes = b"") -> WireExchange:
         target = self._targets.get(endpoint)
         if target is None:
+            if len(self._targets) >= KNOWN_TARGETS:
+                self._targets.clear()
             target = self._targets[endpoint] = prepare(endpoint)
+        if target.authorized:
+            headers = _AUTHORIZATION.sub(b"", headers)
         head = b"%b%d\r\n%b\r\n" % (target.head, len(body), headers)
         reused = self._idle.take(target.origin)
         while True:
@@ -128,5 +138,4 @@ def prepare(url: str) -> Target:
     if parts.username is not None:
         credentials = f"{unquote(parts.username)}:{unquote(parts.password or '')}".encode()
         head += f"Authorization: Basic {b64encode(credentials).decode()}\r\n"
-    head += "Content-Type: application/json\r\nAccept: application/json\r\nContent-Length: "
-    return Target(origin, head.encode("ascii"))
+    return Target(origin, f"{head}Content-Length: ".encode("ascii"), parts.username is not None)

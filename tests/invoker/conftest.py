@@ -17,7 +17,10 @@ from invoker.front.app import make_app
 from invoker.front.held_bodies import HeldBodies
 from invoker.front.listener import Connections
 from invoker.front.worker import Worker
+from invoker.protocols.anthropic import Anthropic
+from invoker.protocols.base import Protocol
 from invoker.protocols.large_bodies import LargeBodies
+from invoker.protocols.openai import OpenAI
 from invoker.protocols.worklet import Worklet
 from invoker.routing.models import Model, Models
 from shared.addresses import BACKLOG
@@ -60,7 +63,9 @@ class Gateway:
         self.port = 0
         self.invoker = Invoker(models, self.upstream, self.journal, FakeClock(), 100)
         self.large_bodies = LargeBodies()
-        self.answering = Answering(self.invoker, [Worklet(self.large_bodies)], BODY_LIMIT, HeldBodies(32 * BODY_LIMIT))
+        bodies = self.large_bodies
+        protocols: list[Protocol] = [Worklet(bodies), OpenAI(bodies), Anthropic(bodies)]
+        self.answering = Answering(self.invoker, protocols, BODY_LIMIT, HeldBodies(32 * BODY_LIMIT))
         self.rejected = self.answering.rejected
         self.connections = Connections(self.answering, max_connections)
         self.worker = Worker(self.invoker, self.answering, self.connections, list, sidecar_url)

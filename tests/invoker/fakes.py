@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 
 from invoker.http.pieces import Body
+from invoker.protocols.base import JSON_LINES
 from invoker.routing.models import Model, Models
 from invoker.upstream.port import Exchange, Upstream
 from shared.record import Record
@@ -72,7 +73,8 @@ async def post(upstream: Upstream, url: str, body: bytes, headers: bytes = b"") 
 
 
 class FakeUpstream:
-    """Does what it is told to: `script` is called with each body and gives the answer or raises."""
+    """Does what it is told to: `script` is called with each body and gives the answer or raises. `headers`: what each
+    request had of them beside the lines that say that it is JSON."""
 
     def __init__(self, script: Callable[[bytes], Awaitable[Answer]]) -> None:
         self.posts: list[tuple[str, bytes]] = []
@@ -81,7 +83,7 @@ class FakeUpstream:
 
     async def open(self, endpoint: str, body: bytes, headers: bytes = b"") -> Exchange:
         self.posts.append((endpoint, body))
-        self.headers.append(headers)
+        self.headers.append(headers.removeprefix(JSON_LINES))
         return FakeExchange(*await self._script(body))
 
 

@@ -11,8 +11,10 @@ from hypothesis import strategies as st
 
 from invoker.http.heads import RequestHead
 from invoker.http.pieces import Pieces
+from invoker.protocols.anthropic import Anthropic
 from invoker.protocols.base import JSON, BadRequestError, InvalidAnswerError, Outcome, Protocol, Result
 from invoker.protocols.large_bodies import LargeBodies
+from invoker.protocols.openai import OpenAI
 from invoker.protocols.worklet import Worklet
 from tests.invoker.front.hostile import whole
 
@@ -35,7 +37,21 @@ SAMPLES = [
         answer=b'{"worklet_output": "\\u00e9a"}',
         model_id="m",
         sizes=(2, 2),
-    )
+    ),
+    Sample(
+        make=OpenAI,
+        body=b'{"model": "m", "messages": [1.0, 1e400]}',
+        answer=b'{"choices": [ ]}\n',
+        model_id="m",
+        sizes=(40, 17),
+    ),
+    Sample(
+        make=Anthropic,
+        body=b'{"max_tokens": 1, "model":"m"}',
+        answer=b'{"content": []}',
+        model_id="m",
+        sizes=(30, 15),
+    ),
 ]
 DIALECTS = pytest.mark.parametrize("sample", SAMPLES, ids=lambda sample: sample.make.__name__)
 

@@ -146,3 +146,23 @@ def test_a_file_that_can_not_be_read(tmp_path: Path, name: str, said: str) -> No
     """The error names the setting, the file and the system's reason."""
     with pytest.raises(StartupError, match=f"INVOKER_MODELS_FILE: .*{said}"):
         load_models(settings(tmp_path / name))
+
+
+def test_a_table_is_for_its_protocol(tmp_path: Path) -> None:
+    """Calls by another go where the settings say, or nowhere; and all names are known."""
+    text = f'[a]\n{UP}\n[b]\n{UP}protocol = "openai"\n["c*"]\n{UP}protocol = "anthropic"\n'
+    models = load_models(settings(written(tmp_path, text), upstream_url="", openai_url="http://o/v1", anthropic_url=""))
+    found = {
+        (model_id, protocol): model.upstream_url
+        for model_id in ("a", "b", "c1")
+        for protocol in ("worklet", "openai", "anthropic")
+        if (model := models.find(model_id, protocol)) is not None
+    }
+    assert found == {
+        ("a", "worklet"): "http://host:1/x",
+        ("a", "openai"): "http://o/v1",
+        ("b", "openai"): "http://host:1/x",
+        ("c1", "openai"): "http://o/v1",
+        ("c1", "anthropic"): "http://host:1/x",
+    }
+    assert models.names == ["a", "b"]

@@ -1,0 +1,50 @@
+"""What goes through a gateway of a message's head, and the URL that a request goes on to."""
+
+from collections.abc import Mapping
+from functools import lru_cache
+
+_PROXIES = frozenset((b"proxy-authenticate", b"proxy-authorization", b"proxy-connection"))
+_HOP_BY_HOP = _PROXIES | {b"connection", b"keep-alive", b"te", b"trailer", b"transfer-encoding", b"upgrade"}
+_REWRITTEN = frozenset((b"content-encoding", b"content-length", b"x-request-id"))
+"""Bodies go on unpacked, with a length of their own, and an id is that of the record."""
+_NOT_TO_UPSTREAM = _HOP_BY_HOP | _REWRITTEN | {b"host", b"cookie", b"expect", b"accept-encoding"}
+_NOT_TO_UPSTREAM |= {b"traceparent", b"tracestate"}  # they go on as they were understood
+_NOT_TO_CALLER = _HOP_BY_HOP | _REWRITTEN | {b"content-type", b"set-cookie", b"date", b"alt-svc"}
+_OURS = (b"x-tag-", b"x-metric-")
+_FOR_BROWSERS = (b"access-control-",)
+"""Whose pages may read an answer is said by the gateway's own settings."""
+
+
+def request_lines(fields: Mapping[bytes, bytes]) -> bytes:
+    """Whole header lines for the upstream, of a caller's fields by their names in lower case."""
+    return _lines(fields, _NOT_TO_UPSTREAM, _OURS)
+
+
+def answer_lines(fields: Mapping[bytes, bytes]) -> bytes:
+    """Whole header lines for the caller, beside Content-Type, of an upstream's fields."""
+    return _lines(fields, _NOT_TO_CALLER, _FOR_BROWSERS)
+
+
+def _lines(fields: Mapping[bytes, bytes], left_out: frozenset[bytes], beginnings: tuple[bytes, ...]) -> bytes:
+    connection = fields.get(b"connection")
+    if connection is not None:  # it may name more fields that are meant for the next hop alone
+        left_out = left_out.union(name.strip() for name in connection.lower().split(b","))
+    return b"".join(
+        b"%b: %b\r\n" % field
+        for field in fields.items()
+        if field[0] not in left_out and not field[0].startswith(beginnings)
+    )
+
+
+@lru_cache(maxsize=512)
+def joined_url(base: str, target: str) -> str:
+    """A base with a request's path, and its query, if it has one, after the base's own; what both of them say, the
+    request does. An empty target is the base itself."""
+    if not target:
+        return base
+    base_path, _, base_query = base.partition("?")
+    path, _, query = target.partition("?")
+    said = {part.partition("=")[0] for part in query.split("&")}
+    parts = [part for part in base_query.split("&") if part and part.partition("=")[0] not in said]
+    whole_query = "&".join([*parts, query] if query else parts)
+    return base_path.rstrip("/") + path + (f"?{whole_query}" if whole_query else "")

@@ -1,0 +1,118 @@
+"""What dialects have in common whose bodies go through as they are: of a request only `model` and `stream` are read."""
+
+from collections.abc import Sequence
+from typing import ClassVar, Protocol
+from urllib.parse import unquote
+
+import msgspec
+
+from invoker.http.heads import RequestHead
+from invoker.http.passing import request_lines
+from invoker.http.pieces import Body
+from invoker.protocols.base import BadRequestError, Call, Outcome, Result, check_json
+from invoker.protocols.json_problem import json_problem
+from invoker.protocols.unique_keys import first_repeated
+from shared.record import OVERFLOW_MODEL_ID, RESERVED_MODEL_ID, ModelId, in_words
+
+
+class Asked(msgspec.Struct, frozen=True):
+    """What is read of a request."""
+
+    model: ModelId
+    stream: bool | None = None
+
+
+class LargeBodies(Protocol):
+    """Where large bodies are read, while others have their turn."""
+
+    async def decode_model(self, body: bytes) -> str:
+        """As the function of that name, or `ReaderDiedError`."""
+        ...
+
+
+class Passing:
+    """Implements `Protocol` but for what a dialect says of itself. `base_path`: the beginning of its paths that its
+    upstreams' base URLs have already."""
+
+    passes = True
+    name: ClassVar[str]
+    routes: ClassVar[Sequence[str]]
+    base_path: ClassVar[str] = ""
+
+    def __init__(self, large_bodies: LargeBodies) -> None:
+        self._large_bodies = large_bodies
+
+    def check(self, head: RequestHead) -> None:
+        check_json(head.content_type)
+        path = unquote(head.target.partition("?")[0])
+        if any(segment in (".", "..") for segment in path.replace("\\", "/").split("/")):
+            raise BadRequestError(404, "not_found", "Paths with dot segments are not served")
+
+    def decode(self, head: RequestHead, body: bytes) -> Call:
+        self.check(head)
+        return self._call(head, decode_model(body), body)
+
+    async def decode_large(self, head: RequestHead, body: bytes) -> Call:
+        self.check(head)
+        return self._call(head, await self._large_bodies.decode_model(body), body)
+
+    def _call(self, head: RequestHead, model_id: str, body: bytes) -> Call:
+        target = (head.target or head.path).removeprefix(self.base_path)
+        return Call(model_id, body, len(body), target, request_lines(head.fields))
+
+    def reader(self, _call: Call) -> "PassingReader":
+        return PassingReader()
+
+    def encode(self, result: Result) -> Body:
+        if result.outcome is None:
+            return self.encode_error(result.status, result.error_log)
+        output = result.outcome.output
+        return bytes(output) if isinstance(output, msgspec.Raw) else output
+
+    def encode_error(self, status: int, message: str) -> bytes:
+        """What the dialect's clients take for an error."""
+        raise NotImplementedError
+
+
+class PassingReader:
+    """Implements `AnswerReader`: the answer is the outcome."""
+
+    __slots__ = ("_body",)
+
+    def feed(self, chunk: Body) -> bytes:
+        self._body = chunk
+        return b""
+
+    def finish(self) -> Outcome:
+        return Outcome(self._body, len(self._body))
+
+    async def finish_large(self) -> Outcome:
+        return self.finish()
+
+
+_requests = msgspec.json.Decoder(Asked)
+
+
+def decode_model(body: bytes) -> str:
+    """The model that a request asks for. `BadRequestError` for what is no request, and for a stream."""
+    try:
+        asked = _requests.decode(body)
+        twice = first_repeated(body) if _may_repeat(body) else None
+    except msgspec.ValidationError as error:
+        message = f"The body doesn't have the right shape: {in_words(error)}"
+        raise BadRequestError(400, "invalid_shape", message) from None
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        message = f"The body is not valid JSON: {json_problem(body, error)}"
+        raise BadRequestError(400, "invalid_json", message) from None
+    if twice:
+        raise BadRequestError(400, "repeated_key", f"The body says {twice}")
+    if asked.model == OVERFLOW_MODEL_ID:
+        raise BadRequestError(400, "invalid_shape", f"$.model: {RESERVED_MODEL_ID}")
+    if asked.stream:
+        raise BadRequestError(501, "stream_not_served", "Streams are not served yet; leave out stream, or say false")
+    return asked.model
+
+
+def _may_repeat(body: bytes) -> bool:
+    """A first look: whether `model` or `stream` may stand there twice, or an escape hide one of them."""
+    return body.count(b'"model"') != 1 or body.count(b'"stream"') > 1 or b"\\u" in body

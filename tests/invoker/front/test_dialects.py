@@ -1,0 +1,137 @@
+"""Calls of dialects whose bodies go through, over HTTP."""
+
+import gzip
+import json
+from collections.abc import AsyncIterator
+
+import pytest
+
+from invoker.http.pieces import LARGE_BYTES
+from invoker.routing.models import Model, Models
+from shared.record import ErrorType
+from tests.invoker.conftest import Gateway, started
+from tests.invoker.fakes import Answer
+
+OPENAI, ANTHROPIC = "/v1/chat/completions", "/v1/messages"
+PATHS = pytest.mark.parametrize("path", [OPENAI, ANTHROPIC, "/v1/anything/else"])
+BODY = b'{ "z": 1.0, "model": "m", "a": "\xc3\xa9" }\n'
+JSON = "application/json"
+
+
+@pytest.fixture
+async def gateway() -> AsyncIterator[Gateway]:
+    """A gateway with one model of each dialect, on bases of their own."""
+    dialects = {
+        "openai": Models({"m": Model("http://openai.test/v1", 60.0)}, None),
+        "anthropic": Models({"m": Model("http://anthropic.test", 60.0)}, None),
+    }
+    async with started(Gateway(Models({}, None, dialects=dialects))) as one:
+        one.answering.max_body_bytes = 4 * LARGE_BYTES
+        yield one
+
+
+def answering(gateway: Gateway, answer: Answer) -> None:
+    async def script(_body: bytes) -> Answer:
+        return answer
+
+    gateway.script = script
+
+
+@PATHS
+@pytest.mark.parametrize("plain", [True, False])
+async def test_a_call_goes_through(gateway: Gateway, path: str, plain: bool) -> None:
+    """Bodies byte for byte, headers and query too, by whichever server it is read; and it is one record."""
+    answer = b'{"choices":[],  "n":1.0}'
+    fields = {b"content-type": b"application/json; charset=utf-8", b"x-ratelimit-limit": b"9", b"set-cookie": b"a"}
+    answering(gateway, (200, answer, fields))
+    more = {} if plain else {"Origin": "http://page.test"}
+    reply = await gateway.request(
+        "POST", f"{path}?beta=true", BODY, Content_Type=JSON, x_api_key="k", x_request_id="r-1", Cookie="c=d", **more
+    )
+    assert (reply.status, reply.body) == (200, answer)
+    assert reply.headers["Content-Type"] == "application/json; charset=utf-8"
+    assert (reply.headers["x-ratelimit-limit"], reply.headers["x-request-id"]) == ("9", "r-1")
+    assert len(reply.headers.getall("Content-Type")) == 1
+    assert "Set-Cookie" not in reply.headers
+    url = "http://anthropic.test" if path == ANTHROPIC else "http://openai.test"
+    assert gateway.upstream.posts == [(f"{url}{path}?beta=true", BODY)]
+    lines = gateway.upstream.headers[0].lower()
+    assert b"x-api-key: k\r\n" in lines
+    assert lines.count(b"content-type: application/json\r\n") == lines.count(b"x-request-id: r-1\r\n") == 1
+    assert b"cookie" not in lines
+    (record,) = gateway.journal.records
+    assert (record.model_id, record.error_type, record.input_size, record.output_size) == (
+        "m",
+        None,
+        len(BODY),
+        len(answer),
+    )
+
+
+@PATHS
+@pytest.mark.parametrize("status", [302, 400, 401, 404, 429, 500, 503, 529])
+@pytest.mark.parametrize("plain", [True, False])
+async def test_an_upstreams_error_goes_through(gateway: Gateway, path: str, status: int, plain: bool) -> None:
+    """Its status, body and headers reach the caller, and it is recorded as what it is."""
+    answer = b'{"error": {"message": "theirs"}}'
+    answering(gateway, (status, answer, {b"content-type": b"text/x", b"retry-after": b"7"}))
+    more = {} if plain else {"Origin": "http://page.test"}
+    reply = await gateway.request("POST", path, BODY, **more)
+    assert (reply.status, reply.body, reply.headers["Retry-After"]) == (status, answer, "7")
+    assert reply.headers.getall("Content-Type") == ["text/x"]
+    (record,) = gateway.journal.records
+    assert record.error_type is ErrorType.UPSTREAM_STATUS
+    assert record.error_log.startswith(f"upstream answered {status}")
+
+
+@PATHS
+@pytest.mark.parametrize(
+    ("body", "content_type", "status"),
+    [
+        (b"{", JSON, 400),
+        (b"{}", JSON, 400),
+        (BODY, "text/plain", 415),
+        (b'{"model": "other"}', JSON, 404),
+        (b'{"model": "m", "stream": true}', JSON, 501),
+    ],
+)
+async def test_a_refusal_has_the_dialects_shape(
+    gateway: Gateway, path: str, body: bytes, content_type: str, status: int
+) -> None:
+    """And is no invocation."""
+    reply = await gateway.request("POST", path, body, Content_Type=content_type)
+    assert (reply.status, reply.media_type) == (status, JSON)
+    assert set(reply.json["error"]) >= {"type", "message"}
+    assert reply.json.get("type") == ("error" if path == ANTHROPIC else None)
+    assert gateway.journal.records == []
+    assert gateway.upstream.posts == []
+
+
+@pytest.mark.parametrize("path", [OPENAI, ANTHROPIC])
+async def test_a_large_body(gateway: Gateway, path: str) -> None:
+    """It is read in another process, and refused in the same words."""
+    body = b'{"image": "%b", "model": "m"}' % (b"x" * 2 * LARGE_BYTES)
+    answering(gateway, (200, b"y" * 2 * LARGE_BYTES, {}))
+    reply = await gateway.request("POST", path, body, Content_Type=JSON)
+    assert (reply.status, len(reply.body)) == (200, 2 * LARGE_BYTES)
+    assert gateway.upstream.posts[0][1] == body
+    refused = await gateway.request("POST", path, body.replace(b'"model"', b'"mode"'), Content_Type=JSON)
+    assert refused.status == 400
+    assert "model" in refused.json["error"]["message"]
+    assert len(gateway.journal.records) == 1
+
+
+async def test_a_packed_body_goes_on_unpacked(gateway: Gateway) -> None:
+    """And nothing says otherwise."""
+    answering(gateway, (200, b"{}", {}))
+    reply = await gateway.request("POST", OPENAI, gzip.compress(BODY), Content_Encoding="gzip")
+    assert reply.status == 200
+    assert gateway.upstream.posts[0][1] == BODY
+    assert b"content-encoding" not in gateway.upstream.headers[0].lower()
+
+
+async def test_a_model_is_of_its_dialect(gateway: Gateway) -> None:
+    """What only OpenAI's protocol has an upstream for isn't called by `/invoke`."""
+    reply = await gateway.request("POST", "/invoke", b'{"worklet_input": {"model_id": "m", "input": 1}}')
+    assert reply.status == 404
+    assert json.loads(reply.body)["success"] is False

@@ -1,0 +1,63 @@
+"""OpenAI's and Anthropic's protocols through all processes: the mock server's answers, and one record of each."""
+
+import urllib.error
+import urllib.request
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.processes import System, post, system
+
+CHAT = b'{"model": "gpt", "messages": [{"role": "user", "content": "one two"}]}'
+MESSAGES = b'{"model": "claude", "max_tokens": 9, "messages": [{"role": "user", "content": "one two"}]}'
+
+
+@pytest.fixture(scope="module")
+def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[System]:
+    with system(tmp_path_factory.mktemp("openai")) as started:
+        started.start_mock()
+        started.start_sidecar()
+        mock = started.upstream.removesuffix("/invoke")
+        (models := Path(started.directory / "models.toml")).write_text(
+            f'[away]\nprotocol = "openai"\nupstream = "{mock}/nowhere"\n'
+        )
+        started.start_gateway(
+            INVOKER_OPENAI_URL=f"{mock}/v1", INVOKER_ANTHROPIC_URL=mock, INVOKER_MODELS_FILE=str(models)
+        )
+        yield started
+
+
+@pytest.mark.parametrize(
+    ("path", "body", "model_id"),
+    [
+        ("/v1/chat/completions", CHAT, "gpt"),
+        ("/v1/embeddings", b'{"model": "emb", "input": "a"}', "emb"),
+        ("/v1/responses", b'{"model": "resp", "input": "a"}', "resp"),
+        ("/v1/messages", MESSAGES, "claude"),
+        ("/v1/messages/count_tokens", MESSAGES.replace(b"claude", b"count"), "count"),
+    ],
+)
+def test_an_answer_is_the_model_servers(running: System, path: str, body: bytes, model_id: str) -> None:
+    """The same as if it had been asked, and one record with the sizes of the bodies."""
+    mock = running.upstream.removesuffix("/invoke")
+    (status, answer), (_, direct) = post(f"{running.gateway_url}{path}", body), post(f"{mock}{path}", body)
+    assert (status, answer.keys(), answer.get("usage")) == (200, direct.keys(), direct.get("usage"))
+    running.settled(model_id, 1)
+    (row,) = running.history(f"model_id={model_id}")["history"]
+    assert (row["success"], row["input_size"]) == (True, len(body))
+    assert row["output_size"] > 0
+
+
+def test_an_error_is_the_model_servers(running: System) -> None:
+    """With its status, and recorded as its fault."""
+    request = urllib.request.Request(
+        f"{running.gateway_url}/v1/chat/completions", b'{"model": "away"}', {"Content-Type": "application/json"}
+    )
+    with pytest.raises(urllib.error.HTTPError) as caught:
+        urllib.request.urlopen(request, timeout=30)
+    with caught.value as error:
+        assert (error.code, error.read()) == (404, b"404: Not Found")
+    running.settled("away", 1)
+    (row,) = running.history("model_id=away")["history"]
+    assert row["error_type"] == "upstream_status"
