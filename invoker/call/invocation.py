@@ -10,6 +10,7 @@ from invoker.call.ending import EndedError, Ending
 from invoker.call.flights import Flight, Flights
 from invoker.call.overhead import Overhead
 from invoker.call.retries import may_try_again, try_again
+from invoker.call.streaming import Sink, is_stream, relay
 from invoker.http.passing import answer_lines, joined_url
 from invoker.http.pieces import LARGE_BYTES, Body
 from invoker.http.request_id import request_id_line
@@ -97,8 +98,11 @@ class Invoker:
         self._max_in_flight = max_in_flight
         self._durable = durable
 
-    async def invoke(self, protocol: Protocol, call: Call, trace: Trace | None, request_id: str) -> Result:
-        """What a call came to, once that is recorded. A cancelled one (its caller is gone) is recorded as such."""
+    async def invoke(
+        self, protocol: Protocol, call: Call, trace: Trace | None, request_id: str, sink: Sink | None = None
+    ) -> Result:
+        """What a call came to, once that is recorded. A cancelled one (its caller is gone) is recorded as such. Of a
+        stream, the sink gets all but how it ends."""
         timestamp_us, started_us = self._clock.now_us(), self._clock.monotonic_us()
         id_line = request_id_line(request_id)
         model = self._models.find(call.model_id, protocol.name)
@@ -108,26 +112,31 @@ class Invoker:
         headers = call.headers + headers + id_line
         begun = Begun(call.model_id, timestamp_us, call.input_size, trace_id, request_id)
         number, sent_us, answered_us = NO_CALL, -1, -1
-        outcome, end, gone, passed = None, SUCCESS, None, None
+        outcome, end, gone, passed, stream = None, SUCCESS, None, None, None
         try:
             self._admit(call, model)
             number = self._journal.begin(begun)
             sent_us = self._clock.monotonic_us()
             with Flight(self.flights, call.model_id, model.timeout_s) as flight:
                 exchange = await self._attempts(call, model, headers, flight)
-                body = await exchange.whole()
+                if sink is not None and protocol.passes and is_stream(exchange):
+                    stream = protocol.stream_reader()
+                    body: Body = await relay(exchange, stream, sink, id_line)
+                else:
+                    body = await exchange.whole()
             answered_us = self._clock.monotonic_us()
             passed = (exchange, body) if protocol.passes else None
-            _check_status(exchange, body)
-            reader = protocol.reader(call)
-            reader.feed(body)
-            outcome = reader.finish() if len(body) <= LARGE_BYTES else await self._finish_large(reader, call)
+            if stream is None:
+                _check_status(exchange, body)
+                outcome = await self._outcome(protocol, call, body)
+            else:
+                stream.check()
         except asyncio.CancelledError as error:
             end, gone = CALLER_GONE, error
         except Exception as error:  # noqa: BLE001  # a defect is logged, only not each time
             end = self._failed(error, call, model)
         latency_us = (self._clock.monotonic_us() if answered_us < 0 else answered_us) - started_us
-        size = 0 if outcome is None else outcome.output_size
+        size = stream.size if stream is not None else 0 if outcome is None else outcome.output_size
         self._journal.append(begun.ended(latency_us, end.error_type, end.error_log, size), number)
         if gone is not None:
             raise gone
@@ -184,6 +193,11 @@ class Invoker:
                 raise
             failed = error
         return await try_again(attempt, failed, retries, flight.remaining_s)
+
+    async def _outcome(self, protocol: Protocol, call: Call, body: Body) -> Outcome:
+        reader = protocol.reader(call)
+        reader.feed(body)
+        return reader.finish() if len(body) <= LARGE_BYTES else await self._finish_large(reader, call)
 
     async def _finish_large(self, reader: AnswerReader, call: Call) -> Outcome:
         """Of a large answer: the call is in flight while it is read."""

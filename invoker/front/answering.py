@@ -19,7 +19,11 @@ Reply = tuple[int, Body, bytes]
 
 
 class Sink(Contract):
-    """Takes the answer to one request. Of a call, it ends once the record is in the journal."""
+    """Takes the answer to one request. Of a call, it ends once the record is in the journal. `begun`: some of the body
+    has been sent, and more of it is to come."""
+
+    @property
+    def begun(self) -> bool: ...
 
     def start(self, status: int, headers: bytes, media_type: bytes = JSON.encode()) -> None:
         """The head: HTTP status, whole header lines beside those that all answers have, and Content-Type. If some of
@@ -32,6 +36,10 @@ class Sink(Contract):
 
     def end(self, rest: Body) -> None:
         """All of the body that is left."""
+        ...
+
+    def break_off(self, last: bytes) -> None:
+        """The last that its caller gets of a body that has begun, and sees that it isn't all."""
         ...
 
 
@@ -74,7 +82,10 @@ class Answering:
                 call = protocol.decode(head, body)
             else:
                 call = await protocol.decode_large(head, body)
-            result = await self._invoker.invoke(protocol, call, head.trace, request_id)
+            result = await self._invoker.invoke(protocol, call, head.trace, request_id, sink)
+            if sink.begun:
+                _end_stream(protocol, result, sink)
+                return
             status, answer, headers = result.status, protocol.encode(result), result.headers
             media_type = result.media_type
         except Exception as error:  # noqa: BLE001  # a defect is logged, only not each time
@@ -114,3 +125,10 @@ class Answering:
         """What a caller is told that closes its side before that; it may be gone, too."""
         error = BadRequestError(*ENDED)
         return self.refusal(error) if head is None else self.refusal(error, head.path, head.request_id)
+
+
+def _end_stream(protocol: Protocol, result: Result, sink: Sink) -> None:
+    if result.outcome is None:
+        sink.break_off(protocol.encode_event(result))
+    else:
+        sink.end(protocol.encode(result))

@@ -32,6 +32,7 @@ class ResponseSink:
         self._status, self._headers, self._media_type = 0, b"", b""
         self._rest: Body = b""
         self._stream: web.StreamResponse | None = None
+        self._broken = False
 
     def start(self, status: int, headers: bytes, media_type: bytes = JSON.encode()) -> None:
         if self._stream is not None:
@@ -39,19 +40,34 @@ class ResponseSink:
         self._status, self._headers, self._media_type = status, headers, media_type
 
     async def write(self, piece: bytes) -> None:
-        if self._stream is None:
-            self._stream = web.StreamResponse(status=self._status, headers=_fields(self._headers, self._media_type))
-            await self._stream.prepare(self._request)
-        await self._stream.write(piece)
+        try:
+            if self._stream is None:
+                self._stream = web.StreamResponse(status=self._status, headers=_fields(self._headers, self._media_type))
+                await self._stream.prepare(self._request)
+            await self._stream.write(piece)
+        except ConnectionError:
+            raise asyncio.CancelledError from None  # as of a caller whose leaving is noticed first
+
+    @property
+    def begun(self) -> bool:
+        return self._stream is not None
 
     def end(self, rest: Body) -> None:
         self._rest = rest
+
+    def break_off(self, last: bytes) -> None:
+        self._rest, self._broken = last, True
 
     async def response(self) -> web.StreamResponse:
         """A large one is joined while others have their turn."""
         rest = self._rest if isinstance(self._rest, bytes) else await asyncio.to_thread(b"".join, self._rest)
         if self._stream is None:
             return response_of((self._status, rest, self._headers), self._media_type)
+        if self._broken:
+            await self._stream.write(rest)
+            if self._request.transport is not None:
+                self._request.transport.close()  # once it is sent, without the chunk that ends a body
+            raise ConnectionError
         await self._stream.write_eof(rest)
         return self._stream
 

@@ -62,6 +62,12 @@ class WireSink:
         else:
             self._send(head, *_pieces(rest))
 
+    def break_off(self, last: bytes) -> None:
+        self.begun, self.last = False, True
+        self._send(b"%x\r\n%b\r\n" % (len(last), last))
+        if self.transport is not None:
+            self.transport.close()  # once it is sent, without the chunk that ends a body
+
     def pause(self) -> None:
         """The caller takes less than it is sent."""
         if self._full is None:

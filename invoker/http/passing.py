@@ -16,8 +16,9 @@ _FOR_BROWSERS = (b"access-control-",)
 
 
 def request_lines(fields: Mapping[bytes, bytes]) -> bytes:
-    """Whole header lines for the upstream, of a caller's fields by their names in lower case."""
-    return _lines(fields, _NOT_TO_UPSTREAM, _OURS)
+    """Whole header lines for the upstream, of a caller's fields by their names in lower case. Its answer is asked for
+    without a coding, as it is read on its way."""
+    return _lines(fields, _NOT_TO_UPSTREAM, _OURS) + b"accept-encoding: identity\r\n"
 
 
 def answer_lines(fields: Mapping[bytes, bytes]) -> bytes:

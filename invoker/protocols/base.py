@@ -91,6 +91,29 @@ class AnswerReader(typing.Protocol):
         ...
 
 
+class StreamReader(typing.Protocol):
+    """Reads a stream that goes through. `size`: bytes that have come. `complete`: something said that the answer is
+    whole; `ended`: its last event is here, good or bad, and no more is wanted; `held`: what the caller gets once
+    it is recorded."""
+
+    size: int
+    complete: bool
+    ended: bool
+    held: bytes
+
+    def feed(self, chunk: bytes) -> bytes:
+        """The next piece: what the caller gets at once, of events that are whole."""
+        ...
+
+    def end(self) -> None:
+        """No more comes."""
+        ...
+
+    def check(self) -> None:
+        """`InvalidAnswerError` if an event said that the answer failed."""
+        ...
+
+
 class Protocol(typing.Protocol):
     """One dialect. `name`: as the models file says it. `routes`: the paths to which its requests are POSTed; one that
     ends in `{path:.*}` stands for all that begin so and are of no other dialect. `passes`: the upstream's status,
@@ -119,8 +142,16 @@ class Protocol(typing.Protocol):
 
     def reader(self, call: Call) -> AnswerReader: ...
 
+    def stream_reader(self) -> StreamReader:
+        """For an answer that is one, if the dialect `passes`."""
+        ...
+
     def encode(self, result: Result) -> Body:
         """A whole answer, or the dialect's own error body."""
+        ...
+
+    def encode_event(self, result: Result) -> bytes:
+        """The dialect's own error, for a stream that has begun."""
         ...
 
 

@@ -1,4 +1,4 @@
-"""What dialects have in common whose bodies go through as they are: of a request only `model` and `stream` are read."""
+"""What dialects have in common whose bodies go through as they are: of a request only `model` is read."""
 
 from collections.abc import Sequence
 from typing import ClassVar, Protocol
@@ -10,6 +10,7 @@ from invoker.http.heads import RequestHead
 from invoker.http.passing import request_lines
 from invoker.http.pieces import Body
 from invoker.protocols.base import BadRequestError, Call, Outcome, Result, check_json
+from invoker.protocols.events import EventReader
 from invoker.protocols.json_problem import json_problem
 from invoker.protocols.unique_keys import first_repeated
 from shared.record import OVERFLOW_MODEL_ID, RESERVED_MODEL_ID, ModelId, in_words
@@ -19,7 +20,6 @@ class Asked(msgspec.Struct, frozen=True):
     """What is read of a request."""
 
     model: ModelId
-    stream: bool | None = None
 
 
 class LargeBodies(Protocol):
@@ -63,6 +63,12 @@ class Passing:
     def reader(self, _call: Call) -> "PassingReader":
         return PassingReader()
 
+    def stream_reader(self) -> EventReader:
+        return EventReader()
+
+    def encode_event(self, result: Result) -> bytes:
+        return b"event: error\ndata: %b\n\n" % self.encode_error(result.status, result.error_log)
+
     def encode(self, result: Result) -> Body:
         if result.outcome is None:
             return self.encode_error(result.status, result.error_log)
@@ -94,7 +100,7 @@ _requests = msgspec.json.Decoder(Asked)
 
 
 def decode_model(body: bytes) -> str:
-    """The model that a request asks for. `BadRequestError` for what is no request, and for a stream."""
+    """The model that a request asks for. `BadRequestError` for what is none."""
     try:
         asked = _requests.decode(body)
         twice = first_repeated(body) if _may_repeat(body) else None
@@ -108,11 +114,9 @@ def decode_model(body: bytes) -> str:
         raise BadRequestError(400, "repeated_key", f"The body says {twice}")
     if asked.model == OVERFLOW_MODEL_ID:
         raise BadRequestError(400, "invalid_shape", f"$.model: {RESERVED_MODEL_ID}")
-    if asked.stream:
-        raise BadRequestError(501, "stream_not_served", "Streams are not served yet; leave out stream, or say false")
     return asked.model
 
 
 def _may_repeat(body: bytes) -> bool:
-    """A first look: whether `model` or `stream` may stand there twice, or an escape hide one of them."""
-    return body.count(b'"model"') != 1 or body.count(b'"stream"') > 1 or b"\\u" in body
+    """A first look: whether `model` may stand there twice, or an escape hide it."""
+    return body.count(b'"model"') != 1 or b"\\u" in body

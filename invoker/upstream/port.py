@@ -6,7 +6,7 @@ UpstreamError     no usable answer came; carries the record's error type
 """
 
 import re
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncGenerator, Mapping
 from typing import Protocol
 
 from invoker.http.pieces import Body, begin_of
@@ -65,7 +65,7 @@ class Exchange(Protocol):
         """By their names in lower case."""
         ...
 
-    def chunks(self) -> AsyncIterator[bytes]:
+    def chunks(self) -> AsyncGenerator[bytes]:
         """The body's pieces as they come, in the coding that they come in. Who takes them slowly has the upstream wait.
         `UpstreamError`, as of `whole`."""
         ...

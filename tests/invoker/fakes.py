@@ -1,13 +1,13 @@
 """Fakes of what the domain is given, each at its Protocol."""
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
 
 from invoker.http.pieces import Body
 from invoker.protocols.base import JSON_LINES
 from invoker.routing.models import Model, Models
-from invoker.upstream.port import Exchange, Upstream
-from shared.record import Record
+from invoker.upstream.port import Exchange, Upstream, UpstreamError
+from shared.record import ErrorType, Record
 
 URL = "http://upstream.test/invoke"
 START_US = 1_705_314_600_000_000  # 2024-01-15T10:30:00Z
@@ -49,15 +49,19 @@ class FakeJournal:
 
 
 class FakeExchange:
-    """An answer that is whole."""
+    """An answer that is whole, or comes in pieces, and breaks off after them if it has a header `breaks-off`."""
 
     def __init__(self, status: int, body: Body, headers: Mapping[bytes, bytes]) -> None:
         self.status = status
         self.headers = headers
         self._body = body
 
-    async def chunks(self) -> AsyncIterator[bytes]:
-        yield b"".join([self._body] if isinstance(self._body, bytes) else self._body)
+    async def chunks(self) -> AsyncGenerator[bytes]:
+        for piece in [self._body] if isinstance(self._body, bytes) else self._body:
+            yield bytes(piece)
+            await asyncio.sleep(0)
+        if b"breaks-off" in self.headers:
+            raise UpstreamError(ErrorType.INVALID_RESPONSE, "it broke off")
 
     async def whole(self) -> Body:
         return self._body

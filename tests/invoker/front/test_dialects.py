@@ -92,7 +92,6 @@ async def test_an_upstreams_error_goes_through(gateway: Gateway, path: str, stat
         (b"{}", JSON, 400),
         (BODY, "text/plain", 415),
         (b'{"model": "other"}', JSON, 404),
-        (b'{"model": "m", "stream": true}', JSON, 501),
     ],
 )
 async def test_a_refusal_has_the_dialects_shape(

@@ -239,3 +239,22 @@ async def test_who_reads_nothing_for_long_is_disconnected(
         pass_time(gateway, 10 * STALLED_S)
         await caller.settle(read=False)
         assert gateway.connections.count == count
+
+
+@BOTH
+async def test_a_stream_is_broken_off(gateway: Gateway, monkeypatch: pytest.MonkeyPatch, request_: bytes) -> None:
+    """Its caller gets all that was sent, and no end."""
+
+    async def give(sink: Sink) -> None:
+        sink.start(200, b"", b"text/event-stream")
+        await sink.write(b"first")
+        assert sink.begun
+        sink.break_off(b"x" * 100_000)
+
+    giving(gateway, monkeypatch, give)
+    caller = await Caller.sending(gateway, request_)
+    head, _, body = (await caller.read_all()).partition(b"\r\n\r\n")
+    assert b"Content-Type: text/event-stream\r\n" in head
+    assert not body.endswith(b"0\r\n\r\n")
+    assert unchunk(body + b"0\r\n\r\n") == b"first" + b"x" * 100_000
+    caller.writer.close()

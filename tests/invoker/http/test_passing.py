@@ -24,7 +24,7 @@ def test_what_an_upstream_gets() -> None:
         b"openai-organization": b"o",
     }
     expected = b"authorization: Bearer s\r\ncontent-type: application/json; charset=utf-8\r\nopenai-organization: o\r\n"
-    assert request_lines(fields) == expected
+    assert request_lines(fields) == expected + b"accept-encoding: identity\r\n"
 
 
 def test_what_a_caller_gets() -> None:

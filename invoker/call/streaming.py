@@ -1,0 +1,50 @@
+"""Streams: what comes of an upstream's answer goes on to the caller before all of it is here."""
+
+import contextlib
+import typing
+
+from invoker.http.passing import answer_lines
+from invoker.protocols.base import InvalidAnswerError, StreamReader
+from invoker.upstream.port import Exchange
+
+EVENTS = b"text/event-stream"
+
+
+class Sink(typing.Protocol):
+    """Where a stream goes."""
+
+    def start(self, status: int, headers: bytes, media_type: bytes) -> None:
+        """The head; it is sent with the first piece."""
+        ...
+
+    async def write(self, piece: bytes) -> None:
+        """Returns when its caller can take more."""
+        ...
+
+
+def is_stream(exchange: Exchange) -> bool:
+    """Whether a whole answer isn't to be waited for: the upstream decides that. `InvalidAnswerError` if it is in a
+    coding, which it was asked to leave."""
+    fields = exchange.headers
+    if not 200 <= exchange.status < 300 or not fields.get(b"content-type", b"").lower().startswith(EVENTS):
+        return False
+    if fields.get(b"content-encoding", b"identity").lower() != b"identity":
+        exchange.abort()
+        raise InvalidAnswerError("its stream is in a Content-Encoding that wasn't asked for")
+    return True
+
+
+async def relay(exchange: Exchange, reader: StreamReader, sink: Sink, id_line: bytes) -> bytes:
+    """Sends on all but how the stream ends, which is returned. `InvalidAnswerError` if it ended before its answer."""
+    fields = exchange.headers
+    sink.start(exchange.status, answer_lines(fields) + id_line, fields[b"content-type"])
+    async with contextlib.aclosing(exchange.chunks()) as chunks:
+        async for chunk in chunks:
+            if piece := reader.feed(chunk):
+                await sink.write(piece)
+            if reader.ended:
+                return reader.held
+    reader.end()
+    if not reader.complete and not reader.ended:
+        raise InvalidAnswerError("its stream ended before the answer did")
+    return reader.held

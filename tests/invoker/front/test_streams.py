@@ -1,0 +1,175 @@
+"""Streams through the gateway, by both of its servers."""
+
+import asyncio
+import json
+from collections.abc import AsyncIterator
+
+import pytest
+
+from invoker.call.ending import Ending
+from invoker.http.pieces import Pieces
+from invoker.routing.models import Model, Models
+from shared.record import ErrorType
+from tests.invoker.conftest import Gateway, started, unchunk, until
+from tests.invoker.fakes import Answer, FakeExchange
+
+BODY = b'{"model": "m", "stream": true}'
+EVENTS = {b"content-type": b"text/event-stream; charset=utf-8", b"x-kept": b"1"}
+TEXT = b'data: {"choices": [{"delta": {"content": "a"}}]}\n\n'
+DONE = b"data: [DONE]\n\n"
+ERROR = b'data: {"error": {"message": "no"}}\n\n'
+SERVERS = pytest.mark.parametrize("more", [b"", b"Origin: http://page.test\r\n"], ids=["plain", "not plain"])
+
+
+@pytest.fixture
+async def gateway() -> AsyncIterator[Gateway]:
+    known = Models({"m": Model("http://openai.test/v1", 60.0)}, None)
+    async with started(Gateway(Models({}, None, dialects={"openai": known, "anthropic": known}))) as one:
+        yield one
+
+
+async def ask(gateway: Gateway, more: bytes, path: bytes = b"/v1/chat/completions") -> tuple[bytes, bytes]:
+    """Head and body of the answer, as they came until the connection ended."""
+    reader, writer = await asyncio.open_connection("127.0.0.1", gateway.port)
+    head = b"POST %b HTTP/1.1\r\nHost: g\r\nConnection: close\r\n%bContent-Length: %d\r\n\r\n"
+    writer.write(head % (path, more, len(BODY)) + BODY)
+    try:
+        answer = await asyncio.wait_for(reader.read(), 10)
+    finally:
+        writer.close()
+    begin, _, body = answer.partition(b"\r\n\r\n")
+    return begin, body
+
+
+def answering(gateway: Gateway, *pieces: bytes, **more: bytes) -> None:
+    async def script(_body: bytes) -> Answer:
+        return 200, Pieces(pieces), {**EVENTS, **{name.replace("_", "-").encode(): said for name, said in more.items()}}
+
+    gateway.script = script
+
+
+@SERVERS
+async def test_a_stream_goes_through(gateway: Gateway, more: bytes) -> None:
+    """Each piece as it came, with its head; and it is one success of all its bytes."""
+    answering(gateway, TEXT, TEXT[:9], TEXT[9:], DONE)
+    head, body = await ask(gateway, more)
+    assert head.startswith(b"HTTP/1.1 200 OK\r\n")
+    assert head.lower().count(b"content-type: text/event-stream; charset=utf-8") == head.count(b"x-kept: 1") == 1
+    assert unchunk(body) == TEXT + TEXT + DONE
+    (record,) = gateway.journal.records
+    assert (record.error_type, record.output_size) == (None, len(TEXT + TEXT + DONE))
+    assert gateway.invoker.in_flight.total == 0
+
+
+@SERVERS
+async def test_it_is_recorded_before_its_end(gateway: Gateway, more: bytes, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What a caller takes for the end is not sent before the record is there; all else is."""
+    known: list[bytes] = []
+    go_on = asyncio.Event()
+
+    async def durable() -> None:
+        await go_on.wait()
+
+    monkeypatch.setattr(gateway.invoker, "_durable", durable)
+    answering(gateway, TEXT, DONE)
+    reader, writer = await asyncio.open_connection("127.0.0.1", gateway.port)
+    writer.write(
+        b"POST /v1/chat/completions HTTP/1.1\r\nHost: g\r\n%bContent-Length: %d\r\n\r\n%b" % (more, len(BODY), BODY)
+    )
+    known.append(await asyncio.wait_for(reader.readuntil(TEXT), 10))
+    await until(lambda: gateway.journal.records)
+    assert b"DONE" not in known[0]
+    go_on.set()
+    assert (await asyncio.wait_for(reader.readuntil(b"0\r\n\r\n"), 10)).count(DONE) == 1
+    writer.close()
+
+
+@SERVERS
+async def test_a_stream_that_breaks_off(gateway: Gateway, more: bytes) -> None:
+    """Its caller gets an error event, and no end of the body; the record says it with what was delivered."""
+    answering(gateway, TEXT, TEXT[:9], breaks_off=b"1")
+    _, body = await ask(gateway, more)
+    assert not body.endswith(b"0\r\n\r\n")
+    events = unchunk(body + b"0\r\n\r\n")
+    assert events.startswith(TEXT + b"event: error\ndata: ")
+    assert json.loads(events.removeprefix(TEXT).partition(b"data: ")[2])["error"]["message"] == "it broke off"
+    (record,) = gateway.journal.records
+    assert (record.error_type, record.output_size) == (ErrorType.INVALID_RESPONSE, len(TEXT) + 9)
+
+
+@SERVERS
+async def test_a_stream_that_ends_too_early(gateway: Gateway, more: bytes) -> None:
+    """A clean end without an end of the answer is likewise none."""
+    answering(gateway, TEXT)
+    _, body = await ask(gateway, more, b"/v1/messages")
+    assert not body.endswith(b"0\r\n\r\n")
+    assert b'"type":"error"' in body
+    assert [record.error_type for record in gateway.journal.records] == [ErrorType.INVALID_RESPONSE]
+
+
+@SERVERS
+@pytest.mark.parametrize("first", [b"", TEXT])
+async def test_an_error_event_of_the_upstream(gateway: Gateway, more: bytes, first: bytes) -> None:
+    """It goes through as it is, and is recorded as the failure that it is."""
+    answering(gateway, first, ERROR)
+    _, body = await ask(gateway, more)
+    assert (unchunk(body) if first else body) == first + ERROR
+    (record,) = gateway.journal.records
+    assert record.error_type is ErrorType.INVALID_RESPONSE
+    assert '"no"' in record.error_log
+
+
+@SERVERS
+async def test_what_fails_before_it_begins_has_a_status(gateway: Gateway, more: bytes) -> None:
+    """Nothing was sent, so a whole answer of the dialect can be."""
+    answering(gateway, breaks_off=b"1")
+    head, body = await ask(gateway, more)
+    assert head.startswith(b"HTTP/1.1 502 ")
+    assert json.loads(body)["error"]["message"] == "it broke off"
+    assert len(gateway.journal.records) == 1
+
+
+@SERVERS
+async def test_a_stream_in_a_coding_is_no_stream(gateway: Gateway, more: bytes) -> None:
+    """It was asked for without."""
+    answering(gateway, b"\x1f\x8b", content_encoding=b"gzip")
+    head, _ = await ask(gateway, more)
+    assert head.startswith(b"HTTP/1.1 502 ")
+    assert b"accept-encoding: identity\r\n" in gateway.upstream.headers[0]
+
+
+@SERVERS
+@pytest.mark.parametrize("gone", [False, True], ids=["drained", "caller gone"])
+async def test_a_stream_that_is_ended_here(
+    gateway: Gateway, more: bytes, gone: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One record that says who ended it; the upstream is let go of."""
+    left: list[bool] = []
+
+    async def chunks(_self: FakeExchange) -> AsyncIterator[bytes]:
+        try:
+            while True:
+                yield TEXT
+                await asyncio.sleep(0.01)
+        finally:
+            left.append(True)
+
+    monkeypatch.setattr(FakeExchange, "chunks", chunks)
+    answering(gateway, b"")
+    reader, writer = await asyncio.open_connection("127.0.0.1", gateway.port)
+    writer.write(
+        b"POST /v1/chat/completions HTTP/1.1\r\nHost: g\r\n%bContent-Length: %d\r\n\r\n%b" % (more, len(BODY), BODY)
+    )
+    await asyncio.wait_for(reader.readuntil(TEXT), 10)
+    if gone:
+        writer.transport.abort()
+    else:
+        gateway.invoker.flights.end_all(Ending.DRAIN)
+        assert b"event: error\n" in await asyncio.wait_for(reader.read(), 10)
+        writer.close()
+    await until(lambda: gateway.journal.records)
+    (record,) = gateway.journal.records
+    assert record.error_type is (ErrorType.CLIENT_DISCONNECTED if gone else ErrorType.DRAINING)
+    assert record.output_size % len(TEXT) == 0 < record.output_size
+    assert left == [True]
+    assert not gateway.journal.open
