@@ -70,7 +70,7 @@ class FakeExchange:
         pass
 
 
-async def post(upstream: Upstream, url: str, body: bytes, headers: bytes = b"") -> Answer:
+async def post(upstream: Upstream, url: str, body: bytes, headers: bytes = JSON_LINES) -> Answer:
     """A whole answer."""
     exchange = await upstream.open(url, body, headers)
     return exchange.status, await exchange.whole(), exchange.headers
