@@ -7,12 +7,14 @@ from aiohttp import hdrs, web
 
 from invoker.front.health import healthz, readyz
 from invoker.front.held_bodies import SMALL_BYTES, Held
+from invoker.front.model_list import list_models
 from invoker.front.openapi import DOCUMENT
 from invoker.front.request_body import expect_nothing, read_body
 from invoker.front.responses import ResponseSink, response_of
 from invoker.front.sidecar_proxy import forward_to_sidecar
 from invoker.front.worker import WORKER
 from invoker.http.heads import RequestHead
+from invoker.http.passing import fields_of
 from invoker.http.request_id import parse_request_id
 from invoker.http.trace import parse_trace
 from invoker.protocols.base import BadRequestError
@@ -26,6 +28,8 @@ def setup_routes(app: web.Application, invocations: Iterable[str]) -> None:
     app.add_routes(
         [
             *(web.post(path, invoke, expect_handler=expect_nothing) for path in invocations),
+            web.get("/v1/models", list_models),
+            web.get("/v1/models/{id:.+}", list_models),
             web.get("/metrics", forward_to_sidecar),
             web.get("/metrics/{path:.*}", forward_to_sidecar),
             web.get("/healthz", healthz),
@@ -77,10 +81,6 @@ def _head(request: web.Request) -> RequestHead:
         for name in ("traceparent", "tracestate")
     )
     request_ids = request.headers.getall("x-request-id", ())
-    fields: dict[bytes, bytes] = {}
-    for name, value in request.headers.items():
-        lower, said = name.lower().encode(), value.encode("utf-8", "surrogateescape")
-        fields[lower] = fields[lower] + b", " + said if lower in fields else said
     return RequestHead(
         request.path,
         request.content_length or 0,
@@ -89,5 +89,5 @@ def _head(request: web.Request) -> RequestHead:
         parse_trace(traceparent, tracestate),
         parse_request_id(request_ids[0].encode("utf-8", "surrogateescape")) if len(request_ids) == 1 else None,
         request.rel_url.raw_path_qs,
-        fields,
+        fields_of(request.headers.items()),
     )

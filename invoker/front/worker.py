@@ -12,7 +12,7 @@ from invoker.front.listener import Connections
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Worker:
-    """`reasons`: why not all is well, in words for `/readyz`."""
+    """`reasons`: why not all is well, in words for `/readyz`. `openai_models`: those that the models file names."""
 
     invoker: Invoker
     answering: Answering
@@ -20,6 +20,9 @@ class Worker:
     reasons: Callable[[], Sequence[str]]
     sidecar_url: str
     cors_origins: str = ""
+    openai_url: str = ""
+    anthropic_url: str = ""
+    openai_models: Sequence[str] = ()
 
 
 WORKER = web.AppKey("worker", Worker)

@@ -1,6 +1,6 @@
 """What goes through a gateway of a message's head, and the URL that a request goes on to."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from functools import lru_cache
 
 _PROXIES = frozenset((b"proxy-authenticate", b"proxy-authorization", b"proxy-connection"))
@@ -13,6 +13,15 @@ _NOT_TO_CALLER = _HOP_BY_HOP | _REWRITTEN | {b"content-type", b"set-cookie", b"d
 _OURS = (b"x-tag-", b"x-metric-")
 _FOR_BROWSERS = (b"access-control-",)
 """Whose pages may read an answer is said by the gateway's own settings."""
+
+
+def fields_of(headers: Iterable[tuple[str, str]]) -> dict[bytes, bytes]:
+    """By their names in lower case; several of a name are one list (RFC 9110, 5.3)."""
+    fields: dict[bytes, bytes] = {}
+    for name, value in headers:
+        lower, said = name.lower().encode(), value.encode("utf-8", "surrogateescape")
+        fields[lower] = fields[lower] + b", " + said if lower in fields else said
+    return fields
 
 
 def request_lines(fields: Mapping[bytes, bytes]) -> bytes:

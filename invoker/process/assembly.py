@@ -62,6 +62,16 @@ async def assembled(settings: InvokerSettings, models: Models) -> AsyncIterator[
         ]
 
     async with shipping(outbox, journal, background), adopting(bound, settings.sidecar_socket, clock, background):
-        yield Worker(invoker, answering, connections, reasons, settings.sidecar_url, settings.cors_origins)
+        yield Worker(
+            invoker,
+            answering,
+            connections,
+            reasons,
+            settings.sidecar_url,
+            settings.cors_origins,
+            settings.openai_url,
+            settings.anthropic_url,
+            models.names_of("openai"),
+        )
     await large_bodies.close()
     await upstream.close()

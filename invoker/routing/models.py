@@ -65,6 +65,10 @@ class Models:
     def names(self) -> list[str]:
         return [*self._named, *(name for models in self._dialects.values() for name in models.names)]
 
+    def names_of(self, protocol: str) -> list[str]:
+        """Of one of the dialects."""
+        return self._dialects[protocol].names if protocol in self._dialects else []
+
     def find(self, model_id: str, protocol: str = "worklet") -> Model | None:
         if protocol != "worklet":
             dialect = self._dialects.get(protocol)

@@ -1,5 +1,6 @@
 """OpenAI's and Anthropic's protocols through all processes: the mock server's answers, and one record of each."""
 
+import json
 import urllib.error
 import urllib.request
 from collections.abc import Iterator
@@ -7,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.processes import System, post, system
+from tests.processes import System, get, post, system
 
 CHAT = b'{"model": "gpt", "messages": [{"role": "user", "content": "one two"}]}'
 MESSAGES = b'{"model": "claude", "max_tokens": 9, "messages": [{"role": "user", "content": "one two"}]}'
@@ -19,8 +20,10 @@ def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[System]:
         started.start_mock()
         started.start_sidecar()
         mock = started.upstream.removesuffix("/invoke")
-        (models := Path(started.directory / "models.toml")).write_text(
-            f'[away]\nprotocol = "openai"\nupstream = "{mock}/nowhere"\n'
+        models = started.directory / "models.toml"
+        tables = {"away": f"{mock}/nowhere", "org/m": mock}
+        models.write_text(
+            "".join(f'["{name}"]\nprotocol = "openai"\nupstream = "{url}"\n' for name, url in tables.items())
         )
         started.start_gateway(
             INVOKER_OPENAI_URL=f"{mock}/v1", INVOKER_ANTHROPIC_URL=mock, INVOKER_MODELS_FILE=str(models)
@@ -61,3 +64,29 @@ def test_an_error_is_the_model_servers(running: System) -> None:
     running.settled("away", 1)
     (row,) = running.history("model_id=away")["history"]
     assert row["error_type"] == "upstream_status"
+
+
+@pytest.mark.parametrize("slash", ["/", "%2F"])
+def test_the_models_of_the_models_file(running: System, slash: str) -> None:
+    """Listed, and each by its id, however that is written."""
+    url = f"{running.gateway_url}/v1/models"
+    assert [model["id"] for model in get(url)["data"]] == ["away", "org/m"]
+    assert get(f"{url}/org{slash}m")["id"] == "org/m"
+    with pytest.raises(urllib.error.HTTPError) as caught:
+        get(f"{url}/other")
+    with caught.value as error:
+        assert (error.code, json.load(error)["error"]["type"]) == (404, "not_found_error")
+
+
+def test_the_models_of_the_upstream(tmp_path: Path) -> None:
+    """Where the file names none, what the upstream answers; where there is none, an error of the dialect."""
+    with system(tmp_path) as started:
+        started.start_mock()
+        mock = started.upstream.removesuffix("/invoke")
+        started.start_gateway(INVOKER_OPENAI_URL=f"{mock}/v1", INVOKER_ANTHROPIC_URL="")
+        url = f"{started.gateway_url}/v1/models"
+        assert get(url) == get(f"{mock}/v1/models")
+        with pytest.raises(urllib.error.HTTPError) as caught:
+            urllib.request.urlopen(urllib.request.Request(url, headers={"anthropic-version": "2023-06-01"}), timeout=30)
+        with caught.value as error:
+            assert (error.code, json.load(error)["type"]) == (404, "error")
