@@ -121,7 +121,7 @@ class Invoker:
                 exchange = await self._attempts(call, model, headers, flight)
                 if sink is not None and protocol.passes and is_stream(exchange):
                     stream = protocol.stream_reader()
-                    body: Body = await relay(exchange, stream, sink, id_line)
+                    body: Body = await relay(exchange, stream, sink, id_line, model.idle_s)
                 else:
                     body = await exchange.whole()
             answered_us = self._clock.monotonic_us()

@@ -25,12 +25,14 @@ class Limits(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class ModelTable(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """One table of the models file. `timeout` is in seconds, for the whole call; `retries` counts further
+    """One table of the models file. `timeout` is in seconds, for the whole call, and `idle` for each
+    wait for more of a stream; `retries` counts further
     attempts after a connection that couldn't be made."""
 
     upstream: str
     protocol: Protocol = "worklet"
     timeout: Seconds | None = None
+    idle: Seconds | None = None
     retries: Annotated[int, Meta(ge=0, le=10)] = 0
     limits: Limits = Limits()
 
@@ -42,6 +44,7 @@ class Model(msgspec.Struct, frozen=True):
     timeout_s: float
     retries: int = 0
     max_in_flight: int | None = None
+    idle_s: float | None = None
 
 
 class Models:
@@ -149,6 +152,7 @@ def _model(settings: InvokerSettings, where: str, table: object) -> tuple[Protoc
         timeout_s=parsed.timeout or settings.timeout_s,
         retries=parsed.retries,
         max_in_flight=parsed.limits.max_in_flight,
+        idle_s=parsed.idle,
     )
 
 

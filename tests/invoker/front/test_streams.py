@@ -23,22 +23,28 @@ SERVERS = pytest.mark.parametrize("more", [b"", b"Origin: http://page.test\r\n"]
 
 @pytest.fixture
 async def gateway() -> AsyncIterator[Gateway]:
-    known = Models({"m": Model("http://openai.test/v1", 60.0)}, None)
+    url = "http://openai.test/v1"
+    known = Models(
+        {"m": Model(url, 60.0), "hurried": Model(url, 60.0, idle_s=0.05), "patient": Model(url, 60.0, idle_s=60.0)},
+        None,
+    )
     async with started(Gateway(Models({}, None, dialects={"openai": known, "anthropic": known}))) as one:
         yield one
 
 
-async def ask(gateway: Gateway, more: bytes, path: bytes = b"/v1/chat/completions") -> tuple[bytes, bytes]:
+async def ask(
+    gateway: Gateway, more: bytes, path: bytes = b"/v1/chat/completions", body: bytes = BODY
+) -> tuple[bytes, bytes]:
     """Head and body of the answer, as they came until the connection ended."""
     reader, writer = await asyncio.open_connection("127.0.0.1", gateway.port)
     head = b"POST %b HTTP/1.1\r\nHost: g\r\nConnection: close\r\n%bContent-Length: %d\r\n\r\n"
-    writer.write(head % (path, more, len(BODY)) + BODY)
+    writer.write(head % (path, more, len(body)) + body)
     try:
         answer = await asyncio.wait_for(reader.read(), 10)
     finally:
         writer.close()
-    begin, _, body = answer.partition(b"\r\n\r\n")
-    return begin, body
+    begin, _, rest = answer.partition(b"\r\n\r\n")
+    return begin, rest
 
 
 def answering(gateway: Gateway, *pieces: bytes, **more: bytes) -> None:
@@ -173,3 +179,38 @@ async def test_a_stream_that_is_ended_here(
     assert record.output_size % len(TEXT) == 0 < record.output_size
     assert left == [True]
     assert not gateway.journal.open
+
+
+@SERVERS
+@pytest.mark.parametrize("first", [b"", TEXT])
+async def test_a_stream_that_stands_still(
+    gateway: Gateway, more: bytes, first: bytes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """For longer than its model may: ended, told, and recorded as a timeout; the upstream is let go of."""
+    left: list[bool] = []
+
+    async def chunks(_self: FakeExchange) -> AsyncIterator[bytes]:
+        try:
+            if first:
+                yield first
+            await asyncio.Event().wait()
+        finally:
+            left.append(True)
+
+    monkeypatch.setattr(FakeExchange, "chunks", chunks)
+    answering(gateway, b"")
+    head, body = await ask(gateway, more, body=BODY.replace(b'"m"', b'"hurried"'))
+    assert head.startswith(b"HTTP/1.1 200 " if first else b"HTTP/1.1 504 ")
+    assert b"upstream's stream stood still for 0.05 s" in body
+    assert not body.endswith(b"0\r\n\r\n")
+    assert [record.error_type for record in gateway.journal.records] == [ErrorType.TIMEOUT]
+    assert left == [True]
+
+
+@SERVERS
+async def test_a_slow_stream_is_waited_for(gateway: Gateway, more: bytes) -> None:
+    """As long as each piece comes in time."""
+    answering(gateway, TEXT, TEXT, DONE)
+    _, body = await ask(gateway, more, body=BODY.replace(b'"m"', b'"patient"'))
+    assert unchunk(body) == TEXT + TEXT + DONE
+    assert [record.error_type for record in gateway.journal.records] == [None]

@@ -30,6 +30,7 @@ def test_a_model_is_read_with_all_its_keys(tmp_path: Path) -> None:
         upstream = "https://models.example:8443/v1/invoke?key=1"
         protocol = "worklet"
         timeout = 2
+        idle = 0.5
         retries = 3
         limits = { max_in_flight = 8 }
 
@@ -43,7 +44,7 @@ def test_a_model_is_read_with_all_its_keys(tmp_path: Path) -> None:
         """
     models = load_models(settings(written(tmp_path, text)))
     assert models.names == ["gpt-3.5", "bert-base", "with space/é😀"]
-    assert models.find("gpt-3.5") == Model("https://models.example:8443/v1/invoke?key=1", 2.0, 3, 8)
+    assert models.find("gpt-3.5") == Model("https://models.example:8443/v1/invoke?key=1", 2.0, 3, 8, 0.5)
     assert models.find("bert-base") == Model("http://[::1]:9000", 30.0, 0, None)
     assert models.find("with space/é😀") == Model("http://xn--bcher-kva.example/", 0.5)
 
