@@ -42,6 +42,8 @@ def test_the_processes_find_each_other_wherever_their_ports_are() -> None:
     stack = [service("mock", 1, "0.0.0.0"), service("sidecar", 2, "::"), service("gateway", 3)]
     expected = {
         "INVOKER_UPSTREAM_URL": "http://127.0.0.1:1/invoke",
+        "INVOKER_OPENAI_URL": "http://127.0.0.1:1/v1",
+        "INVOKER_ANTHROPIC_URL": "http://127.0.0.1:1",
         "INVOKER_SIDECAR_URL": "http://[::1]:2",
         "INVOKER_DRAIN_DELAY_S": "0",
         "PYTHONUNBUFFERED": "1",
