@@ -11,8 +11,8 @@ from aiohttp import web
 
 PAGES = {
     "gateway": "Gateway",
-    "openai": "OpenAI's protocol",
-    "anthropic": "Anthropic's protocol",
+    "openai": "Protocol of OpenAI",
+    "anthropic": "Protocol of Anthropic",
     "models-file": "Models file",
     "history": "History and statistics",
     "metrics": "Metrics and alerts",
