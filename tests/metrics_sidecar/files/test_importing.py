@@ -320,18 +320,19 @@ def test_an_endless_line_is_refused(tmp_path: Path, capsys: pytest.CaptureFixtur
 def test_an_import_that_dies_goes_on_where_it_was(
     source: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """What was committed is known, although its producer has not retired."""
+    """What was committed is known."""
     monkeypatch.setattr(unpacking, "CHUNK_BYTES", 1024 * 1024)
     path = tmp_path / "export"
     path.write_bytes(export(source, "ndjson"))
 
     importer = Importer(lambda: History(SqliteWriter(tmp_path / HISTORY_FILE), SystemClock(), 2000))
-    importer.add(next(iter(read_file(path, fail))), fail)  # it isn't closed
+    importer.add(next(iter(read_file(path, fail))), fail)  # it isn't closed before all has been done again
     assert 0 < len(lines(export(tmp_path, "ndjson"))) < 20_000
     assert is_consistent(tmp_path)
     assert add(tmp_path, path.read_bytes()) == 0
     assert lines(export(tmp_path, "ndjson")) == lines(export(source, "ndjson"))
     assert is_consistent(tmp_path)
+    importer.close()
 
 
 def test_what_is_committed_before_an_interrupt_is_counted(
