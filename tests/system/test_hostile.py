@@ -249,7 +249,7 @@ def test_the_silent_lose_their_place(attacked: Attacked) -> None:
     for connection in silent:
         connection.settimeout(PATIENCE_S)
         assert b"no hello in time" in connection.recv(1000)
-    assert time.monotonic() - started >= HELLO_TIMEOUT_S
+    assert time.monotonic() - started >= HELLO_TIMEOUT_S - 1  # clocks of event loops are coarse
     slow.settimeout(0.5)
     answer = b""
     while not answer and time.monotonic() < started + PATIENCE_S:
