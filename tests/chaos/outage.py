@@ -14,6 +14,7 @@ from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import aiohttp
 import click
 import msgspec
 import uvloop
@@ -107,8 +108,14 @@ async def _phases(
 
 
 async def _counted(sidecar: Sidecar) -> int:
-    """What the sidecar has of all calls: one small question, for the callers need the machine."""
-    page = await sidecar.get("/metrics/history?limit=1")
+    """What the sidecar has of all calls: one small question, for the callers need the machine. None that is known, if
+    it is to be asked again (503): on a busy machine, a process that reads may take longer to start than that."""
+    try:
+        page = await sidecar.get("/metrics/history?limit=1")
+    except aiohttp.ClientResponseError as error:
+        if error.status == 503:
+            return 0
+        raise
     return msgspec.json.decode(page, type=Page).total_count
 
 
