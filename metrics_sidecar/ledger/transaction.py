@@ -102,10 +102,6 @@ class Commit:
     error_types: set[str] = dataclasses.field(default_factory=set)
     origin: Origin | None = None
 
-    @property
-    def unread_count(self) -> int:
-        return len(self.unread) + self.unread_dropped_count
-
 
 @dataclasses.dataclass(slots=True)
 class State:

@@ -147,7 +147,7 @@ class SqliteReader:
         return answered
 
     def _busy(self) -> BusyError:
-        return BusyError(f"other queries were read for {self._timeout_s:g} s")
+        return BusyError(f"it had no turn within {self._timeout_s:g} s")
 
 
 async def _ask_within(process: Process, question: Question, seconds: float) -> Answered | None:

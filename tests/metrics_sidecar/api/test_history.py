@@ -291,10 +291,10 @@ async def test_a_query_that_took_too_long_is_a_503(client: Client, reader: FakeR
 
 async def test_a_query_whose_turn_did_not_come_is_a_503(client: Client, reader: FakeReader) -> None:
     """To be asked again, as it is."""
-    reader.failure = BusyError("other queries were read for 5 s")
+    reader.failure = BusyError("it had no turn within 5 s")
     response = await client.get(f"{PATH}?min_latency_ms=1")
     assert (response.status, response.headers["Retry-After"]) == (503, "1")
-    assert (await response.json())["detail"] == "The history can't be read just now: other queries were read for 5 s"
+    assert (await response.json())["detail"] == "The history can't be read just now: it had no turn within 5 s"
 
 
 async def test_every_type_of_error_can_be_shown(client: Client, reader: FakeReader) -> None:

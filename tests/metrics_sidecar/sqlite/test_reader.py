@@ -193,7 +193,7 @@ async def test_a_read_whose_turn_does_not_come_is_no_long_one(open_reader: OpenR
     others = asyncio.create_task(reader.page(SLOW))
     await asyncio.wait([*waiting, others])
     assert [type(task.exception()) for task in waiting] == [QueryTooLongError] * SEARCHES
-    assert repr(others.exception()) == repr(BusyError("other queries were read for 0.5 s"))
+    assert repr(others.exception()) == repr(BusyError("it had no turn within 0.5 s"))
 
 
 @pytest.mark.parametrize(
