@@ -6,6 +6,7 @@ so that a stall counts for everyone who would have waited in it (no coordinated 
 
 import asyncio
 import itertools
+import os
 import time
 from collections.abc import AsyncIterator, Iterator, Mapping
 from dataclasses import dataclass
@@ -13,9 +14,10 @@ from random import Random
 from typing import Literal
 
 import aiohttp
-import msgspec
 
+from deploy.load_answers import Seen
 from deploy.load_outcomes import Tally
+from deploy.load_protocols import speaker
 
 EARLY_S = 0.0005
 """The event loop's timers have steps of 1 ms, so a request may leave half a step early."""
@@ -25,7 +27,7 @@ Arrivals = Literal["poisson", "uniform"]
 
 @dataclass(frozen=True)
 class Plan:
-    """What to send: `rate` per second for `duration_s`, models by weight, arrays of `input_size` numbers."""
+    """What to send: `rate` per second for `duration_s`, models by weight, inputs of `input_size` numbers or words."""
 
     url: str
     rate: float
@@ -36,6 +38,8 @@ class Plan:
     seed: int = 1
     max_in_flight: int = 2000
     timeout_s: float = 60.0
+    protocol: str = "worklet"
+    stream: bool = False
 
 
 def timeline(plan: Plan) -> Iterator[tuple[float, str]]:
@@ -50,22 +54,21 @@ def timeline(plan: Plan) -> Iterator[tuple[float, str]]:
         yield due_s, random.choices(models, weights)[0]
 
 
-def body(plan: Plan, model: str) -> bytes:
-    """The request of one model: numbers from 1 on."""
-    numbers = list(range(1, plan.input_size + 1))
-    return msgspec.json.encode({"worklet_input": {"model_id": model, "input": numbers}})
-
-
 class Generator:
-    """One run of a plan. `tally` is up to date at any time; `stop` ends the sending early."""
+    """One run of a plan. `tally` is up to date at any time; `stop` ends the sending early. `calls`: by request id, of
+    protocols whose calls have one each."""
 
     def __init__(self, plan: Plan, session: aiohttp.ClientSession) -> None:
         self.plan = plan
         self.tally = Tally.of(plan.models)
+        self.calls: dict[str, Seen] = {}
         self.sending_s = 0.0
+        self.running_s = 0.0
         self._session = session
-        self._url = f"{plan.url.rstrip('/')}/invoke"
-        self._bodies = {model: body(plan, model) for model in plan.models}
+        self._speaker = speaker(plan.protocol, stream=plan.stream)
+        self._url = f"{plan.url.rstrip('/')}{self._speaker.path}"
+        self._bodies = {model: self._speaker.body(model, plan.input_size) for model in plan.models}
+        self._run = os.urandom(6).hex()
         self._stopping = asyncio.Event()
         self._in_flight: set[asyncio.Task[None]] = set()
 
@@ -93,6 +96,7 @@ class Generator:
         self.sending_s = time.perf_counter() - started
         if self._in_flight:
             await asyncio.wait(self._in_flight)
+        self.running_s = time.perf_counter() - started
 
     async def _departures(self, started: float) -> AsyncIterator[tuple[float, str]]:
         for due_s, model in timeline(self.plan):
@@ -120,20 +124,29 @@ class Generator:
         sent = time.perf_counter()
         tally.models[model].sent += 1
         tally.lags_s.append(max(sent - due, 0.0))
+        seen, headers = Seen(), self._tracked()
+        if headers is not None:
+            self.calls[headers["x-request-id"]] = seen
         try:
-            async with self._session.post(self._url, data=self._bodies[model]) as answer:
-                content = await answer.read()
+            async with self._session.post(self._url, data=self._bodies[model], headers=headers) as answer:
+                await self._speaker.read(answer, seen)
         except aiohttp.ClientError as error:
-            tally.unanswered(model, type(error).__name__)
+            seen.status = type(error).__name__
         except TimeoutError:
-            tally.unanswered(model, "timeout")
+            seen.status = "timeout"
         except asyncio.CancelledError:
-            tally.unanswered(model, "given up")
+            seen.status = "given up"
         else:
             done = time.perf_counter()
             tally.service_s.append(done - sent)
             tally.latencies_s.append(done - min(due, sent))
-            tally.answered(model, answer.status, content)
+            if seen.first_output_at is not None:
+                tally.first_outputs_s.append(seen.first_output_at - min(due, sent))
+        tally.ended(model, seen)
+
+    def _tracked(self) -> dict[str, str] | None:
+        """Headers that tell this call from all others, where its record is looked for."""
+        return {"x-request-id": f"load-{self._run}-{len(self.calls) + 1}"} if self._speaker.tracked else None
 
 
 def open_session(plan: Plan) -> aiohttp.ClientSession:

@@ -8,8 +8,7 @@ from typing import Any, NamedTuple
 
 import msgspec
 
-INVOCATION_STATUSES = frozenset({200, 429, 500, 502, 503, 504})
-REJECTED_STATUSES = frozenset({400, 404, 413, 415, 422})
+from deploy.load_answers import Seen
 
 PERCENTILES = (50.0, 90.0, 99.0, 99.9)
 
@@ -63,6 +62,11 @@ class Tally:
     """From the moment the request was sent."""
     lags_s: "array[float]" = field(default_factory=lambda: array("d"))
     """From due to sent: the generator's own delay. Large ones mean that this machine is too slow."""
+    first_outputs_s: "array[float]" = field(default_factory=lambda: array("d"))
+    """Of streams, from the moment the request was due."""
+    events: int = 0
+    input_tokens: int = 0
+    output_tokens: int = 0
 
     @classmethod
     def of(cls, models: Iterable[str]) -> "Tally":
@@ -80,25 +84,14 @@ class Tally:
             unknown=sum(tally.unknown for tally in tallies),
         )
 
-    def answered(self, model: str, status: int, body: bytes) -> None:
-        """Count a whole HTTP answer."""
+    def ended(self, model: str, seen: Seen) -> None:
+        """Count a call."""
         tally = self.models[model]
-        self.statuses[str(status)] += 1
-        if status in REJECTED_STATUSES:
-            tally.rejected += 1
-            return
-        success = _success(body) if status in INVOCATION_STATUSES else None
-        if success is None:
-            tally.unknown += 1
-        elif success:
-            tally.successful += 1
-        else:
-            tally.failed += 1
-
-    def unanswered(self, model: str, reason: str) -> None:
-        """Count a request that got no whole answer."""
-        self.statuses[reason] += 1
-        self.models[model].unknown += 1
+        self.statuses[seen.status] += 1
+        setattr(tally, seen.verdict, getattr(tally, seen.verdict) + 1)
+        self.events += seen.events
+        self.input_tokens += seen.input_tokens or 0
+        self.output_tokens += seen.output_tokens or 0
 
 
 def differences(tally: Tally, before: Mapping[str, Totals], after: Mapping[str, Totals]) -> list[str]:
@@ -138,10 +131,6 @@ def summary_ms(values_s: Iterable[float]) -> dict[str, float]:
     return {**summary, "max": round(ordered[-1] * 1e3, 3) if ordered else 0.0}
 
 
-class _Answer(msgspec.Struct):
-    success: bool
-
-
 class _ModelStats(msgspec.Struct):
     total_invocations: int
     successful_invocations: int
@@ -152,15 +141,7 @@ class _Stats(msgspec.Struct):
     stats: dict[str, _ModelStats]
 
 
-_decode_answer: msgspec.json.Decoder[_Answer] = msgspec.json.Decoder(_Answer)
 _decode_stats: msgspec.json.Decoder[_Stats] = msgspec.json.Decoder(_Stats)
-
-
-def _success(body: bytes) -> bool | None:
-    try:
-        return _decode_answer.decode(body).success
-    except (msgspec.DecodeError, RecursionError, ValueError):
-        return None
 
 
 def as_dict(tally: ModelTally) -> dict[str, Any]:

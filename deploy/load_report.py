@@ -75,9 +75,27 @@ def result(generator: Generator, differences: list[str] | None) -> dict[str, Any
         "latency_ms": summary_ms(tally.latencies_s),
         "service_ms": summary_ms(tally.service_s),
         "send_lag_ms": summary_ms(tally.lags_s),
+        **_streamed(generator),
         "models": {model: as_dict(of) for model, of in tally.models.items()},
         "agree": None if differences is None else not differences,
         "differences": differences or [],
+    }
+
+
+def _streamed(generator: Generator) -> dict[str, Any]:
+    """What answers that are told by dialects have beside that."""
+    tally, plan = generator.tally, generator.plan
+    if plan.protocol == "worklet":
+        return {}
+    tokens = {"input_tokens": tally.input_tokens, "output_tokens": tally.output_tokens}
+    if not plan.stream:
+        return tokens
+    per_second = round(tally.events / generator.running_s, 1) if generator.running_s else 0.0
+    return {
+        "first_output_ms": summary_ms(tally.first_outputs_s),
+        "events": tally.events,
+        "events_per_second": per_second,
+        **tokens,
     }
 
 
@@ -94,15 +112,9 @@ def _text(outcome: dict[str, Any]) -> list[str]:
         f"not sent     {outcome['not_sent']}, because too many were in flight",
         f"outcomes     {', '.join(f'{name} {outcome[name]}' for name in OUTCOMES)}",
         f"by status    {statuses or 'none'}",
+        *_told_by_dialects(outcome),
         "",
-        *_table(
-            ["milliseconds", *outcome["latency_ms"]],
-            [
-                ["latency (from when due)", *_ms(outcome["latency_ms"])],
-                ["service (from when sent)", *_ms(outcome["service_ms"])],
-                ["generator's own delay", *_ms(outcome["send_lag_ms"])],
-            ],
-        ),
+        *_table(["milliseconds", *outcome["latency_ms"]], _durations(outcome)),
         "",
         *_table(
             ["model", "sent", "successful", "failed", "rejected", "unknown"],
@@ -111,6 +123,23 @@ def _text(outcome: dict[str, Any]) -> list[str]:
         "",
     ]
     return [*lines, *_agreement(outcome)]
+
+
+def _told_by_dialects(outcome: dict[str, Any]) -> list[str]:
+    lines = []
+    if "events" in outcome:
+        lines.append(f"events       {outcome['events']}, {outcome['events_per_second']:g} per second")
+    if "output_tokens" in outcome:
+        lines.append(f"tokens       input {outcome['input_tokens']}, output {outcome['output_tokens']}")
+    return lines
+
+
+def _durations(outcome: dict[str, Any]) -> list[list[str]]:
+    rows = {"latency (from when due)": "latency_ms", "service (from when sent)": "service_ms"}
+    if "first_output_ms" in outcome:
+        rows["first output (from when due)"] = "first_output_ms"
+    rows["generator's own delay"] = "send_lag_ms"
+    return [[title, *_ms(outcome[name])] for title, name in rows.items()]
 
 
 def _agreement(outcome: dict[str, Any]) -> list[str]:

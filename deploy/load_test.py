@@ -8,23 +8,20 @@ import asyncio
 import contextlib
 import resource
 import signal
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
 import aiohttp
 import click
-import msgspec
 import uvloop
 
 from deploy.load_generator import Generator, Plan, open_session
-from deploy.load_outcomes import Totals, decode_stats, differences
+from deploy.load_recorded import settled, settled_differences
 from deploy.load_report import print_result, progress, result
 from shared.record import check_model_id
 from shared.settings import Choice, HttpUrl, Number, StartupError, options, run_command, setting
 
-SETTLE_S = 10.0
-SETTLE_INTERVAL_S = 0.25
 PROBE_TIMEOUT_S = 5.0
 
 
@@ -45,7 +42,7 @@ class ModelMix(click.ParamType[dict[str, int]]):
 
 @dataclass(frozen=True)
 class LoadSettings:
-    """What to send where; `--json` and `--no-check` are flags beside these."""
+    """What to send where; `--stream`, `--json` and `--no-check` are flags beside these."""
 
     url: str = setting("LOAD_URL", "http://127.0.0.1:8000", HttpUrl(), "The gateway.")
     rate: float = setting("LOAD_RATE", 500.0, Number(0.1, 100_000.0), "Requests per second.")
@@ -54,7 +51,7 @@ class LoadSettings:
     arrivals: Any = setting(
         "LOAD_ARRIVALS", "poisson", Choice("poisson", "uniform"), "How requests are spread in time."
     )
-    input_size: int = setting("LOAD_INPUT_SIZE", 5, Number(0, 1_000_000), "Numbers in each input.")
+    input_size: int = setting("LOAD_INPUT_SIZE", 5, Number(0, 1_000_000), "Numbers in each input, or words.")
     seed: int = setting("LOAD_SEED", 1, Number(0, 2**53), "Makes arrivals and models repeatable.")
     max_in_flight: int = setting(
         "LOAD_MAX_IN_FLIGHT", 2000, Number(1, 60_000), "Requests waiting at one time; more are not sent."
@@ -62,28 +59,28 @@ class LoadSettings:
     timeout_s: float = setting(
         "LOAD_TIMEOUT", 60.0, Number(0.1, 86_400.0), "Seconds to wait for one answer.", flag="timeout"
     )
+    protocol: Any = setting(
+        "LOAD_PROTOCOL", "worklet", Choice("worklet", "openai", "anthropic"), "worklet, openai or anthropic."
+    )
 
 
 FLAGS = [
+    click.Option(["--stream"], is_flag=True, help="Ask for streams, of openai and anthropic."),
     click.Option(["--json", "as_json"], is_flag=True, help="Print the result as one line of JSON."),
     click.Option(["--check/--no-check"], default=True, help="Compare with the sidecar's statistics."),
 ]
-
-
-class StatsError(Exception):
-    """The sidecar's statistics could not be read through the gateway."""
 
 
 async def load(plan: Plan, *, check: bool, as_json: bool) -> int:
     """Run the plan and print its result; 0 unless callers and sidecar disagree, then 1."""
     async with open_session(plan) as session:
         await _reach(session, plan.url)
-        before = await _settled_stats(session, plan.url) if check else {}
+        before = await settled(session, plan) if check else None
         generator = Generator(plan, session)
         with _stopped_by_signals(generator):
             async with progress(generator):
                 await generator.run()
-        found = await _settled_differences(generator, session, before) if check else None
+        found = await settled_differences(generator, session, before) if before is not None else None
     print_result(result(generator, found), as_json=as_json)
     return 1 if found else 0
 
@@ -110,59 +107,6 @@ async def _reach(session: aiohttp.ClientSession, url: str) -> None:
         raise StartupError(f"the gateway at {url} (LOAD_URL, --url) can't be reached: {reason}") from None
 
 
-async def _settled_stats(session: aiohttp.ClientSession, url: str) -> dict[str, Totals]:
-    """The statistics before the run, once they have stopped to change."""
-    try:
-        stats = await _stats(session, url)
-        async for _ in _polls():
-            previous, stats = stats, await _stats(session, url)
-            if stats == previous:
-                break
-    except StatsError as error:
-        raise StartupError(f"{error} (--no-check does without)") from None
-    return stats
-
-
-async def _settled_differences(
-    generator: Generator, session: aiohttp.ClientSession, before: dict[str, Totals]
-) -> list[str]:
-    """What differs at the end of `SETTLE_S`, or nothing as soon as two readings in a row agree."""
-    found: list[str] = ["the sidecar's statistics have not been read"]
-    agreed = 0
-    async for _ in _polls():
-        try:
-            stats = await _stats(session, generator.plan.url)
-            found = differences(generator.tally, before, stats)
-        except StatsError as error:
-            found = [str(error)]
-        agreed = 0 if found else agreed + 1
-        if agreed == 2:
-            break
-    return found
-
-
-async def _polls() -> AsyncIterator[None]:
-    loop = asyncio.get_running_loop()
-    deadline = loop.time() + SETTLE_S
-    while loop.time() < deadline:
-        await asyncio.sleep(SETTLE_INTERVAL_S)
-        yield
-
-
-async def _stats(session: aiohttp.ClientSession, url: str) -> dict[str, Totals]:
-    where = f"{url}/metrics/stats"
-    try:
-        async with asyncio.timeout(PROBE_TIMEOUT_S), session.get(where) as answer:
-            body = await answer.read()
-            if answer.status != 200:
-                raise StatsError(f"{where} answers with status {answer.status}")
-            return decode_stats(body)
-    except msgspec.DecodeError as error:
-        raise StatsError(f"{where} answers no statistics: {error}") from None
-    except (aiohttp.ClientError, TimeoutError, OSError) as error:
-        raise StatsError(f"{where} can't be read: {str(error) or 'no answer'}") from None
-
-
 def _raise_file_limit() -> None:
     """Each request in flight is a file descriptor, and the soft limit is often 1024."""
     _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
@@ -170,6 +114,8 @@ def _raise_file_limit() -> None:
 
 
 def _callback(as_json: bool, check: bool, **values: Any) -> int:
+    if values["stream"] and values["protocol"] == "worklet":
+        raise StartupError("--stream: 'worklet' has no streams; allowed with --protocol openai or anthropic")
     values["url"] = values["url"].rstrip("/")
     _raise_file_limit()
     return uvloop.run(load(Plan(**values), check=check, as_json=as_json))

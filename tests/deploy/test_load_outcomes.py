@@ -2,6 +2,7 @@
 
 import pytest
 
+from deploy.load_answers import Seen, verdict_of
 from deploy.load_outcomes import ModelTally, Tally, Totals, decode_stats, differences, percentile, summary_ms
 
 OK = b'{"worklet_output": [6], "success": true, "latency_ms": 1, "error_log": ""}'
@@ -23,7 +24,7 @@ FAILED = b'{"worklet_output": null, "success": false, "latency_ms": 1, "error_lo
 def test_an_answer_is_counted_by_status_and_success(status: int, body: bytes, expected: ModelTally) -> None:
     """Each answer is exactly one of successful, failed, rejected and unknown."""
     tally = Tally.of(["m"])
-    tally.answered("m", status, body)
+    tally.ended("m", Seen(verdict_of(status, body), str(status)))
     assert tally.models == {"m": expected}
     assert tally.statuses == {str(status): 1}
 

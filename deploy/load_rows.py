@@ -1,0 +1,55 @@
+"""The history's rows of a run, call by call, against what callers saw."""
+
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+
+import msgspec
+
+from deploy.load_answers import Seen
+
+MAX_SHOWN = 10
+
+
+class Row(msgspec.Struct, frozen=True):
+    """A history row, as far as it is compared."""
+
+    id: int
+    request_id: str | None
+    success: bool
+
+
+class Page(msgspec.Struct):
+    """A page of the history."""
+
+    history: list[Row]
+    next_cursor: str | None
+
+
+_decode_page: msgspec.json.Decoder[Page] = msgspec.json.Decoder(Page)
+
+
+def decode_page(body: bytes) -> Page:
+    """`msgspec.DecodeError` if it is none."""
+    return _decode_page.decode(body)
+
+
+def row_differences(calls: Mapping[str, Seen], rows: Sequence[Row]) -> list[str]:
+    """A sentence for each call whose record isn't exactly what its caller saw; the first of them, and how many more.
+    `calls` by request id; of the rows, all that have one of these ids."""
+    counts = Counter(row.request_id for row in rows)
+    found = [f"call {request_id} has {count} records" for request_id, count in counts.items() if count > 1]
+    by_id = {row.request_id: row for row in rows}
+    for request_id, seen in calls.items():
+        found += [f"call {request_id} {what}" for what in _differences(seen, by_id.get(request_id))]
+    more = [f"and {len(found) - MAX_SHOWN} calls more"] if len(found) > MAX_SHOWN else []
+    return found[:MAX_SHOWN] + more
+
+
+def _differences(seen: Seen, row: Row | None) -> Iterator[str]:
+    if seen.unfinished:
+        yield "came to the end of its body, and not of its answer"
+    if row is None:
+        if seen.verdict != "unknown":
+            yield f"was {seen.verdict}, and has no record"
+    elif seen.verdict != "unknown" and row.success != (seen.verdict == "successful"):
+        yield f"was {seen.verdict}; its record says {'successful' if row.success else 'failed'}"

@@ -1,0 +1,36 @@
+"""A call whose record isn't what its caller saw is found."""
+
+import pytest
+
+from deploy.load_answers import Seen
+from deploy.load_rows import MAX_SHOWN, Row, row_differences
+
+OK, FAILED, UNKNOWN = Seen("successful"), Seen("failed"), Seen("unknown")
+GOOD, BAD = Row(1, "a", True), Row(1, "a", False)
+
+
+@pytest.mark.parametrize(
+    ("seen", "rows", "difference"),
+    [
+        (OK, [GOOD], None),
+        (FAILED, [BAD], None),
+        *((UNKNOWN, rows, None) for rows in ([], [GOOD], [BAD])),
+        (OK, [], "call a was successful, and has no record"),
+        (FAILED, [], "call a was failed, and has no record"),
+        (OK, [BAD], "call a was successful; its record says failed"),
+        (FAILED, [GOOD], "call a was failed; its record says successful"),
+        (OK, [GOOD, GOOD], "call a has 2 records"),
+        (UNKNOWN, [BAD, GOOD], "call a has 2 records"),
+        (Seen("failed", unfinished=True), [BAD], "call a came to the end of its body, and not of its answer"),
+    ],
+)
+def test_one_record_per_call(seen: Seen, rows: list[Row], difference: str | None) -> None:
+    """Exactly one, that says the same; of an unknown end there may be one, or none."""
+    assert row_differences({"a": seen}, rows) == ([difference] if difference else [])
+
+
+def test_few_are_shown() -> None:
+    """And how many more there are."""
+    found = row_differences({str(number): OK for number in range(MAX_SHOWN + 3)}, [])
+    assert len(found) == MAX_SHOWN + 1
+    assert found[-1] == "and 3 calls more"
