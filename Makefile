@@ -90,7 +90,7 @@ clean: ## Remove .venv and caches; recorded data stays
 help: ## Show this list
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 12
 
-WITH_PROCESSES := bench chaos deploy stack system metrics_sidecar/history/contract metrics_sidecar/files metrics_sidecar/commands \
+WITH_PROCESSES := bench chaos clients deploy stack system metrics_sidecar/history/contract metrics_sidecar/files metrics_sidecar/commands \
 	metrics_sidecar/api/test_edges.py metrics_sidecar/sqlite/test_reader.py test_anywhere.py test_docs.py test_package.py \
 	$(addprefix invoker/,delivery/test_delivery.py front/test_held_bodies.py front/test_openapi.py front/test_real_callers.py journal/test_durability.py process protocols/test_large_bodies.py upstream/test_pool.py) \
 	$(addprefix shared/test_,init.py log_output.py logs.py serving.py)
