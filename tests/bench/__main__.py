@@ -17,6 +17,7 @@ from tests.bench.figures import LineResult, Outcome, Results, load_results, save
 from tests.bench.ground import BenchError, Effort, Ground, ground
 from tests.bench.lines import (
     bodies,
+    chat,
     export,
     gateway,
     history,
@@ -25,6 +26,7 @@ from tests.bench.lines import (
     recording,
     rss,
     scrape,
+    streams,
     visibility,
     windows,
     workers,
@@ -40,6 +42,8 @@ LINES: dict[str, Callable[[Ground], Outcome]] = {
     "recording": recording.measure,
     "workers": workers.measure,
     "bodies": bodies.measure,
+    "chat": chat.measure,
+    "streams": streams.measure,
     "ingest": ingest.measure,
     "visibility": visibility.measure,
     "scrape": scrape.measure,

@@ -41,7 +41,7 @@ class Answers(msgspec.Struct, frozen=True):
 
 @dataclasses.dataclass(frozen=True)
 class Load:
-    """A load: so many keep-alive connections POST the body for so long, as fast as they can, or with a
+    """A load: so many keep-alive connections POST the body to the path for so long, as fast as they can, or with a
     random wait of `delay_ms` on average before each request."""
 
     seconds: float
@@ -49,6 +49,7 @@ class Load:
     body: bytes = SMALL_BODY
     delay_ms: int = 0
     expected: tuple[str, str] | None = None
+    path: str = "/invoke"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -87,7 +88,7 @@ def put_load(server: Server, load: Load, directory: Path) -> Answers:
     options = ["-t1", f"-c{load.connections}", f"-d{max(round(load.seconds), 1)}s", "--timeout", "20s"]
     with pinned(LOAD_CORES):
         done = subprocess.run(
-            [find_command("wrk"), *options, "-s", str(SCRIPT), f"{server.url}/invoke"],
+            [find_command("wrk"), *options, "-s", str(SCRIPT), f"{server.url}{load.path}"],
             env=environment,
             capture_output=True,
             text=True,

@@ -15,7 +15,7 @@ from tests.bench.producers import Producer, make_frames, make_records
 from tests.processes import get
 from tests.tools import require_tools
 
-TOOLS = {"recording": ("wrk", "nginx"), "visibility": ("wrk", "nginx")}
+TOOLS = dict.fromkeys(("chat", "recording", "visibility"), ("wrk", "nginx"))
 
 
 @pytest.mark.parametrize(
@@ -79,7 +79,7 @@ def test_servers_are_measured_and_gone() -> None:
     assert not on.directory.exists()
 
 
-@pytest.mark.parametrize("line", ["ingest", "rss", "history", "recording", "visibility", "windows"])
+@pytest.mark.parametrize("line", ["ingest", "rss", "history", "recording", "visibility", "windows", "chat", "streams"])
 def test_quick_line(line: str, tmp_path: Path) -> None:
     """A quick run of a line measures something and writes it down."""
     assert line in LINES

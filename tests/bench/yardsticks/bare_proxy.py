@@ -18,8 +18,21 @@ async def main(upstream: str) -> None:
             async with session.post(f"{upstream}/invoke", data=body, headers=JSON) as answer:
                 return web.Response(status=answer.status, body=await answer.read(), headers=JSON)
 
+        async def stream(request: web.Request) -> web.StreamResponse:
+            body = await request.read()
+            async with session.post(f"{upstream}{request.path}", data=body, headers=JSON) as answer:
+                response = web.StreamResponse(
+                    status=answer.status, headers={"Content-Type": answer.headers["Content-Type"]}
+                )
+                await response.prepare(request)
+                async for piece in answer.content.iter_any():
+                    await response.write(piece)
+                await response.write_eof()
+                return response
+
         app = web.Application(client_max_size=2**30)
         app.router.add_post("/invoke", invoke)
+        app.router.add_post("/v1/chat/completions", stream)
         runner = web.AppRunner(app, access_log=None)
         await runner.setup()
         server = listen()

@@ -9,6 +9,19 @@ server {
 }
 """
 
+CHAT_UPSTREAM = """
+server {
+    listen 127.0.0.1:{port} backlog=4096;
+    default_type application/json;
+    location / { return 200 '{"worklet_output":[6,7,8,9,10]}'; }
+    location /v1/ { return 200 '{"id":"chatcmpl-bench","object":"chat.completion","created":1700000000,"model":"bench",\
+"choices":[{"index":0,"message":{"role":"assistant","content":"one two three","refusal":null},"logprobs":null,\
+"finish_reason":"stop"}],"usage":{"prompt_tokens":3,"completion_tokens":3,"total_tokens":6,\
+"prompt_tokens_details":{"cached_tokens":0},"completion_tokens_details":{"reasoning_tokens":0}}}'; }
+}
+"""
+"""It answers a chat, too."""
+
 
 def proxy(upstream: str) -> str:
     """One process that passes everything on over kept connections."""

@@ -1,0 +1,127 @@
+"""A thousand streams at once: what the gateway adds to a token's age, and what a token and a stream cost it."""
+
+import dataclasses
+import subprocess
+import sys
+from functools import partial
+from statistics import median
+
+import msgspec
+
+from tests.bench.figures import Budget, Outcome, figure
+from tests.bench.ground import BenchError, Gateway, Ground, Server, interleaved, middle
+from tests.bench.load import MODEL
+from tests.bench.machine import LOAD_CORES, pinned
+from tests.bench.stream_callers import Found
+
+STREAMS, FEW_STREAMS = 1_000, 200
+"""Of the first, a bare proxy can't pass on each token in its turn: many at once are cheaper."""
+TOKENS_PER_SECOND = 20.0
+SECONDS = 5.0
+KIB = 1024
+BARE = "bare aiohttp proxy"
+
+
+@dataclasses.dataclass(frozen=True)
+class Run:
+    """One run: what its callers found, what each token cost the server in CPU time, and its memory meanwhile."""
+
+    found: Found
+    cpu_us: float
+    rss_bytes: int
+
+
+def measure(on: Ground) -> Outcome:
+    upstream = on.python("upstream", "tests.bench.yardsticks.ticking", str(TOKENS_PER_SECOND), measured=False)
+    gateway = on.gateway(upstream.url, INVOKER_OPENAI_URL=f"{upstream.url}/v1")
+    bare = on.python(BARE, "tests.bench.yardsticks.bare_proxy", upstream.url)
+    for server in (gateway, bare):
+        run(on, server, 10, 1.0)
+    idle = {server.name: server.rss_bytes() for server in (gateway, bare)}
+    many, few, seconds = on.effort.count(STREAMS), on.effort.count(FEW_STREAMS), on.effort.seconds(SECONDS)
+    costs = interleaved(
+        on.effort.rounds, {server.name: partial(run, on, server, few, seconds) for server in (bare, gateway)}
+    )
+    runs = interleaved(
+        on.effort.rounds,
+        {server.name: partial(run, on, server, many, seconds) for server in (upstream, gateway)},
+    )
+    direct, through = runs[upstream.name], runs[gateway.name]
+    of_bare = run(on, bare, many, seconds)
+    added = {
+        name: median(getattr(ours.found, name) - getattr(alone.found, name)
+                     for alone, ours in zip(direct, through, strict=True))
+        for name in ("p50_ms", "p99_ms")
+    }  # fmt: skip
+    label = f"{many:,} streams of {TOKENS_PER_SECOND:g} tokens/s"
+    return Outcome(
+        [
+            figure(
+                f"{label}: time added per token, p99",
+                "ms",
+                added["p99_ms"],
+                budget=Budget("ours", at_most=5.0),
+                measurable=not on.effort.quick,
+                note="from its writing by the upstream to its arrival, beside callers of the upstream itself",
+                extra={
+                    "p50": added["p50_ms"],
+                    "direct p99": middle(direct, lambda one: one.found.p99_ms),
+                    "through p99": middle(through, lambda one: one.found.p99_ms),
+                    f"{BARE}, p99": of_bare.found.p99_ms,
+                },
+            ),
+            figure(
+                f"{few:,} streams: CPU per token",
+                "µs",
+                middle(costs[gateway.name], lambda one: one.cpu_us),
+                yardstick=(BARE, middle(costs[BARE], lambda one: one.cpu_us)),
+                budget=Budget("ratio", at_most=0.5),
+                note=f"with {many:,}, the bare proxy has many tokens to pass on at once",
+                extra={
+                    f"with {many:,}": middle(through, lambda one: one.cpu_us),
+                    f"with {many:,}, {BARE}": of_bare.cpu_us,
+                },
+            ),
+            figure(
+                f"{many:,} streams: memory of each",
+                "KiB",
+                max(one.rss_bytes - idle[gateway.name] for one in through) / many / KIB,
+                yardstick=(BARE, (of_bare.rss_bytes - idle[BARE]) / many / KIB),
+                budget=Budget("ours", at_most=64.0),
+                measurable=not on.effort.quick,
+            ),
+        ]
+    )
+
+
+def run(on: Ground, server: Server, streams: int, seconds: float) -> Run:
+    """`BenchError` if a stream isn't whole, or the sidecar has another number of them."""
+    before = _recorded(server)
+    command = [sys.executable, "-m", "tests.bench.stream_callers", server.url]
+    command += [str(streams), str(TOKENS_PER_SECOND), str(seconds)]
+    with pinned(LOAD_CORES), subprocess.Popen(command, stdout=subprocess.PIPE) as callers:
+        assert callers.stdout is not None
+        on.ends_with(callers.kill)
+        callers.stdout.readline()
+        before_s = server.cpu_s()
+        callers.stdout.readline()
+        cpu_s, rss = server.cpu_s() - before_s, server.rss_bytes()
+        last = callers.stdout.readline()
+    if callers.returncode:
+        raise BenchError(f"callers of {server.name} ended with {callers.returncode}")
+    found = msgspec.json.decode(last, type=Found)
+    if found.whole != streams or not found.chunks:
+        raise BenchError(f"{server.name}: of {streams} streams {found.whole} came whole: {found}")
+    if isinstance(server, Gateway):
+        server.system.settled(MODEL, before + streams)
+        if (recorded := _recorded(server) - before) != streams:
+            raise BenchError(f"{streams} streams came, the sidecar has {recorded} successes")
+    return Run(found, cpu_s * 1e6 / found.chunks, rss)
+
+
+def _recorded(server: Server) -> int:
+    """Successes."""
+    if not isinstance(server, Gateway):
+        return 0
+    recorded: int = server.system.stats(MODEL).get("successful_invocations", 0)
+    return recorded
