@@ -10,8 +10,8 @@ from typing import Annotated, Any, Literal, Union, get_args, get_origin, get_typ
 
 import msgspec
 
-Unit = Literal["", "us", "timestamp_us"]
-"""What a number counts: nothing, µs of a duration, µs since 1970 (UTC)."""
+Unit = Literal["", "us", "timestamp_us", "nano_usd"]
+"""What a number counts: nothing, µs of a duration, µs since 1970 (UTC), 10⁻⁹ US dollars."""
 
 
 class Range(msgspec.Struct, frozen=True):
@@ -63,12 +63,14 @@ class Field(msgspec.Struct, frozen=True):
 
     @property
     def shown_name(self) -> str:
-        """In rows and files: moments are shown as such, and durations in milliseconds."""
+        """In rows and files: moments are shown as such, durations in milliseconds, and money in dollars."""
         match self.told.unit:
             case "timestamp_us":
                 return self.name.removesuffix("_us")
             case "us":
                 return f"{self.name.removesuffix('_us')}_ms"
+            case "nano_usd":
+                return self.name.replace("_nano_usd", "_usd")
         return self.name
 
     @property
@@ -78,6 +80,15 @@ class Field(msgspec.Struct, frozen=True):
     @property
     def is_text(self) -> bool:
         return str in (self.plain, *get_args(self.plain))
+
+    @property
+    def is_truth(self) -> bool:
+        return bool in (self.plain, *get_args(self.plain))
+
+    @property
+    def is_map(self) -> bool:
+        """Of texts, by their names."""
+        return dict[str, str] in (self.plain, *get_args(self.plain))
 
 
 def read_fields(record: type[msgspec.Struct]) -> tuple[Field, ...]:
@@ -106,4 +117,6 @@ def _plain(type_: Any) -> Any:
         return _plain(type_.__origin__)
     if get_origin(type_) in (Union, UnionType):
         return Union[tuple(map(_plain, get_args(type_)))]  # noqa: UP007 - of as many as there are
+    if get_origin(type_) is dict:
+        return dict[str, str]  # the one kind of map that there is
     return type_

@@ -59,6 +59,52 @@ RequestId = Annotated[
 ]
 
 
+Protocol = Annotated[
+    str,
+    Meta(
+        pattern="^[a-z][a-z0-9_]{0,31}\\Z",
+        description="How it was called: worklet, openai, anthropic, or what a later release speaks.",
+        examples=["openai"],
+    ),
+]
+
+Operation = Annotated[
+    str,
+    Meta(
+        pattern="^[a-z][a-z0-9_]{0,63}\\Z",
+        description="What was asked for, as its path says it: invoke, chat, completions, embeddings, responses, …",
+        examples=["chat"],
+    ),
+]
+
+MAX_UPSTREAM_NAME_CHARS = 128
+
+UpstreamName = Annotated[
+    str,
+    Meta(
+        min_length=1,
+        max_length=MAX_UPSTREAM_NAME_CHARS,
+        pattern="^[!-~]+\\Z",
+        description="The upstream that answered, or was tried last: host and port, or a socket's path.",
+        examples=["127.0.0.1:8001"],
+    ),
+]
+
+StatusCode = Annotated[int, Meta(ge=100, le=599)]
+
+MAX_TAGS = 8
+TagName = Annotated[str, Meta(pattern="^[a-z0-9_-]{1,64}\\Z")]
+TagValue = Annotated[str, Meta(min_length=1, max_length=64, pattern="^[^\\x00-\\x1f\\x7f-\\x9f]+\\Z")]
+Tags = Annotated[
+    dict[TagName, TagValue],
+    Meta(
+        max_length=MAX_TAGS,
+        description=f"Up to {MAX_TAGS} names and values of its caller's.",
+        examples=[{"team": "search"}],
+    ),
+]
+
+
 class ErrorType(enum.StrEnum):
     """Why an invocation failed, in the field's terms. Stored by name: never rename one. A later release may know more:
     its words are kept as they are, see `ErrorWord`."""
@@ -133,6 +179,84 @@ class Record(msgspec.Struct, frozen=True, array_like=True, gc=False, forbid_unkn
             example="7d0a6b1f4c2e98a35be01d77",
         ),
     ] = None
+    # What follows is null in records of gateways that didn't tell it yet.
+    protocol: Annotated[
+        Protocol | None,
+        Told(
+            help="The protocol of its caller.",
+            filter=Equal("Only calls by this protocol: worklet, openai, anthropic, or another word.", "openai"),
+            few=True,
+            example="worklet",
+        ),
+    ] = None
+    operation: Annotated[
+        Operation | None,
+        Told(
+            help="What was asked for.",
+            filter=Equal("Only calls of this operation: invoke, chat, embeddings, messages, or another word.", "chat"),
+            few=True,
+            example="invoke",
+        ),
+    ] = None
+    streamed: Annotated[
+        bool | None,
+        Told(
+            help="Whether a stream was asked for, or came.",
+            filter=Equal("Only streams, or only what was none.", "true"),
+            example=False,
+        ),
+    ] = None
+    upstream: Annotated[
+        UpstreamName | None,
+        Told(
+            help="Which one answered, or was tried last; null if none was.",
+            filter=Equal("Only calls of this upstream: 1 to 128 visible ASCII characters.", "127.0.0.1:8001"),
+            few=True,
+            example="127.0.0.1:8001",
+        ),
+    ] = None
+    status_code: Annotated[
+        StatusCode | None,
+        Told(
+            help="The HTTP status that the upstream answered with; null if it didn't.",
+            filter=Equal("Only calls that were answered so.", "429"),
+            example=200,
+        ),
+    ] = None
+    attempts: Annotated[
+        Count | None, Told(help="How often an upstream was tried; null if the gateway died over it.", example=1)
+    ] = None
+    fallback_from: Annotated[
+        ModelId | None, Told(help="The model that was asked for, where another one took its place.", few=True)
+    ] = None
+    time_to_first_token_us: Annotated[
+        Count | None,
+        Told(
+            help="Of a stream: from its acceptance to its first output; null if there was none.",
+            unit="us",
+            filter=Range("None that was faster with its first output.", "None that was slower with it."),
+        ),
+    ] = None
+    time_per_output_token_us: Annotated[
+        Count | None,
+        Told(
+            help="Of a stream: from its first output to its last, by its output tokens less one; null of fewer than 2.",
+            unit="us",
+        ),
+    ] = None
+    input_tokens: Annotated[Count | None, Told(help="As the upstream has reported them, else null.")] = None
+    cached_input_tokens: Annotated[
+        Count | None, Told(help="Which of the input tokens were read from a cache, as reported.")
+    ] = None
+    output_tokens: Annotated[Count | None, Told(help="As the upstream has reported them, else null.")] = None
+    reasoning_tokens: Annotated[Count | None, Told(help="Which of the output tokens were reasoning, as reported.")] = (
+        None
+    )
+    cost_nano_usd: Annotated[
+        Count | None,
+        Told(help="In US dollars, exact, by the prices that its model had then; null without them.", unit="nano_usd"),
+    ] = None
+    tags: Annotated[Tags | None, Told(help="Its caller's `x-tag-…`; null without any.")] = None
 
     @property
     def success(self) -> bool:

@@ -1,9 +1,9 @@
 """The domain: one call, one record, whatever its end."""
 
 import asyncio
+import itertools
 import typing
 from collections.abc import Awaitable, Callable
-from functools import partial
 
 from invoker.call.defects import Defects
 from invoker.call.ending import EndedError, Ending
@@ -15,7 +15,7 @@ from invoker.http.passing import answer_lines, joined_url
 from invoker.http.pieces import LARGE_BYTES, Body
 from invoker.http.request_id import request_id_line
 from invoker.http.trace import NO_TRACE, Trace
-from invoker.journal.begun import Begun
+from invoker.journal.begun import Answered, Begun
 from invoker.journal.journal import NO_CALL
 from invoker.protocols.base import (
     READ_TIMEOUT_S,
@@ -110,7 +110,11 @@ class Invoker:
             raise UnknownModelError(call.model_id)
         trace_id, headers = trace or NO_TRACE
         headers = call.headers + headers + id_line
-        begun = Begun(call.model_id, timestamp_us, call.input_size, trace_id, request_id)
+        begun = Begun(
+            *(call.model_id, timestamp_us, call.input_size, trace_id, request_id),
+            *(protocol.name, call.operation, call.streamed, call.tags),
+        )
+        answered = Answered(attempts=0)
         number, sent_us, answered_us = NO_CALL, -1, -1
         outcome, end, gone, passed, stream = None, SUCCESS, None, None, None
         try:
@@ -118,7 +122,8 @@ class Invoker:
             number = self._journal.begin(begun)
             sent_us = self._clock.monotonic_us()
             with Flight(self.flights, call.model_id, model.timeout_s) as flight:
-                exchange = await self._attempts(call, model, headers, flight)
+                exchange = await self._attempts(call, model, headers, flight, answered)
+                answered.status_code = exchange.status
                 if sink is not None and protocol.passes and is_stream(exchange):
                     stream = protocol.stream_reader()
                     body: Body = await relay(exchange, stream, sink, id_line, model.idle_s)
@@ -136,8 +141,8 @@ class Invoker:
         except Exception as error:  # noqa: BLE001  # a defect is logged, only not each time
             end = self._failed(error, call, model)
         latency_us = (self._clock.monotonic_us() if answered_us < 0 else answered_us) - started_us
-        size = stream.size if stream is not None else 0 if outcome is None else outcome.output_size
-        self._journal.append(begun.ended(latency_us, end.error_type, end.error_log, size), number)
+        answered.output_size = stream.size if stream is not None else 0 if outcome is None else outcome.output_size
+        self._journal.append(begun.ended(latency_us, end.error_type, end.error_log, answered), number)
         if gone is not None:
             raise gone
         if self._durable is not None:
@@ -177,12 +182,21 @@ class Invoker:
         if limit is not None and self.in_flight.count(call.model_id) >= limit:
             raise UpstreamError(ErrorType.OVERLOADED, f"{limit} calls of this model are in flight, its limit")
 
-    def _attempts(self, call: Call, model: Model, headers: bytes, flight: Flight) -> Awaitable[Exchange]:
+    def _attempts(
+        self, call: Call, model: Model, headers: bytes, flight: Flight, answered: Answered
+    ) -> Awaitable[Exchange]:
         """The exchange that comes of as many attempts as may be."""
         url = joined_url(model.upstream_url, call.target) if call.target else model.upstream_url
+        answered.upstream, answered.attempts = model.upstream, 1
         if not model.retries:
             return self._upstream.open(url, call.body, headers)
-        attempt = partial(self._upstream.open, url, call.body, headers)
+
+        attempts = itertools.count(1)
+
+        def attempt() -> Awaitable[Exchange]:
+            answered.attempts = next(attempts)
+            return self._upstream.open(url, call.body, headers)
+
         return self._retried(attempt, model.retries, flight)
 
     async def _retried(self, attempt: Callable[[], Awaitable[Exchange]], retries: int, flight: Flight) -> Exchange:

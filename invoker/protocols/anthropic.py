@@ -1,5 +1,7 @@
 """Anthropic's protocol."""
 
+from typing import ClassVar
+
 import msgspec
 
 from invoker.protocols.passing import Passing
@@ -19,7 +21,8 @@ class Anthropic(Passing):
     """Implements `Protocol`."""
 
     name = "anthropic"
-    routes = ("/v1/messages", "/v1/messages/count_tokens")
+    operations: ClassVar = {"/v1/messages": "messages", "/v1/messages/count_tokens": "count_tokens"}
+    routes = (*operations,)
 
     def encode_error(self, status: int, message: str) -> bytes:
         kind = _TYPES.get(status, "invalid_request_error" if status < 500 else "api_error")

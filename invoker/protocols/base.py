@@ -47,13 +47,17 @@ class ReaderDiedError(Exception):
 
 class Call(msgspec.Struct, frozen=True):
     """A request that was understood: where to, the body to pass on, and the input's size as recorded. `target`: the
-    path and query that its upstream's URL goes on with; `headers`: whole lines to send along."""
+    path and query that its upstream's URL goes on with; `headers`: whole lines to send along; `streamed`: whether it
+    asks for a stream."""
 
     model_id: str
     body: bytes
     input_size: int
     target: str = ""
     headers: bytes = JSON_LINES
+    operation: str = "invoke"
+    streamed: bool = False
+    tags: dict[str, str] | None = None
 
 
 class Outcome(msgspec.Struct, frozen=True, gc=False):

@@ -1,5 +1,7 @@
 """OpenAI's protocol, as far as its requests are JSON that names a model."""
 
+from typing import ClassVar
+
 import msgspec
 
 from invoker.protocols.passing import Passing
@@ -12,10 +14,19 @@ class OpenAI(Passing):
 
     name = "openai"
     base_path = "/v1"
-    routes = (
-        *("/v1/chat/completions", "/v1/completions", "/v1/embeddings", "/v1/responses"),
-        *("/v1/moderations", "/v1/rerank", "/v1/images/generations", "/v1/{path:.*}"),
-    )
+    operations: ClassVar = {
+        "/v1/chat/completions": "chat",
+        "/v1/completions": "completions",
+        "/v1/embeddings": "embeddings",
+        "/v1/responses": "responses",
+        "/v1/moderations": "moderations",
+        "/v1/rerank": "rerank",
+        "/v1/images/generations": "images_generations",
+        "/v1/audio/speech": "audio_speech",
+        "/v1/audio/transcriptions": "audio_transcriptions",
+        "/v1/audio/translations": "audio_translations",
+    }
+    routes = (*(path for path in operations if "/audio/" not in path), "/v1/{path:.*}")
 
     def encode_error(self, status: int, message: str) -> bytes:
         kind = _TYPES.get(status, "invalid_request_error" if status < 500 else "server_error")

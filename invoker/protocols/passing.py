@@ -1,6 +1,6 @@
 """What dialects have in common whose bodies go through as they are: of a request only `model` is read."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import ClassVar, Protocol
 from urllib.parse import unquote
 
@@ -14,6 +14,9 @@ from invoker.protocols.events import EventReader
 from invoker.protocols.json_problem import json_problem
 from invoker.protocols.unique_keys import first_repeated
 from shared.record import OVERFLOW_MODEL_ID, RESERVED_MODEL_ID, ModelId, in_words
+
+OTHER_OPERATION = "other"
+"""So that no caller can make up as many as it likes."""
 
 
 class Asked(msgspec.Struct, frozen=True):
@@ -32,12 +35,13 @@ class LargeBodies(Protocol):
 
 class Passing:
     """Implements `Protocol` but for what a dialect says of itself. `base_path`: the beginning of its paths that its
-    upstreams' base URLs have already."""
+    upstreams' base URLs have already; `operations`: by path, how records call what is asked for."""
 
     passes = True
     name: ClassVar[str]
     routes: ClassVar[Sequence[str]]
     base_path: ClassVar[str] = ""
+    operations: ClassVar[Mapping[str, str]]
 
     def __init__(self, large_bodies: LargeBodies) -> None:
         self._large_bodies = large_bodies
@@ -57,8 +61,10 @@ class Passing:
         return self._call(head, await self._large_bodies.decode_model(body), body)
 
     def _call(self, head: RequestHead, model_id: str, body: bytes) -> Call:
-        target = (head.target or head.path).removeprefix(self.base_path)
-        return Call(model_id, body, len(body), target, request_lines(head.fields))
+        target = head.target or head.path
+        operation = self.operations.get(target.partition("?")[0], OTHER_OPERATION)
+        target = target.removeprefix(self.base_path)
+        return Call(model_id, body, len(body), target, request_lines(head.fields), operation)
 
     def reader(self, _call: Call) -> "PassingReader":
         return PassingReader()

@@ -1,14 +1,17 @@
 """Which model goes where: the models file, and the default for models that it doesn't name."""
 
+import re
 import tomllib
 from collections.abc import Mapping
 from typing import Annotated, Literal, get_args
+from urllib.parse import unquote, urlsplit
 
 import msgspec
 from msgspec import Meta
+from msgspec.structs import force_setattr
 
 from invoker.settings import InvokerSettings
-from shared.record import check_model_id
+from shared.record import MAX_UPSTREAM_NAME_CHARS, check_model_id
 from shared.settings import ABSOLUTE_URL, UNIX_URL, StartupError, is_http_url
 
 MAX_MATCHED = 10_000
@@ -38,13 +41,26 @@ class ModelTable(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class Model(msgspec.Struct, frozen=True):
-    """How to call one model."""
+    """How to call one model. `upstream`: its upstream's name, as records say it."""
 
     upstream_url: str
     timeout_s: float
     retries: int = 0
     max_in_flight: int | None = None
     idle_s: float | None = None
+    upstream: str = ""
+
+    def __post_init__(self) -> None:
+        force_setattr(self, "upstream", self.upstream or upstream_name(self.upstream_url))
+
+
+def upstream_name(url: str) -> str:
+    """Its host and port as they stand there, or its socket's path, in visible ASCII."""
+    name = unquote(urlsplit(url).netloc.rpartition("@")[2]) or url
+    return _INVISIBLE.sub("?", name)[:MAX_UPSTREAM_NAME_CHARS]
+
+
+_INVISIBLE = re.compile("[^!-~]")
 
 
 class Models:

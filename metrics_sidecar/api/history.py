@@ -12,7 +12,7 @@ from metrics_sidecar.api.answers import json_answer, json_answer_of, millisecond
 from metrics_sidecar.api.cursor import Cursor, decode_cursor, encode_cursor, fingerprint
 from metrics_sidecar.api.sidecar import SIDECAR
 from metrics_sidecar.history.queries import HistoryFilter, HistoryPage, HistoryQuery, HistoryRow, Order, Position
-from metrics_sidecar.history.shown import Column, shown_columns
+from metrics_sidecar.history.shown import Column, Dollars, dollars, shown_columns
 from metrics_sidecar.parameters.decoding import NoParameters, allowed_values, decode_path, decode_query
 from metrics_sidecar.parameters.filters import FilterParameters, to_filter
 from shared.clock import format_timestamp
@@ -78,6 +78,8 @@ def _type(column: Column) -> Any:
             return Annotated[str, Meta(description=told.help, extra_json_schema={"format": "date-time"})]
         case "us":
             type_ = Annotated[float, Meta(ge=0)] | None if column.field.is_optional else Annotated[float, Meta(ge=0)]
+        case "nano_usd":
+            type_ = Dollars | None
     return Annotated[type_, Meta(description=told.help)]
 
 
@@ -91,6 +93,8 @@ def _reader(column: Column) -> Callable[[HistoryRow], Any]:
             return lambda row: format_timestamp(get(row))
         case "us":
             return lambda row: None if (value_us := get(row)) is None else milliseconds(value_us)
+        case "nano_usd":
+            return lambda row: None if (cost := get(row)) is None else dollars(cost)
     return get
 
 

@@ -82,16 +82,22 @@ def _moment(moment: datetime) -> str:
     return moment.isoformat().replace("+00:00", "Z")
 
 
-def _truth(value: bool) -> str:
-    return "true" if value else "false"
+def _truth(value: bool | None) -> str | None:
+    return None if value is None else "true" if value else "false"
+
+
+def _map(value: dict[str, str] | None) -> str | None:
+    return None if value is None else msgspec.json.encode(value).decode()
 
 
 def _texts(column: Column) -> Callable[[Any], Any] | None:
     """How its values are written, if not as they are."""
-    if column.is_success:
+    if column.is_success or column.field.is_truth:
         return _truth
     if column.field.told.unit == "timestamp_us":
         return _moment
+    if column.field.is_map:
+        return _map
     return _safe if column.field.is_text else None
 
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import msgspec
 from msgspec import Meta
 
-from metrics_sidecar.history.shown import Column, exported_columns, is_later
+from metrics_sidecar.history.shown import Column, dollars, exported_columns, is_later, nano_dollars
 from metrics_sidecar.history.windows import MINUTE_US
 from metrics_sidecar.sqlite.columns import COLUMNS as STORED
 from metrics_sidecar.sqlite.export import Slice
@@ -43,6 +43,8 @@ def _type(column: Column) -> Any:
             type_: Any = Annotated[datetime, Meta(tz=True)]
         case "us":
             type_ = Annotated[int, Meta(ge=0)] | Annotated[float, Meta(ge=0)]
+        case "nano_usd":
+            type_ = str
         case _:
             return column.field.type
     return type_ | None if optional else type_
@@ -93,6 +95,8 @@ def _shown(column: Column, values: Sequence[Any]) -> Sequence[Any]:
             return _moments(values)
         case "us":
             return [value and (value / 1000 if value % 1000 else value // 1000) for value in values]
+        case "nano_usd":
+            return [None if value is None else dollars(value) for value in values]
     return [value or "" for value in values] if column.field.default == "" else values
 
 
@@ -148,6 +152,11 @@ def _recorded(column: Column, line: Line, timestamp_us: int) -> Any:
             if value > MAX_LATENCY_MS:
                 raise LineError(f"{column.name} is too large; allowed: up to {MAX_LATENCY_MS:.0f}")
             return round(value * 1000)
+        case "nano_usd" if value is not None:
+            try:
+                return nano_dollars(value)
+            except ValueError as error:
+                raise LineError(f"{column.name}: {error}") from None
     return value
 
 

@@ -5,7 +5,7 @@ import itertools
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import datetime, timedelta
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import msgspec
 import pyarrow as pa
@@ -20,6 +20,7 @@ MAX_ROW_GROUP_BYTES = 512 * 1024 * 1024
 READ_ROWS = 32_768
 
 _NAME = pa.dictionary(pa.int32(), pa.string())
+_MAP = pa.map_(pa.string(), pa.string())
 
 
 def schema(columns: Sequence[Column]) -> pa.Schema:
@@ -33,9 +34,10 @@ def _field(column: Column) -> pa.Field:
     if column.is_success:
         return pa.field(column.name, pa.bool_(), nullable=False)
     field = column.field
-    types = {"timestamp_us": pa.timestamp("us", "UTC"), "us": pa.float64()}
-    text = _NAME if field.told.few else pa.string()
-    type_ = types.get(field.told.unit, text if field.is_text else pa.int64())
+    types = {"timestamp_us": pa.timestamp("us", "UTC"), "us": pa.float64(), "nano_usd": pa.string()}
+    kinds = ((field.is_truth, pa.bool_()), (field.is_map, _MAP), (field.is_text and field.told.few, _NAME))
+    plain = pa.string() if field.is_text else pa.int64()
+    type_ = types.get(field.told.unit) or next((type_ for is_it, type_ in kinds if is_it), plain)
     return pa.field(column.name, type_, nullable=field.is_optional)
 
 
@@ -162,7 +164,10 @@ def _cells(name: str, table: pa.Table) -> Iterable[object]:
     if name == "timestamp":
         # From integers: pyarrow's own datetimes would cost ten times as much, and it can't say the year 10000.
         return map(_moment, table.column(name).cast(pa.int64()).to_pylist())
-    return _values(table.column(name))
+    values: list[Any] = _values(table.column(name))
+    if SCHEMA.field(name).type == _MAP:
+        return [None if value is None else dict(value) for value in values]
+    return values
 
 
 _DEFAULTS = {field.name: field.default for field in msgspec.structs.fields(Line)}

@@ -1,9 +1,17 @@
 """The columns in which an invocation is shown, in rows and in files: those of the table of fields, by their names."""
 
+import re
 from collections.abc import Iterable
-from typing import NamedTuple
+from typing import Annotated, NamedTuple
+
+from msgspec import Meta
 
 from shared.fields import Field
+from shared.record import MAX_COUNT
+
+NANO = 1_000_000_000
+Dollars = Annotated[str, Meta(pattern="^[0-9]{1,10}(\\.[0-9]{1,9})?\\Z", examples=["0.000125"])]
+"""A decimal number, exact: no float holds all of them."""
 
 FIRST = (
     *("model_id", "timestamp", "success", "latency_ms", "error_log", "input_size", "output_size", "error_type"),
@@ -23,6 +31,26 @@ class Column(NamedTuple):
     @property
     def is_success(self) -> bool:
         return self.name == SUCCESS
+
+
+def dollars(nano_usd: int) -> str:
+    """Without zeros at its end."""
+    whole, rest = divmod(nano_usd, NANO)
+    return f"{whole}.{rest:09}".rstrip("0") if rest else str(whole)
+
+
+def nano_dollars(text: str) -> int:
+    """`ValueError` for what is no `Dollars`, or too many."""
+    if not _DOLLARS.fullmatch(text):
+        raise ValueError(f"{text[:40]!r} is no amount in dollars")
+    whole, _, rest = text.partition(".")
+    nano_usd = int(whole) * NANO + int(rest.ljust(9, "0") or 0)
+    if nano_usd > MAX_COUNT:
+        raise ValueError(f"{text} is too many dollars")
+    return nano_usd
+
+
+_DOLLARS = re.compile(r"[0-9]{1,10}(\.[0-9]{1,9})?", re.ASCII)
 
 
 def shown_columns(fields: Iterable[Field]) -> list[Column]:

@@ -51,6 +51,8 @@ def allowed_values(type_: type[msgspec.Struct], name: str) -> str:
     values = schema.get("items", schema)
     if "enum" in values:
         return " or ".join(values["enum"])
+    if values.get("type") == "boolean":
+        return "true or false"
     if values.get("type") == "integer":
         return f"an integer from {values['minimum']} to {values['maximum']}"
     if values.get("type") == "number":

@@ -4,6 +4,8 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from operator import attrgetter
 from typing import Any
 
+import msgspec
+
 from metrics_sidecar.sqlite.summaries import ROLLED_UP
 from shared.fields import Field
 from shared.record import FIELDS, Record
@@ -26,14 +28,19 @@ class Columns:
         marks = ("?1", "?2", *(_stored(by_name[name], f"?{at}", error_type) for at, name in enumerate(others, 3)))
         self.insert = f"INSERT INTO invocations ({', '.join(self.names)}) VALUES ({', '.join(marks)})"
         self.shown = ", ".join(("CAST(invocations.id AS TEXT)", *map(_shown, fields)))
-        self.stored = ", ".join(self.names)
+        self.stored = ", ".join(_as_json(by_name[name]) if name in by_name else name for name in self.names)
         self._others = attrgetter(*others)
+        self._maps = [at for at, name in enumerate(others, 2) if by_name[name].is_map]
 
     def rows(self, records: Iterable[Record], models: Mapping[str, int], first_id: int) -> Iterator[tuple[Any, ...]]:
         """In the order of `names`, numbered from an id on."""
-        others = self._others
+        others, maps = self._others, self._maps
         for row_id, record in enumerate(records, first_id):
-            yield row_id, models[record.model_id], *others(record)
+            row = (row_id, models[record.model_id], *others(record))
+            for at in maps:
+                if row[at] is not None:
+                    row = (*row[:at], msgspec.json.encode(row[at], order="sorted").decode(), *row[at + 1 :])
+            yield row
 
 
 def _stored(field: Field, mark: str, error_type: str) -> str:
@@ -46,7 +53,14 @@ def _stored(field: Field, mark: str, error_type: str) -> str:
 def _shown(field: Field) -> str:
     if field.name == MODEL_ID:
         return "(SELECT model_id FROM models WHERE models.model = invocations.model)"
-    return f"COALESCE({field.name}, '')" if field.default == "" else field.name
+    return f"COALESCE({field.name}, '')" if field.default == "" else _as_json(field)
+
+
+def _as_json(field: Field) -> str:
+    """Its column, as an element of a JSON array: SQLite has no truth values and no maps."""
+    if field.is_truth:
+        return f"json(CASE {field.name} WHEN 0 THEN 'false' WHEN 1 THEN 'true' END)"
+    return f"json({field.name})" if field.is_map else field.name
 
 
 COLUMNS = Columns(FIELDS)

@@ -292,6 +292,25 @@ CREATE TABLE IF NOT EXISTS imported (
 ALTER TABLE books ADD COLUMN imported INTEGER NOT NULL DEFAULT 0;
 """
 
+# What a call was, where it went and what it used, as far as its gateway told: NULL in rows of before.
+_V14 = """
+ALTER TABLE invocations ADD COLUMN protocol TEXT;
+ALTER TABLE invocations ADD COLUMN operation TEXT;
+ALTER TABLE invocations ADD COLUMN streamed INTEGER;
+ALTER TABLE invocations ADD COLUMN upstream TEXT;
+ALTER TABLE invocations ADD COLUMN status_code INTEGER;
+ALTER TABLE invocations ADD COLUMN attempts INTEGER;
+ALTER TABLE invocations ADD COLUMN fallback_from TEXT;
+ALTER TABLE invocations ADD COLUMN time_to_first_token_us INTEGER;
+ALTER TABLE invocations ADD COLUMN time_per_output_token_us INTEGER;
+ALTER TABLE invocations ADD COLUMN input_tokens INTEGER;
+ALTER TABLE invocations ADD COLUMN cached_input_tokens INTEGER;
+ALTER TABLE invocations ADD COLUMN output_tokens INTEGER;
+ALTER TABLE invocations ADD COLUMN reasoning_tokens INTEGER;
+ALTER TABLE invocations ADD COLUMN cost_nano_usd INTEGER;
+ALTER TABLE invocations ADD COLUMN tags TEXT;  -- a JSON object
+"""
 
-MIGRATIONS = (_V1, _V2, _V3, _V4, _V5, _V6, _V7, _V8, _V9, _V10, _V11, _V12, _V13)
+
+MIGRATIONS = (_V1, _V2, _V3, _V4, _V5, _V6, _V7, _V8, _V9, _V10, _V11, _V12, _V13, _V14)
 """`MIGRATIONS[n]` brings version n to n + 1. Never change one that was released."""

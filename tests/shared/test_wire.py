@@ -54,6 +54,10 @@ records = st.builds(
     error_log=st.text(max_size=200),
     input_size=counts,
     output_size=counts,
+    protocol=st.none() | st.sampled_from(["worklet", "openai", "of_a_later_release"]),
+    streamed=st.none() | st.booleans(),
+    cost_nano_usd=st.none() | counts,
+    tags=st.none() | st.dictionaries(st.text("ab-_9", min_size=1, max_size=64), st.just("ü b"), max_size=8),
 )
 to_sidecar = st.one_of(
     st.builds(Hello, st.integers(0, 100), producer_ids, sequences, st.lists(model_ids, max_size=3)),
@@ -233,7 +237,7 @@ RECORD = Record("m", 1, 2, ErrorType.TIMEOUT, "late", 3, 4)
 WRITTEN: list[tuple[ToSidecar | ToProducer, list[object]]] = [
     (Hello(1, "0" * 32, 7, ["m"], 2), [1, 1, "0" * 32, 7, ["m"], 2]),
     (Welcome(1, 5), [2, 1, 5]),
-    (Batch(7, [RECORD]), [3, 7, [["m", 1, 2, "timeout", "late", 3, 4, None, None]]]),
+    (Batch(7, [RECORD]), [3, 7, [["m", 1, 2, "timeout", "late", 3, 4, None, None, *[None] * 15]]]),
     (Ack(5), [4, 5]),
     (Report({"m": 1}, {"a": {"x": 2}}, {"g": 1.5}, ["n"]), [5, {"m": 1}, {"a": {"x": 2}}, {"g": 1.5}, ["n"]]),
     (Bye(), [6]),

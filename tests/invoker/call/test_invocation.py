@@ -98,33 +98,37 @@ async def test_a_success_has_its_record_and_its_answer() -> None:
         200,
         {"worklet_output": [6, 7], "success": True, "latency_ms": 150.25, "error_log": ""},
     )
-    assert domain.journal.records == [Record("m", START_US, 150_250, None, "", 3, 2, None, "r-1")]
+    told = ("worklet", "invoke", False, "upstream.test", 200, 1)
+    assert domain.journal.records == [Record("m", START_US, 150_250, None, "", 3, 2, None, "r-1", *told)]
     assert domain.upstream.posts == [(URL, BODY)]
     assert domain.at_rest()
 
 
 @pytest.mark.parametrize(
-    ("script", "status", "error_type", "error_log"),
+    ("script", "upstream_status", "status", "error_type", "error_log"),
     [
-        (answering(500, b"boom"), 502, ErrorType.UPSTREAM_STATUS, "upstream answered 500: boom"),
-        (answering(404, b""), 502, ErrorType.UPSTREAM_STATUS, "upstream answered 404"),
-        (answering(302, b""), 502, ErrorType.UPSTREAM_STATUS, "upstream answered 302"),
-        (answering(400, b"\xff" * 9999), 502, ErrorType.UPSTREAM_STATUS,
+        (answering(500, b"boom"), 500, 502, ErrorType.UPSTREAM_STATUS, "upstream answered 500: boom"),
+        (answering(404, b""), 404, 502, ErrorType.UPSTREAM_STATUS, "upstream answered 404"),
+        (answering(302, b""), 302, 502, ErrorType.UPSTREAM_STATUS, "upstream answered 302"),
+        (answering(400, b"\xff" * 9999), 400, 502, ErrorType.UPSTREAM_STATUS,
          "upstream answered 400: " + "\ufffd" * 511 + "…"),
-        (answering(200, b"[]"), 502, ErrorType.INVALID_RESPONSE,
+        (answering(200, b"[]"), 200, 502, ErrorType.INVALID_RESPONSE,
          "upstream's answer is not usable: Expected `object`, got `array`"),
-        (answering(204, b""), 502, ErrorType.INVALID_RESPONSE,
+        (answering(204, b""), 204, 502, ErrorType.INVALID_RESPONSE,
          "upstream's answer is not usable: it is empty"),
-        (raising(ConnectError("refused")), 502, ErrorType.CONNECT, "refused"),
-        (raising(UpstreamError(ErrorType.INVALID_RESPONSE, "broke off")), 502, ErrorType.INVALID_RESPONSE,
+        (raising(ConnectError("refused")), None, 502, ErrorType.CONNECT, "refused"),
+        (raising(UpstreamError(ErrorType.INVALID_RESPONSE, "broke off")), None, 502, ErrorType.INVALID_RESPONSE,
          "broke off"),
-        (raising(RuntimeError("a bug")), 500, ErrorType.GATEWAY_ERROR, "the gateway failed: RuntimeError('a bug')"),
-        (answering(302, b"", {b"location": b"https://user:secret@other/x?token=1#y"}), 502, ErrorType.UPSTREAM_STATUS,
+        (raising(RuntimeError("a bug")), None, 500, ErrorType.GATEWAY_ERROR,
+         "the gateway failed: RuntimeError('a bug')"),
+        (answering(302, b"", {b"location": b"https://user:secret@other/x?token=1#y"}), 302, 502,
+         ErrorType.UPSTREAM_STATUS,
          "upstream answered 302 with Location 'https://***@other/x?***'"),
     ],
 )  # fmt: skip
 async def test_each_failure_has_one_record(
     script: Callable[[bytes], Awaitable[Answer]],
+    upstream_status: int | None,
     status: int,
     error_type: ErrorType,
     error_log: str,
@@ -134,7 +138,8 @@ async def test_each_failure_has_one_record(
     caplog.set_level(logging.CRITICAL)
     domain = Domain(script)
     assert await domain.invoke() == (status, failed(error_log))
-    assert domain.journal.records == [Record("m", START_US, 0, error_type, error_log, 3, 0, None, "r-1")]
+    told = ("worklet", "invoke", False, "upstream.test", upstream_status, 1)
+    assert domain.journal.records == [Record("m", START_US, 0, error_type, error_log, 3, 0, None, "r-1", *told)]
     assert domain.at_rest()
 
 
@@ -184,8 +189,9 @@ async def test_a_caller_that_leaves_is_recorded() -> None:
     with pytest.raises(asyncio.CancelledError):
         await task
     error_log = "the caller closed the connection before the answer"
+    told = ("worklet", "invoke", False, "upstream.test", None, 1)
     assert domain.journal.records == [
-        Record("m", START_US, 7, ErrorType.CLIENT_DISCONNECTED, error_log, 3, 0, None, "r-1")
+        Record("m", START_US, 7, ErrorType.CLIENT_DISCONNECTED, error_log, 3, 0, None, "r-1", *told)
     ]
     assert domain.at_rest()
 
@@ -269,7 +275,7 @@ async def test_retries_share_the_one_timeout() -> None:
 
 
 async def test_retries_are_ever_longer_apart() -> None:
-    """At least 25, 50 and 100 ms."""
+    """At least 25, 50 and 100 ms, but for what a loop's coarse clock takes off them."""
     times: list[float] = []
 
     async def script(_body: bytes) -> Answer:
@@ -279,7 +285,7 @@ async def test_retries_are_ever_longer_apart() -> None:
     domain = Domain(script, models(Model(URL, 60.0, retries=3)))
     await domain.invoke()
     pauses = [later - earlier for earlier, later in itertools.pairwise(times)]
-    assert [pause >= 0.025 * 2**number for number, pause in enumerate(pauses)] == [True] * 3
+    assert [pause > 0.02 * 2**number for number, pause in enumerate(pauses)] == [True] * 3
 
 
 def test_pauses_are_random() -> None:

@@ -61,7 +61,7 @@ def may_be_refused(path: str, query: dict[str, Any]) -> bool:
         return True
     if path == "/metrics/timeseries" and "since" in query:  # perhaps more points than there may be
         return True
-    if "min_latency_ms" in query and "max_latency_ms" in query:
+    if any(name.replace("min_", "max_", 1) in query for name in query if name.startswith("min_")):
         return True
     try:
         return parse_timestamp(query["since"]) > parse_timestamp(query["until"])

@@ -24,6 +24,15 @@ from tests.metrics_sidecar.api.conftest import ROW, TIMESTAMP_US, Client, FakeRe
 PATH = "/metrics/history"
 CURSOR = encode_cursor(Cursor("desc", fingerprint(HistoryFilter()), Position(5, "6")))
 
+LATER = dict.fromkeys(
+    (
+        *("protocol", "operation", "streamed", "upstream", "status_code", "attempts", "fallback_from"),
+        *("time_to_first_token_ms", "time_per_output_token_ms"),
+        *("input_tokens", "cached_input_tokens", "output_tokens", "reasoning_tokens", "cost_usd", "tags"),
+    )
+)
+"""What rows of before don't say."""
+
 
 def filtered(**given: Any) -> HistoryQuery:
     return HistoryQuery(filter=HistoryFilter(**given))
@@ -47,6 +56,7 @@ async def test_an_answer_is_a_page_of_rows(client: Client) -> None:
                 "error_type": "timeout",
                 "trace_id": None,
                 "request_id": None,
+                **LATER,
             },
             {
                 "id": 1,
@@ -60,6 +70,7 @@ async def test_an_answer_is_a_page_of_rows(client: Client) -> None:
                 "error_type": None,
                 "trace_id": "4bf92f3577b34da6a3ce929d0e0e4736",
                 "request_id": "r-1",
+                **LATER,
             },
         ],
         "total_count": 2,
@@ -77,6 +88,7 @@ async def test_whole_milliseconds_have_no_fraction(client: Client) -> None:
 
 ALLOWED = (
     "model_id, status, error_type, since, until, min_latency_ms, max_latency_ms, error_contains, request_id, "
+    "protocol, operation, streamed, upstream, status_code, min_time_to_first_token_ms, max_time_to_first_token_ms, "
     "limit, offset, cursor, order"
 )
 TYPES = MAX_ERROR_TYPES
@@ -108,6 +120,18 @@ FAILURES_ONLY = "failure or nothing beside error_type and error_contains"
         (
             {"min_latency_ms": "0", "max_latency_ms": "4503599627370.497"},
             filtered(terms=(Term("latency_us", "least", 0), Term("latency_us", "most", 2**52 + 1))),
+        ),
+        ({"streamed": "true"}, filtered(terms=(Term("streamed", "equal", 1),))),
+        ({"streamed": "false"}, filtered(terms=(Term("streamed", "equal", 0),))),
+        (
+            {"protocol": "openai", "operation": "chat", "status_code": "429"},
+            filtered(
+                terms=(
+                    Term("protocol", "equal", "openai"),
+                    Term("operation", "equal", "chat"),
+                    Term("status_code", "equal", 429),
+                )
+            ),
         ),
         ({"request_id": "null"}, filtered(terms=(Term("request_id", "equal", "null"),))),
         ({"error_contains": "No 100 % [a*?]"}, filtered(terms=(Term("error_log", "contains", "No 100 % [a*?]"),))),
@@ -145,6 +169,8 @@ async def test_parameters_are_what_the_store_is_asked(
         ("limit=null", "limit", "null", "an integer from 1 to 1000"),
         ("offset=-1", "offset", "-1", "an integer from 0 to 10000000"),
         ("offset=10000001", "offset", "10000001", "an integer from 0 to 10000000"),
+        ("streamed=maybe", "streamed", "maybe", "true or false"),
+        ("status_code=99", "status_code", "99", "an integer from 100 to 599"),
         ("status=null", "status", "null", "failure or success"),
         ("status=FAILURE", "status", "FAILURE", "failure or success"),
         ("status=success&error_type=timeout", "status", "success", FAILURES_ONLY),

@@ -27,11 +27,11 @@ def test_an_export_of_the_last_release_is_imported(tmp_path: Path, exported: byt
 
 LATER: list[dict[str, Any]] = [
     # what a line of a later release may say, beside all that is known here
-    {"region": "eu", "tags": {"team": "a"}, "weight": None},
-    {"region": "eu", "tags": None, "weight": None},
-    {"region": None, "tags": {"team": "b"}, "weight": None},
+    {"region": "eu", "marks": {"team": "a"}, "weight": None},
+    {"region": "eu", "marks": None, "weight": None},
+    {"region": None, "marks": {"team": "b"}, "weight": None},
 ]
-LEFT_OUT = "columns that this release doesn't know are left out: region (2 rows), tags (2 rows)\n"
+LEFT_OUT = "columns that this release doesn't know are left out: marks (2 rows), region (2 rows)\n"
 
 
 def later_ndjson() -> bytes:
@@ -43,7 +43,7 @@ def later_ndjson() -> bytes:
 def later_parquet() -> bytes:
     table = pq.read_table(pa.BufferReader(PARQUET))
     rows = [*LATER, *({} for _ in range(RECORD_COUNT - len(LATER)))]
-    types = {"region": pa.string(), "tags": pa.map_(pa.string(), pa.string()), "weight": pa.float64()}
+    types = {"region": pa.string(), "marks": pa.map_(pa.string(), pa.string()), "weight": pa.float64()}
     for name, type_ in types.items():
         values = [row.get(name) for row in rows]
         entries = [list(value.items()) if isinstance(value, dict) else value for value in values]

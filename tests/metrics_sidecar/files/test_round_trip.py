@@ -32,6 +32,10 @@ model_ids = st.text(st.characters(exclude_categories=["Cs", "Cc"]), min_size=1, 
 ) | st.sampled_from(["=cmd|' /C calc'!A0", "+1", "-1", "@x", 'a"b', "a,b", "😀", "gpt-3.5"])
 error_logs = texts.map(clip_error_log) | st.just("x" * 2048) | st.just("=" * 2048)
 
+words = st.none() | st.sampled_from(["worklet", "openai", "chat"])
+counts = st.none() | st.integers(0, MAX_COUNT)
+tag_values = st.text(st.characters(exclude_categories=["Cs", "Cc"]), min_size=1, max_size=64)
+
 
 @st.composite
 def records(draw: st.DrawFn) -> Record:
@@ -45,6 +49,21 @@ def records(draw: st.DrawFn) -> Record:
         draw(st.integers(0, MAX_COUNT)),
         draw(st.integers(0, MAX_COUNT)),
         draw(st.none() | st.text("0123456789abcdef", min_size=32, max_size=32)),
+        protocol=draw(words),
+        operation=draw(words),
+        streamed=draw(st.none() | st.booleans()),
+        upstream=draw(st.none() | st.text(st.characters(min_codepoint=33, max_codepoint=126), min_size=1, max_size=9)),
+        status_code=draw(st.none() | st.integers(100, 599)),
+        attempts=draw(counts),
+        fallback_from=draw(st.none() | model_ids),
+        time_to_first_token_us=draw(st.none() | st.integers(0, EXACT_LATENCY_US)),
+        time_per_output_token_us=draw(st.none() | st.integers(0, EXACT_LATENCY_US)),
+        input_tokens=draw(counts),
+        cached_input_tokens=draw(counts),
+        output_tokens=draw(counts),
+        reasoning_tokens=draw(counts),
+        cost_nano_usd=draw(counts | st.sampled_from([0, 1, 1_000_000_000, 1_500_000_000])),
+        tags=draw(st.none() | st.dictionaries(st.text("ab-_9", min_size=1, max_size=64), tag_values, max_size=8)),
     )
 
 

@@ -2,9 +2,11 @@
 
 from typing import Annotated
 
-from metrics_sidecar.history.shown import exported_columns, is_later, shown_columns
+import pytest
+
+from metrics_sidecar.history.shown import dollars, exported_columns, is_later, nano_dollars, shown_columns
 from shared.fields import Told, read_fields
-from shared.record import FIELDS, Count, Record
+from shared.record import FIELDS, MAX_COUNT, Count, Record
 
 
 class Wider(Record, frozen=True, array_like=True, gc=False, forbid_unknown_fields=True):
@@ -21,12 +23,27 @@ def test_columns_of_the_first_releases_keep_their_places() -> None:
         *("trace_id", "request_id"),
     ]
     for columns in (shown_columns(FIELDS), exported_columns(FIELDS)):
-        assert [column.name for column in columns] == first
-        assert [column.name for column in columns if is_later(column)] == ["request_id"]
+        assert [column.name for column in columns][: len(first)] == first
+        assert [column.name for column in columns if is_later(column)][:2] == ["request_id", "protocol"]
 
 
 def test_a_field_is_where_its_table_says() -> None:
     """In rows, in files, or in both."""
     fields = read_fields(Wider)
-    assert [column.name for column in shown_columns(fields)][-2:] == ["request_id", "seen_ms"]
-    assert [column.name for column in exported_columns(fields)][-2:] == ["request_id", "kept_ms"]
+    assert [column.name for column in shown_columns(fields)][-2:] == ["tags", "seen_ms"]
+    assert [column.name for column in exported_columns(fields)][-2:] == ["tags", "kept_ms"]
+
+
+@pytest.mark.parametrize(
+    ("nano_usd", "text"),
+    [(0, "0"), (1, "0.000000001"), (125_000, "0.000125"), (10**9, "1"), (MAX_COUNT, "9223372036.854775807")],
+)
+def test_money_is_told_exactly(nano_usd: int, text: str) -> None:
+    assert dollars(nano_usd) == text
+    assert nano_dollars(text) == nano_usd
+
+
+@pytest.mark.parametrize("text", ["", "-1", "1e3", "1.", ".5", "0.0000000001", "9223372036.854775808", "1\n", "١"])
+def test_what_is_no_money_is_refused(text: str) -> None:
+    with pytest.raises(ValueError, match="dollars"):
+        nano_dollars(text)

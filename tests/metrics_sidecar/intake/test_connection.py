@@ -103,9 +103,13 @@ class Peer:
             self.send_bytes(encode(message))
 
     def send_bytes(self, data: bytes) -> None:
-        size = len(data)
-        self.connection.get_buffer(-1)[:size] = data
-        self.connection.buffer_updated(size)
+        """What is more than its buffer takes comes in further reads."""
+        while data:
+            buffer = self.connection.get_buffer(-1)
+            size = min(len(data), len(buffer))
+            buffer[:size] = data[:size]
+            self.connection.buffer_updated(size)
+            data = data[size:]
 
     def hello(self, *models: str) -> None:
         self.send(Hello(PROTOCOL_VERSION, f"{self._number:032x}", 1, [*models]))

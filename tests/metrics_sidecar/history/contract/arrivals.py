@@ -19,6 +19,9 @@ MODELS = ("a", "b", "ab", "a%b", "a_b", "A", "a'\"\\", "\ud7ff", "\U0010ffff", "
 PREFIXES = ("a", "ab", "a%", "a_", "A", "a'", "\ud7ff", "\U0010ffff", "x", "%")
 LOGS = ("", "No answer", "no answer 100%", "a_b", 'it\'s\\n "quoted"', "line\nline\0é日本😀")
 PARTS = ("answer", "No", "NO", "100%", "%", "_", "'", "\\n", "\n", "\0", "é日", "😀", "a.b")
+PROTOCOLS = ("worklet", "openai", "of_a_later_release")
+STATUS_CODES = (None, 200, 429)
+TERMS = ("least", "most", "contains", "protocol", "streamed", "status_code")
 MOMENTS_US = tuple(
     minute * MINUTE_US + within
     for minute in (START, START + 1, START + 9, START + HOUR, START + DAY - 1, START + DAY, START + 30 * HOUR)
@@ -35,6 +38,7 @@ class Arrivals:
 
     def __init__(self, seed: int) -> None:
         self.random = Random(seed)
+        self._telling = Random(seed)  # of its own, so that all else stays as it was without
         self._mark = 0
         self._minute = float(START)
 
@@ -76,7 +80,33 @@ class Arrivals:
             self._mark - 1,
             random.randrange(9),
             f"{random.getrandbits(128):032x}" if random.random() < 0.3 else None,
+            **self._told(),
         )
+
+    def _told(self) -> dict[str, Any]:
+        """What gateways tell since a later release, of most."""
+        told = self._telling
+        if told.random() < 0.3:
+            return {}
+        tokens = told.choice([None, 0, 1, 1000])
+        return {
+            "request_id": f"r-{self._mark}",
+            "protocol": told.choice(PROTOCOLS),
+            "operation": told.choice(["invoke", "chat"]),
+            "streamed": told.random() < 0.3,
+            "upstream": told.choice([None, "127.0.0.1:8001", "b"]),
+            "status_code": told.choice(STATUS_CODES),
+            "attempts": told.choice([0, 1, 3]),
+            "fallback_from": told.choice([None, "b", "é日"]),
+            "time_to_first_token_us": told.choice([None, 0, 1500]),
+            "time_per_output_token_us": told.choice([None, 1, 12_345]),
+            "input_tokens": tokens,
+            "cached_input_tokens": told.choice([None, 0]),
+            "output_tokens": tokens,
+            "reasoning_tokens": told.choice([None, 7]),
+            "cost_nano_usd": told.choice([None, 0, 1, 10**12]),
+            "tags": told.choice([None, {"team": "search"}, {"b": "é'\"", "a": "1"}]),
+        }
 
     def _moment_us(self) -> int:
         late = self.random.random()
@@ -101,10 +131,13 @@ class Arrivals:
             "least": Term("latency_us", "least", random.choice([0, 1, 3, 20_000])),
             "most": Term("latency_us", "most", random.choice([0, 2, 3, 200_000])),
             "contains": Term("error_log", "contains", random.choice(PARTS)),
+            "protocol": Term("protocol", "equal", random.choice(PROTOCOLS)),
+            "streamed": Term("streamed", "equal", random.choice([0, 1])),
+            "status_code": Term("status_code", "equal", random.choice([200, 429])),
         }
         count = len(conditions) if random.random() < 0.1 else random.randrange(4)
         chosen = {name: conditions[name] for name in random.sample([*conditions], count)}
-        terms = tuple(chosen.pop(name) for name in ("least", "most", "contains") if name in chosen)
+        terms = tuple(chosen.pop(name) for name in TERMS if name in chosen)
         return HistoryFilter(**chosen, terms=terms)
 
     def order(self) -> Order:
