@@ -278,9 +278,8 @@ async def test_the_end_of_a_segment_is_found_to_the_byte(tmp_path: Path) -> None
     empty = len(msgspec.msgpack.encode(Record("m", 1, 1, None, "x" * 2000)))
     while (room := MIN_SEGMENT_BYTES - journal._segments[-1].position) > 2 * (empty + 25):
         journal.append(Record("m", 1, 1, None, "x" * 2000))
-    journal.append(Record("m", 1, 1, None, "x" * 1000))
-    room = MIN_SEGMENT_BYTES - journal._segments[-1].position
-    journal.append(Record("m", 1, 1, None, "x" * (2000 + room - 25 - empty)))
+    for part in (room // 2, room - room // 2):
+        journal.append(Record("m", 1, 1, None, "x" * (2000 + part - 25 - empty)))
     assert (journal._segments[-1].position, len(journal._segments)) == (MIN_SEGMENT_BYTES, 1)
     last = journal.next_sequence
     journal.append(Record("next", 1, 1))
