@@ -7,6 +7,7 @@ RUNTIME := .venv/.runtime-installed
 DEV := .venv/.dev-installed
 BENCH := .venv/.bench-installed
 MUTANTS := .venv/.mutants-installed
+PEERS := .peers/.installed
 # Arguments for what is run, as in `make load ARGS="--rate 1000"` or `make test ARGS="-k mock"`.
 ARGS ?=
 SEED ?= 1
@@ -17,7 +18,7 @@ TODAY := $(shell date -u +%Y%m%d)
 
 .DELETE_ON_ERROR:
 .DEFAULT_GOAL := help
-.PHONY: run demo check test lint load chaos soak mutants bench stack-test newcomer lock clean help rules dashboards
+.PHONY: run demo check test lint load chaos soak mutants bench peers stack-test newcomer lock clean help rules dashboards
 
 run: $(RUNTIME) ## Run mock server, sidecar and gateway until Ctrl-C
 	@exec $(BIN)/python -m deploy.run --with-parent
@@ -59,6 +60,9 @@ bench: $(BENCH) ## Measure speed beside yardsticks, and write tests/bench/RESULT
 	@$(BIN)/python -m tests.bench $(ARGS)
 	@test -n "$(ARGS)" || $(BIN)/python -m tests.bench report
 
+peers: $(DEV) $(PEERS) ## Have LiteLLM's proxy, in an environment of its own, as an upstream and as a caller
+	$(BIN)/pytest -n 0 -m peers tests/peers $(ARGS)
+
 dashboards: $(DEV) ## Write Grafana's dashboards anew from deploy/grafana
 	@$(BIN)/python -m deploy.grafana.generate
 
@@ -81,10 +85,11 @@ lock: $(DEV) ## Write the lock files anew from pyproject.toml
 	$(LOCK) --group build --extra dev --constraint requirements.lock --output-file requirements-dev.lock
 	$(LOCK) --group build --extra bench --constraint requirements-dev.lock --output-file requirements-bench.lock
 	$(LOCK) --group build --extra mutants --constraint requirements-dev.lock --output-file requirements-mutants.lock
+	$(LOCK_PEERS) tests/peers/requirements.in --python-version 3.11 --output-file requirements-peers.lock
 	$(POETRY) lock --no-interaction
 
 clean: ## Remove .venv and caches; recorded data stays
-	rm -rf .venv .mypy_cache .ruff_cache .pytest_cache .hypothesis *.egg-info
+	rm -rf .venv .peers .mypy_cache .ruff_cache .pytest_cache .hypothesis *.egg-info
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 help: ## Show this list
@@ -98,8 +103,9 @@ WITH_PROCESSES := bench chaos clients deploy stack system metrics_sidecar/histor
 STACK_PACKAGES := curl docker.io iproute2 iptables mmdebstrap slirp4netns
 
 # --universal: one lock for every Python from 3.11 on and every platform.
-LOCK := $(BIN)/uv pip compile pyproject.toml --quiet --universal --generate-hashes --upgrade \
+LOCK_PEERS := $(BIN)/uv pip compile --quiet --universal --generate-hashes --upgrade \
 	--no-emit-index-url --no-emit-find-links --custom-compile-command 'make lock'
+LOCK := $(LOCK_PEERS) pyproject.toml
 
 # Poetry asks PyPI in its own way. Through an index that doesn't answer that: POETRY_PYPI_MIRROR_URL=…/simple/ make lock
 POETRY := $(BIN)/uvx --quiet --with poetry-plugin-pypi-mirror poetry
@@ -120,6 +126,12 @@ $(BENCH): requirements-bench.lock $(RUNTIME)
 
 $(MUTANTS): requirements-mutants.lock $(DEV)
 	$(PIP) --require-hashes -r requirements-mutants.lock
+	@touch $@
+
+# Some hundred packages, of versions that may be others than ours; uv installs them in a fraction of pip's time.
+$(PEERS): requirements-peers.lock $(DEV)
+	$(PYTHON) -m venv --clear --without-pip .peers
+	$(BIN)/uv pip install --quiet --python .peers/bin/python --require-hashes -r requirements-peers.lock
 	@touch $@
 
 $(BIN)/python:

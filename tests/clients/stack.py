@@ -116,8 +116,8 @@ class Stack:
 
 
 @contextlib.contextmanager
-def stack(directory: Path) -> Iterator[Stack]:
-    """One that is gone at the end."""
+def stack(directory: Path, more_models: str = "") -> Iterator[Stack]:
+    """One that is gone at the end. `more_models`: of the models file."""
     with system(directory) as started:
         mock = started.start_mock().event("mock.listening")["url"]
         started.start_sidecar()
@@ -125,7 +125,7 @@ def stack(directory: Path) -> Iterator[Stack]:
             listening = threading.Thread(target=tap.serve_forever, kwargs={"poll_interval": 0.05})
             listening.start()
             models = directory / "models.toml"
-            models.write_text(MODELS.format(tap=tap.url))
+            models.write_text(MODELS.format(tap=tap.url) + more_models)
             gateway = started.start_gateway(
                 INVOKER_OPENAI_URL=f"{tap.url}/v1",
                 INVOKER_ANTHROPIC_URL=tap.url,
