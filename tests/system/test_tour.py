@@ -3,6 +3,7 @@
 import json
 import re
 import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -19,11 +20,17 @@ def steps() -> list[tuple[str, str]]:
     return [(command, shown) for command, shown in found if not command.startswith("make")]
 
 
-def run(command: str, tour: System, mock_url: str) -> str:
+def program() -> tuple[str, str]:
+    """The one in Python, and what its last line says that it prints."""
+    (found,) = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
+    return found, found.rpartition("  # ")[2].strip()
+
+
+def run(interpreter: str, text: str, tour: System, mock_url: str) -> str:
     """Its output, with the ports of this system."""
     for port, url in ((8000, tour.gateway_url), (8001, mock_url), (8002, tour.sidecar_url)):
-        command = command.replace(f"localhost:{port}", url)
-    done = subprocess.run(["sh", "-c", command], capture_output=True, text=True, timeout=30, check=True)
+        text = text.replace(f"localhost:{port}", url.removeprefix("http://"))
+    done = subprocess.run([interpreter, "-c", text], capture_output=True, text=True, timeout=30, check=True)
     return done.stdout
 
 
@@ -50,10 +57,10 @@ def test_the_tour_is_answered_as_shown(tmp_path: Path) -> None:
     with system(tmp_path) as tour:
         mock_url = tour.start_mock().event("mock.listening")["url"]
         tour.start_sidecar()
-        tour.start_gateway()
+        tour.start_gateway(INVOKER_OPENAI_URL=f"{mock_url}/v1")
         wrong = []
         for number, (command, shown) in enumerate(steps()):
-            answer = run(command, tour, mock_url)
+            answer = run("sh", command, tour, mock_url)
             if shape_of_text(answer) != shape_of_text(shown):
                 wrong.append((command, shown, answer))
             if number == 0:
@@ -65,4 +72,7 @@ def test_the_tour_is_answered_as_shown(tmp_path: Path) -> None:
                     statuses.append(tour.invoke("bert-base", "a text")[0])
                 tour.settled("bert-base", len(statuses))
         assert wrong == []
+        python, printed = program()
+        assert run(sys.executable, python, tour, mock_url) == printed
+        tour.settled("gpt-4o", 1)
         assert len(steps()) == 12
