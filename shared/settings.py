@@ -117,6 +117,11 @@ class HttpUrl(click.ParamType[str]):
         return value
 
 
+def environment_variable(name: str) -> str | None:
+    """One that a file of settings names."""
+    return os.environ.get(name) if "\0" not in name else None
+
+
 def setting(env: str, default: object, type_: click.ParamType[Any], help_: str, flag: str | None = None) -> Any:
     """A field of a settings class. The flag is the field's name unless it is given."""
     return dataclasses.field(default=default, metadata={"env": env, "type": type_, "help": help_, "flag": flag})

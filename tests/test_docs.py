@@ -141,8 +141,9 @@ def test_every_error_type_is_described(error_type: ErrorType) -> None:
     assert f"| `{error_type}` |" in PAGES["docs/gateway.md"]
 
 
-def test_the_example_of_a_models_file_is_read(tmp_path: Path) -> None:
-    """It is one."""
+def test_the_example_of_a_models_file_is_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is one, where the key that it names is set."""
+    monkeypatch.setenv("OPENAI_API_KEY", "sk-0")
     (example,) = re.findall(r"```toml\n(.*?)```", PAGES["docs/models-file.md"], re.DOTALL)
     path = tmp_path / "models.toml"
     path.write_text(example)

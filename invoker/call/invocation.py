@@ -109,7 +109,8 @@ class Invoker:
         if model is None:
             raise UnknownModelError(call.model_id)
         trace_id, headers = trace or NO_TRACE
-        headers = call.headers + headers + id_line
+        own = model.credentials
+        headers = (call.headers if own is None else own.put_into(call.headers)) + headers + id_line
         begun = Begun(
             *(call.model_id, timestamp_us, call.input_size, trace_id, request_id),
             *(protocol.name, call.operation, call.streamed, call.tags),
@@ -150,7 +151,7 @@ class Invoker:
         if answered_us >= 0:
             self.overhead.observe(self._clock.monotonic_us() - started_us - (answered_us - sent_us))
         if passed is not None:
-            return _passed_on(*passed, end, latency_us, id_line)
+            return _passed_on(*passed, model, end, latency_us, id_line)
         return Result(end.status, outcome, end.error_log, latency_us, end.headers + id_line)
 
     def _failed(self, error: Exception, call: Call, model: Model) -> End:
@@ -171,6 +172,8 @@ class Invoker:
         if isinstance(error, BusyError):
             status = error.status
             headers = b"Retry-After: %b\r\n" % error.retry_after if error.retry_after else b""
+        if model.credentials is not None:
+            message = model.credentials.left_out_of(message)
         return End(error_type, clip_error_log(message), status or HTTP_STATUS[error_type], headers)
 
     def _admit(self, call: Call, model: Model) -> None:
@@ -231,8 +234,11 @@ class Invoker:
         await self.flights.wait_idle(1.0)
 
 
-def _passed_on(exchange: Exchange, body: Body, end: End, latency_us: int, id_line: bytes) -> Result:
-    """An upstream's whole answer as it came, whether or not it counts as a success."""
+def _passed_on(exchange: Exchange, body: Body, model: Model, end: End, latency_us: int, id_line: bytes) -> Result:
+    """An upstream's whole answer as it came, whether or not it counts as a success; only of an error, which may say
+    what was asked, its own key is left out."""
+    if end.error_type is not None and model.credentials is not None:
+        body = model.credentials.left_out_of_body(body)
     fields = exchange.headers
     media_type = fields.get(b"content-type", b"application/octet-stream")
     headers = answer_lines(fields) + id_line

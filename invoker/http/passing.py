@@ -15,6 +15,12 @@ _FOR_BROWSERS = (b"access-control-",)
 """Whose pages may read an answer is said by the gateway's own settings."""
 
 
+def is_own_field(name: bytes) -> bool:
+    """Whether the gateway, or the body that it sends, says what an upstream is told under this name in lower case."""
+    own = name in _NOT_TO_UPSTREAM or name in (b"content-type", b"accept") or name.startswith(_OURS)
+    return own and name != b"cookie"
+
+
 def fields_of(headers: Iterable[tuple[str, str]]) -> dict[bytes, bytes]:
     """By their names in lower case; several of a name are one list (RFC 9110, 5.3)."""
     fields: dict[bytes, bytes] = {}

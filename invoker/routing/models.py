@@ -10,6 +10,7 @@ import msgspec
 from msgspec import Meta
 from msgspec.structs import force_setattr
 
+from invoker.routing.credentials import HIDDEN, Credentials, check_headers, credentials, read_key
 from invoker.settings import InvokerSettings
 from shared.record import MAX_UPSTREAM_NAME_CHARS, check_model_id
 from shared.settings import ABSOLUTE_URL, UNIX_URL, StartupError, is_http_url
@@ -20,6 +21,8 @@ MAX_MATCHED = 10_000
 Protocol = Literal["worklet", "openai", "anthropic"]
 Seconds = Annotated[float, Meta(gt=0, le=86_400)]
 
+_USER = re.compile(r"(//)[^/?#]*(?=@)")
+
 
 class Limits(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """`max_in_flight`: calls of this model at one time per worker; a further one is answered 429."""
@@ -28,9 +31,9 @@ class Limits(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class ModelTable(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """One table of the models file. `timeout` is in seconds, for the whole call, and `idle` for each
-    wait for more of a stream; `retries` counts further
-    attempts after a connection that couldn't be made."""
+    """One table of the models file. `timeout` is in seconds, for the whole call, and `idle` for each wait for more of a
+    stream; `retries` counts further attempts after a connection that couldn't be made. `api_key_env`, `api_key_file`:
+    where the upstream's own key is; `headers`: what it is told beside that."""
 
     upstream: str
     protocol: Protocol = "worklet"
@@ -38,6 +41,9 @@ class ModelTable(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     idle: Seconds | None = None
     retries: Annotated[int, Meta(ge=0, le=10)] = 0
     limits: Limits = Limits()
+    api_key_env: str | None = None
+    api_key_file: str | None = None
+    headers: dict[str, str] = {}
 
 
 class Model(msgspec.Struct, frozen=True):
@@ -49,6 +55,7 @@ class Model(msgspec.Struct, frozen=True):
     max_in_flight: int | None = None
     idle_s: float | None = None
     upstream: str = ""
+    credentials: Credentials | None = None
 
     def __post_init__(self) -> None:
         force_setattr(self, "upstream", self.upstream or upstream_name(self.upstream_url))
@@ -112,17 +119,18 @@ def load_models(settings: InvokerSettings) -> Models:
     named, by_prefix = _read_tables(settings)
     urls: dict[Protocol, str] = {"openai": settings.openai_url, "anthropic": settings.anthropic_url}
     dialects: dict[str, Models] = {
-        protocol: Models(named[protocol], _default(settings, url), by_prefix[protocol])
+        protocol: Models(named[protocol], _default(settings, protocol, url), by_prefix[protocol])
         for protocol, url in urls.items()
     }
-    return Models(named["worklet"], _default(settings, settings.upstream_url), by_prefix["worklet"], dialects)
+    default = _default(settings, "worklet", settings.upstream_url)
+    return Models(named["worklet"], default, by_prefix["worklet"], dialects)
 
 
 Tables = dict[Protocol, dict[str, Model]]
 
 
-def _default(settings: InvokerSettings, url: str) -> Model | None:
-    return Model(url, settings.timeout_s) if url else None
+def _default(settings: InvokerSettings, protocol: Protocol, url: str) -> Model | None:
+    return Model(url, settings.timeout_s, credentials=credentials(protocol, url)) if url else None
 
 
 def _read_tables(settings: InvokerSettings) -> tuple[Tables, Tables]:
@@ -162,22 +170,44 @@ def _model(settings: InvokerSettings, where: str, table: object) -> tuple[Protoc
     except msgspec.ValidationError as error:
         raise StartupError(f"{where}: {_explain(error, table)}") from None
     if not is_http_url(parsed.upstream, unix=True):
-        raise StartupError(f"{where}: upstream: {parsed.upstream!r} is not {ABSOLUTE_URL} or {UNIX_URL}")
+        raise StartupError(f"{where}: upstream: {_shown(parsed.upstream)} is not {ABSOLUTE_URL} or {UNIX_URL}")
+    check_headers(where, parsed.headers)
+    assert settings.models_file is not None
+    key = read_key(where, settings.models_file.parent, parsed.api_key_env, parsed.api_key_file)
+    try:
+        own = credentials(parsed.protocol, parsed.upstream, key=key, headers=parsed.headers)
+    except ValueError as error:
+        raise StartupError(f"{where}: {error}") from None
     return parsed.protocol, Model(
         upstream_url=parsed.upstream,
         timeout_s=parsed.timeout or settings.timeout_s,
         retries=parsed.retries,
         max_in_flight=parsed.limits.max_in_flight,
         idle_s=parsed.idle,
+        credentials=own,
     )
 
 
 def _explain(error: msgspec.ValidationError, table: object) -> str:
-    """msgspec's reason, with the key first and the value that it leaves out."""
-    if isinstance(table, dict) and any(isinstance(value, dict) for key, value in table.items() if key != "limits"):
+    """msgspec's reason, with the key first and the value that it leaves out, unless that may be secret."""
+    if isinstance(table, dict) and any(
+        isinstance(value, dict) for key, value in table.items() if key not in ("limits", "headers")
+    ):
         return f'{error}; a model id with a dot in it is written in quotes: ["gpt-3.5"]'
     reason, _, path = str(error).partition(" - at `$.")
-    value: object = table
-    for key in filter(None, path.rstrip("`").split(".")):
+    value = _without_secrets(table)
+    for key in filter(None, path.rstrip("`").partition("[")[0].split(".")):
         value = value.get(key) if isinstance(value, dict) else None
-    return f"{path.rstrip('`')}: {reason}, is {value!r:.80}" if path else f"{reason}, is {value!r:.80}"
+    return f"{path.rstrip('`')}: {reason}, is {_shown(value)}" if path else f"{reason}, is {_shown(value)}"
+
+
+def _without_secrets(table: object) -> object:
+    """What isn't known may be a key that was written where its name belongs."""
+    if not isinstance(table, dict):
+        return table
+    known = {*ModelTable.__struct_fields__} - {"headers", "api_key_env"}
+    return {key: value if key in known else HIDDEN for key, value in table.items()}
+
+
+def _shown(value: object) -> str:
+    return _USER.sub(rf"\1{HIDDEN}", repr(value))[:80]

@@ -1,0 +1,176 @@
+"""What the models file has an upstream told beside what its callers say: its own key, and headers. All of it is secret,
+and so are the user and password of its URL."""
+
+import re
+from base64 import b64encode
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from urllib.parse import parse_qsl, unquote, urlsplit
+
+from invoker.http.passing import is_own_field
+from invoker.http.pieces import Body
+from shared.settings import StartupError, environment_variable
+
+MAX_KEY_BYTES = 16 * 1024
+MAX_HEADERS = 32
+MIN_SECRET_CHARS = 4
+"""What is shorter can be guessed, and is part of too many words to be left out wherever it stands."""
+MIN_CUT_CHARS = 512
+"""Of what an upstream says, no error shows more; what is shorter is whole."""
+HIDDEN = "***"
+CARRIERS = frozenset((b"authorization", b"x-api-key", b"api-key", b"x-goog-api-key"))
+"""Where callers have their keys. None of them is of use to an upstream with a key of its own."""
+
+_KEY = re.compile(r"[!-~]+")
+_NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]{1,64}")
+_VALUE = re.compile(r"[!-~](?:[ -~]{0,4094}[!-~])?")
+_VARIABLE = re.compile(r"[A-Z_][A-Z0-9_]{0,63}")
+_LIKE_A_SECRET = re.compile(r"key|token|secret|sig|pass|auth", re.IGNORECASE)
+
+
+class Credentials:
+    """For the calls of one model: `put_into` what their callers say, and left out of what the upstream says."""
+
+    __slots__ = ("_caller_fields", "_lines", "_secret", "_secrets")
+
+    def __init__(self, headers: Mapping[str, str], url: str = "") -> None:
+        names = {name.lower().encode() for name in headers}
+        names |= CARRIERS if names & CARRIERS else set()
+        of_caller = b"|".join(map(re.escape, sorted(names)))
+        self._caller_fields = re.compile(rb"(?im)^(?:%b):.*\n" % of_caller) if names else None
+        self._lines = "".join(f"{name}: {value}\r\n" for name, value in headers.items()).encode()
+        self._secrets = sorted(_secrets(headers, url), key=len, reverse=True)
+        self._secret = re.compile("|".join(map(_as_written, self._secrets))) if self._secrets else None
+
+    def __repr__(self) -> str:
+        return f"Credentials({HIDDEN})"
+
+    def put_into(self, lines: bytes) -> bytes:
+        """Whole header lines, of which those that a caller sent under these names are replaced."""
+        if self._caller_fields is None:
+            return lines
+        return self._caller_fields.sub(b"", lines) + self._lines
+
+    def left_out_of(self, text: str) -> str:
+        """A text without them, also if it is cut in the middle of one: at an ellipsis, or at its end if it is long."""
+        if self._secret is None:
+            return text
+        shown, cut, end = self._secret.sub(HIDDEN, text).partition("…")
+        if cut or len(text) >= MIN_CUT_CHARS:
+            shown = self._without_begin(shown)
+        return shown + cut + end
+
+    def left_out_of_body(self, body: Body) -> Body:
+        """Likewise, in whatever ASCII coding."""
+        if self._secret is None:
+            return body
+        text = (body if isinstance(body, bytes) else b"".join(body)).decode("latin-1")
+        return self._secret.sub(HIDDEN, text).encode("latin-1")
+
+    def _without_begin(self, text: str) -> str:
+        for secret in self._secrets:
+            for length in range(len(secret) - 1, MIN_SECRET_CHARS - 1, -1):
+                if text.endswith(secret[:length]):
+                    return text[:-length] + HIDDEN
+        return text
+
+
+def _secrets(headers: Mapping[str, str], url: str) -> set[str]:
+    found: set[str] = set()
+    for value in headers.values():
+        found |= {value, value.rpartition(" ")[2]}  # after the name of a scheme
+    parts = urlsplit(url)
+    if parts.username is not None:
+        user, password = unquote(parts.username), unquote(parts.password or "")
+        found |= {password, parts.password or "", b64encode(f"{user}:{password}".encode()).decode()}
+    found |= {value for name, value in parse_qsl(parts.query) if _LIKE_A_SECRET.search(name)}
+    return {secret for secret in found if len(secret) >= MIN_SECRET_CHARS}
+
+
+def _as_written(secret: str) -> str:
+    """A pattern of it, as it stands or escaped as in JSON, in a URL or in HTML."""
+    return "".join(map(_character, secret))
+
+
+def _character(one: str) -> str:
+    if one.isalnum() or ord(one) > 126:
+        return re.escape(one)
+    code = ord(one)
+    return rf"(?:\\?{re.escape(one)}|\\u(?i:{code:04x})|%(?i:{code:02x})|&#0*{code};|&#[xX]0*(?i:{code:x});)"
+
+
+def credentials(
+    protocol: str, url: str, *, key: str | None = None, headers: Mapping[str, str] | None = None
+) -> Credentials | None:
+    """Of a model that is called by this protocol. `ValueError` where two of them would say the same."""
+    all_headers = dict(headers or {})
+    names = {name.lower() for name in all_headers}
+    if key is not None:
+        carrier = "x-api-key" if protocol == "anthropic" else "Authorization"
+        if carrier.lower() in names:
+            raise ValueError(f"the key is sent as {carrier}, which stands in headers, too")
+        names.add(carrier.lower())
+        all_headers[carrier] = key if protocol == "anthropic" else f"Bearer {key}"
+    if "authorization" in names and urlsplit(url).username is not None:
+        raise ValueError("the upstream's URL has a user already, who is sent as Authorization, too")
+    made = Credentials(all_headers, url)
+    return made if all_headers or _secrets({}, url) else None
+
+
+def read_key(where: str, directory: Path, variable: str | None, file: str | None) -> str | None:
+    """The key that a table names, with a variable of the environment or a file, if with any. `StartupError`, which
+    doesn't show it."""
+    if variable is not None and file is not None:
+        raise StartupError(f"{where}: api_key_env and api_key_file: only one of them may be given")
+    if variable is not None:
+        field = f"{where}: api_key_env"
+        if (text := environment_variable(variable)) is None:
+            name = repr(variable) if _VARIABLE.fullmatch(variable) else "named there (not shown: it may be the key)"
+            raise StartupError(f"{field}: the environment variable {name} is not set")
+    elif file is not None:
+        field = f"{where}: api_key_file: {file!r}"
+        text = _read_file(field, directory / file)
+    else:
+        return None
+    if not _KEY.fullmatch(text):
+        shown = "is empty" if not text else "is not shown"
+        raise StartupError(f"{field}: its value must be visible ASCII characters without spaces; it {shown}")
+    return text
+
+
+def _read_file(field: str, path: Path) -> str:
+    try:
+        with path.open("rb") as opened:
+            content = opened.read(MAX_KEY_BYTES + 1)
+    except (OSError, ValueError) as error:
+        raise StartupError(f"{field}: {getattr(error, 'strerror', None) or error}") from None
+    if len(content) > MAX_KEY_BYTES:
+        raise StartupError(f"{field}: it is larger than {MAX_KEY_BYTES} bytes, the limit")
+    return content.decode("latin-1").rstrip("\r\n")
+
+
+def check_headers(where: str, headers: Mapping[str, str]) -> None:
+    """`StartupError` for what can't be sent, or is said by the gateway itself."""
+    if len(headers) > MAX_HEADERS:
+        raise StartupError(f"{where}: headers: {len(headers)} of them; at most {MAX_HEADERS} are allowed")
+    for name, value in headers.items():
+        field = f"{where}: headers: {name!r:.70}"
+        if not _NAME.fullmatch(name):
+            raise StartupError(f"{field} is no name of a header of at most 64 characters")
+        if is_own_field(name.lower().encode()):
+            raise StartupError(f"{field} is set by the gateway itself")
+        if not _VALUE.fullmatch(value):
+            raise StartupError(
+                f"{field}: its value (not shown) must be 1 to 4096 printable ASCII characters, with no space around"
+            )
+    if repeated := _repeated(name.lower() for name in headers):
+        raise StartupError(f"{where}: headers: {repeated!r} stands there twice")
+
+
+def _repeated(names: Iterable[str]) -> str | None:
+    seen: set[str] = set()
+    for name in names:
+        if name in seen:
+            return name
+        seen.add(name)
+    return None
