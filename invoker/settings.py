@@ -75,7 +75,7 @@ class InvokerSettings:
         Number(1, 1_000_000),
         "Connections of callers per worker; on a further one only /healthz and /readyz are answered, and all else 503.",
     )
-    max_body_bytes: int = setting("INVOKER_MAX_BODY_BYTES", 16 * 1024 * 1024, BYTES, "Largest request body.")
+    max_body_bytes: int = setting("INVOKER_MAX_BODY_BYTES", 64 * 1024 * 1024, BYTES, "Largest request body, unpacked.")
     max_bodies_bytes: int = setting(
         "INVOKER_MAX_BODIES_BYTES",
         512 * 1024 * 1024,

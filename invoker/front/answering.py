@@ -72,13 +72,13 @@ class Answering:
             return next((of for begin, of in self._begun.items() if path.startswith(begin)), None)
         return protocol
 
-    async def answer(self, head: RequestHead, body: bytes, sink: Sink) -> None:
+    async def answer(self, head: RequestHead, body: Body, sink: Sink) -> None:
         """Give the answer of one invocation, or refuse a request that is none."""
         protocol = self.find(head.path) or self._default
         request_id = head.request_id or make_request_id()
         media_type = JSON.encode()
         try:
-            if len(body) <= LARGE_BYTES:
+            if isinstance(body, bytes) and len(body) <= LARGE_BYTES:
                 call = protocol.decode(head, body)
             else:
                 call = await protocol.decode_large(head, body)

@@ -13,7 +13,7 @@ from invoker.front.answering import Reply
 from invoker.front.held_bodies import SMALL_BYTES, Held
 from invoker.front.sink import Dated, WireSink
 from invoker.http.heads import END, MAX_HEAD_BYTES, RequestHead, has_broken_line, parse_request_head
-from invoker.http.pieces import MIN_PIECE_BYTES
+from invoker.http.pieces import Body, add_piece, joined
 from shared.lingering import linger
 
 MAX_AHEAD_BYTES = 64 * 1024
@@ -48,7 +48,7 @@ class CallerConnection(asyncio.Protocol):
         self._head: RequestHead | None = None  # of the request whose body is being read
         self._body: list[bytes] = []
         self._missing_bytes = 0
-        self._request: asyncio.Future[tuple[RequestHead, bytes]] = self._loop.create_future()
+        self._request: asyncio.Future[tuple[RequestHead, Body]] = self._loop.create_future()
         self._task: asyncio.Task[None] | None = None
         self._writable = True
         self._unsent_bytes = 0
@@ -159,14 +159,11 @@ class CallerConnection(asyncio.Protocol):
             return
         if len(data) < missing:
             self._missing_bytes = missing - len(data)
-            if len(self._body[-1]) < MIN_PIECE_BYTES:
-                self._body[-1] += data
-            else:
-                self._body.append(data)
+            add_piece(self._body, data)
             return
-        self._body.append(data[:missing])
-        body = b"".join(self._body)
-        self._head, self._body = None, []
+        add_piece(self._body, data[:missing])
+        body, self._body = joined(self._body), []
+        self._head = None
         self._start(head, body, data[missing:])
 
     def _refuse_body(self, head: RequestHead) -> None:
@@ -174,7 +171,7 @@ class CallerConnection(asyncio.Protocol):
         self._held.release()
         self._refuse(self._listener.answering.too_much(head))
 
-    def _start(self, head: RequestHead, body: bytes, unread: bytes) -> None:
+    def _start(self, head: RequestHead, body: Body, unread: bytes) -> None:
         self._unread = unread
         self._request.set_result((head, body))
 

@@ -40,7 +40,7 @@ INVOKE = Operation(
         400: _failure("The body is not valid JSON.", "The body is not valid JSON: …"),
         404: _failure("The model is not known here.", "Model 'x' is not in the models file, …"),
         408: _failure("The request did not come whole in time.", "The request did not come to its end in time"),
-        413: _failure("The body is larger than the limit.", "The body is larger than 16777216 bytes, the limit"),
+        413: _failure("The body is larger than the limit.", "The body is larger than 67108864 bytes, the limit"),
         415: _failure("The body is not sent as JSON.", "Content-Type 'text/plain' is not supported; …"),
         422: _failure(
             "The JSON has another shape, or says a key twice.", "… Object missing required field `worklet_input`"

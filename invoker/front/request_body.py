@@ -8,11 +8,12 @@ from aiohttp import hdrs, web
 from invoker.front.held_bodies import Held
 from invoker.front.listener import STALLED_S
 from invoker.http.codings import ACCEPTED, BrokenCodingError, TooLargeError, UnknownCodingError, decoded
+from invoker.http.pieces import Body, add_piece, joined
 from invoker.protocols.base import BadRequestError
 from shared.request_heads import BrokenBodyError
 
 
-async def read_body(request: web.Request, max_bytes: int, held: Held) -> bytes:
+async def read_body(request: web.Request, max_bytes: int, held: Held) -> Body:
     """Unpacked. `BadRequestError` if it can't be had, before any of it is asked for where that can be told."""
     if (request.content_length or 0) > max_bytes:
         _refuse_size(max_bytes)
@@ -42,35 +43,38 @@ async def _ask_for_it(request: web.Request) -> None:
     request.writer.output_size = 0  # the answer has not begun
 
 
-async def _read(request: web.Request, max_bytes: int, held: Held) -> bytes:
-    body = bytearray()
+async def _read(request: web.Request, max_bytes: int, held: Held) -> Body:
+    pieces: list[bytes] = []
+    size = 0
     try:
         while part := await asyncio.wait_for(request.content.readany(), STALLED_S):
-            body += part
-            if len(body) > max_bytes:
+            size += len(part)
+            if size > max_bytes:
                 _refuse_size(max_bytes)
             held.must_add(len(part))
+            add_piece(pieces, part)
     except TimeoutError:
         message = "The request did not come to its end in time"
         raise BadRequestError(408, "request_timeout", message) from None
     except BrokenBodyError as error:
         raise BadRequestError(*error.refused) from None
-    return bytes(body)
+    return joined(pieces)
 
 
-async def _unpack(body: bytes, codings: str, max_bytes: int, held: Held) -> bytes:
+async def _unpack(body: Body, codings: str, max_bytes: int, held: Held) -> Body:
     """In pieces, between which others get their turn."""
-    unpacked = bytearray()
+    packed = body if isinstance(body, bytes) else await asyncio.to_thread(b"".join, body)
+    unpacked: list[bytes] = []
     try:
-        for piece in decoded(body, codings, max_bytes):
-            unpacked += piece
+        for piece in decoded(packed, codings, max_bytes):
+            add_piece(unpacked, piece)
             held.must_add(len(piece))
             await asyncio.sleep(0)
     except TooLargeError:
         _refuse_size(max_bytes)
     except BrokenCodingError as error:
         raise BadRequestError(400, "invalid_body", f"The body can't be unpacked: {error}") from None
-    return bytes(unpacked)
+    return joined(unpacked)
 
 
 def _refuse_size(max_bytes: int) -> NoReturn:

@@ -41,6 +41,14 @@ def begin_of(body: Body, max_bytes: int) -> bytes:
     return body[:max_bytes] if isinstance(body, bytes) else b"".join(body.part(0, max_bytes))
 
 
+def add_piece(pieces: list[bytes], piece: bytes) -> None:
+    """As the next one, unless the last is small."""
+    if pieces and len(pieces[-1]) < MIN_PIECE_BYTES:
+        pieces[-1] += piece
+    elif piece:
+        pieces.append(piece)
+
+
 def joined(pieces: list[bytes]) -> Body:
     """One piece, if that isn't large."""
     if len(pieces) == 1:

@@ -51,7 +51,7 @@ class Call(msgspec.Struct, frozen=True):
     asks for a stream."""
 
     model_id: str
-    body: bytes
+    body: Body
     input_size: int
     target: str = ""
     headers: bytes = JSON_LINES
@@ -140,7 +140,7 @@ class Protocol(typing.Protocol):
         """The call that a request asks for. `BadRequestError`, also for what `check` refuses."""
         ...
 
-    async def decode_large(self, head: RequestHead, body: bytes) -> Call:
+    async def decode_large(self, head: RequestHead, body: Body) -> Call:
         """The same, of a body of more than `LARGE_BYTES`: others have their turn meanwhile. `ReaderDiedError`, too."""
         ...
 

@@ -53,17 +53,18 @@ class LargeBodies:
         self._waiting: deque[asyncio.Future[Result]] = deque()
         self._hanging: asyncio.TimerHandle | None = None
 
-    async def decode_request(self, body: bytes) -> Call:
+    async def decode_request(self, body: Body) -> Call:
         """As `worklet.decode_request`, or `ReaderDiedError`."""
         result = await self._request(REQUEST, body)
-        return Call(result.model_id, body[result.skipped_bytes :], result.input_size)
+        passed = _pieces(body).part(result.skipped_bytes, len(body)) if result.skipped_bytes else body
+        return Call(result.model_id, passed, result.input_size)
 
-    async def decode_model(self, body: bytes) -> str:
+    async def decode_model(self, body: Body) -> str:
         """As `passing.decode_model`, or `ReaderDiedError`."""
         return (await self._request(MODEL, body)).model_id
 
-    async def _request(self, kind: bytes, body: bytes) -> ReadRequest:
-        result = await self._read(kind, [body])
+    async def _request(self, kind: bytes, body: Body) -> ReadRequest:
+        result = await self._read(kind, _pieces(body))
         if isinstance(result, Refused):
             raise BadRequestError(result.status, result.reason, result.message)
         assert isinstance(result, ReadRequest)
@@ -71,7 +72,7 @@ class LargeBodies:
 
     async def decode_answer(self, body: Body) -> Outcome:
         """As `worklet.decode_answer`, or `ReaderDiedError`."""
-        pieces = body if isinstance(body, Pieces) else Pieces([body])
+        pieces = _pieces(body)
         result = await self._read(ANSWER, pieces)
         if isinstance(result, NoAnswer):
             raise InvalidAnswerError(result.message)
@@ -170,6 +171,10 @@ class LargeBodies:
             result = self._waiting.popleft()
             if not result.done():
                 result.set_exception(ReaderDiedError(f"the process that reads large bodies was lost: {reason}"))
+
+
+def _pieces(body: Body) -> Pieces:
+    return body if isinstance(body, Pieces) else Pieces([body])
 
 
 def _written(pieces: Iterable[bytes | memoryview]) -> int:

@@ -28,7 +28,7 @@ class Asked(msgspec.Struct, frozen=True):
 class LargeBodies(Protocol):
     """Where large bodies are read, while others have their turn."""
 
-    async def decode_model(self, body: bytes) -> str:
+    async def decode_model(self, body: Body) -> str:
         """As the function of that name, or `ReaderDiedError`."""
         ...
 
@@ -56,11 +56,11 @@ class Passing:
         self.check(head)
         return self._call(head, decode_model(body), body)
 
-    async def decode_large(self, head: RequestHead, body: bytes) -> Call:
+    async def decode_large(self, head: RequestHead, body: Body) -> Call:
         self.check(head)
         return self._call(head, await self._large_bodies.decode_model(body), body)
 
-    def _call(self, head: RequestHead, model_id: str, body: bytes) -> Call:
+    def _call(self, head: RequestHead, model_id: str, body: Body) -> Call:
         target = head.target or head.path
         operation = self.operations.get(target.partition("?")[0], OTHER_OPERATION)
         target = target.removeprefix(self.base_path)

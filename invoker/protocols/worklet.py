@@ -64,7 +64,7 @@ class UpstreamAnswer(msgspec.Struct, frozen=True):
 class LargeBodies(Protocol):
     """Where large bodies are read, while others have their turn. Both raise `ReaderDiedError`, too."""
 
-    async def decode_request(self, body: bytes) -> Call:
+    async def decode_request(self, body: Body) -> Call:
         """As the function of that name."""
         ...
 
@@ -91,7 +91,7 @@ class Worklet:
             check_json(head.content_type)
         return decode_request(body)
 
-    async def decode_large(self, head: RequestHead, body: bytes) -> Call:
+    async def decode_large(self, head: RequestHead, body: Body) -> Call:
         check_json(head.content_type)
         return await self._large_bodies.decode_request(body)
 

@@ -11,6 +11,7 @@ from typing import cast
 
 from invoker.http.answer_parser import AnswerHead, AnswerParser, MalformedError, UnusableError, parse_answer_head
 from invoker.http.heads import END, MAX_HEAD_BYTES
+from invoker.http.pieces import Body
 from invoker.upstream.exchange import BrokenError, WireExchange
 
 MAX_JOINED_BYTES = 64 * 1024
@@ -35,7 +36,7 @@ class Connection(asyncio.Protocol):
         self._missing_bytes = 0
         self._paused = False
 
-    def exchange(self, head: bytes, body: bytes) -> WireExchange:
+    def exchange(self, head: bytes, body: Body) -> WireExchange:
         """Send a request; its answer is to come."""
         exchange = WireExchange(self, self._loop.create_future())
         transport = self._transport
@@ -44,7 +45,9 @@ class Connection(asyncio.Protocol):
             return exchange
         self._exchange = exchange
         self.reusable = False
-        if len(body) > MAX_JOINED_BYTES:
+        if not isinstance(body, bytes):
+            transport.writelines((head, *body))
+        elif len(body) > MAX_JOINED_BYTES:
             transport.writelines((head, body))
         else:
             transport.write(head + body)

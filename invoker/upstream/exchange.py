@@ -11,7 +11,7 @@ from typing import Protocol
 
 from invoker.http.answer_parser import MalformedError, UnusableError
 from invoker.http.codings import BrokenCodingError, TooLargeError, UnknownCodingError, decoded
-from invoker.http.pieces import MIN_PIECE_BYTES, Body, joined
+from invoker.http.pieces import Body, add_piece, joined
 from invoker.upstream.port import UpstreamError, status_error
 from shared.record import ErrorType
 
@@ -75,11 +75,7 @@ class WireExchange:
             self.opened.set_result(None)
 
     def feed(self, piece: bytes) -> None:
-        pieces = self._pieces
-        if pieces and len(pieces[-1]) < MIN_PIECE_BYTES:
-            pieces[-1] += piece
-        elif piece:
-            pieces.append(piece)
+        add_piece(self._pieces, piece)
         if not self._whole:
             self._unread_bytes += len(piece)
             if self._unread_bytes > MAX_UNREAD_BYTES:

@@ -9,6 +9,7 @@ from typing import NamedTuple
 from urllib.parse import quote, unquote, urlsplit
 
 from invoker.http.answer_parser import MalformedError
+from invoker.http.pieces import Body
 from invoker.upstream.connect_failure import connect_failure
 from invoker.upstream.connection import Connection
 from invoker.upstream.exchange import BrokenError, WireExchange
@@ -57,7 +58,7 @@ class PooledUpstream:
         self._idle = IdleConnections(clock, limit=max_idle)
         self._tls: asyncio.Future[ssl.SSLContext] | None = None
 
-    async def open(self, endpoint: str, body: bytes, headers: bytes = b"") -> WireExchange:
+    async def open(self, endpoint: str, body: Body, headers: bytes = b"") -> WireExchange:
         target = self._targets.get(endpoint)
         if target is None:
             if len(self._targets) >= KNOWN_TARGETS:

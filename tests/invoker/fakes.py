@@ -85,10 +85,11 @@ class FakeUpstream:
         self.headers: list[bytes] = []
         self._script = script
 
-    async def open(self, endpoint: str, body: bytes, headers: bytes = b"") -> Exchange:
-        self.posts.append((endpoint, body))
+    async def open(self, endpoint: str, body: Body, headers: bytes = b"") -> Exchange:
+        whole = body if isinstance(body, bytes) else b"".join(body)
+        self.posts.append((endpoint, whole))
         self.headers.append(headers.removeprefix(JSON_LINES))
-        return FakeExchange(*await self._script(body))
+        return FakeExchange(*await self._script(whole))
 
 
 class Gate:

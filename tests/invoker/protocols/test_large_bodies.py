@@ -7,6 +7,7 @@ import signal
 import socket
 from collections.abc import AsyncIterator
 
+import msgspec
 import pytest
 from structlog.testing import capture_logs
 
@@ -45,7 +46,9 @@ async def test_they_are_read_as_small_ones_are(large_bodies: LargeBodies, text: 
     """What is passed on, and what is recorded of it."""
     body = request_of(text)
     for sent in (body, b"\xef\xbb\xbf" + body):
-        assert await large_bodies.decode_request(sent) == decode_request(body)
+        for pieces in (sent, Pieces([sent[:1], sent[1:9], sent[9:]])):
+            call = await large_bodies.decode_request(pieces)
+            assert msgspec.structs.replace(call, body=whole(call.body)) == decode_request(body)
     for key in ("worklet_output", "worklet\\u005foutput"):
         answer = b'{"x": "worklet_output", "%b" : %b }' % (key.encode(), text.encode())
         expected, size = decode_answer(answer)
@@ -206,25 +209,27 @@ class RawPeers:
     def __init__(self, answer: bytes) -> None:
         self._answer = b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n%b" % (len(answer), answer)
         self._listener = socket.create_server(("127.0.0.1", 0))
+        self.received = b""
         self.url = f"http://127.0.0.1:{self._listener.getsockname()[1]}/"
 
     def serve(self) -> None:
-        """One call."""
+        """One call, whose body is `received` then."""
         connection, _ = self._listener.accept()
         with connection, connection.makefile("rb") as reader, self._listener:
             length = 0
             while (line := reader.readline().lower()) != b"\r\n":
                 if line.startswith(b"content-length:"):
                     length = int(line.partition(b":")[2])
-            reader.read(length)
+            self.received = reader.read(length)
             connection.sendall(self._answer)
             reader.read()
 
-    def call(self, port: int, body: bytes) -> bytes:
+    def call(self, port: int, body: bytes, path: bytes = b"/invoke", more: bytes = b"") -> bytes:
         """The whole reply."""
         with socket.create_connection(("127.0.0.1", port)) as connection, connection.makefile("rb") as reader:
-            head = b"POST /invoke HTTP/1.1\r\nHost: a\r\nConnection: close\r\nContent-Length: %d\r\n\r\n" % len(body)
-            connection.sendall(head + body)
+            head = b"POST %b HTTP/1.1\r\nHost: a\r\nConnection: close\r\n%bContent-Length: %d\r\n\r\n"
+            connection.sendall(head % (path, more, len(body)))
+            connection.sendall(body)
             return bytes(reader.read())
 
 
@@ -253,4 +258,24 @@ async def test_no_turn_of_the_loop_is_long(mib: int, element: bytes, in_request:
     (record,) = gateway.journal.records
     sizes = [count, 1]
     assert [record.input_size, record.output_size] == (sizes if in_request else sizes[::-1])
+    assert longest_s < HELD_UP_S
+
+
+@pytest.mark.parametrize("more", [b"", b"Origin: http://page.test\r\n"], ids=["plain", "not plain"])
+async def test_no_turn_is_long_for_a_body_that_goes_through(more: bytes) -> None:
+    """One with an image, as they are common: never copied, and of it only the model is read."""
+    peers = RawPeers(b"{}")
+    body = b'{"image": "data:image/png;base64,%b", "model": "m"}' % (b"aGVsbG8/" * (20 * MIB // 8))
+    openai = Models({"m": Model(f"{peers.url}v1", 100.0)}, None)
+    async with started(Gateway(Models({}, None, dialects={"openai": openai}))) as gateway:
+        gateway.answering.max_body_bytes = gateway.answering.bodies.limit = 64 * MIB
+        gateway.invoker._upstream = upstream = PooledUpstream(SystemClock(), MIB)
+        await gateway.large_bodies.decode_model(b'{"model": "m"}')
+        serving = asyncio.create_task(asyncio.to_thread(peers.serve))
+        calling = asyncio.create_task(asyncio.to_thread(peers.call, gateway.port, body, b"/v1/chat/completions", more))
+        longest_s = await longest_turn_s(calling)
+        assert (await calling).startswith(b"HTTP/1.1 200 OK")
+        await upstream.close()
+        await serving
+    assert peers.received == body
     assert longest_s < HELD_UP_S

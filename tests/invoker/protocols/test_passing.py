@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 
 from invoker.http.heads import RequestHead
+from invoker.http.pieces import Body
 from invoker.protocols.anthropic import Anthropic
 from invoker.protocols.base import BadRequestError, Result
 from invoker.protocols.openai import OpenAI
@@ -13,7 +14,7 @@ from invoker.protocols.passing import Passing, decode_model
 
 
 class NoLargeBodies:
-    async def decode_model(self, _body: bytes) -> str:
+    async def decode_model(self, _body: Body) -> str:
         raise AssertionError
 
 
