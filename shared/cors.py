@@ -27,7 +27,7 @@ def allow_origins(app: web.Application, allowed: str) -> None:
     @web.middleware
     async def answer_preflight(request: web.Request, handler: Handler) -> web.StreamResponse:
         method = request.headers.get(hdrs.ACCESS_CONTROL_REQUEST_METHOD)
-        if request.method != hdrs.METH_OPTIONS or method is None or not _allowed(request, origins):
+        if request.method != hdrs.METH_OPTIONS or method is None or not is_allowed(request, origins):
             return await handler(request)
         asked = request.headers.get(hdrs.ACCESS_CONTROL_REQUEST_HEADERS, "")
         return web.Response(
@@ -42,7 +42,7 @@ def allow_origins(app: web.Application, allowed: str) -> None:
     async def say_who_may_read(request: web.Request, response: web.StreamResponse) -> None:
         if ANY not in origins:
             response.headers.add(hdrs.VARY, hdrs.ORIGIN)  # or a cache would give one origin's answer to another
-        if _allowed(request, origins):
+        if is_allowed(request, origins):
             origin = ANY if ANY in origins else request.headers[hdrs.ORIGIN]
             response.headers[hdrs.ACCESS_CONTROL_ALLOW_ORIGIN] = origin
             response.headers[hdrs.ACCESS_CONTROL_EXPOSE_HEADERS] = ANY
@@ -51,6 +51,7 @@ def allow_origins(app: web.Application, allowed: str) -> None:
     app.on_response_prepare.append(say_who_may_read)
 
 
-def _allowed(request: web.Request, origins: AbstractSet[str]) -> bool:
+def is_allowed(request: web.Request, origins: AbstractSet[str]) -> bool:
+    """Whether it comes from a page of one of these."""
     origin = request.headers.get(hdrs.ORIGIN)
     return origin is not None and (ANY in origins or origin.lower() in origins)

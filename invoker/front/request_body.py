@@ -10,6 +10,7 @@ from invoker.front.listener import STALLED_S
 from invoker.http.codings import ACCEPTED, BrokenCodingError, TooLargeError, UnknownCodingError, decoded
 from invoker.http.pieces import Body, add_piece, joined
 from invoker.protocols.base import BadRequestError
+from shared.cors import is_allowed
 from shared.request_heads import BrokenBodyError
 
 
@@ -26,6 +27,16 @@ async def read_body(request: web.Request, max_bytes: int, held: Held) -> Body:
     await _ask_for_it(request)
     body = await _read(request, max_bytes, held)
     return await _unpack(body, codings, max_bytes, held) if codings else body
+
+
+def check_origin(request: web.Request, allowed: str) -> None:
+    """A browser sends a form wherever a page wants it, without asking first: `BadRequestError` for those of other pages
+    than the gateway's own and those that are allowed, so that no page can invoke a model."""
+    if request.content_type.startswith("multipart/") and hdrs.ORIGIN in request.headers:
+        own = request.headers[hdrs.ORIGIN].partition("://")[2] == request.host
+        if not own and not is_allowed(request, frozenset(allowed.split(","))):
+            message = "A form from a page of another origin is not taken (INVOKER_CORS_ORIGINS)"
+            raise BadRequestError(403, "unsupported_media_type", message)
 
 
 async def expect_nothing(_request: web.Request) -> None:

@@ -9,7 +9,7 @@ from invoker.front.health import healthz, readyz
 from invoker.front.held_bodies import SMALL_BYTES, Held
 from invoker.front.model_list import list_models
 from invoker.front.openapi import DOCUMENT
-from invoker.front.request_body import expect_nothing, read_body
+from invoker.front.request_body import check_origin, expect_nothing, read_body
 from invoker.front.responses import ResponseSink, response_of
 from invoker.front.sidecar_proxy import forward_to_sidecar
 from invoker.front.worker import WORKER
@@ -54,6 +54,7 @@ async def _invoke(request: web.Request, held: Held) -> web.StreamResponse:
     try:
         if (protocol := answering.find(head.path)) is not None:
             protocol.check(head)
+            check_origin(request, request.app[WORKER].cors_origins)
         body = await read_body(request, answering.max_body_bytes, held)
     except BadRequestError as error:
         response: web.StreamResponse = response_of(answering.refusal(error, head.path, head.request_id))
@@ -84,7 +85,7 @@ def _head(request: web.Request) -> RequestHead:
     return RequestHead(
         request.path,
         request.content_length or 0,
-        request.headers.get(hdrs.CONTENT_TYPE),
+        ", ".join(request.headers.getall(hdrs.CONTENT_TYPE, ())) or None,
         not request.keep_alive,
         parse_trace(traceparent, tracestate),
         parse_request_id(request_ids[0].encode("utf-8", "surrogateescape")) if len(request_ids) == 1 else None,

@@ -21,6 +21,7 @@ from invoker.protocols.base import (
 )
 from invoker.protocols.large_body_process import (
     ANSWER,
+    FORM,
     MAX_MESSAGE_BYTES,
     MODEL,
     REQUEST,
@@ -62,6 +63,10 @@ class LargeBodies:
     async def decode_model(self, body: Body) -> str:
         """As `passing.decode_model`, or `ReaderDiedError`."""
         return (await self._request(MODEL, body)).model_id
+
+    async def decode_form(self, body: Body, boundary: bytes) -> str:
+        """As `forms.decode_form`, or `ReaderDiedError`."""
+        return (await self._request(FORM + boundary, body)).model_id
 
     async def _request(self, kind: bytes, body: Body) -> ReadRequest:
         result = await self._read(kind, _pieces(body))

@@ -11,10 +11,13 @@ import sys
 import msgspec
 
 from invoker.protocols.base import BadRequestError, InvalidAnswerError
+from invoker.protocols.forms import decode_form
 from invoker.protocols.passing import decode_model
 from invoker.protocols.worklet import decode_answer, decode_request
 
-REQUEST, ANSWER, MODEL = b"q", b"a", b"m"
+REQUEST, ANSWER, MODEL, FORM = b"q", b"a", b"m", b"f"
+MAX_KIND_BYTES = 1 + 70
+"""A form's has its boundary behind it."""
 MAX_MESSAGE_BYTES = 32 * 1024
 NICENESS = 5
 """Small calls go first where processors are scarce."""
@@ -58,6 +61,8 @@ def read(kind: bytes, body: bytes) -> Result:
     try:
         if kind == MODEL:
             return ReadRequest(decode_model(body), len(body), 0)
+        if kind.startswith(FORM):
+            return ReadRequest(decode_form(body, kind.removeprefix(FORM)), len(body), 0)
         if kind == REQUEST:
             call = decode_request(body)
             return ReadRequest(call.model_id, call.input_size, len(body) - len(call.body))
@@ -78,7 +83,7 @@ def main() -> None:
     os.nice(NICENESS)
     with socket.socket(fileno=os.dup(sys.stdin.fileno())) as worker:
         while True:
-            kind, descriptors, _, _ = socket.recv_fds(worker, 1, 1)
+            kind, descriptors, _, _ = socket.recv_fds(worker, MAX_KIND_BYTES, 1)
             if not descriptors:
                 return
             with open(descriptors[0], "rb") as file:  # noqa: PTH123  # it has no path

@@ -1,4 +1,4 @@
-"""OpenAI's protocol, as far as its requests are JSON that names a model."""
+"""OpenAI's protocol, as far as its requests are JSON or a form that names a model."""
 
 from typing import ClassVar
 
@@ -14,6 +14,7 @@ class OpenAI(Passing):
 
     name = "openai"
     base_path = "/v1"
+    takes_forms = True
     operations: ClassVar = {
         "/v1/chat/completions": "chat",
         "/v1/completions": "completions",
@@ -22,11 +23,13 @@ class OpenAI(Passing):
         "/v1/moderations": "moderations",
         "/v1/rerank": "rerank",
         "/v1/images/generations": "images_generations",
+        "/v1/images/edits": "images_edits",
+        "/v1/images/variations": "images_variations",
         "/v1/audio/speech": "audio_speech",
         "/v1/audio/transcriptions": "audio_transcriptions",
         "/v1/audio/translations": "audio_translations",
     }
-    routes = (*(path for path in operations if "/audio/" not in path), "/v1/{path:.*}")
+    routes = (*operations, "/v1/{path:.*}")
 
     def encode_error(self, status: int, message: str) -> bytes:
         kind = _TYPES.get(status, "invalid_request_error" if status < 500 else "server_error")

@@ -9,8 +9,9 @@ import msgspec
 from invoker.http.heads import RequestHead
 from invoker.http.passing import request_lines
 from invoker.http.pieces import Body
-from invoker.protocols.base import BadRequestError, Call, Outcome, Result, check_json
+from invoker.protocols.base import JSON, BadRequestError, Call, Outcome, Result, check_json
 from invoker.protocols.events import EventReader
+from invoker.protocols.forms import boundary_of, decode_form, is_form
 from invoker.protocols.json_problem import json_problem
 from invoker.protocols.unique_keys import first_repeated
 from shared.record import OVERFLOW_MODEL_ID, RESERVED_MODEL_ID, ModelId, in_words
@@ -32,33 +33,54 @@ class LargeBodies(Protocol):
         """As the function of that name, or `ReaderDiedError`."""
         ...
 
+    async def decode_form(self, body: Body, boundary: bytes) -> str:
+        """Likewise."""
+        ...
+
 
 class Passing:
     """Implements `Protocol` but for what a dialect says of itself. `base_path`: the beginning of its paths that its
-    upstreams' base URLs have already; `operations`: by path, how records call what is asked for."""
+    upstreams' base URLs have already; `operations`: by path, how records call what is asked for;
+    `takes_forms`: whether a request may be a form."""
 
     passes = True
     name: ClassVar[str]
     routes: ClassVar[Sequence[str]]
     base_path: ClassVar[str] = ""
     operations: ClassVar[Mapping[str, str]]
+    takes_forms: ClassVar[bool] = False
 
     def __init__(self, large_bodies: LargeBodies) -> None:
         self._large_bodies = large_bodies
 
     def check(self, head: RequestHead) -> None:
-        check_json(head.content_type)
+        if self._boundary(head) is None:
+            check_json(head.content_type)
         path = unquote(head.target.partition("?")[0])
         if any(segment in (".", "..") for segment in path.replace("\\", "/").split("/")):
             raise BadRequestError(404, "not_found", "Paths with dot segments are not served")
 
     def decode(self, head: RequestHead, body: bytes) -> Call:
         self.check(head)
-        return self._call(head, decode_model(body), body)
+        boundary = self._boundary(head)
+        model_id = decode_model(body) if boundary is None else decode_form(body, boundary)
+        return self._call(head, model_id, body)
 
     async def decode_large(self, head: RequestHead, body: Body) -> Call:
         self.check(head)
-        return self._call(head, await self._large_bodies.decode_model(body), body)
+        boundary = self._boundary(head)
+        if boundary is None:
+            model_id = await self._large_bodies.decode_model(body)
+        else:
+            model_id = await self._large_bodies.decode_form(body, boundary)
+        return self._call(head, model_id, body)
+
+    def _boundary(self, head: RequestHead) -> bytes | None:
+        """Of a form; None for what is none, or isn't taken here."""
+        content_type = head.content_type
+        if content_type is None or content_type == JSON or not self.takes_forms or not is_form(content_type):
+            return None
+        return boundary_of(content_type)
 
     def _call(self, head: RequestHead, model_id: str, body: Body) -> Call:
         target = head.target or head.path

@@ -52,6 +52,20 @@ def test_an_answer_is_the_model_servers(running: System, path: str, body: bytes,
     assert row["output_size"] > 0
 
 
+def test_a_form(running: System) -> None:
+    """Its model stands behind a file of several megabytes."""
+    file = b"RIFF" * 1_000_000
+    parts = [b'name="file"; filename="a.wav"\r\n\r\n' + file, b'name="model"\r\n\r\nwhisper']
+    body = b"".join(b"--b\r\nContent-Disposition: form-data; %b\r\n" % part for part in parts) + b"--b--\r\n"
+    path, content_type = "/v1/audio/transcriptions", "multipart/form-data; boundary=b"
+    direct = post(f"{running.upstream.removesuffix('/invoke')}{path}", body, content_type)
+    assert post(f"{running.gateway_url}{path}", body, content_type) == direct
+    assert direct[0] == 200
+    running.settled("whisper", 1)
+    (row,) = running.history("model_id=whisper")["history"]
+    assert (row["success"], row["input_size"]) == (True, len(body))
+
+
 def test_an_error_is_the_model_servers(running: System) -> None:
     """With its status, and recorded as its fault."""
     request = urllib.request.Request(

@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator
 
 import pytest
 
-from invoker.http.pieces import LARGE_BYTES
+from invoker.http.pieces import LARGE_BYTES, Pieces
 from invoker.routing.models import Model, Models
 from shared.record import ErrorType
 from tests.invoker.conftest import Gateway, started
@@ -118,6 +118,63 @@ async def test_a_large_body(gateway: Gateway, path: str) -> None:
     assert refused.status == 400
     assert "model" in refused.json["error"]["message"]
     assert len(gateway.journal.records) == 1
+
+
+FORM = "multipart/form-data; boundary=a-b"
+OWN, FOREIGN = {"Origin": "http://gateway"}, {"Origin": "http://page.test"}
+
+
+def form(model: bytes, file: bytes = b"RIFF") -> bytes:
+    parts = (b'file"; filename="a.wav', file), (b"model", model)
+    head = b'--a-b\r\nContent-Disposition: form-data; name="%b"\r\n\r\n%b\r\n'
+    return b"".join(head % part for part in parts) + b"--a-b--\r\n"
+
+
+@pytest.mark.parametrize("path", ["/v1/audio/transcriptions", "/v1/images/edits", "/v1/files"])
+@pytest.mark.parametrize("size", [4, 2 * LARGE_BYTES])
+@pytest.mark.parametrize("more", [{}, OWN], ids=["plain", "not plain"])
+async def test_a_form_goes_through(gateway: Gateway, path: str, size: int, more: dict[str, str]) -> None:
+    """Byte for byte, with the boundary that it came with; its model is a field behind a file."""
+    answering(gateway, (200, b"a text", {b"content-type": b"text/plain"}))
+    body = form(b"m", b"x" * size)
+    reply = await gateway.request("POST", path, body, Content_Type=FORM, **more)
+    assert (reply.status, reply.body, reply.media_type) == (200, b"a text", "text/plain")
+    assert gateway.upstream.posts == [(f"http://openai.test{path}", body)]
+    assert b"content-type: multipart/form-data; boundary=a-b\r\n" in gateway.upstream.headers[0].lower()
+    assert [(record.model_id, record.input_size) for record in gateway.journal.records] == [("m", len(body))]
+
+
+@pytest.mark.parametrize(
+    ("path", "body", "content_type", "more", "status"),
+    [
+        ("/v1/files", form(b"m").replace(b"model", b"purpose"), FORM, {}, 400),
+        ("/v1/audio/translations", form(b"other"), FORM, {}, 404),
+        ("/v1/audio/translations", form(b"m"), "multipart/form-data", {}, 400),
+        ("/v1/audio/translations", form(b"m"), "multipart/mixed; boundary=a-b", {}, 415),
+        ("/v1/audio/translations", form(b"m")[:-9], FORM, {}, 400),
+        ("/v1/audio/translations", form(b"m"), FORM, FOREIGN, 403),
+        ("/v1/audio/translations", form(b"m"), FORM, {"Origin": "null"}, 403),
+        ("/v1/messages", form(b"m"), FORM, {}, 415),
+    ],
+)
+async def test_a_form_that_is_refused(
+    gateway: Gateway, path: str, body: bytes, content_type: str, more: dict[str, str], status: int
+) -> None:
+    """In the dialect's shape; no page of another origin can call a model with one."""
+    reply = await gateway.request("POST", path, body, Content_Type=content_type, **more)
+    assert reply.status == status
+    assert set(reply.json["error"]) >= {"type", "message"}
+    assert gateway.upstream.posts == []
+
+
+async def test_what_is_said_aloud_goes_through(gateway: Gateway) -> None:
+    """As the bytes that it is, though it comes in pieces."""
+    sound = bytes(range(256)) * 2048
+    pieces = Pieces([sound[:1000], sound[1000:]])
+    answering(gateway, (200, pieces, {b"content-type": b"audio/mpeg", b"transfer-encoding": b"chunked"}))
+    reply = await gateway.request("POST", "/v1/audio/speech", BODY, Content_Type=JSON)
+    assert (reply.status, reply.media_type, reply.body == sound) == (200, "audio/mpeg", True)
+    assert [record.output_size for record in gateway.journal.records] == [len(sound)]
 
 
 async def test_a_packed_body_goes_on_unpacked(gateway: Gateway) -> None:

@@ -17,6 +17,9 @@ class NoLargeBodies:
     async def decode_model(self, _body: Body) -> str:
         raise AssertionError
 
+    async def decode_form(self, _body: Body, _boundary: bytes) -> str:
+        raise AssertionError
+
 
 @pytest.mark.parametrize(
     ("body", "model_id"),
