@@ -121,8 +121,11 @@ class RequestHandler(web.RequestHandler):
         elif body is not None and not body.is_eof():
             self._break_off(body, ENDED)
         self._ended = True
-        if request is None or not request.writer.output_size:
-            self.transport = cast(asyncio.Transport, HalfClosed(transport))
+        writer = None if request is None else request.writer
+        begun = writer is not None and writer.output_size > 0
+        in_chunks = begun and getattr(writer, "chunked", False)
+        if in_chunks or not begun:
+            self.transport = cast(asyncio.Transport, HalfClosed(transport, in_chunks=in_chunks))
         return True
 
     def _break_off(self, body: StreamReader, why: Refused) -> None:

@@ -55,7 +55,11 @@ class WireSink:
             self.begun = False
             size = b"%x\r\n" % len(rest) if len(rest) else b""
             self._send(size, *_pieces(rest), b"\r\n0\r\n\r\n" if size else b"0\r\n\r\n")
-            return
+        else:
+            self._send_whole(rest)
+        self._half_closed = None
+
+    def _send_whole(self, rest: Body) -> None:
         head = self._head(b"Content-Length: %d" % len(rest))
         if isinstance(rest, bytes) and len(rest) <= MAX_JOINED_BYTES:
             self._send(head + rest)
@@ -79,9 +83,9 @@ class WireSink:
             full.set_result(None)
 
     def await_half_closed(self) -> None:
-        """The caller has closed its side. If nothing has been sent yet, see whether it is still there."""
-        if self.transport is not None and not self.begun:
-            self._half_closed = HalfClosed(self.transport)
+        """The caller has closed its side: until it is answered, see whether it is still there."""
+        if self.transport is not None:
+            self._half_closed = HalfClosed(self.transport, in_chunks=self.begun)
 
     def _head(self, framing: bytes) -> bytes:
         self.last = self.last or self._listener.answering.closing
@@ -99,7 +103,7 @@ class WireSink:
         transport = self.transport
         if transport is None or transport.is_closing():
             return
-        writer, self._half_closed = self._half_closed or transport, None
+        writer = self._half_closed or transport
         if more:
             writer.writelines((first, *more))
         else:

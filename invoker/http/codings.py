@@ -25,6 +25,7 @@ MAX_MEMBERS = 10_000
 PIECE_BYTES = 256 * 1024
 """What is unpacked at a time, within a millisecond."""
 READ_BYTES = 64 * 1024
+_STREAMED = ("gzip", "x-gzip", "deflate")
 _MEMBERS = ("gzip", "x-gzip", "zstd")  # may follow each other, and are one body
 _GZIP_BITS, _ZLIB_BITS, _RAW_BITS = 31, 15, -15
 
@@ -75,31 +76,70 @@ def _known(content_encoding: str) -> list[str]:
 
 
 def _decode(name: str, pieces: Iterator[bytes], max_bytes: int) -> Iterator[bytes]:
-    decoder: _Decoder | None = None
-    unpacked_bytes = members = 0
+    unpacking = Unpacking(name, max_bytes)
     for piece in pieces:
-        data = piece
+        yield from unpacking.feed(piece)
+    unpacking.end()
+
+
+def streamed_coding(content_encoding: bytes) -> str:
+    """The one that a stream comes in, which was asked for without, and that can be undone bit by bit; empty if it has
+    none. `UnknownCodingError` for another."""
+    name = content_encoding.decode("latin-1").strip(" \t").lower()
+    if name in ("", "identity"):
+        return ""
+    if name not in _STREAMED:
+        raise UnknownCodingError(f"its stream's Content-Encoding {name[:32]!r} wasn't asked for")
+    return name
+
+
+class Unpacking:
+    """Undoes one coding of a body that comes bit by bit."""
+
+    def __init__(self, name: str, max_bytes: int) -> None:
+        self._name = name
+        self._max_bytes = max_bytes
+        self._decoder: _Decoder | None = None
+        self._unpacked_bytes = 0
+        self._members = 0
+        self._kept = b""
+
+    def feed(self, data: bytes) -> Iterator[bytes]:
+        """What the next piece unpacks to, as far as that can be told by now. `BrokenCodingError`, `TooLargeError`."""
         if not data:
             yield data  # or what unpacks to nothing would be gone through in one go
-        while data or (decoder is not None and not decoder.eof and not decoder.needs_input):
-            if decoder is not None and decoder.eof and name not in _MEMBERS:
-                raise BrokenCodingError(f"something follows its {name}")
-            if decoder is None or decoder.eof:
-                decoder = _MAKERS[name](data)
-                members += 1
-                if members > MAX_MEMBERS:
-                    raise BrokenCodingError(f"its {name} has more than {MAX_MEMBERS} parts")
+        if self._decoder is None and self._name == "deflate":
+            data = self._kept + data
+            if len(data) < _DEFLATE_BEGIN_BYTES:
+                self._kept = data
+                return
+        while data or not (self._decoder is None or self._decoder.eof or self._decoder.needs_input):
+            decoder = self._decoder_for(data)
             try:
                 plain = decoder.decompress(data, PIECE_BYTES)
             except (zlib.error, brotli.error, zstd.ZstdError):
-                raise BrokenCodingError(f"it is not {name} to its end") from None
+                raise BrokenCodingError(f"it is not {self._name} to its end") from None
             data = decoder.unused_data if decoder.eof else b""
-            unpacked_bytes += len(plain)
-            if unpacked_bytes > max_bytes:
+            self._unpacked_bytes += len(plain)
+            if self._unpacked_bytes > self._max_bytes:
                 raise TooLargeError
             yield plain
-    if decoder is None or not decoder.eof:
-        raise BrokenCodingError(f"its {name} breaks off")
+
+    def end(self) -> None:
+        """No more comes. `BrokenCodingError`."""
+        if self._decoder is None or not self._decoder.eof:
+            raise BrokenCodingError(f"its {self._name} breaks off")
+
+    def _decoder_for(self, data: bytes) -> _Decoder:
+        if self._decoder is not None and not self._decoder.eof:
+            return self._decoder
+        if self._decoder is not None and self._name not in _MEMBERS:
+            raise BrokenCodingError(f"something follows its {self._name}")
+        self._members += 1
+        if self._members > MAX_MEMBERS:
+            raise BrokenCodingError(f"its {self._name} has more than {MAX_MEMBERS} parts")
+        self._decoder = _MAKERS[self._name](data)
+        return self._decoder
 
 
 class _Zlib:
@@ -143,9 +183,12 @@ class _Brotli:
         return plain
 
 
+_DEFLATE_BEGIN_BYTES = 2
+
+
 def _deflate(data: bytes) -> _Zlib:
     """In zlib's wrapping, as the standard says, or without, as some send it."""
-    wrapped = data[0] & 0x0F == 8 and (len(data) < 2 or int.from_bytes(data[:2]) % 31 == 0)
+    wrapped = data[0] & 0x0F == 8 and int.from_bytes(data[:_DEFLATE_BEGIN_BYTES]) % 31 == 0
     return _Zlib(_ZLIB_BITS if wrapped else _RAW_BITS)
 
 

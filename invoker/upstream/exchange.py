@@ -6,11 +6,19 @@ UnusableError      no whole answer came; the message says why
 """
 
 import asyncio
+import contextlib
 from collections.abc import AsyncGenerator, Mapping
 from typing import Protocol
 
 from invoker.http.answer_parser import MalformedError, UnusableError
-from invoker.http.codings import BrokenCodingError, TooLargeError, UnknownCodingError, decoded
+from invoker.http.codings import (
+    BrokenCodingError,
+    TooLargeError,
+    UnknownCodingError,
+    Unpacking,
+    decoded,
+    streamed_coding,
+)
 from invoker.http.pieces import Body, add_piece, joined
 from invoker.upstream.port import UpstreamError, status_error
 from shared.record import ErrorType
@@ -97,7 +105,12 @@ class WireExchange:
 
     # What is wanted.
 
-    async def chunks(self) -> AsyncGenerator[bytes]:
+    def chunks(self) -> AsyncGenerator[bytes]:
+        coding = self.headers.get(b"content-encoding", b"")
+        return self._unpacked(coding) if coding else self.packed_chunks()
+
+    async def packed_chunks(self) -> AsyncGenerator[bytes]:
+        """In the coding that they come in."""
         try:
             while self._pieces or not self.ended:
                 if not self._pieces:
@@ -107,6 +120,22 @@ class WireExchange:
             self._check()
         finally:
             self.abort()
+
+    async def _unpacked(self, content_encoding: bytes) -> AsyncGenerator[bytes]:
+        async with contextlib.aclosing(self.packed_chunks()) as pieces:
+            try:
+                coding = streamed_coding(content_encoding)
+                unpacking = Unpacking(coding, self._line.max_answer_bytes) if coding else None
+                async for piece in pieces:
+                    for plain in (piece,) if unpacking is None else unpacking.feed(piece):
+                        if plain:
+                            yield plain
+                        await asyncio.sleep(0)  # others have their turn, however much a little unpacks to
+                if unpacking is not None:
+                    unpacking.end()
+            except (UnknownCodingError, BrokenCodingError, TooLargeError) as error:
+                self.abort()
+                raise self._coding_failure(error) from None
 
     async def whole(self) -> Body:
         if not self.ended:
@@ -150,15 +179,17 @@ class WireExchange:
 
     async def _decoded(self, body: Body) -> Body:
         """A body in a coding, which was not asked for and some servers use all the same, without it."""
-        max_bytes = self._line.max_answer_bytes
         pieces: list[bytes] = []
         packed = body if isinstance(body, bytes) else await asyncio.to_thread(b"".join, body)
+        coding = self.headers[b"content-encoding"].decode("latin-1")
         try:
-            for piece in decoded(packed, self.headers[b"content-encoding"].decode("latin-1"), max_bytes):
+            for piece in decoded(packed, coding, self._line.max_answer_bytes):
                 pieces.append(piece)
                 await asyncio.sleep(0)  # others have their turn
-        except (UnknownCodingError, BrokenCodingError) as error:
-            raise self._failure(MalformedError(str(error))) from None
-        except TooLargeError:
-            raise self._failure(MalformedError(f"it is larger than {max_bytes} bytes")) from None
+        except (UnknownCodingError, BrokenCodingError, TooLargeError) as error:
+            raise self._coding_failure(error) from None
         return joined(pieces)
+
+    def _coding_failure(self, error: Exception) -> UpstreamError:
+        message = str(error) or f"it is larger than {self._line.max_answer_bytes} bytes"  # of a TooLargeError
+        return self._failure(MalformedError(message))

@@ -66,8 +66,8 @@ class Exchange(Protocol):
         ...
 
     def chunks(self) -> AsyncGenerator[bytes]:
-        """The body's pieces as they come, in the coding that they come in. Who takes them slowly has the upstream wait.
-        `UpstreamError`, as of `whole`."""
+        """The body's pieces as they come, without their coding, which is gzip or deflate, if any. Who takes them slowly
+        has the upstream wait. `UpstreamError`, as of `whole`."""
         ...
 
     async def whole(self) -> Body:

@@ -73,6 +73,8 @@ def record(running: System, model_id: str) -> Any:
         {"line_end": "cr", "space": False},
         {"comments": True, "usage": "each"},
         {"done": False},
+        {"coding": "gzip"},
+        {"coding": "gzip", "pieces": "bytes", "first_token_s": 0.02},
         {"tokens_per_second": 200, "first_token_s": 0.02},
     ],
     ids=json.dumps,
@@ -123,8 +125,8 @@ def test_an_error_in_a_stream(running: System, dialect: str) -> None:
 
 @DIALECTS
 def test_a_caller_that_leaves(running: System, dialect: str) -> None:
-    """In the middle of a stream: recorded as that."""
-    behave(running, f"left-{dialect}", tokens_per_second=5)
+    """In the middle of a stream, while no token comes: recorded as that."""
+    behave(running, f"left-{dialect}", stall_after_tokens=2, stall_s=600)
     with asking(running, dialect, f"left-{dialect}") as response:
         assert response.readline()
     row = record(running, f"left-{dialect}")

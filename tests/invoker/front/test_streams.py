@@ -2,6 +2,8 @@
 
 import asyncio
 import json
+import re
+import socket
 from collections.abc import AsyncIterator
 
 import pytest
@@ -136,15 +138,6 @@ async def test_what_fails_before_it_begins_has_a_status(gateway: Gateway, more: 
 
 
 @SERVERS
-async def test_a_stream_in_a_coding_is_no_stream(gateway: Gateway, more: bytes) -> None:
-    """It was asked for without."""
-    answering(gateway, b"\x1f\x8b", content_encoding=b"gzip")
-    head, _ = await ask(gateway, more)
-    assert head.startswith(b"HTTP/1.1 502 ")
-    assert b"accept-encoding: identity\r\n" in gateway.upstream.headers[0]
-
-
-@SERVERS
 @pytest.mark.parametrize("gone", [False, True], ids=["drained", "caller gone"])
 async def test_a_stream_that_is_ended_here(
     gateway: Gateway, more: bytes, gone: bool, monkeypatch: pytest.MonkeyPatch
@@ -214,3 +207,93 @@ async def test_a_slow_stream_is_waited_for(gateway: Gateway, more: bytes) -> Non
     _, body = await ask(gateway, more, body=BODY.replace(b'"m"', b'"patient"'))
     assert unchunk(body) == TEXT + TEXT + DONE
     assert [record.error_type for record in gateway.journal.records] == [None]
+
+
+STREAMING = b"POST /v1/chat/completions HTTP/1.1\r\nHost: g\r\n%bContent-Length: %d\r\n\r\n%b"
+
+
+class Silent:
+    """An upstream's stream that says nothing after its first event until it is told to go on."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.go_on = asyncio.Event()
+        self.left = False
+        monkeypatch.setattr(FakeExchange, "chunks", lambda _exchange: self.chunks())
+
+    async def chunks(self) -> AsyncIterator[bytes]:
+        try:
+            yield TEXT
+            await self.go_on.wait()
+            yield TEXT
+            yield DONE
+        finally:
+            self.left = True
+
+
+@SERVERS
+@pytest.mark.parametrize("half", [False, True], ids=["left", "left after its side"])
+async def test_a_caller_that_leaves_while_the_upstream_is_silent(
+    gateway: Gateway, more: bytes, half: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It closes its socket, no more: the upstream is let go of, though nothing is sent that its caller could refuse."""
+    silent = Silent(monkeypatch)
+    answering(gateway, b"")
+    loop = asyncio.get_running_loop()
+    with socket.socket() as caller:
+        caller.setblocking(False)
+        await loop.sock_connect(caller, ("127.0.0.1", gateway.port))
+        await loop.sock_sendall(caller, STREAMING % (more, len(BODY), BODY))
+        received = b""
+        while TEXT not in received:
+            received += await asyncio.wait_for(loop.sock_recv(caller, 65_536), 10)
+        if half:
+            caller.shutdown(socket.SHUT_WR)
+            assert await asyncio.wait_for(loop.sock_recv(caller, 1), 10) in (b"0", b"\r")
+    await until(lambda: gateway.journal.records)
+    await until(lambda: gateway.connections.count == 0)
+    (record,) = gateway.journal.records
+    assert (record.error_type, record.output_size) == (ErrorType.CLIENT_DISCONNECTED, len(TEXT))
+    assert silent.left
+    assert not silent.go_on.is_set()
+    assert gateway.invoker.in_flight.total == 0
+
+
+@SERVERS
+@pytest.mark.parametrize("begun", [False, True], ids=["before", "in the middle"])
+async def test_a_caller_that_closes_its_side_gets_all_of_a_stream(
+    gateway: Gateway, more: bytes, begun: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """However long it waits: what is sent ahead to find out whether it is there is part of what would come anyway."""
+    silent = Silent(monkeypatch)
+    answering(gateway, b"")
+    reader, writer = await asyncio.open_connection("127.0.0.1", gateway.port)
+    writer.write(STREAMING % (more, len(BODY), BODY))
+    received = b""
+    if begun:
+        received = await asyncio.wait_for(reader.readuntil(TEXT + b"\r\n"), 10)
+    writer.write_eof()
+    received += await asyncio.wait_for(reader.readuntil(b"00"), 10)
+    silent.go_on.set()
+    received += await asyncio.wait_for(reader.read(), 10)
+    writer.close()
+    _, _, body = received.partition(b"\r\n\r\n")
+    assert unchunk(body) == TEXT + TEXT + DONE
+    assert body.endswith(b"0\r\n\r\n")
+    assert [record.error_type for record in gateway.journal.records] == [None]
+    await until(lambda: gateway.connections.count == 0)
+
+
+async def test_a_stream_and_what_was_asked_behind_it(gateway: Gateway, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A caller that closes its side has asked for two: nothing is sent ahead between the end of one and the other."""
+    silent = Silent(monkeypatch)
+    answering(gateway, b"")
+    reader, writer = await asyncio.open_connection("127.0.0.1", gateway.port)
+    writer.write(2 * (STREAMING % (b"", len(BODY), BODY)))
+    writer.write_eof()
+    received = await asyncio.wait_for(reader.readuntil(TEXT), 10)
+    silent.go_on.set()
+    received += await asyncio.wait_for(reader.read(), 10)
+    writer.close()
+    _, _, body = received.partition(b"\r\n\r\n")
+    assert re.search(rb"\r\n0+\r\n\r\nHTTP/1\.1 200 OK\r\n", body) is not None
+    assert len(gateway.journal.records) == 2

@@ -66,7 +66,7 @@ async def exchange(made: Connection, pieces: Sequence[bytes], *, ends: bool) -> 
 
 async def body_of(answer: WireExchange) -> bytes:
     """In the coding that it came in."""
-    return b"".join([piece async for piece in answer.chunks()])
+    return b"".join([piece async for piece in answer.packed_chunks()])
 
 
 def llhttps(data: bytes, *, ends: bool) -> Result:

@@ -2,9 +2,11 @@
 
 import asyncio
 import gzip
+import zlib
 from collections.abc import AsyncIterator
 from contextlib import aclosing
 
+import brotli
 import pytest
 
 from invoker.upstream.exchange import MAX_UNREAD_BYTES
@@ -112,18 +114,75 @@ async def test_a_whole_body_is_not_waited_with(upstream: PooledUpstream) -> None
         assert await used_again(upstream, server)
 
 
+PACKED = STREAM.replace(b"\r\n\r\n", b"\r\nContent-Encoding: %b\r\n\r\n")
+CODINGS = {b"gzip": 31, b"GZIP": 31, b"x-gzip": 31, b"deflate": 15, b"deflate ": -15}
+
+
+@pytest.mark.parametrize("coding", CODINGS)
+async def test_pieces_have_no_coding(upstream: PooledUpstream, coding: bytes) -> None:
+    """Each is unpacked when it has come, wherever it is cut."""
+    script = Script()
+    packing = zlib.compressobj(wbits=CODINGS[coding])
+    async with serving(script) as server:
+        script.send(PACKED % coding)
+        exchange = await upstream.open(server.url, b"{}")
+        chunks = exchange.chunks()
+        for number in range(3):
+            plain = b"data: %d\n\n" % number
+            packed = packing.compress(plain) + packing.flush(zlib.Z_SYNC_FLUSH)
+            script.send(*[chunk(packed[place : place + 1]) for place in range(len(packed))])
+            received = b""
+            while received != plain:
+                received += await anext(chunks)
+                assert plain.startswith(received)
+        script.send(chunk(packing.flush()), END, b"")
+        assert [piece async for piece in chunks] == []
+        assert await used_again(upstream, server)
+
+
+@pytest.mark.parametrize(
+    ("packed", "said"),
+    [
+        (gzip.compress(b"plain")[:-1], "its gzip breaks off"),
+        (b"", "its gzip breaks off"),
+        (gzip.compress(b"plain")[:-8] + bytes(8), "it is not gzip to its end"),
+        (gzip.compress(b"plain") + b"xy", "it is not gzip to its end"),
+        (gzip.compress(bytes(9 * 1024 * 1024)), "it is larger than 8388608 bytes"),
+    ],
+)
+async def test_pieces_in_a_broken_coding(upstream: PooledUpstream, packed: bytes, said: str) -> None:
+    """Or that unpack to more than is allowed: what has come is given, and then the error; the connection is closed."""
+    script = Script()
+    async with serving(script) as server:
+        script.send(PACKED % b"gzip", *([chunk(packed)] if packed else []), END, b"")
+        exchange = await upstream.open(server.url, b"{}")
+        with pytest.raises(UpstreamError, match=said) as failure:
+            await taken(exchange.chunks())
+        assert failure.value.error_type is ErrorType.INVALID_RESPONSE
+
+
+@pytest.mark.parametrize("coding", [b"zstd", b"br", b"gzip, gzip", b"x"])
+async def test_pieces_in_a_coding_that_is_not_undone(upstream: PooledUpstream, coding: bytes) -> None:
+    """It wasn't asked for. The connection is closed, and not only when all of it has come."""
+    script = Script()
+    async with serving(script) as server:
+        script.send(PACKED % coding)
+        exchange = await upstream.open(server.url, b"{}")
+        with pytest.raises(UpstreamError, match="wasn't asked for") as failure:
+            await taken(exchange.chunks())
+        assert failure.value.error_type is ErrorType.INVALID_RESPONSE
+        script.send(b"")
+        await asyncio.wait_for(server.all_closed.wait(), 10)
+
+
 async def test_a_whole_body_has_no_coding(upstream: PooledUpstream) -> None:
-    """Its pieces have the one that they came in."""
-    packed = gzip.compress(b"plain")
-    for streamed, expected in ((False, b"plain"), (True, packed)):
+    """As a stream has none."""
+    for packed, coding in ((gzip.compress(b"plain"), "gzip"), (brotli.compress(b"plain"), "br")):
         script = Script()
         async with serving(script) as server:
-            script.send(http(packed, "Content-Encoding: gzip"), b"")
+            script.send(http(packed, f"Content-Encoding: {coding}"), b"")
             exchange = await upstream.open(server.url, b"{}")
-            if streamed:
-                assert b"".join([piece async for piece in exchange.chunks()]) == expected
-            else:
-                assert await exchange.whole() == expected
+            assert await exchange.whole() == b"plain"
 
 
 @pytest.mark.parametrize("streamed", [True, False])
