@@ -117,6 +117,48 @@ def test_records_missing(tmp_path: Path) -> None:
     check("RecordsMissing", cases, tmp_path)
 
 
+def test_records_set_aside(tmp_path: Path) -> None:
+    """One is enough, also before the first scrape: a ticket while there is room for them, then a page."""
+    name = "sidecar_records_unread_total"
+    kept, dropped = {"fate": "kept"}, {"fate": "dropped"}
+    none = {**one(name, flat(0, 40), **kept), **one(name, flat(0, 40), **dropped)}
+    cases = [
+        Case(
+            "fires",
+            {**none, **one(name, [*flat(0, 16), *flat(3, 24)], **kept)},
+            {15: [], 33: [], 19: [{**TICKET, **kept}]},
+            {
+                "summary": "The metrics sidecar one gets records that it can't read",
+                "description": (
+                    "3 records came to one in the last 15 minutes that it can't read (kept): its gateway is of a later "
+                    "release. These invocations are in no figure."
+                ),
+            },
+        ),
+        Case(
+            "pages for those dropped",
+            {**one(name, flat(9, 40), **kept), **one(name, [*flat(0, 20), *flat(3, 20)], **dropped)},
+            {19: [], 22: [{**PAGE, **dropped}], 37: []},
+        ),
+        Case(
+            "fires for a new sidecar, before its first scrape",
+            one(name, flat(3, 20), **kept),
+            {1: [{**TICKET, **kept}], 16: []},
+        ),
+        Case(
+            "after a restart, before its first scrape",
+            one(name, [*flat(0, 20), *[None] * 8, *flat(5, 20)], **kept),
+            {19: [], 23: [{**TICKET, **kept}], 40: []},
+        ),
+        Case("not for none", none, {6: [], 19: [], 39: []}),
+        Case(
+            "not for old ones after a gap", one(name, without(flat(7, 90), 40, 41), **kept), {42: [], 55.5: [], 60: []}
+        ),
+        Case("not for a counter that starts anew", one(name, [*flat(7, 20), *flat(0, 20)], **kept), {21: [], 39: []}),
+    ]
+    check("RecordsSetAside", cases, tmp_path)
+
+
 def test_producers_rejected(tmp_path: Path) -> None:
     """One is enough."""
     frames, connections = "sidecar_frames_rejected_total", "sidecar_connections_refused_total"
