@@ -5,6 +5,8 @@ import itertools
 import typing
 from collections.abc import Awaitable, Callable
 
+import msgspec
+
 from invoker.call.defects import Defects
 from invoker.call.ending import EndedError, Ending
 from invoker.call.flights import Flight, Flights
@@ -127,6 +129,7 @@ class Invoker:
                 answered.status_code = exchange.status
                 if sink is not None and protocol.passes and is_stream(exchange):
                     stream = protocol.stream_reader()
+                    begun = msgspec.structs.replace(begun, streamed=True)
                     body: Body = await relay(exchange, stream, sink, id_line, model.idle_s)
                 else:
                     body = await exchange.whole()

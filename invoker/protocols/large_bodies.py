@@ -11,6 +11,7 @@ from collections.abc import Iterable
 import msgspec
 
 from invoker.http.pieces import Body, Pieces
+from invoker.protocols.asked import Asked
 from invoker.protocols.base import (
     READ_TIMEOUT_S,
     BadRequestError,
@@ -21,9 +22,9 @@ from invoker.protocols.base import (
 )
 from invoker.protocols.large_body_process import (
     ANSWER,
+    ASKED,
     FORM,
     MAX_MESSAGE_BYTES,
-    MODEL,
     REQUEST,
     NoAnswer,
     ReadAnswer,
@@ -60,19 +61,25 @@ class LargeBodies:
         passed = _pieces(body).part(result.skipped_bytes, len(body)) if result.skipped_bytes else body
         return Call(result.model_id, passed, result.input_size)
 
-    async def decode_model(self, body: Body) -> str:
-        """As `passing.decode_model`, or `ReaderDiedError`."""
-        return (await self._request(MODEL, body)).model_id
+    async def decode_asked(self, body: Body) -> Asked:
+        """As the function of that name, or `ReaderDiedError`."""
+        result = await self._read_request(ASKED, body)
+        assert isinstance(result, Asked)
+        return result
 
     async def decode_form(self, body: Body, boundary: bytes) -> str:
         """As `forms.decode_form`, or `ReaderDiedError`."""
         return (await self._request(FORM + boundary, body)).model_id
 
     async def _request(self, kind: bytes, body: Body) -> ReadRequest:
+        result = await self._read_request(kind, body)
+        assert isinstance(result, ReadRequest)
+        return result
+
+    async def _read_request(self, kind: bytes, body: Body) -> Result:
         result = await self._read(kind, _pieces(body))
         if isinstance(result, Refused):
             raise BadRequestError(result.status, result.reason, result.message)
-        assert isinstance(result, ReadRequest)
         return result
 
     async def decode_answer(self, body: Body) -> Outcome:

@@ -10,12 +10,12 @@ import sys
 
 import msgspec
 
+from invoker.protocols.asked import Asked, decode_asked
 from invoker.protocols.base import BadRequestError, InvalidAnswerError
 from invoker.protocols.forms import decode_form
-from invoker.protocols.passing import decode_model
 from invoker.protocols.worklet import decode_answer, decode_request
 
-REQUEST, ANSWER, MODEL, FORM = b"q", b"a", b"m", b"f"
+REQUEST, ANSWER, ASKED, FORM = b"q", b"a", b"m", b"f"
 MAX_KIND_BYTES = 1 + 70
 """A form's has its boundary behind it."""
 MAX_MESSAGE_BYTES = 32 * 1024
@@ -53,14 +53,14 @@ class NoAnswer(msgspec.Struct, frozen=True, array_like=True, tag=4):
     message: str
 
 
-Result = ReadRequest | Refused | ReadAnswer | NoAnswer
+Result = ReadRequest | Asked | Refused | ReadAnswer | NoAnswer
 
 
 def read(kind: bytes, body: bytes) -> Result:
     """What a body says."""
     try:
-        if kind == MODEL:
-            return ReadRequest(decode_model(body), len(body), 0)
+        if kind == ASKED:
+            return decode_asked(body)
         if kind.startswith(FORM):
             return ReadRequest(decode_form(body, kind.removeprefix(FORM)), len(body), 0)
         if kind == REQUEST:

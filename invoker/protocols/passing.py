@@ -1,4 +1,4 @@
-"""What dialects have in common whose bodies go through as they are: of a request only `model` is read."""
+"""What dialects have in common whose bodies go through as they are: of a request little is read."""
 
 from collections.abc import Mapping, Sequence
 from typing import ClassVar, Protocol
@@ -9,27 +9,19 @@ import msgspec
 from invoker.http.heads import RequestHead
 from invoker.http.passing import request_lines
 from invoker.http.pieces import Body
+from invoker.protocols.asked import Asked, decode_asked
 from invoker.protocols.base import JSON, BadRequestError, Call, Outcome, Result, check_json
 from invoker.protocols.events import EventReader
 from invoker.protocols.forms import boundary_of, decode_form, is_form
-from invoker.protocols.json_problem import json_problem
-from invoker.protocols.unique_keys import first_repeated
-from shared.record import OVERFLOW_MODEL_ID, RESERVED_MODEL_ID, ModelId, in_words
 
 OTHER_OPERATION = "other"
 """So that no caller can make up as many as it likes."""
 
 
-class Asked(msgspec.Struct, frozen=True):
-    """What is read of a request."""
-
-    model: ModelId
-
-
 class LargeBodies(Protocol):
     """Where large bodies are read, while others have their turn."""
 
-    async def decode_model(self, body: Body) -> str:
+    async def decode_asked(self, body: Body) -> Asked:
         """As the function of that name, or `ReaderDiedError`."""
         ...
 
@@ -63,17 +55,17 @@ class Passing:
     def decode(self, head: RequestHead, body: bytes) -> Call:
         self.check(head)
         boundary = self._boundary(head)
-        model_id = decode_model(body) if boundary is None else decode_form(body, boundary)
-        return self._call(head, model_id, body)
+        asked = decode_asked(body) if boundary is None else Asked(decode_form(body, boundary))
+        return self._call(head, asked, body)
 
     async def decode_large(self, head: RequestHead, body: Body) -> Call:
         self.check(head)
         boundary = self._boundary(head)
         if boundary is None:
-            model_id = await self._large_bodies.decode_model(body)
+            asked = await self._large_bodies.decode_asked(body)
         else:
-            model_id = await self._large_bodies.decode_form(body, boundary)
-        return self._call(head, model_id, body)
+            asked = Asked(await self._large_bodies.decode_form(body, boundary))
+        return self._call(head, asked, body)
 
     def _boundary(self, head: RequestHead) -> bytes | None:
         """Of a form; None for what is none, or isn't taken here."""
@@ -82,11 +74,12 @@ class Passing:
             return None
         return boundary_of(content_type)
 
-    def _call(self, head: RequestHead, model_id: str, body: Body) -> Call:
+    def _call(self, head: RequestHead, asked: Asked, body: Body) -> Call:
         target = head.target or head.path
         operation = self.operations.get(target.partition("?")[0], OTHER_OPERATION)
         target = target.removeprefix(self.base_path)
-        return Call(model_id, body, len(body), target, request_lines(head.fields), operation)
+        headers = request_lines(head.fields)
+        return Call(asked.model_id, body, len(body), target, headers, operation, asked.streamed)
 
     def reader(self, _call: Call) -> "PassingReader":
         return PassingReader()
@@ -122,29 +115,3 @@ class PassingReader:
 
     async def finish_large(self) -> Outcome:
         return self.finish()
-
-
-_requests = msgspec.json.Decoder(Asked)
-
-
-def decode_model(body: bytes) -> str:
-    """The model that a request asks for. `BadRequestError` for what is none."""
-    try:
-        asked = _requests.decode(body)
-        twice = first_repeated(body) if _may_repeat(body) else None
-    except msgspec.ValidationError as error:
-        message = f"The body doesn't have the right shape: {in_words(error)}"
-        raise BadRequestError(400, "invalid_shape", message) from None
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-        message = f"The body is not valid JSON: {json_problem(body, error)}"
-        raise BadRequestError(400, "invalid_json", message) from None
-    if twice:
-        raise BadRequestError(400, "repeated_key", f"The body says {twice}")
-    if asked.model == OVERFLOW_MODEL_ID:
-        raise BadRequestError(400, "invalid_shape", f"$.model: {RESERVED_MODEL_ID}")
-    return asked.model
-
-
-def _may_repeat(body: bytes) -> bool:
-    """A first look: whether `model` may stand there twice, or an escape hide it."""
-    return body.count(b'"model"') != 1 or b"\\u" in body

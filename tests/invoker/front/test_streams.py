@@ -69,6 +69,16 @@ async def test_a_stream_goes_through(gateway: Gateway, more: bytes) -> None:
     assert gateway.invoker.in_flight.total == 0
 
 
+@pytest.mark.parametrize(("asked", "came"), [(True, False), (False, True), (False, False)])
+async def test_a_stream_is_recorded_as_one_if_it_was_asked_for_or_came(
+    gateway: Gateway, asked: bool, came: bool
+) -> None:
+    """The upstream has the last word on what it sends."""
+    answering(gateway, DONE, **({} if came else {"content_type": b"application/json"}))
+    await ask(gateway, b"", body=BODY if asked else b'{"model": "m", "stream": null}')
+    assert [record.streamed for record in gateway.journal.records] == [asked or came]
+
+
 @SERVERS
 async def test_it_is_recorded_before_its_end(gateway: Gateway, more: bytes, monkeypatch: pytest.MonkeyPatch) -> None:
     """What a caller takes for the end is not sent before the record is there; all else is."""

@@ -40,10 +40,10 @@ SAMPLES = [
     ),
     Sample(
         make=OpenAI,
-        body=b'{"model": "m", "messages": [1.0, 1e400]}',
+        body=b'{"model": "m", "messages": [1.0, 1e400], "stream": true}',
         answer=b'{"choices": [ ]}\n',
         model_id="m",
-        sizes=(40, 17),
+        sizes=(56, 17),
     ),
     Sample(
         make=Anthropic,

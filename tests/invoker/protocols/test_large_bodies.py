@@ -270,7 +270,7 @@ async def test_no_turn_is_long_for_a_body_that_goes_through(more: bytes) -> None
     async with started(Gateway(Models({}, None, dialects={"openai": openai}))) as gateway:
         gateway.answering.max_body_bytes = gateway.answering.bodies.limit = 64 * MIB
         gateway.invoker._upstream = upstream = PooledUpstream(SystemClock(), MIB)
-        await gateway.large_bodies.decode_model(b'{"model": "m"}')
+        await gateway.large_bodies.decode_asked(b'{"model": "m"}')
         serving = asyncio.create_task(asyncio.to_thread(peers.serve))
         calling = asyncio.create_task(asyncio.to_thread(peers.call, gateway.port, body, b"/v1/chat/completions", more))
         longest_s = await longest_turn_s(calling)

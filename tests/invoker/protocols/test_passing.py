@@ -1,4 +1,4 @@
-"""What is read of bodies that go through as they are, and how they are refused."""
+"""What dialects make of bodies that go through as they are."""
 
 import json
 from typing import Any
@@ -8,53 +8,18 @@ import pytest
 from invoker.http.heads import RequestHead
 from invoker.http.pieces import Body
 from invoker.protocols.anthropic import Anthropic
+from invoker.protocols.asked import Asked
 from invoker.protocols.base import BadRequestError, Result
 from invoker.protocols.openai import OpenAI
-from invoker.protocols.passing import Passing, decode_model
+from invoker.protocols.passing import Passing
 
 
 class NoLargeBodies:
-    async def decode_model(self, _body: Body) -> str:
+    async def decode_asked(self, _body: Body) -> Asked:
         raise AssertionError
 
     async def decode_form(self, _body: Body, _boundary: bytes) -> str:
         raise AssertionError
-
-
-@pytest.mark.parametrize(
-    ("body", "model_id"),
-    [
-        (b'{"model":"m"}', "m"),
-        (b' {"messages": [{"model": "no"}], "model": "org/m", "stream": true}', "org/m"),
-        (b'{"x": {"model": 1, "stream": true}, "stream": null, "model": "m"}', "m"),
-        (b'{"model": "m", "text": "\\u00e9", "n": 123456789012345678901234567890}', "m"),
-    ],
-)
-def test_the_model_is_read(body: bytes, model_id: str) -> None:
-    """Wherever it stands at the top, and nothing that only looks like it."""
-    assert decode_model(body) == model_id
-
-
-@pytest.mark.parametrize(
-    ("body", "status", "reason"),
-    [
-        (b"", 400, "invalid_json"),
-        (b'{"model": "m"', 400, "invalid_json"),
-        (b"[]", 400, "invalid_shape"),
-        (b"{}", 400, "invalid_shape"),
-        (b'{"model": 1}', 400, "invalid_shape"),
-        (b'{"model": ""}', 400, "invalid_shape"),
-        (b'{"model": "__overflow__"}', 400, "invalid_shape"),
-        (b'{"model": "a", "model": "b"}', 400, "repeated_key"),
-        (b'{"model": "a", "mod\\u0065l": "b"}', 400, "repeated_key"),
-    ],
-)
-def test_what_is_refused(body: bytes, status: int, reason: str) -> None:
-    """With the status that a client expects, and a reason."""
-    with pytest.raises(BadRequestError) as caught:
-        decode_model(body)
-    assert (caught.value.status, caught.value.reason) == (status, reason)
-    assert str(caught.value)
 
 
 @pytest.mark.parametrize("target", ["/v1/../x", "/v1/%2e%2e/x", "/v1/./x", "/v1/a%5c..%5cb", "/v1/.."])
