@@ -5,18 +5,23 @@ import random
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, get_args
 
 import aiohttp
 import msgspec
 
+from deploy.load_answers import Reading, Seen
 from tests.chaos.models import ChaosModel
 
 CALL_TIMEOUT_S = 20.0
 MAX_OPEN = 4000
 """Calls open at one time; past it callers stay away, so that the harness itself has a bound."""
 
+ERROR_EVENT = b"event: error"
+
 Outcome = Literal["answered", "refused", "unknown"]
+Ending = Literal["none", "whole", "failed", "unfinished"]
+ENDINGS = get_args(Ending)
 
 
 class Reply(msgspec.Struct):
@@ -28,10 +33,24 @@ class Reply(msgspec.Struct):
     error_log: str
 
 
+class Said(msgspec.Struct):
+    """What an error of a dialect says."""
+
+    message: str
+
+
+class Failure(msgspec.Struct):
+    """The body of an error, or the data of its event, in either dialect."""
+
+    error: Said
+
+
 @dataclass(slots=True)
 class Call:
     """One call. `refused`: no connection, so nothing was sent. `unknown`: sent, and no whole answer came.
-    Model and input size together are of this call alone."""
+    Model and input size together are of this call alone. Of a dialect's 2xx, `ending` is how it says that it ended,
+    and an error event is one, however the connection ended behind it; `output_size` is what came before that, and
+    `message` an error's. `streamed`: some of a stream came."""
 
     model_id: str
     input_size: int
@@ -42,6 +61,9 @@ class Call:
     status: int = 0
     reply: Reply | None = None
     output_size: int = 0
+    streamed: bool = False
+    ending: Ending = "none"
+    message: str = ""
 
     @property
     def key(self) -> tuple[str, int]:
@@ -59,11 +81,11 @@ class Callers:
         self.calls: list[Call] = []
         self.answered = 0
         self.round = 0
-        self._url = url
+        self._url = url  # of the gateway
         self._models = models
         self._weights = [model.weight for model in models]
         self._rng = rng
-        self._sizes: dict[str, int] = {}
+        self._numbers: dict[str, int] = {}
         self._open: set[asyncio.Task[None]] = set()
         # A pool stays with the workers that it found; every fourth call comes on a connection of its own.
         pool = open_session(aiohttp.TCPConnector(limit=0, keepalive_timeout=3.0))
@@ -92,30 +114,70 @@ class Callers:
             await session.close()
 
     def _start(self, model: ChaosModel) -> None:
-        size = self._sizes[model.name] = self._sizes.get(model.name, 0) + 1
-        call = Call(model.name, size, self.round, time.monotonic())
+        number = self._numbers[model.name] = self._numbers.get(model.name, 0) + 1
+        call = Call(model.name, model.input_size(number), self.round, time.monotonic())
         self.calls.append(call)
-        task = asyncio.create_task(self._call(call, model.patience_s or CALL_TIMEOUT_S))
+        task = asyncio.create_task(self._call(call, model, model.body(number)))
         self._open.add(task)
         task.add_done_callback(self._open.discard)
 
-    async def _call(self, call: Call, patience_s: float) -> None:
-        body = b'{"worklet_input":{"model_id":"%b","input":"%b"}}' % (call.model_id.encode(), b"x" * call.input_size)
+    async def _call(self, call: Call, model: ChaosModel, body: bytes) -> None:
         session = self._sessions[len(self.calls) % len(self._sessions)]
+        url = self._url + model.path
         try:
-            async with asyncio.timeout(patience_s), session.post(self._url, data=body) as response:
-                reply = msgspec.json.decode(await response.read(), type=Reply)
-                call.status, call.outcome = response.status, "answered"
-                # The output itself is let go: only its size is recorded anywhere.
-                call.output_size = len(reply.worklet_output or "")
-                reply.worklet_output = None
-                call.reply = reply
+            async with asyncio.timeout(model.patience_s or CALL_TIMEOUT_S), session.post(url, data=body) as response:
+                call.status = response.status
+                if model.protocol == "worklet":
+                    note_reply(call, await response.read())
+                else:
+                    await read_dialect(call, response)
                 self.answered += 1
         except aiohttp.ClientConnectorError:
             call.outcome = "refused"
         except (aiohttp.ClientError, TimeoutError, OSError):
             call.outcome = "unknown"
         call.ended_s = time.monotonic()
+
+
+def note_reply(call: Call, body: bytes) -> None:
+    """A whole answer of worklet's. The output itself is let go: only its size is recorded anywhere."""
+    reply = msgspec.json.decode(body, type=Reply)
+    call.output_size = len(reply.worklet_output or "")
+    reply.worklet_output = None
+    call.reply, call.outcome = reply, "answered"
+
+
+async def read_dialect(call: Call, response: aiohttp.ClientResponse) -> None:
+    """An answer in a dialect, or as much of it as comes; `aiohttp.ClientError` if it breaks off without a word."""
+    body = bytearray()
+    call.streamed = response.content_type == "text/event-stream"
+    try:
+        async for piece in response.content.iter_any():
+            body += piece
+            call.output_size = len(body)
+    except aiohttp.ClientError:
+        if ERROR_EVENT not in body:
+            raise
+    note_answer(call, bytes(body))
+
+
+def note_answer(call: Call, body: bytes) -> None:
+    """What all of an answer says."""
+    call.outcome, call.output_size = "answered", len(body)
+    if not 200 <= call.status < 300:
+        call.message = msgspec.json.decode(body, type=Failure).error.message
+        return
+    reading = Reading(seen := Seen())
+    if call.streamed:
+        reading.feed(body, 0.0)
+    else:
+        reading.whole(body)
+    reading.end()
+    call.ending = "unfinished" if seen.unfinished else "whole" if seen.verdict == "successful" else "failed"
+    if call.ending == "failed":
+        whole, _, event = body.rpartition(ERROR_EVENT)
+        call.output_size = len(whole)
+        call.message = msgspec.json.decode(event.partition(b"data: ")[2], type=Failure).error.message
 
 
 def open_session(connector: aiohttp.TCPConnector) -> aiohttp.ClientSession:

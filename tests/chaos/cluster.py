@@ -41,7 +41,8 @@ class Cluster(System):
         self._gateway_port, self._sidecar_port, self._models_port = free_ports(3)
         self.gateway_url = f"http://127.0.0.1:{self._gateway_port}"
         self.sidecar_url = f"http://127.0.0.1:{self._sidecar_port}"
-        self.upstream = f"http://127.0.0.1:{self._models_port}/invoke"
+        self.upstream_base = f"http://127.0.0.1:{self._models_port}"
+        self.upstream = f"{self.upstream_base}/invoke"
 
     def start_all(self) -> None:
         self.start_models()
@@ -62,12 +63,14 @@ class Cluster(System):
     def start_workers(self) -> None:
         """The gateway, with settings that let faults bite within seconds."""
         file = self.directory / "models.toml"
-        file.write_text(models_file(self.upstream), encoding="utf-8")
+        file.write_text(models_file(self.upstream_base), encoding="utf-8")
         settings = {
             "INVOKER_PORT": str(self._gateway_port),
             "INVOKER_WORKERS": str(self.workers),
             "INVOKER_JOURNAL_DIR": str(self.journal),
             "INVOKER_MODELS_FILE": str(file),
+            "INVOKER_OPENAI_URL": f"{self.upstream_base}/v1",
+            "INVOKER_ANTHROPIC_URL": self.upstream_base,
             "INVOKER_DRAIN_DELAY_S": "0",
             "INVOKER_SHUTDOWN_GRACE_S": "1",
         }

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from itertools import accumulate
 
 from metrics_sidecar.ledger.totals import BUCKET_BOUNDS_S, BUCKET_BOUNDS_US
-from tests.chaos.calls import Call
+from tests.chaos.calls import Call, Reply
 from tests.chaos.views import ModelStats, Row, Series, Views
 
 Key = tuple[str, int]
@@ -19,11 +19,15 @@ Key = tuple[str, int]
 ERROR_TYPES_OF_STATUS: Mapping[int, AbstractSet[str | None]] = {
     200: {None},
     429: {"overloaded", "upstream_status"},
-    500: {"gateway_error"},
+    500: {"gateway_error", "upstream_status"},  # the latter in dialects, which pass it on
     502: {"connect", "upstream_status", "invalid_response"},
     503: {"draining", "upstream_status"},
     504: {"timeout"},
 }
+
+
+ERROR_TYPES_OF_STREAM = frozenset({"invalid_response", "timeout", "draining", "gateway_error"})
+"""Of one that ended with an error event."""
 
 
 @dataclass
@@ -84,15 +88,38 @@ def compare_call(call: Call, row: Row) -> Iterator[str]:
     """What is different in a call's row."""
     if call.outcome == "refused":
         yield "a row, though it was never sent"
-    if call.outcome != "answered" or call.reply is None:
-        return
-    reply = call.reply
+    if call.outcome == "answered" and call.reply is not None:
+        yield from compare_reply(call, call.reply, row)
+    elif call.outcome == "answered":
+        yield from compare_dialect(call, row)
+    elif call.outcome == "unknown" and row.error_type != "gateway_died" and row.output_size < call.output_size:
+        yield f"{call.output_size} bytes of a stream came, recorded {row.output_size}"
+
+
+def compare_reply(call: Call, reply: Reply, row: Row) -> Iterator[str]:
     if row.error_type not in ERROR_TYPES_OF_STATUS.get(call.status, ()):
         yield f"answered {call.status}, recorded as {row.error_type}"
     seen = (reply.success, reply.latency_ms, reply.error_log, call.output_size)
     recorded = (row.success, row.latency_ms, row.error_log, row.output_size)
     if seen != recorded:
         yield f"answered {seen}, recorded {recorded}"
+
+
+def compare_dialect(call: Call, row: Row) -> Iterator[str]:
+    """Of a whole answer, all is as it came; before an error event, at least as much came as went on. What that says is
+    recorded, or is a part of what is, where the upstream says it."""
+    streamed = call.ending != "none"
+    if call.ending == "unfinished":
+        yield "its body came to an end, and its answer didn't"
+    elif call.ending == "whole":
+        if not row.success or row.output_size != call.output_size:
+            yield f"{call.output_size} bytes came, to their end, recorded {row.error_type} and {row.output_size}"
+    elif row.error_type not in (ERROR_TYPES_OF_STREAM if streamed else ERROR_TYPES_OF_STATUS.get(call.status, ())):
+        yield f"answered {call.status}, {call.ending}, recorded as {row.error_type}"
+    elif call.message not in row.error_log and row.error_type != "upstream_status":
+        yield f"told {call.message!r}, recorded {row.error_log!r}"
+    elif streamed and row.output_size < call.output_size:
+        yield f"{call.output_size} bytes came before an error, recorded {row.output_size}"
 
 
 def compare_views(views: Views) -> Iterator[str]:

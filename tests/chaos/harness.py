@@ -9,7 +9,7 @@ from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from tests.chaos.calls import Callers
+from tests.chaos.calls import ENDINGS, Callers
 from tests.chaos.cluster import Cluster
 from tests.chaos.compare import compare
 from tests.chaos.disk import FILLER, small_disk
@@ -99,6 +99,7 @@ class Chaos:
         self.scraper.take(views.series)
         calls = self.callers.calls
         outcomes = {name: sum(call.outcome == name for call in calls) for name in ("answered", "refused", "unknown")}
+        endings = {name: sum(call.streamed and call.ending == name for call in calls) for name in ENDINGS}
         dropped = count_of(views.series, DROPPED)
         if dropped > self.dropped:  # the journals of several dead workers reach the bound, too
             self.full_rounds.add(number)
@@ -109,6 +110,7 @@ class Chaos:
             faults,
             len(calls),
             outcomes,
+            endings,
             len(views.rows),
             findings,
             self.scraper.decreases,
@@ -155,7 +157,7 @@ async def chaos(
         cluster = Cluster(directory, options.workers, options.journal_bytes)
         stack.callback(cluster.close)
         await in_thread(cluster.start_all)
-        callers = Callers(f"{cluster.gateway_url}/invoke", MODELS, random.Random(options.seed))
+        callers = Callers(cluster.gateway_url, MODELS, random.Random(options.seed))
         sidecar = Sidecar(cluster.sidecar_url)
         async with contextlib.aclosing(callers), contextlib.aclosing(sidecar):
             run = Chaos(options, cluster, callers, sidecar, Scraper(sidecar), Injector(cluster, callers, sidecar), say)

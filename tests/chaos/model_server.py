@@ -15,16 +15,34 @@ from aiohttp import web
 
 from deploy import mock_server
 from deploy.mock.config import Config
-from deploy.mock_server import InvokeBody, MockSettings, make_app, serve
+from deploy.mock_server import MockSettings, make_app, serve
 from shared import logs
-from tests.chaos.models import MODELS, WIDE
+from tests.chaos.models import BY_NAME, MODELS, WIDE
 
 Key = tuple[str, int]
 """Model id and input size: what tells calls apart."""
 
 Seen = tuple[int, Key]
 
-_decode = msgspec.json.Decoder(InvokeBody).decode
+
+class Asked(msgspec.Struct):
+    """Of a request of any protocol, what tells it from all others: the model, and a text that is as long as the call's
+    number."""
+
+    worklet_input: dict[str, str] = {}
+    model: str = ""
+    user: str = ""
+    metadata: dict[str, str] = {}
+
+    @property
+    def key(self) -> Key:
+        name = self.model or self.worklet_input["model_id"]
+        number = len(self.user or self.metadata.get("user_id", "") or self.worklet_input.get("input", ""))
+        model = BY_NAME.get(name)
+        return name, number if model is None else model.input_size(number)
+
+
+_decode = msgspec.json.Decoder(Asked).decode
 
 
 def serve_remembering(port: int, log_file: Path) -> None:
@@ -34,9 +52,8 @@ def serve_remembering(port: int, log_file: Path) -> None:
 
     @web.middleware
     async def remember(request: web.Request, handler: mock_server.Handler) -> web.StreamResponse:
-        if request.path == "/invoke":
-            asked = _decode(await request.read()).worklet_input
-            os.write(descriptor, msgspec.json.encode((asked.model_id, len(asked.input))) + b"\n")
+        if request.method == "POST":
+            os.write(descriptor, msgspec.json.encode(_decode(await request.read()).key) + b"\n")
         return await handler(request)
 
     def make_remembering_app(config: Config) -> web.Application:

@@ -71,7 +71,7 @@ async def run_outage(directory: Path, seconds: float, rate: float, workers: int 
     try:
         cluster.data.parent.mkdir(parents=True)
         await in_thread(cluster.start_all)
-        callers = Callers(f"{cluster.gateway_url}/invoke", even_models(MODEL_COUNT), random.Random(1))
+        callers = Callers(cluster.gateway_url, even_models(MODEL_COUNT), random.Random(1))
         sidecar = Sidecar(cluster.sidecar_url)
         async with contextlib.aclosing(callers), contextlib.aclosing(sidecar):
             outage.calls = callers.calls

@@ -12,6 +12,9 @@ COLUMNS = (
     ("refused", 7),
     ("unknown", 7),
     ("(rows)", 6),
+    ("streams", 7),
+    ("whole", 6),
+    ("failed", 6),
     ("rows", 7),
     ("lost", 4),
     ("doubled", 7),
@@ -26,6 +29,7 @@ MAX_PROBLEMS = 20
 HEADER = "  ".join(f"{title:>{width}}" for title, width in COLUMNS)
 LEGEND = """\
 Counts are since the run began. unknown: sent, and no whole answer came; (rows): those of them with a row.
+streams: of all calls, those that began to stream; whole: those that came to their end, failed: to an error event.
 dropped: counted by the gateway while its journals were at their bound, or the disk under them was full; exactly those
 are not there."""
 
@@ -38,6 +42,7 @@ class Round:
     faults: int
     calls: int
     outcomes: dict[str, int]
+    streams: dict[str, int]
     rows: int
     findings: Findings
     decreases: list[str]
@@ -63,6 +68,9 @@ def line(state: Round) -> str:
         outcomes["refused"],
         outcomes["unknown"],
         findings.unknown_with_row,
+        sum(state.streams.values()),
+        state.streams["whole"],
+        state.streams["failed"],
         state.rows,
         len(findings.lost),
         len(findings.doubled),

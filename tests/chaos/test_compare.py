@@ -2,12 +2,13 @@
 
 from collections.abc import Sequence
 from dataclasses import replace
+from typing import Any
 
 import msgspec
 import pytest
 
-from tests.chaos.calls import Call, Reply
-from tests.chaos.compare import Findings, Key, compare, series_of, stats_of
+from tests.chaos.calls import Call, Reply, note_answer
+from tests.chaos.compare import Findings, Key, compare, compare_call, series_of, stats_of
 from tests.chaos.scraper import Scraper
 from tests.chaos.views import Row, Sidecar, Views
 
@@ -75,6 +76,72 @@ def test_a_call_that_reached_the_upstream_must_have_a_row() -> None:
 def test_rows_that_callers_did_not_see_so_are_found(rows: list[Row], expected: tuple[int, int, int]) -> None:
     """Lost, doubled, or not as it was answered."""
     assert counts(found(rows)) == expected
+
+
+def stream(status: int = 200, **more: Any) -> Call:
+    """A call of a dialect."""
+    return Call("m", 9, 1, 0.0, 1.0, "answered", status, **more)
+
+
+WHOLE = stream(output_size=50, streamed=True, ending="whole")
+FAILED_STREAM = stream(output_size=20, streamed=True, ending="failed", message="it broke off")
+CUT = replace(WHOLE, outcome="unknown", output_size=20, ending="none")
+BUSY = stream(429, output_size=70, message="1 calls are in flight")
+WHOLE_ROW = Row(9, "m", True, 1.5, "", 9, 50, None)
+BROKEN_ROW = Row(9, "m", False, 1.5, "upstream's answer: it broke off", 9, 30, "invalid_response")
+BUSY_ROW = Row(9, "m", False, 1.5, "1 calls are in flight, the limit", 9, 0, "overloaded")
+DIED_ROW = Row(9, "m", False, 1.5, "died", 9, 0, "gateway_died")
+
+
+@pytest.mark.parametrize(
+    ("call", "row", "agree"),
+    [
+        (WHOLE, WHOLE_ROW, True),
+        (WHOLE, msgspec.structs.replace(WHOLE_ROW, output_size=49), False),
+        (WHOLE, BROKEN_ROW, False),
+        (WHOLE, DIED_ROW, False),
+        (replace(WHOLE, ending="unfinished"), WHOLE_ROW, False),
+        (replace(WHOLE, ending="unfinished"), BROKEN_ROW, False),
+        (FAILED_STREAM, BROKEN_ROW, True),
+        (FAILED_STREAM, WHOLE_ROW, False),
+        (FAILED_STREAM, DIED_ROW, False),
+        (FAILED_STREAM, msgspec.structs.replace(BROKEN_ROW, error_type="client_disconnected"), False),
+        (FAILED_STREAM, msgspec.structs.replace(BROKEN_ROW, error_log="something else"), False),
+        (FAILED_STREAM, msgspec.structs.replace(BROKEN_ROW, output_size=19), False),
+        (CUT, DIED_ROW, True),
+        (CUT, BROKEN_ROW, True),
+        (CUT, WHOLE_ROW, True),  # its record is older than the last that its caller would have got
+        (CUT, msgspec.structs.replace(BROKEN_ROW, output_size=19), False),
+        (BUSY, BUSY_ROW, True),
+        (BUSY, msgspec.structs.replace(BUSY_ROW, error_type="timeout"), False),
+        (BUSY, msgspec.structs.replace(BUSY_ROW, error_log="other"), False),
+        (BUSY, WHOLE_ROW, False),
+    ],
+)
+def test_a_call_of_a_dialect_is_compared_by_how_it_ended(call: Call, row: Row, agree: bool) -> None:
+    """Whole, with an error, or in the middle; and by how much of it came."""
+    assert (not list(compare_call(call, row))) == agree
+
+
+ERROR = b'event: error\ndata: {"type":"error","error":{"type":"x","message":"no"}}\n\n'
+WORD = b'data: {"choices":[{"delta":{"content":"a"}}]}\n\n'
+
+
+@pytest.mark.parametrize(
+    ("status", "body", "expected"),
+    [
+        (200, WORD + b"data: [DONE]\n\n", ("whole", len(WORD) + 14, "")),
+        (200, b'event: message_stop\ndata: {"type":"message_stop"}\n\n', ("whole", 51, "")),
+        (200, WORD, ("unfinished", len(WORD), "")),
+        (200, WORD + ERROR, ("failed", len(WORD), "no")),
+        (502, b'{"error":{"message":"no"}}', ("none", 26, "no")),
+    ],
+)
+def test_what_a_caller_of_a_stream_sees(status: int, body: bytes, expected: tuple[str, int, str]) -> None:
+    """How it ended, how much came before an error, and what that said."""
+    call = stream(status, streamed=status == 200)
+    note_answer(call, body)
+    assert (call.ending, call.output_size, call.message) == expected
 
 
 def test_drops_must_be_counted_exactly_and_only_where_the_disk_was_full() -> None:
