@@ -4,7 +4,6 @@ import contextlib
 import json
 import os
 import signal
-import threading
 import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
@@ -13,8 +12,8 @@ from typing import Any
 from anthropic import Anthropic, AsyncAnthropic
 from openai import AsyncOpenAI, OpenAI
 
-from tests.clients.tap import Tap
 from tests.processes import Json, Process, System, children, system
+from tests.tap import Tap, tapped
 
 KEY = "a-key-of-the-callers"
 MODELS = """
@@ -121,9 +120,7 @@ def stack(directory: Path, more_models: str = "") -> Iterator[Stack]:
     with system(directory) as started:
         mock = started.start_mock().event("mock.listening")["url"]
         started.start_sidecar()
-        with Tap(mock) as tap:
-            listening = threading.Thread(target=tap.serve_forever, kwargs={"poll_interval": 0.05})
-            listening.start()
+        with tapped(mock) as tap:
             models = directory / "models.toml"
             models.write_text(MODELS.format(tap=tap.url) + more_models)
             gateway = started.start_gateway(
@@ -132,5 +129,3 @@ def stack(directory: Path, more_models: str = "") -> Iterator[Stack]:
                 INVOKER_MODELS_FILE=str(models),
             )
             yield Stack(started, gateway, mock, tap)
-            tap.shutdown()
-            listening.join()

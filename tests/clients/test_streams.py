@@ -99,7 +99,7 @@ def test_a_stream_in_many_small_pieces(stack: Stack, name: str) -> None:
 def test_a_client_that_leaves(stack: Stack, name: str) -> None:
     """After the first text, while the model server goes on: recorded as that, with what had come by then."""
     call, model_id = TEXTS[name], f"left-{name}"
-    stack.behave(model_id, stream={"tokens_per_second": 5})
+    stack.behave(model_id, stream={"stall_after_tokens": 1})
     with call.client(stack) as client:
         events = call.make(client, model_id, stream=True)
         assert "".join(map(text_in, up_to_text(events))) == "one"
@@ -113,7 +113,7 @@ def test_a_client_that_leaves(stack: Stack, name: str) -> None:
 async def test_an_asynchronous_client_that_leaves(stack: Stack, name: str) -> None:
     """Likewise, by leaving the block of its stream."""
     call, model_id = TEXTS[name], f"async-left-{name}"
-    stack.behave(model_id, stream={"tokens_per_second": 5})
+    stack.behave(model_id, stream={"stall_after_tokens": 1})
     async with call.async_client(stack) as client:
         async with await call.make(client, model_id, stream=True) as events:
             async for event in events:

@@ -6,10 +6,14 @@ import io
 import socket
 import socketserver
 import threading
+from collections.abc import Iterator
+from dataclasses import dataclass, field
 from typing import NamedTuple
 from urllib.parse import urlsplit
 
 READ_BYTES = 64 * 1024
+BUFFER_BYTES = 64 * 1024
+"""The system's own would be large enough for all that tests send, and nobody would ever wait for who reads slowly."""
 
 
 class Request(NamedTuple):
@@ -18,6 +22,15 @@ class Request(NamedTuple):
     path: str
     headers: http.client.HTTPMessage
     body: bytes
+
+
+@dataclass
+class Heard:
+    """Of one connection; `left`: the gateway has closed it."""
+
+    requests: bytearray = field(default_factory=bytearray)
+    answers: bytearray = field(default_factory=bytearray)
+    left: bool = False
 
 
 class _Wire(socketserver.BaseRequestHandler):
@@ -29,15 +42,13 @@ class _Wire(socketserver.BaseRequestHandler):
         gateway: socket.socket = self.request
         heard = self.server.listen()
         with contextlib.closing(socket.create_connection(self.server.upstream)) as model_server:
+            model_server.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, BUFFER_BYTES)
+            gateway.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, BUFFER_BYTES)
             answers = threading.Thread(target=_copy, args=(model_server, gateway, heard.answers))
             answers.start()
             _copy(gateway, model_server, heard.requests)
+            heard.left = True
             answers.join()
-
-
-class _Heard(NamedTuple):
-    requests: bytearray
-    answers: bytearray
 
 
 class Tap(socketserver.ThreadingTCPServer):
@@ -52,21 +63,42 @@ class Tap(socketserver.ThreadingTCPServer):
         assert place.hostname is not None
         self.upstream = (place.hostname, place.port or 80)
         self.url = f"http://127.0.0.1:{self.server_address[1]}"
-        self._heard: list[_Heard] = []
+        self._heard: list[Heard] = []
 
-    def listen(self) -> _Heard:
-        heard = _Heard(bytearray(), bytearray())
+    def listen(self) -> Heard:
+        heard = Heard()
         self._heard.append(heard)
         return heard
+
+    def heard(self, model_id: str) -> list[Heard]:
+        """The connections on which the model was asked for."""
+        return [heard for heard in list(self._heard) if _named(model_id) in heard.requests]
 
     def requests(self, model_id: str) -> list[Request]:
         """All whole ones so far that name the model."""
         every = [request for heard in list(self._heard) for request in _requests(bytes(heard.requests))]
-        return [request for request in every if f'"{model_id}"'.encode() in request.body]
+        return [request for request in every if _named(model_id) in request.body]
 
     def said(self, piece: bytes) -> bool:
         """Whether a model server has answered with these bytes, in one piece."""
-        return any(piece in bytes(heard.answers) for heard in list(self._heard))
+        return any(piece in heard.answers for heard in list(self._heard))
+
+
+@contextlib.contextmanager
+def tapped(upstream: str) -> Iterator[Tap]:
+    """One that serves, until the end."""
+    with Tap(upstream) as tap:
+        serving = threading.Thread(target=tap.serve_forever, kwargs={"poll_interval": 0.05})
+        serving.start()
+        try:
+            yield tap
+        finally:
+            tap.shutdown()
+            serving.join()
+
+
+def _named(model_id: str) -> bytes:
+    return f'"{model_id}"'.encode()
 
 
 def _copy(source: socket.socket, target: socket.socket, heard: bytearray) -> None:
