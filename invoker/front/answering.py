@@ -57,7 +57,8 @@ class Answering:
         self.rejected: Counter[str] = Counter()
         self._invoker = invoker
         self._protocols = {path: protocol for protocol in protocols for path in protocol.routes}
-        self._begun = {path.removesuffix(REST): of for path, of in self._protocols.items() if path.endswith(REST)}
+        begun = {path.removesuffix(REST): of for path, of in self._protocols.items() if path.endswith(REST)}
+        self._begun = dict(sorted(begun.items(), key=lambda item: -len(item[0])))
         self._default = protocols[0]
 
     @property

@@ -1,80 +1,97 @@
-"""`GET /v1/models` and `/v1/models/{id}`: the models that the models file names for OpenAI's protocol, or else the
-upstream's answer. No invocation."""
+"""`GET /v1/models` and `/v1/models/{id}`: the models that the models file names for a dialect, or else the upstream's
+answer. No invocation."""
 
-from collections.abc import Sequence
+import asyncio
+from collections.abc import Callable, Mapping, Sequence
 
-import aiohttp
 import msgspec
 from aiohttp import web
-from yarl import URL
 
-from invoker.front.responses import response_of
-from invoker.front.sidecar_proxy import SIDECAR_SESSION
-from invoker.front.worker import WORKER
+from invoker.front.responses import given_request_id, response_of
+from invoker.front.unserved import dialect_path, is_anthropics
+from invoker.front.worker import WORKER, Worker
 from invoker.http.passing import answer_lines, fields_of, joined_url, request_lines
-from invoker.http.request_id import make_request_id, parse_request_id, request_id_line
-from invoker.protocols.base import BadRequestError
-from shared.settings import UNIX_SCHEME
+from invoker.http.request_id import make_request_id, request_id_line
+from invoker.protocols.base import JSON, BadRequestError
+from invoker.routing.models import Model
+from invoker.upstream.port import UpstreamError
 
-MAX_BYTES = 16 * 1024 * 1024
+Json = Mapping[str, object]
+Answer = tuple[int, bytes, bytes, bytes]
+"""HTTP status, body, header lines and Content-Type."""
 
 
 async def list_models(request: web.Request) -> web.Response:
     """Callers of Anthropic's protocol are known by the header that all of them send."""
     worker = request.app[WORKER]
-    is_anthropic = "anthropic-version" in request.headers
+    request_id = given_request_id(request) or make_request_id()
+    id_line = request_id_line(request_id)
+    protocol = "anthropic" if is_anthropics(request) else "openai"
     try:
-        if is_anthropic:
-            return await _ask(request, worker.anthropic_url, request.rel_url.raw_path_qs)
-        if worker.openai_models:
-            listed = msgspec.json.encode(_listed(worker.openai_models, request.match_info.get("id")))
-            return response_of((200, listed, _id_line(request)))
-        return await _ask(request, worker.openai_url, request.rel_url.raw_path_qs.removeprefix("/v1"))
+        names, model_id = worker.models.names_of(protocol), request.match_info.get("id")
+        if names:
+            listed = msgspec.json.encode(_listed(names, model_id, _SHAPES[protocol]))
+            return response_of((200, listed, id_line))
+        model = worker.models.find(model_id or "", protocol)
+        status, body, lines, media_type = await _ask(request, worker, model, protocol, id_line)
+        return response_of((status, body, lines + id_line), media_type)
     except BadRequestError as error:
-        path = "/v1/messages" if is_anthropic else request.path
-        return response_of(worker.answering.refusal(error, path))
+        return response_of(worker.answering.refusal(error, dialect_path(request), request_id))
 
 
-def _listed(names: Sequence[str], model_id: str | None) -> dict[str, object]:
-    models = [{"id": name, "object": "model", "created": 0, "owned_by": "gateway"} for name in names]
+def _openais(name: str) -> Json:
+    return {"id": name, "object": "model", "created": 0, "owned_by": "gateway"}
+
+
+def _anthropics(name: str) -> Json:
+    return {"type": "model", "id": name, "display_name": name, "created_at": "1970-01-01T00:00:00Z"}
+
+
+def _openais_list(models: Sequence[Json]) -> Json:
+    return {"object": "list", "data": models}
+
+
+def _anthropics_list(models: Sequence[Json]) -> Json:
+    return {"data": models, "has_more": False, "first_id": models[0]["id"], "last_id": models[-1]["id"]}
+
+
+Shape = tuple[Callable[[str], Json], Callable[[Sequence[Json]], Json]]
+_SHAPES: Mapping[str, Shape] = {
+    "openai": (_openais, _openais_list),
+    "anthropic": (_anthropics, _anthropics_list),
+}
+
+
+def _listed(names: Sequence[str], model_id: str | None, shape: Shape) -> Json:
+    one, several = shape
     if model_id is None:
-        return {"object": "list", "data": models}
-    for model in models:
-        if model["id"] == model_id:
-            return dict(model)
-    raise BadRequestError(404, "unknown_model", f"Model {model_id[:128]!r} is not in the models file")
+        return several([one(name) for name in names])
+    if model_id not in names:
+        raise BadRequestError(404, "unknown_model", f"Model {model_id[:128]!r} is not in the models file")
+    return one(model_id)
 
 
-async def _ask(request: web.Request, base: str, target: str) -> web.Response:
-    if not base or base.startswith(UNIX_SCHEME):
+async def _ask(request: web.Request, worker: Worker, model: Model | None, protocol: str, id_line: bytes) -> Answer:
+    """The upstream, with its own key if it has one."""
+    if model is None:
         raise BadRequestError(404, "not_found", "No upstream is known here that could list its models")
     if any(segment in (".", "..") for segment in request.path.split("/")):
         raise BadRequestError(404, "not_found", "Paths with dot segments are not served")
-    id_line = _id_line(request)
-    lines = (request_lines(fields_of(request.headers.items())) + id_line).decode("utf-8", "surrogateescape")
-    headers = [(name, value) for name, _, value in (line.partition(": ") for line in lines.split("\r\n")) if name]
-    url = URL(joined_url(base, target), encoded=True)
+    target = request.rel_url.raw_path_qs
+    url = joined_url(model.upstream_url, target.removeprefix("/v1") if protocol == "openai" else target)
+    lines, own = request_lines(fields_of(request.headers.items())) + id_line, model.credentials
     try:
-        async with request.app[SIDECAR_SESSION].get(url, headers=headers, allow_redirects=False) as answer:
-            fields = fields_of(answer.headers.items())
-            body = await _read(answer)
-    except (aiohttp.ClientError, TimeoutError, ValueError) as error:
-        raise BadRequestError(502, "upstream_failed", f"The upstream gave no answer: {error}") from None
-    media_type = fields.get(b"content-type", b"application/octet-stream")
-    return response_of((answer.status, body, answer_lines(fields) + id_line), media_type)
-
-
-async def _read(answer: aiohttp.ClientResponse) -> bytes:
-    if answer.headers.get("Content-Encoding", "identity").lower() != "identity":
-        raise BadRequestError(502, "upstream_failed", "The upstream's answer is in a coding that wasn't asked for")
-    body = b""
-    async for part in answer.content.iter_any():
-        body += part
-        if len(body) > MAX_BYTES:
-            raise BadRequestError(502, "upstream_failed", f"The upstream's answer is larger than {MAX_BYTES} bytes")
-    return body
-
-
-def _id_line(request: web.Request) -> bytes:
-    given = request.headers.get("x-request-id", "").encode("utf-8", "surrogateescape")
-    return request_id_line(parse_request_id(given) or make_request_id())
+        async with asyncio.timeout(model.timeout_s):
+            exchange = await worker.upstream.open(url, b"", lines if own is None else own.put_into(lines), b"GET")
+            body = await exchange.whole()
+    except UpstreamError as error:
+        message = str(error) if own is None else own.left_out_of(str(error))
+        raise BadRequestError(502, "upstream_failed", message) from None
+    except TimeoutError:
+        message = f"The upstream gave no whole answer within {model.timeout_s:g} s"
+        raise BadRequestError(504, "upstream_failed", message) from None
+    if own is not None and exchange.status >= 400:
+        body = own.left_out_of_body(body)
+    whole = body if isinstance(body, bytes) else await asyncio.to_thread(b"".join, body)
+    media_type = exchange.headers.get(b"content-type", JSON.encode())
+    return exchange.status, whole, answer_lines(exchange.headers), media_type

@@ -6,6 +6,7 @@ from aiohttp import web
 
 from invoker.front.answering import Answering, Reply
 from invoker.http.pieces import Body
+from invoker.http.request_id import parse_request_id
 from invoker.protocols.base import JSON, BadRequestError
 from shared.head_rules import Refused
 from shared.request_handler import Refuse, refuse_with_problem
@@ -16,6 +17,12 @@ def response_of(reply: Reply, media_type: bytes = JSON.encode()) -> web.Response
     status, answer, headers = reply
     assert isinstance(answer, bytes)
     return web.Response(body=answer, status=status, headers=_fields(headers, media_type))
+
+
+def given_request_id(request: web.Request) -> str | None:
+    """Its caller's, if it has one that can be taken."""
+    given = request.headers.getall("x-request-id", ())
+    return parse_request_id(given[0].encode("utf-8", "surrogateescape")) if len(given) == 1 else None
 
 
 def _fields(lines: bytes, media_type: bytes) -> dict[str, str]:

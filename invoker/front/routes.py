@@ -10,12 +10,12 @@ from invoker.front.held_bodies import SMALL_BYTES, Held
 from invoker.front.model_list import list_models
 from invoker.front.openapi import DOCUMENT
 from invoker.front.request_body import check_origin, expect_nothing, read_body
-from invoker.front.responses import ResponseSink, response_of
+from invoker.front.responses import ResponseSink, given_request_id, response_of
 from invoker.front.sidecar_proxy import forward_to_sidecar
+from invoker.front.unserved import unserved
 from invoker.front.worker import WORKER
 from invoker.http.heads import RequestHead
 from invoker.http.passing import fields_of
-from invoker.http.request_id import parse_request_id
 from invoker.http.trace import parse_trace
 from invoker.protocols.base import BadRequestError
 from shared.docs import docs_routes
@@ -30,6 +30,7 @@ def setup_routes(app: web.Application, invocations: Iterable[str]) -> None:
             *(web.post(path, invoke, expect_handler=expect_nothing) for path in invocations),
             web.get("/v1/models", list_models),
             web.get("/v1/models/{id:.+}", list_models),
+            web.route("*", "/v1/{path:.*}", unserved),
             web.get("/metrics", forward_to_sidecar),
             web.get("/metrics/{path:.*}", forward_to_sidecar),
             web.get("/healthz", healthz),
@@ -81,14 +82,13 @@ def _head(request: web.Request) -> RequestHead:
         ",".join(request.headers.getall(name, ())).encode("utf-8", "surrogateescape")
         for name in ("traceparent", "tracestate")
     )
-    request_ids = request.headers.getall("x-request-id", ())
     return RequestHead(
         request.path,
         request.content_length or 0,
         ", ".join(request.headers.getall(hdrs.CONTENT_TYPE, ())) or None,
         not request.keep_alive,
         parse_trace(traceparent, tracestate),
-        parse_request_id(request_ids[0].encode("utf-8", "surrogateescape")) if len(request_ids) == 1 else None,
+        given_request_id(request),
         request.rel_url.raw_path_qs,
         fields_of(request.headers.items()),
     )

@@ -68,10 +68,9 @@ async def assembled(settings: InvokerSettings, models: Models) -> AsyncIterator[
             connections,
             reasons,
             settings.sidecar_url,
+            models,
+            upstream,
             settings.cors_origins,
-            settings.openai_url,
-            settings.anthropic_url,
-            models.names_of("openai"),
         )
     await large_bodies.close()
     await upstream.close()

@@ -22,7 +22,7 @@ class Anthropic(Passing):
 
     name = "anthropic"
     operations: ClassVar = {"/v1/messages": "messages", "/v1/messages/count_tokens": "count_tokens"}
-    routes = (*operations,)
+    routes = (*operations, "/v1/messages/{path:.*}")
 
     def encode_error(self, status: int, message: str) -> bytes:
         kind = _TYPES.get(status, "invalid_request_error" if status < 500 else "api_error")

@@ -25,6 +25,7 @@ CROSSING_US = 1_000_000
 later without an answer was worked on, and must not be done twice."""
 
 KNOWN_TARGETS = 10_000
+POST = b"POST"
 _AUTHORIZATION = re.compile(rb"(?im)^authorization:.*\n")
 
 URL_CHARACTERS = "%/:?#[]@!$&'()*+,;=-._~"
@@ -49,7 +50,7 @@ class Target(NamedTuple):
 
 
 class PooledUpstream:
-    """Implements `Upstream` on connections of its own. Sends POST, accepts only whole and clean answers."""
+    """Implements `Upstream` on connections of its own. Accepts only whole and clean answers."""
 
     def __init__(self, clock: Clock, max_answer_bytes: int, max_idle: int = MAX_IDLE) -> None:
         self._clock = clock
@@ -58,7 +59,7 @@ class PooledUpstream:
         self._idle = IdleConnections(clock, limit=max_idle)
         self._tls: asyncio.Future[ssl.SSLContext] | None = None
 
-    async def open(self, endpoint: str, body: Body, headers: bytes = b"") -> WireExchange:
+    async def open(self, endpoint: str, body: Body, headers: bytes = b"", method: bytes = POST) -> WireExchange:
         target = self._targets.get(endpoint)
         if target is None:
             if len(self._targets) >= KNOWN_TARGETS:
@@ -67,6 +68,8 @@ class PooledUpstream:
         if target.authorized:
             headers = _AUTHORIZATION.sub(b"", headers)
         head = b"%b%d\r\n%b\r\n" % (target.head, len(body), headers)
+        if method != POST:
+            head = method + head.removeprefix(POST)
         reused = self._idle.take(target.origin)
         while True:
             connection = reused or await self._connect(target.origin)

@@ -68,7 +68,7 @@ class Gateway:
         self.answering = Answering(self.invoker, protocols, BODY_LIMIT, HeldBodies(32 * BODY_LIMIT))
         self.rejected = self.answering.rejected
         self.connections = Connections(self.answering, max_connections)
-        self.worker = Worker(self.invoker, self.answering, self.connections, list, sidecar_url)
+        self.worker = Worker(self.invoker, self.answering, self.connections, list, sidecar_url, models, self.upstream)
 
     async def _answer(self, body: bytes) -> Answer:
         return GOOD if self.script is None else await self.script(body)

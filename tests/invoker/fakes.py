@@ -83,9 +83,11 @@ class FakeUpstream:
     def __init__(self, script: Callable[[bytes], Awaitable[Answer]]) -> None:
         self.posts: list[tuple[str, bytes]] = []
         self.headers: list[bytes] = []
+        self.methods: list[bytes] = []
         self._script = script
 
-    async def open(self, endpoint: str, body: Body, headers: bytes = b"") -> Exchange:
+    async def open(self, endpoint: str, body: Body, headers: bytes = b"", method: bytes = b"POST") -> Exchange:
+        self.methods.append(method)
         whole = body if isinstance(body, bytes) else b"".join(body)
         self.posts.append((endpoint, whole))
         self.headers.append(headers.removeprefix(JSON_LINES))

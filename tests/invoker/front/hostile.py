@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 from collections.abc import AsyncIterator, Awaitable, Callable
+from pathlib import Path
 
 from invoker.http.pieces import Body
 from invoker.upstream.port import Upstream
@@ -55,7 +56,11 @@ class HostileServer:
         self._tasks: set[asyncio.Task[None] | None] = set()
         self.url = ""
 
-    async def start(self) -> asyncio.Server:
+    async def start(self, path: Path | None = None) -> asyncio.Server:
+        """On a port, or on a Unix socket of this path."""
+        if path is not None:
+            self.url = f"http+unix://{str(path).replace('/', '%2F')}/invoke"
+            return await asyncio.start_unix_server(self._serve, path)
         server = await asyncio.start_server(self._serve, "127.0.0.1", 0)
         self.url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}/invoke"
         return server
@@ -83,9 +88,9 @@ class HostileServer:
 
 
 @contextlib.asynccontextmanager
-async def serving(handler: Handler) -> AsyncIterator[HostileServer]:
+async def serving(handler: Handler, path: Path | None = None) -> AsyncIterator[HostileServer]:
     hostile = HostileServer(handler)
-    server = await hostile.start()
+    server = await hostile.start(path)
     try:
         yield hostile
     finally:

@@ -1,0 +1,34 @@
+"""What a dialect's clients may ask for and is not served here, said in the dialect's shape."""
+
+from aiohttp import hdrs, web
+
+from invoker.front.responses import given_request_id, response_of
+from invoker.front.worker import WORKER
+from invoker.protocols.base import BadRequestError
+
+
+def is_anthropics(request: web.Request) -> bool:
+    """Both dialects have some paths in common; Anthropic's clients all send this."""
+    return "anthropic-version" in request.headers
+
+
+def dialect_path(request: web.Request) -> str:
+    """A path of the dialect that a request is in."""
+    return "/v1/messages" if is_anthropics(request) else request.path
+
+
+async def unserved(request: web.Request) -> web.Response:
+    """404; 405 if it is a call but for its method; 426 for a WebSocket."""
+    answering, path = request.app[WORKER].answering, request.path
+    if request.headers.get(hdrs.UPGRADE, "").lower() == "websocket":
+        message = f"No WebSocket is served here, and so not {path[:128]!r}"
+        error = BadRequestError(426, "not_found", message, b"Upgrade: HTTP/1.1\r\n")
+    elif path in answering.paths:
+        message = f"{request.method} is not allowed for {path[:128]!r}; it is called with POST"
+        error = BadRequestError(405, "method_not_allowed", message, b"Allow: POST\r\n")
+    else:
+        error = BadRequestError(404, "not_found", f"{request.method} {path[:128]!r} is not served here")
+    response = response_of(answering.refusal(error, dialect_path(request), given_request_id(request)))
+    if error.status == 426:
+        response.force_close()  # who asked may have begun to speak otherwise
+    return response
