@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
 from metrics_sidecar.history.aggregate import ALL
-from metrics_sidecar.history.queries import MAX_MATCHED_MODELS, HistoryFilter, TooManyModelsError
+from metrics_sidecar.history.queries import MAX_MATCHED_MODELS, HistoryFilter, Term, TooManyModelsError
 from metrics_sidecar.history.windows import MINUTE_US
 from metrics_sidecar.sqlite.columns import COLUMNS
 from metrics_sidecar.sqlite.rollups import Condition, Value, read_progress
@@ -27,6 +27,7 @@ SELECT error_type FROM found WHERE error_type IS NOT NULL
 _TERMS = {"equal": "{} = ?", "least": "{} >= ?", "most": "{} <= ?", "contains": "instr({}, ?) > 0"}
 _FIELDS = {name: name for name in COLUMNS.names}
 """No other name becomes SQL."""
+_WORD = "{} IN (?, (SELECT number FROM words WHERE word = ?))"
 
 Lane = tuple[int, str]
 """Number of a model and an error type; 0 and empty where the lane has all of them."""
@@ -146,4 +147,11 @@ def find_error_types(connection: sqlite3.Connection) -> list[str]:
 
 def _rest(wanted: HistoryFilter) -> list[Condition]:
     rest: list[Condition] = [("error_type IS NULL", ())] if wanted.status == "success" else []
-    return rest + [(_TERMS[term.is_].format(_FIELDS[term.field]), (term.value,)) for term in wanted.terms]
+    return rest + [_condition(term) for term in wanted.terms]
+
+
+def _condition(term: Term) -> Condition:
+    column = _FIELDS[term.field]
+    if term.is_ == "equal" and column in COLUMNS.worded:
+        return _WORD.format(column), (term.value, term.value)
+    return _TERMS[term.is_].format(column), (term.value,)

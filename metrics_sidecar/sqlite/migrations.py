@@ -292,15 +292,17 @@ CREATE TABLE IF NOT EXISTS imported (
 ALTER TABLE books ADD COLUMN imported INTEGER NOT NULL DEFAULT 0;
 """
 
-# What a call was, where it went and what it used, as far as its gateway told: NULL in rows of before.
+# What a call was, where it went and what it used, as far as its gateway told: NULL in rows of before. Columns without
+# a type have numbers of words, or texts, and change neither.
 _V14 = """
-ALTER TABLE invocations ADD COLUMN protocol TEXT;
-ALTER TABLE invocations ADD COLUMN operation TEXT;
+CREATE TABLE words (number INTEGER PRIMARY KEY, word TEXT NOT NULL UNIQUE);
+ALTER TABLE invocations ADD COLUMN protocol;
+ALTER TABLE invocations ADD COLUMN operation;
 ALTER TABLE invocations ADD COLUMN streamed INTEGER;
-ALTER TABLE invocations ADD COLUMN upstream TEXT;
+ALTER TABLE invocations ADD COLUMN upstream;
 ALTER TABLE invocations ADD COLUMN status_code INTEGER;
 ALTER TABLE invocations ADD COLUMN attempts INTEGER;
-ALTER TABLE invocations ADD COLUMN fallback_from TEXT;
+ALTER TABLE invocations ADD COLUMN fallback_from;
 ALTER TABLE invocations ADD COLUMN time_to_first_token_us INTEGER;
 ALTER TABLE invocations ADD COLUMN time_per_output_token_us INTEGER;
 ALTER TABLE invocations ADD COLUMN input_tokens INTEGER;

@@ -21,6 +21,7 @@ from metrics_sidecar.sqlite.rollup_writer import RollupWriter
 from metrics_sidecar.sqlite.schema import migrate
 from metrics_sidecar.sqlite.state import ACCOUNT_COLUMNS, DAMAGE, SUMMED_COLUMNS, TOTAL_COLUMNS, read_state, totals_row
 from metrics_sidecar.sqlite.unread import read_unread, write_unread
+from metrics_sidecar.sqlite.words import Words
 from shared.record import MAX_COUNT
 from shared.settings import StartupError
 
@@ -83,6 +84,7 @@ class SqliteWriter:
                 self._connection.execute("PRAGMA journal_size_limit = 0")  # see `Checkpointer`
                 self._identity = identify(self._connection)
                 self._last_id = self._find_last_id()
+                self._words = Words(self._connection)
                 self._rollups = RollupWriter(self._connection)
                 self._remover = Remover(self._connection, retention, self._rollups)
                 self._checkpoints = Checkpointer(path, synchronous=synchronous)
@@ -119,7 +121,8 @@ class SqliteWriter:
                 granted = self._write(commit)
                 connection.execute("COMMIT")
             except BaseException:
-                self._models.clear()  # it may hold models that are rolled back now
+                self._models.clear()  # they may hold what is rolled back now
+                self._words.forget()
                 with contextlib.suppress(sqlite3.Error):  # SQLite itself may have rolled back
                     connection.execute("ROLLBACK")
                 raise
@@ -186,10 +189,10 @@ class SqliteWriter:
         executemany = self._connection.executemany
         granted = self._number_models(commit)
         models = self._models
-        rows = [*COLUMNS.rows(commit.records, models, self._last_id + 1)]
-        self._rows = rows if commit.origin is None else []
-        if rows:
-            executemany(COLUMNS.insert, rows)
+        if commit.records:
+            batch = COLUMNS.batch(commit.records, models, self._words, self._last_id + 1)
+            self._rows = batch.rolled_up if commit.origin is None else []
+            executemany(batch.insert, batch.rows)
             executemany(_ADD_TOTALS, ((models[m], *totals_row(totals)) for m, totals in commit.totals.items()))
             errors = [
                 (models[model_id], error_type, count)
@@ -207,7 +210,7 @@ class SqliteWriter:
         )
         write_unread(self._connection, commit)
         if commit.origin is not None:
-            write_origin(self._connection, commit.origin, self._last_id + len(rows))
+            write_origin(self._connection, commit.origin, self._last_id + len(commit.records))
         self._write_producers(commit)
         return granted
 

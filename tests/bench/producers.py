@@ -9,6 +9,8 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from random import Random
 
+import msgspec
+
 from invoker.delivery.outbox import BATCH_RECORDS, WINDOW_RECORDS
 from shared.framing import FrameReader
 from shared.record import ErrorType, Record
@@ -47,6 +49,34 @@ def make_records(
         else:
             records.append(Record(name, timestamp_us, latency_us, None, "", 5, 5))
     return records
+
+
+def tell_all(records: Sequence[Record], seed: int = 1) -> list[Record]:
+    """As of streamed chats: with all that a gateway can tell of one."""
+    random = Random(seed)
+    return [
+        msgspec.structs.replace(
+            record,
+            trace_id=f"{random.getrandbits(128):032x}",
+            request_id=f"{random.getrandbits(96):024x}",
+            protocol="openai",
+            operation="chat",
+            streamed=True,
+            upstream=f"10.0.0.{random.randrange(16)}:8001",
+            status_code=200,
+            attempts=1,
+            fallback_from="model-0001",
+            time_to_first_token_us=record.latency_us // 3,
+            time_per_output_token_us=20_000 + random.randrange(10_000),
+            input_tokens=random.randrange(4000),
+            cached_input_tokens=random.randrange(1000),
+            output_tokens=random.randrange(1000),
+            reasoning_tokens=random.randrange(100),
+            cost_nano_usd=random.randrange(10_000_000),
+            tags={"team": "search"},
+        )
+        for record in records
+    ]
 
 
 @dataclasses.dataclass(frozen=True)

@@ -12,10 +12,11 @@ from shared.record import Record
 from tests.bench.figures import Budget, Outcome, Point, figure
 from tests.bench.ground import Ground, interleaved, middle
 from tests.bench.machine import MEASURED_CORES, pinned
-from tests.bench.producers import Frame, make_frames, make_records, ship_all
+from tests.bench.producers import Frame, make_frames, make_records, ship_all, tell_all
 from tests.processes import Process
 
 RECORDS, MODELS, PRODUCERS = 1_000_000, 1_000, 2
+TOLD = 500_000
 SWEEP_RECORDS = 200_000
 BATCHES = (16, 64, 256, 512, 1024, 4096)
 YARDSTICK = "loop of executemany"
@@ -41,11 +42,16 @@ class Run:
 
 def measure(on: Ground) -> Outcome:
     records = make_records(on.effort.count(RECORDS), MODELS)
-    shares = split(records, BATCH_RECORDS)
+    shares, told = (split(some, BATCH_RECORDS) for some in (records, tell_all(records[: on.effort.count(TOLD)])))
     samples = interleaved(
-        on.effort.rounds, {YARDSTICK: lambda: _plain(on, len(records)), "sidecar": lambda: _ship(on, shares)}
+        on.effort.rounds,
+        {
+            YARDSTICK: lambda: _plain(on, len(records)),
+            "sidecar": lambda: _ship(on, shares),
+            "all fields": lambda: _ship(on, told),
+        },
     )
-    plain, ours = samples[YARDSTICK], samples["sidecar"]
+    plain, ours, full = samples[YARDSTICK], samples["sidecar"], samples["all fields"]
     costs = [middle(runs, lambda run: run.cpu_s * 1e6 / run.records) for runs in (plain, ours)]
     walls = {
         "records/s on the clock": middle(ours, lambda run: run.rate),
@@ -69,6 +75,16 @@ def measure(on: Ground) -> Outcome:
             yardstick=(YARDSTICK, middle(plain, lambda run: run.bytes / run.records)),
             budget=Budget("ours", at_most=80),
             measurable=not on.effort.quick,  # a small file is mostly its fixed part
+        ),
+    ]
+    figures += [
+        figure("CPU per record with all fields", "µs", middle(full, lambda run: run.cpu_s * 1e6 / run.records)),
+        figure(
+            "disk per record with all fields",
+            "bytes",
+            middle(full, lambda run: run.bytes / run.records),
+            budget=Budget("ours", at_most=160),
+            measurable=not on.effort.quick,
         ),
     ]
     return Outcome(figures, _sweep(on, records[: on.effort.count(SWEEP_RECORDS)]))
