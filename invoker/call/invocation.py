@@ -10,6 +10,7 @@ import msgspec
 from invoker.call.defects import Defects
 from invoker.call.ending import EndedError, Ending
 from invoker.call.flights import Flight, Flights
+from invoker.call.measures import note_usage
 from invoker.call.overhead import Overhead
 from invoker.call.retries import may_try_again, try_again
 from invoker.call.streaming import Sink, is_stream, relay
@@ -145,7 +146,11 @@ class Invoker:
         except Exception as error:  # noqa: BLE001  # a defect is logged, only not each time
             end = self._failed(error, call, model)
         latency_us = (self._clock.monotonic_us() if answered_us < 0 else answered_us) - started_us
-        answered.output_size = stream.size if stream is not None else 0 if outcome is None else outcome.output_size
+        if stream is not None:
+            answered.output_size = stream.size
+        elif outcome is not None:
+            answered.output_size = outcome.output_size
+            note_usage(answered, outcome.usage)
         self._journal.append(begun.ended(latency_us, end.error_type, end.error_log, answered), number)
         if gone is not None:
             raise gone
@@ -217,7 +222,14 @@ class Invoker:
     async def _outcome(self, protocol: Protocol, call: Call, body: Body) -> Outcome:
         reader = protocol.reader(call)
         reader.feed(body)
-        return reader.finish() if len(body) <= LARGE_BYTES else await self._finish_large(reader, call)
+        if len(body) <= LARGE_BYTES:
+            return reader.finish()
+        try:
+            return await self._finish_large(reader, call)
+        except EndedError:
+            if protocol.passes:  # what it took isn't known then, but it goes on
+                return Outcome(body, len(body))
+            raise
 
     async def _finish_large(self, reader: AnswerReader, call: Call) -> Outcome:
         """Of a large answer: the call is in flight while it is read."""

@@ -5,6 +5,7 @@ from typing import ClassVar
 import msgspec
 
 from invoker.protocols.passing import Passing
+from invoker.protocols.usage import anthropic_usage
 
 _TYPES = {
     401: "authentication_error",
@@ -21,6 +22,7 @@ class Anthropic(Passing):
     """Implements `Protocol`."""
 
     name = "anthropic"
+    usage = staticmethod(anthropic_usage)
     operations: ClassVar = {"/v1/messages": "messages", "/v1/messages/count_tokens": "count_tokens"}
     routes = (*operations, "/v1/messages/{path:.*}")
 

@@ -60,11 +60,22 @@ class Call(msgspec.Struct, frozen=True):
     tags: dict[str, str] | None = None
 
 
+class Usage(msgspec.Struct, frozen=True, gc=False):
+    """The tokens that an upstream says an answer took; null where it doesn't. Cached ones are a part of the input,
+    those of reasoning one of the output."""
+
+    input_tokens: int | None = None
+    cached_input_tokens: int | None = None
+    output_tokens: int | None = None
+    reasoning_tokens: int | None = None
+
+
 class Outcome(msgspec.Struct, frozen=True, gc=False):
-    """What an upstream's answer came to: the output as it stands in there, and its size as recorded."""
+    """What an upstream's answer came to: the output as it stands in there, its size as recorded, and what it took."""
 
     output: msgspec.Raw | Body
     output_size: int
+    usage: Usage | None = None
 
 
 class Result(msgspec.Struct, frozen=True, gc=False):

@@ -25,7 +25,9 @@ from invoker.protocols.large_body_process import (
     ASKED,
     FORM,
     MAX_MESSAGE_BYTES,
+    REPORT,
     REQUEST,
+    FoundReport,
     NoAnswer,
     ReadAnswer,
     ReadRequest,
@@ -90,6 +92,12 @@ class LargeBodies:
             raise InvalidAnswerError(result.message)
         assert isinstance(result, ReadAnswer)
         return Outcome(pieces.part(result.begin, result.end), result.output_size)
+
+    async def find_report(self, body: Body) -> bytes:
+        """As the function of that name, or `ReaderDiedError`."""
+        result = await self._read(REPORT, _pieces(body))
+        assert isinstance(result, FoundReport)
+        return result.report
 
     async def close(self) -> None:
         """The process ends as its socket does."""

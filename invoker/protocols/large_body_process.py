@@ -13,9 +13,10 @@ import msgspec
 from invoker.protocols.asked import Asked, decode_asked
 from invoker.protocols.base import BadRequestError, InvalidAnswerError
 from invoker.protocols.forms import decode_form
+from invoker.protocols.usage import find_report
 from invoker.protocols.worklet import decode_answer, decode_request
 
-REQUEST, ANSWER, ASKED, FORM = b"q", b"a", b"m", b"f"
+REQUEST, ANSWER, ASKED, FORM, REPORT = b"q", b"a", b"m", b"f", b"u"
 MAX_KIND_BYTES = 1 + 70
 """A form's has its boundary behind it."""
 MAX_MESSAGE_BYTES = 32 * 1024
@@ -53,7 +54,13 @@ class NoAnswer(msgspec.Struct, frozen=True, array_like=True, tag=4):
     message: str
 
 
-Result = ReadRequest | Asked | Refused | ReadAnswer | NoAnswer
+class FoundReport(msgspec.Struct, frozen=True, array_like=True, tag=6):
+    """What `find_report` gives."""
+
+    report: bytes
+
+
+Result = FoundReport | ReadRequest | Asked | Refused | ReadAnswer | NoAnswer
 
 
 def read(kind: bytes, body: bytes) -> Result:
@@ -63,6 +70,8 @@ def read(kind: bytes, body: bytes) -> Result:
             return decode_asked(body)
         if kind.startswith(FORM):
             return ReadRequest(decode_form(body, kind.removeprefix(FORM)), len(body), 0)
+        if kind == REPORT:
+            return FoundReport(find_report(body))
         if kind == REQUEST:
             call = decode_request(body)
             return ReadRequest(call.model_id, call.input_size, len(body) - len(call.body))

@@ -5,6 +5,7 @@ from typing import ClassVar
 import msgspec
 
 from invoker.protocols.passing import Passing
+from invoker.protocols.usage import openai_usage
 
 _TYPES = {401: "authentication_error", 403: "permission_error", 404: "not_found_error", 429: "rate_limit_error"}
 
@@ -13,6 +14,7 @@ class OpenAI(Passing):
     """Implements `Protocol`."""
 
     name = "openai"
+    usage = staticmethod(openai_usage)
     base_path = "/v1"
     takes_forms = True
     operations: ClassVar = {

@@ -1,5 +1,6 @@
 """What dialects have in common whose bodies go through as they are: of a request little is read."""
 
+import asyncio
 from collections.abc import Mapping, Sequence
 from typing import ClassVar, Protocol
 from urllib.parse import unquote
@@ -8,12 +9,14 @@ import msgspec
 
 from invoker.http.heads import RequestHead
 from invoker.http.passing import request_lines
-from invoker.http.pieces import Body
+from invoker.http.pieces import Body, begin_of
 from invoker.protocols.asked import Asked, decode_asked
-from invoker.protocols.base import JSON, BadRequestError, Call, Outcome, Result, check_json
+from invoker.protocols.base import JSON, BadRequestError, Call, Outcome, ReaderDiedError, Result, check_json
 from invoker.protocols.events import EventReader
 from invoker.protocols.forms import boundary_of, decode_form, is_form
+from invoker.protocols.usage import Meaning, find_report
 
+USAGE_TIMEOUT_S = 10.0
 OTHER_OPERATION = "other"
 """So that no caller can make up as many as it likes."""
 
@@ -29,11 +32,15 @@ class LargeBodies(Protocol):
         """Likewise."""
         ...
 
+    async def find_report(self, body: Body) -> bytes:
+        """Likewise."""
+        ...
+
 
 class Passing:
     """Implements `Protocol` but for what a dialect says of itself. `base_path`: the beginning of its paths that its
     upstreams' base URLs have already; `operations`: by path, how records call what is asked for;
-    `takes_forms`: whether a request may be a form."""
+    `takes_forms`: whether a request may be a form; `usage`: what its answers' reports of it mean."""
 
     passes = True
     name: ClassVar[str]
@@ -41,6 +48,7 @@ class Passing:
     base_path: ClassVar[str] = ""
     operations: ClassVar[Mapping[str, str]]
     takes_forms: ClassVar[bool] = False
+    usage: ClassVar[Meaning]
 
     def __init__(self, large_bodies: LargeBodies) -> None:
         self._large_bodies = large_bodies
@@ -82,7 +90,7 @@ class Passing:
         return Call(asked.model_id, body, len(body), target, headers, operation, asked.streamed)
 
     def reader(self, _call: Call) -> "PassingReader":
-        return PassingReader()
+        return PassingReader(type(self).usage, self._large_bodies)
 
     def stream_reader(self) -> EventReader:
         return EventReader()
@@ -102,16 +110,32 @@ class Passing:
 
 
 class PassingReader:
-    """Implements `AnswerReader`: the answer is the outcome."""
+    """Implements `AnswerReader`: the answer is the outcome, and if it is JSON, its usage is looked up."""
 
-    __slots__ = ("_body",)
+    __slots__ = ("_body", "_large_bodies", "_meaning")
+
+    def __init__(self, meaning: Meaning, large_bodies: LargeBodies) -> None:
+        self._meaning = meaning
+        self._large_bodies = large_bodies
 
     def feed(self, chunk: Body) -> bytes:
         self._body = chunk
         return b""
 
     def finish(self) -> Outcome:
-        return Outcome(self._body, len(self._body))
+        body = self._body
+        return self._outcome(find_report(body if isinstance(body, bytes) else b"".join(body)))
 
     async def finish_large(self) -> Outcome:
-        return self.finish()
+        """Without its usage if that can't be read in time: the caller waits for its answer."""
+        if not begin_of(self._body, 64).lstrip().startswith(b"{"):
+            return self._outcome(b"")
+        try:
+            async with asyncio.timeout(USAGE_TIMEOUT_S):
+                return self._outcome(await self._large_bodies.find_report(self._body))
+        except (TimeoutError, ReaderDiedError, OSError):
+            return self._outcome(b"")
+
+    def _outcome(self, report: bytes) -> Outcome:
+        usage = self._meaning(report, b"") if report else None
+        return Outcome(self._body, len(self._body), usage)

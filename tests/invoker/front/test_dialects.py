@@ -1,12 +1,15 @@
 """Calls of dialects whose bodies go through, over HTTP."""
 
+import asyncio
 import gzip
 import json
 from collections.abc import AsyncIterator
 
 import pytest
 
+from invoker.call.ending import Ending
 from invoker.http.pieces import LARGE_BYTES, Pieces
+from invoker.protocols.base import ReaderDiedError
 from invoker.routing.models import Model, Models
 from shared.record import ErrorType
 from tests.invoker.conftest import Gateway, started
@@ -66,6 +69,73 @@ async def test_a_call_goes_through(gateway: Gateway, path: str, plain: bool) -> 
         len(BODY),
         len(answer),
     )
+
+
+USAGE = {
+    OPENAI: (b'{"prompt_tokens": 9, "completion_tokens": 3, "prompt_tokens_details": {"cached_tokens": 4}}', (9, 4, 3)),
+    "/v1/embeddings": (b'{"prompt_tokens": 9, "total_tokens": 9}', (9, None, None)),
+    "/v1/responses": (b'{"input_tokens": 9, "output_tokens": 3}', (9, None, 3)),
+    ANTHROPIC: (b'{"input_tokens": 5, "cache_read_input_tokens": 4, "output_tokens": 3}', (9, 4, 3)),
+    "/v1/messages/count_tokens": (b'null, "input_tokens": 5', (None, None, None)),
+    "/v1/rerank": (b"[-1]", (None, None, None)),
+}
+
+
+@pytest.mark.parametrize("path", USAGE)
+@pytest.mark.parametrize("size", [1, LARGE_BYTES], ids=["small", "large"])
+async def test_what_an_answer_took_is_recorded(gateway: Gateway, path: str, size: int) -> None:
+    """As the upstream says it, however large its answer is; what it doesn't say is not known."""
+    report, expected = USAGE[path]
+    answer = b'{"data": "%b", "usage": %b}' % (size * b"a", report)
+    answering(gateway, (200, Pieces([answer[:50], answer[50:]]), {b"content-type": b"application/json"}))
+    reply = await gateway.request("POST", path, BODY, Content_Type=JSON)
+    assert (reply.status, reply.body) == (200, answer)
+    (record,) = gateway.journal.records
+    assert (record.input_tokens, record.cached_input_tokens, record.output_tokens) == expected
+    assert (record.error_type, record.output_size) == (None, len(answer))
+
+
+async def test_what_an_error_took_is_not_known(gateway: Gateway) -> None:
+    """An error's body is no answer."""
+    answering(gateway, (400, b'{"usage": {"prompt_tokens": 9}}', {}))
+    await gateway.request("POST", OPENAI, BODY, Content_Type=JSON)
+    assert [record.input_tokens for record in gateway.journal.records] == [None]
+
+
+@pytest.mark.parametrize("begin", [b"{", b"\xff\xfb"], ids=["JSON", "sound"])
+async def test_a_large_answer_goes_on_if_its_usage_can_not_be_read(gateway: Gateway, begin: bytes) -> None:
+    """That is no matter of its caller's; and of what is no JSON, nothing is looked for."""
+    asked: list[object] = []
+
+    async def lost(body: object) -> bytes:
+        asked.append(body)
+        raise ReaderDiedError("lost")
+
+    gateway.large_bodies.find_report = lost  # type: ignore[method-assign]
+    answer = begin + bytes(2 * LARGE_BYTES)
+    answering(gateway, (200, answer, {}))
+    reply = await gateway.request("POST", OPENAI, BODY, Content_Type=JSON)
+    assert (reply.status, reply.body, len(asked)) == (200, answer, int(begin == b"{"))
+    assert [(each.error_type, each.input_tokens) for each in gateway.journal.records] == [(None, None)]
+
+
+async def test_a_large_answer_goes_on_at_the_end_of_the_grace_time(gateway: Gateway) -> None:
+    """It is all here, and only what it took is not known."""
+    reading = asyncio.Event()
+
+    async def hanging(_body: object) -> bytes:
+        reading.set()
+        await asyncio.Event().wait()
+        raise AssertionError
+
+    gateway.large_bodies.find_report = hanging  # type: ignore[assignment,method-assign]
+    answer = b"{" + bytes(2 * LARGE_BYTES)
+    answering(gateway, (200, answer, {}))
+    asking = asyncio.create_task(gateway.request("POST", OPENAI, BODY, Content_Type=JSON))
+    await reading.wait()
+    gateway.invoker.flights.end_all(Ending.DRAIN)
+    assert (await asking).body == answer
+    assert [record.error_type for record in gateway.journal.records] == [None]
 
 
 @PATHS
