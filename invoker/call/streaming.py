@@ -4,10 +4,11 @@ import asyncio
 import contextlib
 import typing
 from collections.abc import AsyncGenerator
+from functools import partial
 
 from invoker.http.passing import answer_lines
 from invoker.protocols.base import InvalidAnswerError, StreamReader
-from invoker.upstream.port import Exchange, UpstreamError
+from invoker.upstream.port import Exchange, Give, UpstreamError
 from shared.record import ErrorType
 
 EVENTS = b"text/event-stream"
@@ -18,6 +19,11 @@ class Sink(typing.Protocol):
 
     def start(self, status: int, headers: bytes, media_type: bytes) -> None:
         """The head; it is sent with the first piece."""
+        ...
+
+    @property
+    def put(self) -> Give | None:
+        """As `write`, without waiting, if it can do that: whether its caller can take more."""
         ...
 
     async def write(self, piece: bytes) -> None:
@@ -37,12 +43,17 @@ async def relay(
     `UpstreamError` if it stood still for so long."""
     fields = exchange.headers
     sink.start(exchange.status, answer_lines(fields) + id_line, fields[b"content-type"])
-    chunks = exchange.chunks()
-    pieces = chunks if idle_s is None else _hurried(chunks, idle_s)
-    async with contextlib.aclosing(chunks), contextlib.aclosing(pieces):
-        async for chunk in pieces:
-            if piece := reader.feed(chunk):
+    hurry = Hurry(idle_s)
+
+    if (put := sink.put) is not None:
+        exchange.give(partial(_pass_on, reader, hurry, put))
+    async with contextlib.aclosing(exchange.chunks()) as chunks, hurry.hurrying():
+        async for chunk in chunks:
+            piece = reader.feed(chunk) if chunk else b""
+            if piece or not chunk:
+                hurry.rest()
                 await sink.write(piece)
+            hurry.more()
             if reader.ended:
                 return reader.held
     reader.end()
@@ -51,15 +62,52 @@ async def relay(
     return reader.held
 
 
-async def _hurried(chunks: AsyncGenerator[bytes], idle_s: float) -> AsyncGenerator[bytes]:
-    """Each within so long after the one before was taken."""
-    while True:
-        try:
-            async with asyncio.timeout(idle_s):
-                chunk = await anext(chunks, None)
-        except TimeoutError:
-            message = f"upstream's stream stood still for {idle_s:g} s"
-            raise UpstreamError(ErrorType.TIMEOUT, message) from None
-        if chunk is None:
+def _pass_on(reader: StreamReader, hurry: "Hurry", put: Give, chunk: bytes) -> bool:
+    """What comes is sent on in the turn in which it came: no task has to have another for it."""
+    hurry.more()
+    piece = reader.feed(chunk)
+    return (not piece or put(piece)) and not reader.ended
+
+
+class Hurry:
+    """Ends a wait for more of a stream that takes too long, with one timer, however often more comes."""
+
+    def __init__(self, idle_s: float | None) -> None:
+        self._idle_s = idle_s
+        self._loop = asyncio.get_running_loop()
+        self._since_s = self._loop.time()
+        self._timer: asyncio.TimerHandle | None = None
+
+    def more(self) -> None:
+        """Some has come, and more is waited for."""
+        self._since_s = self._loop.time()
+
+    def rest(self) -> None:
+        """Until `more`, others are waited for."""
+        self._since_s = float("inf")
+
+    @contextlib.asynccontextmanager
+    async def hurrying(self) -> AsyncGenerator[None]:
+        """`UpstreamError` if nothing comes for so long."""
+        if self._idle_s is None:
+            yield
             return
-        yield chunk
+        try:
+            async with asyncio.timeout(None) as limit:
+                self._look(limit, self._idle_s)
+                yield
+        except TimeoutError:
+            if not limit.expired():
+                raise
+            message = f"upstream's stream stood still for {self._idle_s:g} s"
+            raise UpstreamError(ErrorType.TIMEOUT, message) from None
+        finally:
+            if self._timer is not None:
+                self._timer.cancel()
+
+    def _look(self, limit: asyncio.Timeout, idle_s: float) -> None:
+        left_s = self._since_s + idle_s - self._loop.time()
+        if left_s <= 0:
+            limit.reschedule(self._loop.time())
+        else:
+            self._timer = self._loop.call_later(min(left_s, idle_s), self._look, limit, idle_s)

@@ -1,7 +1,7 @@
 """Callers' requests without their HTTP: a head and a body in, a status and a body out, in the request's own dialect."""
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Protocol as Contract
 
 from invoker.call.invocation import Invoker, UnknownModelError
@@ -30,8 +30,13 @@ class Sink(Contract):
         another answer has been sent, that is broken off."""
         ...
 
+    @property
+    def put(self) -> Callable[[bytes], bool] | None:
+        """As `write`, without waiting, if it can do that: whether its caller can take more."""
+        ...
+
     async def write(self, piece: bytes) -> None:
-        """Some of the body, at once; returns when its caller can take more."""
+        """Some of the body, at once; returns when its caller can take more. What is empty only waits for that."""
         ...
 
     def end(self, rest: Body) -> None:

@@ -34,6 +34,8 @@ def _fields(lines: bytes, media_type: bytes) -> dict[str, str]:
 class ResponseSink:
     """Implements `Sink` on aiohttp's server, whose handler returns the `response`."""
 
+    put = None
+
     def __init__(self, request: web.Request) -> None:
         self._request = request
         self._status, self._headers, self._media_type = 0, b"", b""
@@ -47,6 +49,8 @@ class ResponseSink:
         self._status, self._headers, self._media_type = status, headers, media_type
 
     async def write(self, piece: bytes) -> None:
+        if not piece:
+            return
         try:
             if self._stream is None:
                 self._stream = web.StreamResponse(status=self._status, headers=_fields(self._headers, self._media_type))

@@ -41,12 +41,15 @@ class WireSink:
         if self.begun and self.transport is not None:
             self.transport.abort()
 
+    def put(self, piece: bytes) -> bool:
+        if piece:
+            head = b"" if self.begun else self._head(b"Transfer-Encoding: chunked")
+            self.begun = True
+            self._send(b"%b%x\r\n%b\r\n" % (head, len(piece), piece))
+        return self._full is None
+
     async def write(self, piece: bytes) -> None:
-        if not piece:
-            return
-        head = b"" if self.begun else self._head(b"Transfer-Encoding: chunked")
-        self.begun = True
-        self._send(b"%b%x\r\n%b\r\n" % (head, len(piece), piece))
+        self.put(piece)
         if self._full is not None:
             await self._full
 

@@ -20,7 +20,7 @@ from invoker.http.codings import (
     streamed_coding,
 )
 from invoker.http.pieces import Body, add_piece, joined
-from invoker.upstream.port import UpstreamError, status_error
+from invoker.upstream.port import Give, UpstreamError, status_error
 from shared.record import ErrorType
 
 MAX_UNREAD_BYTES = 256 * 1024
@@ -51,6 +51,7 @@ class WireExchange:
     or no more will come; then `error` says why, if it wasn't aborted."""
 
     __slots__ = (
+        "_give",
         "_line",
         "_pieces",
         "_unread_bytes",
@@ -74,6 +75,7 @@ class WireExchange:
         self.ended = False
         self.error: UnusableError | None = None
         self._waiter: asyncio.Future[None] | None = None
+        self._give: Give | None = None
 
     # What comes.
 
@@ -83,12 +85,22 @@ class WireExchange:
             self.opened.set_result(None)
 
     def feed(self, piece: bytes) -> None:
+        if self._give is not None and self._waiter is not None and not self._waiter.done():
+            self._give_at_once(self._give, self._waiter, piece)
+            return
         add_piece(self._pieces, piece)
         if not self._whole:
             self._unread_bytes += len(piece)
             if self._unread_bytes > MAX_UNREAD_BYTES:
                 self._line.pause_reading()
             self._wake()
+
+    def _give_at_once(self, give: Give, waiter: asyncio.Future[None], piece: bytes) -> None:
+        try:
+            if not give(piece):
+                waiter.set_result(None)
+        except Exception as error:  # noqa: BLE001  # is that of who waits, as if it had been given there
+            waiter.set_exception(error)
 
     def end(self, error: UnusableError | None = None) -> None:
         """All is here, or no more will come."""
@@ -105,6 +117,10 @@ class WireExchange:
 
     # What is wanted.
 
+    def give(self, give: Give) -> None:
+        if b"content-encoding" not in self.headers:
+            self._give = give
+
     def chunks(self) -> AsyncGenerator[bytes]:
         coding = self.headers.get(b"content-encoding", b"")
         return self._unpacked(coding) if coding else self.packed_chunks()
@@ -115,6 +131,8 @@ class WireExchange:
             while self._pieces or not self.ended:
                 if not self._pieces:
                     await self._wait()
+                    if self._give is not None and not self._pieces:
+                        yield b""
                 for piece in self._take():
                     yield piece
             self._check()
@@ -161,7 +179,7 @@ class WireExchange:
 
     async def _wait(self) -> None:
         """Until there is more of what is wanted."""
-        self._waiter = asyncio.get_running_loop().create_future()
+        self._waiter = self.opened.get_loop().create_future()
         try:
             await self._waiter
         except asyncio.CancelledError:

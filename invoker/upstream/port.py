@@ -6,7 +6,7 @@ UpstreamError     no usable answer came; carries the record's error type
 """
 
 import re
-from collections.abc import AsyncGenerator, Mapping
+from collections.abc import AsyncGenerator, Callable, Mapping
 from typing import Protocol
 
 from invoker.http.pieces import Body, begin_of
@@ -53,6 +53,10 @@ def _shown(text: bytes, max_chars: int) -> str:
     return excerpt if len(excerpt) <= max_chars else excerpt[: max_chars - 1] + "…"
 
 
+Give = Callable[[bytes], bool]
+"""Takes a piece, without waiting. Whether it can take more; if not, who waits for chunks sees to that."""
+
+
 class Exchange(Protocol):
     """A request's answer, as far as it has come; its head has. Whoever opened it takes the body, once, or aborts it:
     what it goes over is free for others then, or closed. Being cancelled aborts it."""
@@ -68,6 +72,12 @@ class Exchange(Protocol):
     def chunks(self) -> AsyncGenerator[bytes]:
         """The body's pieces as they come, without their coding, which is gzip or deflate, if any. Who takes them slowly
         has the upstream wait. `UpstreamError`, as of `whole`."""
+        ...
+
+    def give(self, give: Give) -> None:
+        """What comes while someone waits for the next of the `chunks` is given to this, in their place and at once, if
+        it is in no coding: nobody has to be woken for it. An empty chunk tells of what isn't told otherwise: that no
+        more may be given for now, or that no more comes."""
         ...
 
     async def whole(self) -> Body:

@@ -6,7 +6,7 @@ from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
 from invoker.http.pieces import Body
 from invoker.protocols.base import JSON_LINES
 from invoker.routing.models import Model, Models
-from invoker.upstream.port import Exchange, Upstream, UpstreamError
+from invoker.upstream.port import Exchange, Give, Upstream, UpstreamError
 from shared.record import ErrorType, Record
 
 URL = "http://upstream.test/invoke"
@@ -62,6 +62,9 @@ class FakeExchange:
             await asyncio.sleep(0)
         if b"breaks-off" in self.headers:
             raise UpstreamError(ErrorType.INVALID_RESPONSE, "it broke off")
+
+    def give(self, give: Give) -> None:
+        """Nobody waits long for what is here."""
 
     async def whole(self) -> Body:
         return self._body
