@@ -76,8 +76,14 @@ class Tap(socketserver.ThreadingTCPServer):
 
     def requests(self, model_id: str) -> list[Request]:
         """All whole ones so far that name the model."""
-        every = [request for heard in list(self._heard) for request in _requests(bytes(heard.requests))]
-        return [request for request in every if _named(model_id) in request.body]
+        return [request for request in self._all() if _named(model_id) in request.body]
+
+    def forms(self, model_id: str) -> list[Request]:
+        """Likewise, whose bodies are forms."""
+        return [request for request in self._all() if f'name="model"\r\n\r\n{model_id}\r\n'.encode() in request.body]
+
+    def _all(self) -> list[Request]:
+        return [request for heard in list(self._heard) for request in _requests(bytes(heard.requests))]
 
     def said(self, piece: bytes) -> bool:
         """Whether a model server has answered with these bytes, in one piece."""

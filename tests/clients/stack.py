@@ -16,6 +16,7 @@ from tests.processes import Json, Process, System, children, system
 from tests.tap import Tap, tapped
 
 KEY = "a-key-of-the-callers"
+OWN_KEY = "a-key-of-the-upstreams"
 MODELS = """
 ["hurried-chat-*"]
 protocol = "openai"
@@ -33,6 +34,16 @@ upstream = "http://127.0.0.1:1/v1"
 ["claude-away"]
 protocol = "anthropic"
 upstream = "http://127.0.0.1:1"
+
+["own-key-openai/*"]
+protocol = "openai"
+upstream = "{tap}/v1"
+api_key_env = "OWN_KEY"
+
+["own-key-anthropic/*"]
+protocol = "anthropic"
+upstream = "{tap}"
+api_key_env = "OWN_KEY"
 
 ["hurried-message-*"]
 protocol = "anthropic"
@@ -127,5 +138,6 @@ def stack(directory: Path, more_models: str = "") -> Iterator[Stack]:
                 INVOKER_OPENAI_URL=f"{tap.url}/v1",
                 INVOKER_ANTHROPIC_URL=tap.url,
                 INVOKER_MODELS_FILE=str(models),
+                OWN_KEY=OWN_KEY,
             )
             yield Stack(started, gateway, mock, tap)
