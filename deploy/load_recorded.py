@@ -84,7 +84,7 @@ async def _row_differences(generator: Generator, session: aiohttp.ClientSession,
             cursor = page.next_cursor if any(row.id > last_id for row in page.history) else None
     except StatsError as error:
         return [str(error)]
-    return row_differences(generator.calls, rows)
+    return row_differences(generator.calls, rows, streamed=generator.plan.stream)
 
 
 async def _page(session: aiohttp.ClientSession, plan: Plan, limit: int, cursor: str = "") -> Page:

@@ -16,6 +16,7 @@ class Row(msgspec.Struct, frozen=True):
     id: int
     request_id: str | None
     success: bool
+    streamed: bool = False
 
 
 class Page(msgspec.Struct):
@@ -33,19 +34,19 @@ def decode_page(body: bytes) -> Page:
     return _decode_page.decode(body)
 
 
-def row_differences(calls: Mapping[str, Seen], rows: Sequence[Row]) -> list[str]:
+def row_differences(calls: Mapping[str, Seen], rows: Sequence[Row], *, streamed: bool) -> list[str]:
     """A sentence for each call whose record isn't exactly what its caller saw; the first of them, and how many more.
-    `calls` by request id; of the rows, all that have one of these ids."""
+    `calls` by request id; of the rows, all that have one of these ids. `streamed`: what was asked for."""
     counts = Counter(row.request_id for row in rows)
     found = [f"call {request_id} has {count} records" for request_id, count in counts.items() if count > 1]
     by_id = {row.request_id: row for row in rows}
     for request_id, seen in calls.items():
-        found += [f"call {request_id} {what}" for what in _differences(seen, by_id.get(request_id))]
+        found += [f"call {request_id} {what}" for what in _differences(seen, by_id.get(request_id), streamed)]
     more = [f"and {len(found) - MAX_SHOWN} calls more"] if len(found) > MAX_SHOWN else []
     return found[:MAX_SHOWN] + more
 
 
-def _differences(seen: Seen, row: Row | None) -> Iterator[str]:
+def _differences(seen: Seen, row: Row | None, streamed: bool) -> Iterator[str]:
     if seen.unfinished:
         yield "came to the end of its body, and not of its answer"
     if row is None:
@@ -53,3 +54,5 @@ def _differences(seen: Seen, row: Row | None) -> Iterator[str]:
             yield f"was {seen.verdict}, and has no record"
     elif seen.verdict != "unknown" and row.success != (seen.verdict == "successful"):
         yield f"was {seen.verdict}; its record says {'successful' if row.success else 'failed'}"
+    elif row.streamed != streamed:
+        yield f"was {'' if streamed else 'not '}asked for as a stream; its record says otherwise"

@@ -26,11 +26,19 @@ GOOD, BAD = Row(1, "a", True), Row(1, "a", False)
 )
 def test_one_record_per_call(seen: Seen, rows: list[Row], difference: str | None) -> None:
     """Exactly one, that says the same; of an unknown end there may be one, or none."""
-    assert row_differences({"a": seen}, rows) == ([difference] if difference else [])
+    assert row_differences({"a": seen}, rows, streamed=False) == ([difference] if difference else [])
+
+
+@pytest.mark.parametrize("streamed", [True, False])
+def test_what_was_asked_for_is_recorded(streamed: bool) -> None:
+    """A stream, or not."""
+    rows = [Row(1, "a", True, streamed)]
+    assert row_differences({"a": OK}, rows, streamed=streamed) == []
+    assert "asked for as a stream" in row_differences({"a": OK}, rows, streamed=not streamed)[0]
 
 
 def test_few_are_shown() -> None:
     """And how many more there are."""
-    found = row_differences({str(number): OK for number in range(MAX_SHOWN + 3)}, [])
+    found = row_differences({str(number): OK for number in range(MAX_SHOWN + 3)}, [], streamed=False)
     assert len(found) == MAX_SHOWN + 1
     assert found[-1] == "and 3 calls more"
