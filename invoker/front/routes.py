@@ -14,7 +14,7 @@ from invoker.front.responses import ResponseSink, given_request_id, response_of
 from invoker.front.sidecar_proxy import forward_to_sidecar
 from invoker.front.unserved import unserved
 from invoker.front.worker import WORKER
-from invoker.http.heads import RequestHead
+from invoker.http.heads import RequestHead, tags_of
 from invoker.http.passing import fields_of
 from invoker.http.trace import parse_trace
 from invoker.protocols.base import BadRequestError
@@ -82,6 +82,7 @@ def _head(request: web.Request) -> RequestHead:
         ",".join(request.headers.getall(name, ())).encode("utf-8", "surrogateescape")
         for name in ("traceparent", "tracestate")
     )
+    fields = fields_of(request.headers.items())
     return RequestHead(
         request.path,
         request.content_length or 0,
@@ -90,5 +91,6 @@ def _head(request: web.Request) -> RequestHead:
         parse_trace(traceparent, tracestate),
         given_request_id(request),
         request.rel_url.raw_path_qs,
-        fields_of(request.headers.items()),
+        fields,
+        tags_of(fields),
     )

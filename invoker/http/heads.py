@@ -12,6 +12,7 @@ from typing import NamedTuple
 
 import httptools
 
+from invoker.http.passing import TAG
 from invoker.http.request_id import parse_request_id
 from invoker.http.trace import Trace, parse_trace
 from shared.head_rules import HOST
@@ -32,7 +33,7 @@ _NOT_PLAIN = frozenset(
 class RequestHead(NamedTuple):
     """What matters of a POST: its path, mostly with its query, body bytes that follow, and whether it is the
     connection's last request. `target`: path and query as they came; `fields`: all headers by their names in lower
-    case."""
+    case; `tags`: those of them that tag the call."""
 
     path: str
     content_length: int
@@ -42,6 +43,12 @@ class RequestHead(NamedTuple):
     request_id: str | None = None
     target: str = ""
     fields: Mapping[bytes, bytes] = MappingProxyType({})
+    tags: tuple[tuple[bytes, bytes], ...] = ()
+
+
+def tags_of(fields: Mapping[bytes, bytes]) -> tuple[tuple[bytes, bytes], ...]:
+    """The names, without what they all begin with, and values of those that tag a call."""
+    return tuple((name.removeprefix(TAG), value) for name, value in fields.items() if name.startswith(TAG))
 
 
 class _Request:
@@ -96,6 +103,7 @@ def parse_request_head(head: bytes) -> RequestHead | None:
         parse_request_id(fields.get(b"x-request-id")),
         target,
         fields,
+        tags_of(fields),
     )
 
 

@@ -10,7 +10,8 @@ _REWRITTEN = frozenset((b"content-encoding", b"content-length", b"x-request-id")
 _NOT_TO_UPSTREAM = _HOP_BY_HOP | _REWRITTEN | {b"host", b"cookie", b"expect", b"accept-encoding"}
 _NOT_TO_UPSTREAM |= {b"traceparent", b"tracestate"}  # they go on as they were understood
 _NOT_TO_CALLER = _HOP_BY_HOP | _REWRITTEN | {b"content-type", b"set-cookie", b"date", b"alt-svc"}
-_OURS = (b"x-tag-", b"x-metric-")
+TAG = b"x-tag-"
+_OURS = (TAG, b"x-metric-")
 _FOR_BROWSERS = (b"access-control-",)
 """Whose pages may read an answer is said by the gateway's own settings."""
 

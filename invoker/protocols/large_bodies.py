@@ -61,7 +61,7 @@ class LargeBodies:
         """As `worklet.decode_request`, or `ReaderDiedError`."""
         result = await self._request(REQUEST, body)
         passed = _pieces(body).part(result.skipped_bytes, len(body)) if result.skipped_bytes else body
-        return Call(result.model_id, passed, result.input_size)
+        return Call(result.model_id, passed, result.input_size, tags=result.tags)
 
     async def decode_asked(self, body: Body) -> Asked:
         """As the function of that name, or `ReaderDiedError`."""

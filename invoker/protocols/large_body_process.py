@@ -30,6 +30,7 @@ class ReadRequest(msgspec.Struct, frozen=True, array_like=True, tag=1):
     model_id: str
     input_size: int
     skipped_bytes: int
+    tags: dict[str, str] | None = None
 
 
 class Refused(msgspec.Struct, frozen=True, array_like=True, tag=2):
@@ -74,7 +75,7 @@ def read(kind: bytes, body: bytes) -> Result:
             return FoundReport(find_report(body))
         if kind == REQUEST:
             call = decode_request(body)
-            return ReadRequest(call.model_id, call.input_size, len(body) - len(call.body))
+            return ReadRequest(call.model_id, call.input_size, len(body) - len(call.body), call.tags)
         output, output_size = decode_answer(body)
     except BadRequestError as error:
         return Refused(error.status, error.reason, str(error)[:2048])

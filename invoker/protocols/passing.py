@@ -14,6 +14,7 @@ from invoker.protocols.asked import Asked, decode_asked
 from invoker.protocols.base import JSON, BadRequestError, Call, Outcome, ReaderDiedError, Result, check_json
 from invoker.protocols.events import EventReader
 from invoker.protocols.forms import boundary_of, decode_form, is_form
+from invoker.protocols.tags import checked_tags
 from invoker.protocols.usage import Meaning, find_report
 
 USAGE_TIMEOUT_S = 10.0
@@ -56,6 +57,8 @@ class Passing:
     def check(self, head: RequestHead) -> None:
         if self._boundary(head) is None:
             check_json(head.content_type)
+        if head.tags:
+            checked_tags(head.tags)
         path = unquote(head.target.partition("?")[0])
         if any(segment in (".", "..") for segment in path.replace("\\", "/").split("/")):
             raise BadRequestError(404, "not_found", "Paths with dot segments are not served")
@@ -87,7 +90,8 @@ class Passing:
         operation = self.operations.get(target.partition("?")[0], OTHER_OPERATION)
         target = target.removeprefix(self.base_path)
         headers = request_lines(head.fields)
-        return Call(asked.model_id, body, len(body), target, headers, operation, asked.streamed)
+        tags = checked_tags(head.tags) if head.tags else None
+        return Call(asked.model_id, body, len(body), target, headers, operation, asked.streamed, tags)
 
     def reader(self, _call: Call) -> "PassingReader":
         return PassingReader(type(self).usage, self._large_bodies)

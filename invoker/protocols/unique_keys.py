@@ -22,6 +22,7 @@ def repeated_key(body: bytes, innermost: msgspec.Raw) -> str | None:
     if (
         body.count(b'model_id"') - inner.count(b'model_id"') == 1
         and body.count(b'input"') - inner.count(b'input"') == 2
+        and body.count(b'tags"') - inner.count(b'tags"') <= 1
         and body.count(b"\\u") == inner.count(b"\\u")
     ):
         return None

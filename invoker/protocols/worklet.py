@@ -19,8 +19,9 @@ from invoker.protocols.base import (
     check_json,
 )
 from invoker.protocols.json_problem import Invalid, json_problem
+from invoker.protocols.tags import NAME, VALUE, checked_tags
 from invoker.protocols.unique_keys import repeated_key
-from shared.record import OVERFLOW_MODEL_ID, RESERVED_MODEL_ID, ModelId, in_words, measure
+from shared.record import MAX_TAGS, OVERFLOW_MODEL_ID, RESERVED_MODEL_ID, ModelId, in_words, measure
 
 AnyJson = Annotated[
     msgspec.Raw,
@@ -28,6 +29,16 @@ AnyJson = Annotated[
         description="Any JSON, passed on as it stands: numbers beyond 2⁵³ keep all their digits.",
         examples=[[1, 2, 3, 4, 5]],
         extra_json_schema={"title": "any JSON"},
+    ),
+]
+
+
+Tags = Annotated[
+    dict[str, Annotated[str, Meta(extra_json_schema={"pattern": f"^{VALUE}$"})]],
+    Meta(
+        description="What this call is found and told apart by later; as headers `x-tag-NAME: value` say it, too.",
+        examples=[{"team": "search"}],
+        extra_json_schema={"maxProperties": MAX_TAGS, "propertyNames": {"pattern": f"^{NAME}$"}},
     ),
 ]
 
@@ -43,6 +54,7 @@ class InvokeRequest(msgspec.Struct, frozen=True):
     """The body of `POST /invoke`; the upstream gets the same bytes."""
 
     worklet_input: WorkletInput
+    tags: Tags | None = None
 
 
 class InvokeAnswer(msgspec.Struct, frozen=True):
@@ -85,15 +97,17 @@ class Worklet:
 
     def check(self, head: RequestHead) -> None:
         check_json(head.content_type)
+        checked_tags(head.tags)
 
     def decode(self, head: RequestHead, body: bytes) -> Call:
         if head.content_type != JSON:
             check_json(head.content_type)
-        return decode_request(body)
+        call = decode_request(body)
+        return _tagged(call, head) if head.tags else call
 
     async def decode_large(self, head: RequestHead, body: Body) -> Call:
         check_json(head.content_type)
-        return await self._large_bodies.decode_request(body)
+        return _tagged(await self._large_bodies.decode_request(body), head)
 
     def reader(self, _call: Call) -> "WorkletReader":
         return WorkletReader(self._large_bodies)
@@ -109,6 +123,10 @@ class Worklet:
         output: Any = NULL if outcome is None else outcome.output
         answer = InvokeAnswer(output, outcome is not None, result.latency_us / 1000, result.error_log)
         return encode_answer(answer) if isinstance(output, Pieces) else _encoder.encode(answer)
+
+
+def _tagged(call: Call, head: RequestHead) -> Call:
+    return msgspec.structs.replace(call, tags=checked_tags(head.tags, call.tags))
 
 
 class WorkletReader:
@@ -146,7 +164,8 @@ def decode_request(body: bytes) -> Call:
     """The caller's body, checked. `BadRequestError` has status 400 for what is no JSON and 422 for JSON
     of another shape."""
     try:
-        worklet_input = _requests.decode(body).worklet_input
+        request = _requests.decode(body)
+        worklet_input = request.worklet_input
         plain = _check_utf8(body)
         input_size = measure(worklet_input.input, plain=plain)
     except _INVALID as error:
@@ -154,11 +173,13 @@ def decode_request(body: bytes) -> Call:
             return decode_request(body[len(BOM) :])
         raise _bad_request(body, error) from None
     # A first look, for 0.3 µs: each key that is read stands there once, and no escape can hide another.
-    if body.count(b'model_id"') != 1 or body.count(b'input"') != 2 or (not plain and b"\\u" in body):
+    once = body.count(b'model_id"') == 1 and body.count(b'input"') == 2
+    if not once or (not plain and b"\\u" in body) or (request.tags and body.count(b'tags"') != 1):
         _check_keys(body, worklet_input)
     if worklet_input.model_id == OVERFLOW_MODEL_ID:
         raise BadRequestError(422, "invalid_shape", f"$.worklet_input.model_id: {RESERVED_MODEL_ID}")
-    return Call(worklet_input.model_id, body, input_size)
+    tags = checked_tags((), request.tags) if request.tags else None
+    return Call(worklet_input.model_id, body, input_size, tags=tags)
 
 
 def _check_keys(body: bytes, worklet_input: WorkletInput) -> None:

@@ -66,6 +66,30 @@ def test_a_form(running: System) -> None:
     assert (row["success"], row["input_size"]) == (True, len(body))
 
 
+@pytest.mark.parametrize(
+    ("path", "body", "tags"),
+    [
+        ("/v1/chat/completions", CHAT.replace(b"gpt", b"tagged-1"), {"team": "search"}),
+        ("/v1/messages", MESSAGES.replace(b"claude", b"tagged-2"), {"team": "search"}),
+        (
+            "/invoke",
+            b'{"worklet_input": {"model_id": "tagged-3", "input": 1}, "tags": {"User": "\\u00e9"}}',
+            {"team": "search", "user": "\u00e9"},
+        ),
+    ],
+)
+def test_tags_are_in_the_history(running: System, path: str, body: bytes, tags: dict[str, str]) -> None:
+    """Those of headers, and of a body."""
+    headers = {"Content-Type": "application/json", "X-Tag-Team": "search"}
+    request = urllib.request.Request(f"{running.gateway_url}{path}", body, headers)
+    with urllib.request.urlopen(request, timeout=30) as response:
+        assert response.status == 200
+    model_id = next(name for name in ("tagged-1", "tagged-2", "tagged-3") if name.encode() in body)
+    running.settled(model_id, 1)
+    (row,) = running.history(f"model_id={model_id}")["history"]
+    assert row["tags"] == tags
+
+
 def test_an_error_is_the_model_servers(running: System) -> None:
     """With its status, and recorded as its fault."""
     request = urllib.request.Request(
