@@ -32,6 +32,8 @@ def test_a_chat(peers: Peers) -> None:
     assert answer.choices[0].message.content == TEXT
     row = peers.stack.record("peer/chat/whole")
     assert (row["success"], row["output_size"]) == (True, len(raw.http_response.content))
+    assert answer.usage is not None
+    assert (row["input_tokens"], row["output_tokens"]) == (answer.usage.prompt_tokens, answer.usage.completion_tokens)
 
 
 @pytest.mark.parametrize("asked", [True, False])
@@ -63,10 +65,11 @@ def test_other_calls(peers: Peers) -> None:
 def test_a_message(peers: Peers) -> None:
     """In Anthropic's dialect, which it speaks, too."""
     with peers.stack.anthropic(api_key=KEY) as client:
-        (block,) = client.messages.create(model="peer/claude/whole", **MESSAGE).content
-    assert block.type == "text"
-    assert block.text == TEXT
-    assert peers.stack.record("peer/claude/whole")["success"] is True
+        message = client.messages.create(model="peer/claude/whole", **MESSAGE)
+    assert [block.text for block in message.content if block.type == "text"] == [TEXT]
+    row = peers.stack.record("peer/claude/whole")
+    assert row["success"] is True
+    assert (row["input_tokens"], row["output_tokens"]) == (message.usage.input_tokens, message.usage.output_tokens)
 
 
 def test_a_whole_answer_to_who_wants_a_stream(peers: Peers) -> None:

@@ -1,0 +1,68 @@
+"""What is recorded of the official clients' calls, beside how they ended: which call it was, and what it took, as the
+client itself is told."""
+
+from typing import Any
+
+import pytest
+
+from tests.clients.calls import WHOLE, each_dialect, whole_calls
+from tests.clients.stack import Stack
+
+OPERATIONS = {
+    "chat": "chat",
+    "tool": "chat",
+    "completion": "completions",
+    "response": "responses",
+    "message": "messages",
+    "claudes-tool": "messages",
+    "embeddings": "embeddings",
+    "moderation": "moderations",
+    "image": "images_generations",
+    "count": "count_tokens",
+    "beta": "messages",
+}
+FIRST = ("prompt_tokens", "input_tokens")
+LAST = ("completion_tokens", "output_tokens")
+
+
+def told(usage: Any, names: tuple[str, ...]) -> int | None:
+    """Of what a client shows of an answer, a number under whichever name its API has."""
+    return next((getattr(usage, name) for name in names if hasattr(usage, name)), None)
+
+
+@whole_calls
+def test_what_a_call_was(stack: Stack, name: str) -> None:
+    """And the tokens that it took, which are the client's; what nobody told is null."""
+    call, model_id = WHOLE[name], f"told-{name}"
+    with call.client(stack) as client:
+        usage = getattr(call.make(client, model_id), "usage", None)
+    row = stack.record(model_id)
+    assert (row["protocol"], row["operation"], row["streamed"]) == (call.dialect, OPERATIONS[name], False)
+    assert (row["status_code"], row["attempts"]) == (200, 1)
+    assert stack.tap.url.endswith(row["upstream"])
+    assert (row["input_tokens"], row["output_tokens"]) == (told(usage, FIRST), told(usage, LAST))
+    assert row["time_to_first_token_ms"] is None
+
+
+@each_dialect
+def test_usage_that_is_not_told(stack: Stack, name: str) -> None:
+    """Is null, not nothing."""
+    call, model_id = WHOLE[name], f"untold-{name}"
+    stack.behave(model_id, stream={"usage": "never"})
+    with call.client(stack) as client:
+        call.make(client, model_id)
+    row = stack.record(model_id)
+    tokens = ("input_tokens", "cached_input_tokens", "output_tokens", "reasoning_tokens", "cost_usd")
+    assert [row[field] for field in tokens] == [None] * 5
+
+
+@each_dialect
+@pytest.mark.parametrize("status", [400, 429, 503])
+def test_an_upstreams_status(stack: Stack, name: str, status: int) -> None:
+    """Is recorded as it came."""
+    call, model_id = WHOLE[name], f"status-{name}-{status}"
+    stack.fail(model_id, status)
+    with call.client(stack) as client, pytest.raises(Exception, match="mock failure"):
+        call.make(client, model_id)
+    row = stack.record(model_id)
+    assert (row["status_code"], row["error_type"], row["output_tokens"]) == (status, "upstream_status", None)
