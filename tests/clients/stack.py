@@ -92,9 +92,14 @@ class Stack:
     def records(self, model_id: str, count: int) -> list[Json]:
         """The rows of a model's calls, oldest first, once there are so many; fails if there are more."""
         self._system.settled(model_id, count)
-        self._fence()
-        rows: list[Json] = self._system.history(f"model_id={model_id}")["history"]
+        rows = self.rows(f"model_id={model_id}")
         assert len(rows) == count, rows
+        return rows
+
+    def rows(self, query: str) -> list[Json]:
+        """Those of the history that a query finds, oldest first."""
+        self._fence()
+        rows: list[Json] = self._system.history(query)["history"]
         return rows[::-1]
 
     def record(self, model_id: str) -> Json:

@@ -66,3 +66,40 @@ def test_an_upstreams_status(stack: Stack, name: str, status: int) -> None:
         call.make(client, model_id)
     row = stack.record(model_id)
     assert (row["status_code"], row["error_type"], row["output_tokens"]) == (status, "upstream_status", None)
+
+
+@each_dialect
+@pytest.mark.parametrize("stream", [False, True])
+def test_tags(stack: Stack, name: str, stream: bool) -> None:
+    """Are recorded, and the model server isn't told."""
+    call, model_id = WHOLE[name], f"tagged-{name}-{stream}"
+    tags = {"x-tag-Team": f"search {name}", "x-tag-run": str(stream)}
+    with call.client(stack, default_headers={"x-tag-run": "another"}) as client:
+        answer = call.make(client, model_id, stream=stream, extra_headers=tags)
+        if stream:
+            list(answer)
+    row = stack.record(model_id)
+    assert row["tags"] == {"team": f"search {name}", "run": str(stream)}
+    (request,) = stack.tap.requests(model_id)
+    assert [header for header in request.headers if header.lower().startswith("x-tag-")] == []
+
+
+@each_dialect
+@pytest.mark.parametrize(
+    "tags",
+    [
+        {f"x-tag-{number}": "v" for number in range(9)},
+        {"x-tag-team": "v" * 65},
+        {"x-tag-te.am": "v"},
+        {"x-tag-team": ""},
+    ],
+    ids=["too many", "too long", "a name", "empty"],
+)
+def test_tags_that_are_refused(stack: Stack, name: str, tags: dict[str, str]) -> None:
+    """By name, and before anything is called."""
+    call, recorded = WHOLE[name], stack.total()
+    with call.client(stack) as client, pytest.raises(Exception, match="Tag '") as caught:
+        call.make(client, f"refused-{name}", extra_headers=tags)
+    assert type(caught.value).__name__ == "BadRequestError"
+    assert stack.total() == recorded
+    assert stack.tap.requests(f"refused-{name}") == []

@@ -151,7 +151,7 @@ def test_streams_on_one_connection(running: Running, dialect: str) -> None:
 
 @pytest.mark.parametrize("cut", [False, True])
 def test_a_caller_that_knows_no_chunks(running: Running, cut: bool) -> None:
-    """Its stream ends with its connection; of one that is cut it is told by the event, and by a reset."""
+    """Its stream ends with its connection; of one that is cut it is told by the event alone."""
     model_id = f"old-{cut}"
     running.behave(model_id, stream={"cut_at_byte": 700} if cut else {})
     with calling(running, "openai", body_of("openai", model_id), "1.0") as caller:
