@@ -145,6 +145,8 @@ class Connection(asyncio.Protocol):
         if parser.started and not exchange.status:
             exchange.answered(parser.status, parser.fields)
         pieces, parser.body = parser.body, []
+        if len(pieces) > 1 and len(data) <= MAX_JOINED_BYTES:
+            pieces = [b"".join(pieces)]  # of a stream, what came together goes on together
         for piece in pieces:
             exchange.feed(piece)
         if error is not None:

@@ -58,20 +58,36 @@ async def test_pieces_are_given_and_nobody_is_woken(upstream: PooledUpstream) ->
         assert await used_again(upstream, server)
 
 
+async def test_what_comes_together_is_given_together(upstream: PooledUpstream) -> None:
+    """In one piece, however it was cut by its sender."""
+    script = Script()
+    async with serving(script) as server:
+        script.send(STREAM)
+        receiver = Receiver(await upstream.open(server.url, b"{}"))
+        script.send(chunk(b"one") + chunk(b"two") + chunk(b"three"), END, b"")
+        await receiver.task
+        assert receiver.given == [b"onetwothree"]
+
+
 async def test_who_can_take_no_more_is_woken(upstream: PooledUpstream) -> None:
     """What comes until it waits again comes as chunks, in its order; all is there once."""
     script = Script()
     async with serving(script) as server:
         script.send(STREAM)
-        receiver = Receiver(await upstream.open(server.url, b"{}"), lambda piece: piece != b"full")
-        script.send(chunk(b"one") + chunk(b"full") + chunk(b"two"))
-        await until(lambda: receiver.chunks == [b"two"])
-        script.send(chunk(b"full"))
-        await until(lambda: receiver.chunks == [b"two", b""])
+        exchange = await upstream.open(server.url, b"{}")
+
+        def take(piece: bytes) -> bool:
+            if piece == b"full":
+                asyncio.get_running_loop().call_soon(exchange.feed, b"more")  # before who waits has its turn
+            return piece != b"full"
+
+        receiver = Receiver(exchange, take)
+        for number in (1, 2):
+            script.send(chunk(b"full"))
+            await until(lambda: receiver.chunks == [b"more"] * number)  # noqa: B023  # waited for here
         script.send(chunk(b"three"), END, b"")
         await receiver.task
-        assert receiver.given == [b"one", b"full", b"full", b"three"]
-        assert receiver.chunks == [b"two", b"", b""]
+        assert (receiver.given, receiver.chunks) == ([b"full", b"full", b"three"], [b"more", b"more", b""])
 
 
 async def test_an_error_is_that_of_who_waits(upstream: PooledUpstream) -> None:
