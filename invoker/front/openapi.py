@@ -3,6 +3,7 @@
 from importlib.metadata import version
 
 from invoker.front.health import Health, Readiness
+from invoker.front.openapi_dialects import DIALECTS
 from invoker.protocols.worklet import InvokeAnswer, InvokeRequest
 from shared.openapi import Answer, Operation, build_document
 
@@ -77,7 +78,7 @@ READYZ = Operation(
     tags=["health"],
 )
 
-OPERATIONS = (INVOKE, HEALTHZ, READYZ)
+OPERATIONS = (INVOKE, *DIALECTS, HEALTHZ, READYZ)
 
 DOCUMENT = build_document(
     "Invocation gateway",
