@@ -24,6 +24,17 @@ idle = 0.2
 protocol = "openai"
 upstream = "{url}/v1"
 idle = 0.2
+
+["single-patient"]
+protocol = "openai"
+upstream = "{url}/v1"
+limits = {{ max_in_flight = 1 }}
+
+["single"]
+protocol = "openai"
+upstream = "{url}/v1"
+idle = 0.2
+limits = {{ max_in_flight = 1 }}
 """
 
 

@@ -8,6 +8,7 @@ import socket
 import struct
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -159,6 +160,40 @@ def test_a_caller_that_knows_no_chunks(running: Running, cut: bool) -> None:
     assert (b"data: [DONE]" in answer, b"event: error" in answer) == (not cut, cut)
     assert b"chunked" not in answer.lower()
     assert running.row(model_id)["error_type"] == ("invalid_response" if cut else None)
+
+
+ENDS: dict[str, dict[str, Any]] = {
+    "whole": {},
+    "error event": {"error_after_tokens": 1},
+    "cut": {"cut_at_byte": 500},
+    "cut at once": {"cut_at_byte": 1},
+    "early end": {"end_after_tokens": 1, "finish": False, "done": False},
+    "still": {"stall_after_tokens": 1},
+    "still at once": {"stall_after_tokens": 0},
+}
+
+
+def test_each_end_gives_its_place_back(running: Running) -> None:
+    """Where one call at a time may be in flight, the next one can begin."""
+    for stream in ENDS.values():
+        running.behave("single", stream=stream)
+        outcome(running, "openai", "single")
+    running.behave("single")
+    assert outcome(running, "openai", "single")[0]
+    rows = running.rows("single", len(ENDS) + 1)
+    assert {row["error_type"] for row in rows} == {None, "invalid_response", "timeout"}
+
+
+@LEAVING
+def test_who_leaves_gives_its_place_back(running: Running, resets: bool) -> None:
+    """Likewise."""
+    running.behave("single-patient", stream={"stall_after_tokens": 1})
+    with calling(running, "openai", body_of("openai", "single-patient")) as caller:
+        read_until(caller, b"one")
+        assert outcome(running, "openai", "single-patient")[1].startswith(b'{"error":{"message":"1 calls')
+        leave(caller, resets)
+    running.behave("single-patient")
+    eventually(lambda: outcome(running, "openai", "single-patient")[0], bool)
 
 
 def test_a_slow_caller_has_its_model_server_wait(running: Running) -> None:

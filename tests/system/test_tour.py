@@ -10,7 +10,8 @@ from typing import Any
 from tests.processes import System, system
 from tests.tools import require_tools
 
-README = (Path(__file__).parents[2] / "README.md").read_text(encoding="utf-8")
+ROOT = Path(__file__).parents[2]
+README = (ROOT / "README.md").read_text(encoding="utf-8")
 
 
 def steps() -> list[tuple[str, str]]:
@@ -20,10 +21,11 @@ def steps() -> list[tuple[str, str]]:
     return [(command, shown) for command, shown in found if not command.startswith("make")]
 
 
-def program() -> tuple[str, str]:
-    """The one in Python, and what its last line says that it prints."""
-    (found,) = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
-    return found, found.rpartition("  # ")[2].strip()
+def program(page: str) -> str:
+    """The only one in Python."""
+    found: str
+    (found,) = re.findall(r"```python\n(.*?)```", page, re.DOTALL)
+    return found
 
 
 def run(interpreter: str, text: str, tour: System, mock_url: str) -> str:
@@ -72,7 +74,22 @@ def test_the_tour_is_answered_as_shown(tmp_path: Path) -> None:
                     statuses.append(tour.invoke("bert-base", "a text")[0])
                 tour.settled("bert-base", len(statuses))
         assert wrong == []
-        python, printed = program()
-        assert run(sys.executable, python, tour, mock_url) == printed
+        python = program(README)
+        assert run(sys.executable, python, tour, mock_url) == python.rpartition("  # ")[2].strip()
         tour.settled("gpt-4o", 1)
         assert len(steps()) == 12
+
+
+def test_the_pages_begin_with_what_works(tmp_path: Path) -> None:
+    """A client of each dialect, as it is written there: its call is answered and recorded."""
+    with system(tmp_path) as tour:
+        mock_url = tour.start_mock().event("mock.listening")["url"]
+        tour.start_sidecar()
+        tour.start_gateway(INVOKER_OPENAI_URL=f"{mock_url}/v1", INVOKER_ANTHROPIC_URL=mock_url)
+        for page, model_id, answer in (
+            ("openai", "gpt", "answer.choices[0].message.content"),
+            ("anthropic", "claude", "answer.content[0].text"),
+        ):
+            python = program((ROOT / "docs" / f"{page}.md").read_text(encoding="utf-8"))
+            assert run(sys.executable, f"{python}print({answer})", tour, mock_url) == "one two three\n"
+            tour.settled(model_id, 1)
