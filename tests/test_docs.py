@@ -141,15 +141,15 @@ def test_every_error_type_is_described(error_type: ErrorType) -> None:
     assert f"| `{error_type}` |" in PAGES["docs/gateway.md"]
 
 
-def test_the_example_of_a_models_file_is_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """It is one, where the key that it names is set."""
+def test_the_examples_of_a_models_file_are_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Together they are one, where the keys that it names are set."""
     monkeypatch.setenv("OPENAI_API_KEY", "sk-0")
-    (example,) = re.findall(r"```toml\n(.*?)```", PAGES["docs/models-file.md"], re.DOTALL)
+    monkeypatch.setenv("SPARE_KEY", "sk-1")
     path = tmp_path / "models.toml"
-    path.write_text(example)
+    path.write_text("".join(re.findall(r"```toml\n(.*?)```", PAGES["docs/models-file.md"], re.DOTALL)))
     models = load_models(InvokerSettings(models_file=path))
     assert isinstance(models, Models)
-    assert models.names == ["gpt-3.5"]
+    assert models.names == ["gpt-3.5", "gpt-4o"]
 
 
 @pytest.mark.parametrize("target", sorted(set(re.findall(r"`make ([a-z-]+)", "".join(PAGES.values())))))

@@ -1,20 +1,19 @@
 """The domain: one call, one record, whatever its end."""
 
 import asyncio
-import itertools
 import typing
 from collections.abc import Awaitable, Callable
 
 import msgspec
 
+from invoker.call.attempts import Attempts
 from invoker.call.defects import Defects
 from invoker.call.ending import EndedError, Ending
 from invoker.call.flights import Flight, Flights
 from invoker.call.measures import note_usage
 from invoker.call.overhead import Overhead
-from invoker.call.retries import may_try_again, try_again
 from invoker.call.streaming import Sink, is_stream, relay
-from invoker.http.passing import answer_lines, joined_url
+from invoker.http.passing import answer_lines
 from invoker.http.pieces import LARGE_BYTES, Body
 from invoker.http.request_id import request_id_line
 from invoker.http.trace import NO_TRACE, Trace
@@ -94,12 +93,17 @@ class Invoker:
         self.overhead = Overhead()
         self.defects = Defects(clock)
         self.draining = False
-        self._models = models
+        self.models = models
         self._upstream = upstream
         self._journal = journal
         self._clock = clock
         self._max_in_flight = max_in_flight
         self._durable = durable
+
+    def swap(self, models: Models) -> None:
+        """From now on, calls go by these; those in flight by what they began with."""
+        models.carry_over(self.models)
+        self.models = models
 
     async def invoke(
         self, protocol: Protocol, call: Call, trace: Trace | None, request_id: str, sink: Sink | None = None
@@ -108,25 +112,25 @@ class Invoker:
         stream, the sink gets all but how it ends."""
         timestamp_us, started_us = self._clock.now_us(), self._clock.monotonic_us()
         id_line = request_id_line(request_id)
-        model = self._models.find(call.model_id, protocol.name)
+        model = self.models.find(call.model_id, protocol.name)
         if model is None:
             raise UnknownModelError(call.model_id)
         trace_id, headers = trace or NO_TRACE
-        own = model.credentials
-        headers = (call.headers if own is None else own.put_into(call.headers)) + headers + id_line
+        headers = call.headers + headers + id_line
         begun = Begun(
             *(call.model_id, timestamp_us, call.input_size, trace_id, request_id),
             *(protocol.name, call.operation, call.streamed, call.tags),
         )
         answered = Answered(attempts=0)
+        attempts = Attempts(self._upstream, self._clock, model, call, headers, answered)
         number, sent_us, answered_us = NO_CALL, -1, -1
-        outcome, end, gone, passed, stream = None, SUCCESS, None, None, None
+        outcome, end, gone, exchange, passed, stream = None, SUCCESS, None, None, None, None
         try:
             self._admit(call, model)
             number = self._journal.begin(begun)
             sent_us = self._clock.monotonic_us()
             with Flight(self.flights, call.model_id, model.timeout_s) as flight:
-                exchange = await self._attempts(call, model, headers, flight, answered)
+                exchange = await attempts.open(flight)
                 answered.status_code = exchange.status
                 if sink is not None and protocol.passes and is_stream(exchange):
                     stream = protocol.stream_reader()
@@ -144,7 +148,8 @@ class Invoker:
         except asyncio.CancelledError as error:
             end, gone = CALLER_GONE, error
         except Exception as error:  # noqa: BLE001  # a defect is logged, only not each time
-            end = self._failed(error, call, model)
+            end = self._failed(error, call, model, attempts)
+        attempts.end(end.error_type, end.error_log, exchange)
         latency_us = (self._clock.monotonic_us() if answered_us < 0 else answered_us) - started_us
         if stream is not None:
             answered.output_size = stream.size
@@ -159,10 +164,10 @@ class Invoker:
         if answered_us >= 0:
             self.overhead.observe(self._clock.monotonic_us() - started_us - (answered_us - sent_us))
         if passed is not None:
-            return _passed_on(*passed, model, end, latency_us, id_line)
+            return _passed_on(*passed, attempts, end, latency_us, id_line)
         return Result(end.status, outcome, end.error_log, latency_us, end.headers + id_line)
 
-    def _failed(self, error: Exception, call: Call, model: Model) -> End:
+    def _failed(self, error: Exception, call: Call, model: Model, attempts: Attempts) -> End:
         """What a call that ended so is recorded as."""
         headers, status = b"", 0
         error_type, message = ErrorType.GATEWAY_ERROR, f"the gateway failed: {error!r}"
@@ -180,8 +185,8 @@ class Invoker:
         if isinstance(error, BusyError):
             status = error.status
             headers = b"Retry-After: %b\r\n" % error.retry_after if error.retry_after else b""
-        if model.credentials is not None:
-            message = model.credentials.left_out_of(message)
+        if (own := attempts.credentials) is not None:
+            message = own.left_out_of(message)
         return End(error_type, clip_error_log(message), status or HTTP_STATUS[error_type], headers)
 
     def _admit(self, call: Call, model: Model) -> None:
@@ -192,32 +197,6 @@ class Invoker:
         limit = model.max_in_flight
         if limit is not None and self.in_flight.count(call.model_id) >= limit:
             raise UpstreamError(ErrorType.OVERLOADED, f"{limit} calls of this model are in flight, its limit")
-
-    def _attempts(
-        self, call: Call, model: Model, headers: bytes, flight: Flight, answered: Answered
-    ) -> Awaitable[Exchange]:
-        """The exchange that comes of as many attempts as may be."""
-        url = joined_url(model.upstream_url, call.target) if call.target else model.upstream_url
-        answered.upstream, answered.attempts = model.upstream, 1
-        if not model.retries:
-            return self._upstream.open(url, call.body, headers)
-
-        attempts = itertools.count(1)
-
-        def attempt() -> Awaitable[Exchange]:
-            answered.attempts = next(attempts)
-            return self._upstream.open(url, call.body, headers)
-
-        return self._retried(attempt, model.retries, flight)
-
-    async def _retried(self, attempt: Callable[[], Awaitable[Exchange]], retries: int, flight: Flight) -> Exchange:
-        try:
-            return await attempt()
-        except UpstreamError as error:
-            if not may_try_again(error):
-                raise
-            failed = error
-        return await try_again(attempt, failed, retries, flight.remaining_s)
 
     async def _outcome(self, protocol: Protocol, call: Call, body: Body) -> Outcome:
         reader = protocol.reader(call)
@@ -249,11 +228,11 @@ class Invoker:
         await self.flights.wait_idle(1.0)
 
 
-def _passed_on(exchange: Exchange, body: Body, model: Model, end: End, latency_us: int, id_line: bytes) -> Result:
+def _passed_on(exchange: Exchange, body: Body, attempts: Attempts, end: End, latency_us: int, id_line: bytes) -> Result:
     """An upstream's whole answer as it came, whether or not it counts as a success; only of an error, which may say
     what was asked, its own key is left out."""
-    if end.error_type is not None and model.credentials is not None:
-        body = model.credentials.left_out_of_body(body)
+    if end.error_type is not None and (own := attempts.credentials) is not None:
+        body = own.left_out_of_body(body)
     fields = exchange.headers
     media_type = fields.get(b"content-type", b"application/octet-stream")
     headers = answer_lines(fields) + id_line

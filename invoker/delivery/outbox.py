@@ -83,6 +83,7 @@ class Outbox:
         self._clock = clock
         self._report = report
         self._models = models
+        self._untold: list[str] = []  # of those, on this connection
         self._durable = durable
         self._wake = asyncio.Event()
         self._flushed = asyncio.Event()
@@ -91,6 +92,10 @@ class Outbox:
         self._report_failed = False
         self._finishing = finishing
         journal.on_append = self._wake.set
+
+    def tell_of(self, models: list[str]) -> None:
+        """These are known now, before any call."""
+        self._models = self._untold = models
 
     async def run(self) -> None:
         """Connect, ship until the connection ends, and again."""
@@ -232,6 +237,7 @@ class Outbox:
     async def _send_reports(self, writer: asyncio.StreamWriter) -> None:
         """Calls in flight as they change, a few times a second; the other numbers about once a second."""
         last = self._make_report(everything=True)
+        self._untold = []
         report = Report(last.in_flight, last.counters, last.gauges, self._models[MODELS_PER_FRAME:])
         for turn in itertools.count(1):
             for frame in encode_report(report):
@@ -241,9 +247,11 @@ class Outbox:
             await writer.drain()  # a change that can't be sent yet is not looked for
             report = self._make_report(everything=False)
             if turn % IN_FLIGHT_PER_REPORT or (report.counters, report.gauges) == (last.counters, last.gauges):
-                report = Report(report.in_flight)
+                report = Report(report.in_flight, models=self._untold)
             else:
                 last = report
+                report = Report(report.in_flight, report.counters, report.gauges, self._untold)
+            self._untold = []
 
     def _make_report(self, *, everything: bool) -> Report:
         """An empty one, and a word about it, if it can't be made: records don't stop for a report."""

@@ -15,7 +15,6 @@ from invoker.http.request_id import make_request_id, request_id_line
 from invoker.protocols.base import JSON, BadRequestError
 from invoker.routing.models import Model
 from invoker.upstream.port import UpstreamError
-from shared.record import check_model_id
 
 Json = Mapping[str, object]
 Answer = tuple[int, bytes, bytes, bytes]
@@ -29,13 +28,11 @@ async def list_models(request: web.Request) -> web.Response:
     id_line = request_id_line(request_id)
     protocol = "anthropic" if is_anthropics(request) else "openai"
     try:
-        names, model_id = worker.models.names_of(protocol), request.match_info.get("id")
-        if model_id is not None and (problem := check_model_id(model_id)):
-            raise BadRequestError(404, "unknown_model", problem)
+        names, model_id = worker.invoker.models.names_of(protocol), request.match_info.get("id")
         if names:
             listed = msgspec.json.encode(_listed(names, model_id, _SHAPES[protocol]))
             return response_of((200, listed, id_line))
-        model = worker.models.find(model_id or "", protocol)
+        model = worker.invoker.models.find(model_id or "", protocol)
         status, body, lines, media_type = await _ask(request, worker, model, protocol, id_line)
         return response_of((status, body, lines + id_line), media_type)
     except BadRequestError as error:
@@ -81,8 +78,9 @@ async def _ask(request: web.Request, worker: Worker, model: Model | None, protoc
     if any(segment in (".", "..") for segment in request.path.split("/")):
         raise BadRequestError(404, "not_found", "Paths with dot segments are not served")
     target = request.rel_url.raw_path_qs
-    url = joined_url(model.upstream_url, target.removeprefix("/v1") if protocol == "openai" else target)
-    lines, own = request_lines(fields_of(request.headers.items())) + id_line, model.credentials
+    endpoint = model.group.members[0].endpoint
+    url = joined_url(endpoint.url, target.removeprefix("/v1") if protocol == "openai" else target)
+    lines, own = request_lines(fields_of(request.headers.items())) + id_line, endpoint.credentials
     try:
         async with asyncio.timeout(model.timeout_s):
             exchange = await worker.upstream.open(url, b"", lines if own is None else own.put_into(lines), b"GET")

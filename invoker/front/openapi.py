@@ -3,7 +3,6 @@
 from importlib.metadata import version
 
 from invoker.front.health import Health, Readiness
-from invoker.front.openapi_dialects import DIALECTS
 from invoker.protocols.worklet import InvokeAnswer, InvokeRequest
 from shared.openapi import Answer, Operation, build_document
 
@@ -78,7 +77,7 @@ READYZ = Operation(
     tags=["health"],
 )
 
-OPERATIONS = (INVOKE, *DIALECTS, HEALTHZ, READYZ)
+OPERATIONS = (INVOKE, HEALTHZ, READYZ)
 
 DOCUMENT = build_document(
     "Invocation gateway",

@@ -8,20 +8,18 @@ from aiohttp import web
 from invoker.call.invocation import Invoker
 from invoker.front.answering import Answering
 from invoker.front.listener import Connections
-from invoker.routing.models import Models
 from invoker.upstream.port import Upstream
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Worker:
-    """`reasons`: why not all is well, in words for `/readyz`. `models` and `upstream` are those of its invoker."""
+    """`reasons`: why not all is well, in words for `/readyz`. `upstream` is that of its invoker."""
 
     invoker: Invoker
     answering: Answering
     connections: Connections
     reasons: Callable[[], Sequence[str]]
     sidecar_url: str
-    models: Models
     upstream: Upstream
     cors_origins: str = ""
 

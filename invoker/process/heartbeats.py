@@ -2,6 +2,7 @@
 
 import asyncio
 import mmap
+from collections.abc import Callable
 
 BEAT_S = 0.5
 
@@ -20,7 +21,8 @@ class Heartbeats:
         """For a worker that takes another's place."""
         self._beats[number] = 0
 
-    def beat(self, number: int, loop: asyncio.AbstractEventLoop) -> None:
+    def beat(self, number: int, loop: asyncio.AbstractEventLoop, each_time: Callable[[], None]) -> None:
         """From now on, as long as the loop runs."""
         self._beats[number] += 1
-        loop.call_later(BEAT_S, self.beat, number, loop)
+        loop.call_later(BEAT_S, self.beat, number, loop, each_time)
+        each_time()

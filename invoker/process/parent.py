@@ -8,7 +8,7 @@ from invoker.delivery.assignment import OUTBOX_GRACE_S
 from invoker.process.file_plan import plan_files, tell_plan
 from invoker.process.heartbeats import Heartbeats
 from invoker.process.serving import run_worker
-from invoker.routing.models import Models, load_models
+from invoker.process.snapshot import ModelsFile, Snapshots
 from invoker.settings import InvokerSettings
 from shared import logs
 from shared.addresses import bind, close_all, listen, urls_of
@@ -33,6 +33,15 @@ START_TIMEOUT_S = 60.0
 log = logs.get("workers")
 
 
+def has_terminal() -> bool:
+    """Whether SIGHUP may mean that it is gone, and not that files are to be read anew."""
+    try:
+        os.close(os.open("/dev/tty", os.O_RDONLY | os.O_NOCTTY | os.O_CLOEXEC))
+    except OSError:
+        return False
+    return True
+
+
 class CantStartError(Exception):
     """A worker of the first ones can't start; it has said why."""
 
@@ -53,43 +62,49 @@ class Workers:
     def __init__(self, settings: InvokerSettings, clock: Clock) -> None:
         self._settings = settings
         self._clock = clock
-        self._stop_signals = stop_signals()
+        reloads = settings.models_file is not None and not has_terminal()
+        self._reload_signals = {signal.SIGHUP} if reloads else set()
+        self._stop_signals = stop_signals() - self._reload_signals
         self._running: dict[int, Running] = {}  # by process id
         self._heartbeats = Heartbeats(settings.workers)
         self._due_us: dict[int, int] = {}  # worker number → when it is started again
         self._restarted: set[int] = set()
         self._restart_s = RESTART_FIRST_S
         self._pipe = os.pipe()
+        self._snapshots = Snapshots()
 
     def run(self) -> int:
         """The exit code: 0 after a requested stop, 2 if the workers can't start."""
-        models = load_models(self._settings)
+        self._models_file = ModelsFile(self._settings, self._snapshots)
         tell_plan(plan_files(self._settings.max_connections, self._settings.max_in_flight))
         self._reserve_port()
         signal.signal(signal.SIGCHLD, signal.SIG_DFL)  # if it is ignored, no worker can be waited for
-        signal.pthread_sigmask(signal.SIG_BLOCK, {*self._stop_signals, signal.SIGCHLD})
+        signal.pthread_sigmask(signal.SIG_BLOCK, {*self._stop_signals, *self._reload_signals, signal.SIGCHLD})
         for number in range(self._settings.workers):
-            self._start(number, models)
+            self._start(number)
         try:
-            received = self._supervise(models)
+            received = self._supervise()
         except CantStartError:
             return self._stop(signal.SIGINT, CANT_START)
         log.info("gateway.stopping", signal=signal.Signals(received).name)
         return self._stop(received, 0)
 
-    def _supervise(self, models: Models) -> int:
-        """Replace workers that end or stand still, until a stop signal: which one."""
+    def _supervise(self) -> int:
+        """Replace workers that end or stand still, and models that were changed, until a stop signal: which one."""
         while (received := self._wait()) not in self._stop_signals:
             self._note_ended()
             self._kill_still()
-            self._start_due(models)
+            self._models_file.look(asked=received in self._reload_signals)
+            self._start_due()
         return received
 
     def _wait(self) -> int:
         """For a signal, or until something is due: its number, or 0."""
         next_us = min(self._due_us.values(), default=None)
         wait_s = TICK_S if next_us is None else (next_us - self._clock.monotonic_us()) / MICROSECONDS
-        received = signal.sigtimedwait({*self._stop_signals, signal.SIGCHLD}, min(max(wait_s, 0.0), TICK_S))
+        received = signal.sigtimedwait(
+            {*self._stop_signals, *self._reload_signals, signal.SIGCHLD}, min(max(wait_s, 0.0), TICK_S)
+        )
         return received.si_signo if received else 0
 
     def _reserve_port(self) -> None:
@@ -109,7 +124,7 @@ class Workers:
 
     # Starts.
 
-    def _start(self, number: int, models: Models) -> None:
+    def _start(self, number: int) -> None:
         self._heartbeats.reset(number)
         try:
             pid = os.fork()
@@ -118,28 +133,31 @@ class Workers:
             self._plan_start(number)
             return
         if pid == 0:
-            self._become_worker(number, models)
+            self._become_worker(number)
         now_us = self._clock.monotonic_us()
         self._running[pid] = Running(number, now_us, Stillness(pid, now_us, TICK_S))
 
-    def _start_due(self, models: Models) -> None:
+    def _start_due(self) -> None:
         now_us = self._clock.monotonic_us()
         for number in [number for number, due_us in self._due_us.items() if due_us <= now_us]:
             del self._due_us[number]
             self._restarted.add(number)
-            self._start(number, models)
+            self._start(number)
 
     def _plan_start(self, number: int) -> None:
         """After a pause, which is longer each time."""
         self._due_us[number] = self._clock.monotonic_us() + round(self._restart_s * MICROSECONDS)
         self._restart_s = min(self._restart_s * 2, RESTART_LAST_S)
 
-    def _become_worker(self, number: int, models: Models) -> None:
+    def _become_worker(self, number: int) -> None:
         code = 1
         try:
             os.close(self._pipe[1])
             logs.start_writer()
-            run_worker(self._settings, models, number, self._pipe[0], self._heartbeats)
+            for reload in self._reload_signals:
+                signal.signal(reload, signal.SIG_IGN)  # it is meant for the parent, also if all are sent it
+            models = self._models_file.current
+            run_worker(self._settings, models, number, self._pipe[0], self._heartbeats, self._snapshots)
             code = 0
         except StartupError as error:
             logs.tell(f"invoker: error: {error}")

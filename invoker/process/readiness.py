@@ -19,6 +19,12 @@ def of_the_process(background: Background, files: str | None) -> Iterator[str]:
     yield from logs.reasons()
 
 
+def of_models(refused: str) -> Iterator[str]:
+    """`refused`: why the models file, as it is now, can't be used."""
+    if refused:
+        yield f"the models are those of an earlier models file: {refused}"
+
+
 def of_large_bodies(large_bodies: LargeBodies) -> Iterator[str]:
     if large_bodies.failure:
         yield f"large bodies can't be read, or the last could not: {large_bodies.failure}"

@@ -10,7 +10,7 @@ import uvloop
 from invoker.front.app import make_app
 from invoker.process.assembly import assembled
 from invoker.process.heartbeats import Heartbeats
-from invoker.routing.models import Models
+from invoker.process.snapshot import Snapshot, Snapshots, Swapping
 from invoker.settings import InvokerSettings
 from shared import logs
 from shared.addresses import bind, listen, urls_of
@@ -20,25 +20,36 @@ log = logs.get("worker")
 
 
 def run_worker(
-    settings: InvokerSettings, models: Models, number: int, parent_pipe: int, heartbeats: Heartbeats
+    settings: InvokerSettings,
+    snapshot: Snapshot,
+    number: int,
+    parent_pipe: int,
+    heartbeats: Heartbeats,
+    snapshots: Snapshots,
 ) -> None:
     """Serve on the shared port until a stop signal, or until the parent is gone (its pipe closes)."""
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-        runner.run(_serve(settings, models, number, parent_pipe, heartbeats))
+        runner.run(_serve(settings, snapshot, number, parent_pipe, heartbeats, snapshots))
 
 
 async def _serve(
-    settings: InvokerSettings, models: Models, number: int, parent_pipe: int, heartbeats: Heartbeats
+    settings: InvokerSettings,
+    snapshot: Snapshot,
+    number: int,
+    parent_pipe: int,
+    heartbeats: Heartbeats,
+    snapshots: Snapshots,
 ) -> None:
     stop = _Stop(parent_pipe)
-    async with assembled(settings, models) as worker, running(make_app(worker), grace_s=1.0) as runner:
+    async with assembled(settings, snapshot) as (worker, swap), running(make_app(worker), grace_s=1.0) as runner:
         bound = bind(settings.host, settings.port, "INVOKER_PORT", reuse_port=True)
         listen(bound, "INVOKER_PORT")
         assert runner.server is not None
         connections = worker.connections
         connections.serve(runner.server)
         listeners = [connections.listen(one) for one in bound]
-        heartbeats.beat(number, asyncio.get_running_loop())
+        swapping = Swapping(snapshots, swap)
+        heartbeats.beat(number, asyncio.get_running_loop(), swapping.look)
         log.info("worker.listening", worker=number, url=urls_of(bound), pid=os.getpid())
         await stop.wait()
         worker.answering.stopping = True

@@ -1,6 +1,6 @@
 """Anthropic's protocol."""
 
-from typing import ClassVar, Literal
+from typing import ClassVar
 
 import msgspec
 
@@ -18,20 +18,6 @@ _TYPES = {
 }
 
 
-class AnthropicErrorDetails(msgspec.Struct, frozen=True):
-    """What its clients tell errors apart by, beside their statuses."""
-
-    type: str
-    message: str
-
-
-class AnthropicError(msgspec.Struct, frozen=True):
-    """An error as Anthropic's clients know it."""
-
-    error: AnthropicErrorDetails
-    type: Literal["error"] = "error"
-
-
 class Anthropic(Passing):
     """Implements `Protocol`."""
 
@@ -42,4 +28,4 @@ class Anthropic(Passing):
 
     def encode_error(self, status: int, message: str) -> bytes:
         kind = _TYPES.get(status, "invalid_request_error" if status < 500 else "api_error")
-        return msgspec.json.encode(AnthropicError(AnthropicErrorDetails(kind, message)))
+        return msgspec.json.encode({"type": "error", "error": {"type": kind, "message": message}})

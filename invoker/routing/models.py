@@ -4,19 +4,20 @@ import re
 import tomllib
 from collections.abc import Mapping
 from typing import Annotated, Literal, get_args
-from urllib.parse import unquote, urlsplit
 
 import msgspec
 from msgspec import Meta
-from msgspec.structs import force_setattr
 
-from invoker.routing.credentials import HIDDEN, Credentials, check_headers, credentials, read_key
+from invoker.routing.credentials import HIDDEN, check_headers, credentials, read_key
+from invoker.routing.endpoints import Endpoint, Group, single, upstream_name
 from invoker.settings import InvokerSettings
 from shared.record import MAX_UPSTREAM_NAME_CHARS, check_model_id
 from shared.settings import ABSOLUTE_URL, UNIX_URL, StartupError, is_http_url
 
 MAX_MATCHED = 10_000
 """Ids whose pattern is known."""
+MAX_UPSTREAMS = 64
+"""Of one model."""
 
 Protocol = Literal["worklet", "openai", "anthropic"]
 Seconds = Annotated[float, Meta(gt=0, le=86_400)]
@@ -30,16 +31,32 @@ class Limits(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     max_in_flight: Annotated[int, Meta(ge=1)] | None = None
 
 
-class ModelTable(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """One table of the models file. `timeout` is in seconds, for the whole call, and `idle` for each wait for more of a
-    stream; `retries` counts further attempts after a connection that couldn't be made. `api_key_env`, `api_key_file`:
-    where the upstream's own key is; `headers`: what it is told beside that."""
+class UpstreamTable(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """One of several upstreams of a model, see `routing.endpoints`. What it doesn't say of keys and headers, its model
+    does."""
 
-    upstream: str
+    url: str
+    name: Annotated[str, Meta(min_length=1, max_length=MAX_UPSTREAM_NAME_CHARS, pattern="^[!-~]+\\Z")] | None = None
+    weight: Annotated[int, Meta(ge=1, le=1000)] = 1
+    priority: Annotated[int, Meta(ge=0, le=100)] = 0
+    api_key_env: str | None = None
+    api_key_file: str | None = None
+    headers: dict[str, str] | None = None
+
+
+class ModelTable(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """One table of the models file: it has an `upstream`, or several `upstreams`. `timeout` is in seconds, for the
+    whole call, and `idle` for each wait for more of a stream; `retries` counts further attempts, see `call.attempts`,
+    and `retry_busy` allows them where there was no room. `api_key_env`, `api_key_file`: where the upstream's own key
+    is; `headers`: what it is told beside that."""
+
+    upstream: str = ""
+    upstreams: Annotated[list[UpstreamTable], Meta(min_length=1, max_length=MAX_UPSTREAMS)] = []
     protocol: Protocol = "worklet"
     timeout: Seconds | None = None
     idle: Seconds | None = None
-    retries: Annotated[int, Meta(ge=0, le=10)] = 0
+    retries: Annotated[int, Meta(ge=0, le=10)] | None = None
+    retry_busy: bool | None = None
     limits: Limits = Limits()
     api_key_env: str | None = None
     api_key_file: str | None = None
@@ -47,27 +64,14 @@ class ModelTable(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class Model(msgspec.Struct, frozen=True):
-    """How to call one model. `upstream`: its upstream's name, as records say it."""
+    """How to call one model."""
 
-    upstream_url: str
+    group: Group
     timeout_s: float
     retries: int = 0
     max_in_flight: int | None = None
     idle_s: float | None = None
-    upstream: str = ""
-    credentials: Credentials | None = None
-
-    def __post_init__(self) -> None:
-        force_setattr(self, "upstream", self.upstream or upstream_name(self.upstream_url))
-
-
-def upstream_name(url: str) -> str:
-    """Its host and port as they stand there, or its socket's path, in visible ASCII."""
-    name = unquote(urlsplit(url).netloc.rpartition("@")[2]) or url
-    return _INVISIBLE.sub("?", name)[:MAX_UPSTREAM_NAME_CHARS]
-
-
-_INVISIBLE = re.compile("[^!-~]")
+    retry_busy: bool = False
 
 
 class Models:
@@ -84,7 +88,7 @@ class Models:
         self._dialects = dialects or {}
         self._named = named
         self._default = default
-        self._by_prefix = sorted((by_prefix or {}).items(), key=lambda item: -len(item[0]))
+        self._of_prefix = dict(sorted((by_prefix or {}).items(), key=lambda item: -len(item[0])))
         self._matched: dict[str, Model | None] = {}
 
     @property
@@ -102,14 +106,25 @@ class Models:
         model = self._named.get(model_id)
         if model is not None:
             return model
-        return self._match(model_id) if self._by_prefix else self._default
+        return self._match(model_id) if self._of_prefix else self._default
+
+    def carry_over(self, before: "Models") -> None:
+        """What is known of the endpoints of the same tables."""
+        for mine, known in ((self._named, before._named), (self._of_prefix, before._of_prefix)):
+            for name in mine.keys() & known.keys():
+                mine[name].group.carry_over(known[name].group)
+        if self._default is not None and before._default is not None:
+            self._default.group.carry_over(before._default.group)
+        for protocol, models in self._dialects.items():
+            if protocol in before._dialects:
+                models.carry_over(before._dialects[protocol])
 
     def _match(self, model_id: str) -> Model | None:
         """The one of the longest pattern. It is kept, as callers name the same few models again and again."""
         if model_id not in self._matched:
             if len(self._matched) >= MAX_MATCHED:
                 self._matched.clear()
-            matches = (model for prefix, model in self._by_prefix if model_id.startswith(prefix))
+            matches = (model for prefix, model in self._of_prefix.items() if model_id.startswith(prefix))
             self._matched[model_id] = next(matches, self._default)
         return self._matched[model_id]
 
@@ -130,7 +145,7 @@ Tables = dict[Protocol, dict[str, Model]]
 
 
 def _default(settings: InvokerSettings, protocol: Protocol, url: str) -> Model | None:
-    return Model(url, settings.timeout_s, credentials=credentials(protocol, url)) if url else None
+    return Model(single(url, credentials(protocol, url)), settings.timeout_s) if url else None
 
 
 def _read_tables(settings: InvokerSettings) -> tuple[Tables, Tables]:
@@ -169,29 +184,55 @@ def _model(settings: InvokerSettings, where: str, table: object) -> tuple[Protoc
         parsed = msgspec.convert(table, ModelTable)
     except msgspec.ValidationError as error:
         raise StartupError(f"{where}: {_explain(error, table)}") from None
-    if not is_http_url(parsed.upstream, unix=True):
-        raise StartupError(f"{where}: upstream: {_shown(parsed.upstream)} is not {ABSOLUTE_URL} or {UNIX_URL}")
-    check_headers(where, parsed.headers)
-    assert settings.models_file is not None
-    key = read_key(where, settings.models_file.parent, parsed.api_key_env, parsed.api_key_file)
-    try:
-        own = credentials(parsed.protocol, parsed.upstream, key=key, headers=parsed.headers)
-    except ValueError as error:
-        raise StartupError(f"{where}: {error}") from None
+    endpoints = _endpoints(settings, where, parsed)
+    several = len(endpoints) > 1
     return parsed.protocol, Model(
-        upstream_url=parsed.upstream,
+        Group(endpoints),
         timeout_s=parsed.timeout or settings.timeout_s,
-        retries=parsed.retries,
+        retries=parsed.retries if parsed.retries is not None else len(endpoints) - 1,
         max_in_flight=parsed.limits.max_in_flight,
         idle_s=parsed.idle,
-        credentials=own,
+        retry_busy=several if parsed.retry_busy is None else parsed.retry_busy,
     )
+
+
+def _endpoints(settings: InvokerSettings, where: str, parsed: ModelTable) -> list[Endpoint]:
+    if bool(parsed.upstream) == bool(parsed.upstreams):
+        both = "not both" if parsed.upstream else "there is neither"
+        raise StartupError(f"{where}: either upstream, a URL, or upstreams, several tables, must be given; {both}")
+    if parsed.upstream:
+        return [_endpoint(settings, where, parsed, UpstreamTable(parsed.upstream), "upstream")]
+    found: dict[str, Endpoint] = {}
+    for number, table in enumerate(parsed.upstreams, 1):
+        of_one = f"{where}: upstreams, the {number}."
+        endpoint = _endpoint(settings, of_one, parsed, table, "url")
+        if endpoint.name in found:
+            raise StartupError(f"{of_one}: name: {endpoint.name!r} stands there twice; it is the URL's host and port "
+                               "if none is given")  # fmt: skip
+        found[endpoint.name] = endpoint
+    return [*found.values()]
+
+
+def _endpoint(settings: InvokerSettings, where: str, model: ModelTable, table: UpstreamTable, field: str) -> Endpoint:
+    if not is_http_url(table.url, unix=True):
+        raise StartupError(f"{where}: {field}: {_shown(table.url)} is not {ABSOLUTE_URL} or {UNIX_URL}")
+    own_key = table.api_key_env is not None or table.api_key_file is not None
+    keys = table if own_key else model
+    headers = model.headers if table.headers is None else table.headers
+    check_headers(where, headers)
+    assert settings.models_file is not None
+    key = read_key(where, settings.models_file.parent, keys.api_key_env, keys.api_key_file)
+    try:
+        own = credentials(model.protocol, table.url, key=key, headers=headers)
+    except ValueError as error:
+        raise StartupError(f"{where}: {error}") from None
+    return Endpoint(table.url, table.name or upstream_name(table.url), table.weight, table.priority, own)
 
 
 def _explain(error: msgspec.ValidationError, table: object) -> str:
     """msgspec's reason, with the key first and the value that it leaves out, unless that may be secret."""
     if isinstance(table, dict) and any(
-        isinstance(value, dict) for key, value in table.items() if key not in ("limits", "headers")
+        isinstance(value, dict) for key, value in table.items() if key not in ModelTable.__struct_fields__
     ):
         return f'{error}; a model id with a dot in it is written in quotes: ["gpt-3.5"]'
     reason, _, path = str(error).partition(" - at `$.")

@@ -12,6 +12,8 @@ from typing import Protocol
 from invoker.http.pieces import Body, begin_of
 from shared.record import ErrorType
 
+BUSY = (429, 503)
+"""Statuses of an upstream that has no room."""
 ERROR_BODY_CHARS = 512
 LOCATION_CHARS = 256
 
@@ -42,7 +44,7 @@ def status_error(status: int, body: Body, headers: Mapping[bytes, bytes], body_p
         message += f": {excerpt}"
     if body_problem:
         message += f"; its body is not usable: {body_problem}"
-    if status not in (429, 503):
+    if status not in BUSY:
         return UpstreamError(ErrorType.UPSTREAM_STATUS, message)
     retry_after = headers.get(b"retry-after", b"")
     return BusyError(message, status, retry_after if _RETRY_AFTER.fullmatch(retry_after) else b"")

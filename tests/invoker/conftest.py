@@ -22,6 +22,7 @@ from invoker.protocols.base import Protocol
 from invoker.protocols.large_bodies import LargeBodies
 from invoker.protocols.openai import OpenAI
 from invoker.protocols.worklet import Worklet
+from invoker.routing.endpoints import single
 from invoker.routing.models import Model, Models
 from shared.addresses import BACKLOG
 from shared.serving import running
@@ -68,7 +69,7 @@ class Gateway:
         self.answering = Answering(self.invoker, protocols, BODY_LIMIT, HeldBodies(32 * BODY_LIMIT))
         self.rejected = self.answering.rejected
         self.connections = Connections(self.answering, max_connections)
-        self.worker = Worker(self.invoker, self.answering, self.connections, list, sidecar_url, models, self.upstream)
+        self.worker = Worker(self.invoker, self.answering, self.connections, list, sidecar_url, self.upstream)
 
     async def _answer(self, body: bytes) -> Answer:
         return GOOD if self.script is None else await self.script(body)
@@ -145,7 +146,7 @@ def read_on_the_loop(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.fixture
 async def gateway() -> AsyncIterator[Gateway]:
     """A gateway with one model of its own, and no upstream for others."""
-    async with started(Gateway(Models({"m": Model(URL, 60.0)}, None))) as one:
+    async with started(Gateway(Models({"m": Model(single(URL), 60.0)}, None))) as one:
         yield one
 
 

@@ -5,6 +5,7 @@ from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
 
 from invoker.http.pieces import Body
 from invoker.protocols.base import JSON_LINES
+from invoker.routing.endpoints import single
 from invoker.routing.models import Model, Models
 from invoker.upstream.port import Exchange, Give, Upstream, UpstreamError
 from shared.record import ErrorType, Record
@@ -111,4 +112,4 @@ class Gate:
 
 def models(default: Model | None = None, **named: Model) -> Models:
     """Models by name, beside a default that waits for a minute."""
-    return Models(named, default or Model(URL, 60.0))
+    return Models(named, default or Model(single(URL), 60.0))

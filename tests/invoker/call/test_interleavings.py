@@ -16,6 +16,7 @@ from invoker.journal.begun import Begun
 from invoker.journal.directory import Bound
 from invoker.journal.journal import Journal
 from invoker.journal.segment import ENTRY_BYTES, MIN_SEGMENT_BYTES
+from invoker.routing.endpoints import single
 from invoker.routing.models import Model
 from invoker.upstream.port import ConnectError, UpstreamError
 from shared.clock import SystemClock
@@ -54,7 +55,7 @@ class Play:
         self.begun = 0
         self.waiting: list[asyncio.Future[Answer]] = []
         self.tasks: list[asyncio.Task[tuple[int, Any]]] = []
-        known = models(limited=Model(URL, 60.0, max_in_flight=1), retried=Model(URL, 60.0, retries=1))
+        known = models(limited=Model(single(URL), 60.0, max_in_flight=1), retried=Model(single(URL), 60.0, retries=1))
         self.domain = Domain(self._wait, known, max_in_flight=4)
         if journal is not None:
             self.domain.journal = self.domain.invoker._journal = journal

@@ -5,18 +5,19 @@ import itertools
 import json
 import logging
 from collections.abc import Awaitable, Callable, Mapping
+from random import Random
 from typing import Any
 
 import pytest
 from structlog.testing import capture_logs
-from tenacity import AsyncRetrying, RetryCallState
 
+from invoker.call.attempts import pause_s
 from invoker.call.invocation import Invoker, UnknownModelError
-from invoker.call.retries import WAIT
 from invoker.http.pieces import Body
 from invoker.protocols.base import Call
 from invoker.protocols.large_bodies import LargeBodies
 from invoker.protocols.worklet import Worklet
+from invoker.routing.endpoints import single
 from invoker.routing.models import Model, Models
 from invoker.upstream.port import ConnectError, UpstreamError
 from shared.record import MAX_ERROR_LOG_BYTES, ErrorType, Record
@@ -165,7 +166,7 @@ async def test_a_long_reason_is_clipped_in_record_and_answer() -> None:
 
 async def test_a_call_past_its_time_is_504() -> None:
     """The model's timeout bounds the call, and its upstream call is ended."""
-    domain = Domain(Gate(), models(Model(URL, 0.01)))
+    domain = Domain(Gate(), models(Model(single(URL), 0.01)))
     assert await domain.invoke() == (504, failed("upstream gave no whole answer within 0.01 s"))
     assert domain.error_types == [ErrorType.TIMEOUT]
     assert domain.at_rest()
@@ -173,7 +174,7 @@ async def test_a_call_past_its_time_is_504() -> None:
 
 async def test_an_unknown_model_is_no_invocation() -> None:
     """Where no upstream is configured there is nothing to record."""
-    domain = Domain(answering(*GOOD), Models({"known": Model(URL, 1.0)}, None))
+    domain = Domain(answering(*GOOD), Models({"known": Model(single(URL), 1.0)}, None))
     with pytest.raises(UnknownModelError):
         await domain.invoke("other")
     assert (await domain.invoke("known"))[0] == 200
@@ -212,7 +213,7 @@ async def test_the_limit_of_all_calls() -> None:
 async def test_the_limit_of_one_model() -> None:
     """A model's limit refuses its own calls and no other model's."""
     gate = Gate()
-    domain = Domain(gate, models(small=Model(URL, 60.0, max_in_flight=1)))
+    domain = Domain(gate, models(small=Model(single(URL), 60.0, max_in_flight=1)))
     tasks = await domain.started("small", "other", "other")
     assert await domain.invoke("small") == (429, failed("1 calls of this model are in flight, its limit"))
     tasks.append(domain.start("other"))
@@ -233,7 +234,7 @@ async def test_a_connection_that_could_not_be_made_is_tried_again(failures: int,
             raise ConnectError("refused")
         return GOOD
 
-    domain = Domain(script, models(Model(URL, 60.0, retries=2)))
+    domain = Domain(script, models(Model(single(URL), 60.0, retries=2)))
     assert (await domain.invoke())[0] == status
     assert domain.upstream.posts == [(URL, BODY)] * attempts
     assert domain.error_types == [None if status == 200 else ErrorType.CONNECT]
@@ -255,7 +256,7 @@ async def test_what_the_upstream_may_have_received_is_not_sent_again(
 ) -> None:
     """An invocation isn't idempotent: only a connection that was never made is tried again."""
     caplog.set_level(logging.CRITICAL)
-    domain = Domain(script, models(Model(URL, 60.0, retries=5)))
+    domain = Domain(script, models(Model(single(URL), 60.0, retries=5)))
     assert (await domain.invoke())[0] == status
     assert len(domain.upstream.posts) == 1
 
@@ -268,7 +269,7 @@ async def test_retries_share_the_one_timeout() -> None:
             raise ConnectError("refused")
         return await Gate()(b"")
 
-    domain = Domain(script, models(Model(URL, 0.5, retries=10)))
+    domain = Domain(script, models(Model(single(URL), 0.5, retries=10)))
     assert (await domain.invoke())[0] == 504
     assert domain.error_types == [ErrorType.TIMEOUT]
     assert len(domain.upstream.posts) == 2
@@ -282,7 +283,7 @@ async def test_retries_are_ever_longer_apart() -> None:
         times.append(asyncio.get_running_loop().time())
         raise ConnectError("refused")
 
-    domain = Domain(script, models(Model(URL, 60.0, retries=3)))
+    domain = Domain(script, models(Model(single(URL), 60.0, retries=3)))
     await domain.invoke()
     pauses = [later - earlier for earlier, later in itertools.pairwise(times)]
     assert [pause > 0.02 * 2**number for number, pause in enumerate(pauses)] == [True] * 3
@@ -290,16 +291,16 @@ async def test_retries_are_ever_longer_apart() -> None:
 
 def test_pauses_are_random() -> None:
     """Callers that failed together don't come back together, and no pause is longer than 2 s."""
-    state = RetryCallState(AsyncRetrying(), None, (), {})
-    for state.attempt_number in (1, 2, 10):
-        pauses = [WAIT(state) for _ in range(100)]
-        longest_s = min(0.05 * 2 ** (state.attempt_number - 1), 2.0)
+    for repeated in (1, 2, 10, 10_000):
+        die = Random(1)
+        pauses = [pause_s(repeated, die) for _ in range(100)]
+        longest_s = min(0.05 * 2 ** min(repeated - 1, 10), 2.0)
         assert longest_s / 2 <= min(pauses) < max(pauses) <= longest_s
 
 
 async def test_no_retry_begins_after_the_timeout() -> None:
     """A call whose upstream can't be reached ends as that, in time, and not as one that got no answer."""
-    domain = Domain(raising(ConnectError("refused")), models(Model(URL, 0.2, retries=10)))
+    domain = Domain(raising(ConnectError("refused")), models(Model(single(URL), 0.2, retries=10)))
     async with asyncio.timeout(10):
         assert await domain.invoke() == (502, failed("refused"))
     assert domain.error_types == [ErrorType.CONNECT]

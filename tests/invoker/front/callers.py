@@ -9,6 +9,7 @@ from typing import cast
 
 from invoker.front.connection import CallerConnection
 from invoker.protocols.base import JSON
+from invoker.routing.endpoints import single
 from invoker.routing.models import Model, Models
 from tests.invoker.conftest import Gateway, started, unchunk
 from tests.invoker.fakes import URL, Answer
@@ -92,7 +93,7 @@ async def echo(body: bytes) -> Answer:
 @contextlib.asynccontextmanager
 async def gateways() -> AsyncIterator[Gateway]:
     """A gateway before an echo, for tests that can't have the fixture."""
-    async with started(Gateway(Models({"m": Model(URL, 60.0)}, None))) as gateway:
+    async with started(Gateway(Models({"m": Model(single(URL), 60.0)}, None))) as gateway:
         gateway.script = echo
         yield gateway
 

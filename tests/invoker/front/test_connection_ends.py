@@ -94,7 +94,7 @@ async def test_a_defect_is_answered(
     gateway.script = echo
     async with calling(gateway.connections.protocol) as caller:
         with monkeypatch.context() as broken:
-            broken.setattr(gateway.invoker, "_models", None)
+            broken.setattr(gateway.invoker, "models", None)
             caller.feed(REQUEST)
             assert [status for status, _ in await caller.answers()] == [500]
         caller.feed(REQUEST)

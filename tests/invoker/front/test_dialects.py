@@ -10,6 +10,7 @@ import pytest
 from invoker.call.ending import Ending
 from invoker.http.pieces import LARGE_BYTES, Pieces
 from invoker.protocols.base import ReaderDiedError
+from invoker.routing.endpoints import single
 from invoker.routing.models import Model, Models
 from shared.record import ErrorType
 from tests.invoker.conftest import Gateway, started
@@ -25,8 +26,8 @@ JSON = "application/json"
 async def gateway() -> AsyncIterator[Gateway]:
     """A gateway with one model of each dialect, on bases of their own."""
     dialects = {
-        "openai": Models({"m": Model("http://openai.test/v1", 60.0)}, None),
-        "anthropic": Models({"m": Model("http://anthropic.test", 60.0)}, None),
+        "openai": Models({"m": Model(single("http://openai.test/v1"), 60.0)}, None),
+        "anthropic": Models({"m": Model(single("http://anthropic.test"), 60.0)}, None),
     }
     async with started(Gateway(Models({}, None, dialects=dialects))) as one:
         one.answering.max_body_bytes = 4 * LARGE_BYTES

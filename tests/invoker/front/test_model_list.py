@@ -7,6 +7,7 @@ import pytest
 
 from invoker.http.pieces import LARGE_BYTES, Pieces
 from invoker.routing.credentials import credentials
+from invoker.routing.endpoints import single
 from invoker.routing.models import Model, Models
 from invoker.upstream.pool import PooledUpstream
 from invoker.upstream.port import UpstreamError
@@ -17,8 +18,8 @@ from tests.invoker.fakes import Answer, Gate
 from tests.invoker.front.hostile import Connection, http, serving
 
 VERSION = {"anthropic_version": "2023-06-01"}
-OPENAI = Model("http://o.test/v1?a=b", 9.0, credentials=credentials("openai", "http://o.test/", key="s3cret"))
-ANTHROPIC = Model("http://a.test", 9.0, credentials=credentials("anthropic", "http://a.test/", key="s3cret"))
+OPENAI = Model(single("http://o.test/v1?a=b", credentials("openai", "http://o.test/", key="s3cret")), 9.0)
+ANTHROPIC = Model(single("http://a.test", credentials("anthropic", "http://a.test/", key="s3cret")), 9.0)
 
 
 def models(*names: str, default: bool = True) -> Models:
@@ -98,7 +99,7 @@ async def test_an_upstream_that_fails(headers: dict[str, str]) -> None:
 
 async def test_an_upstream_that_does_not_answer() -> None:
     """Is waited for no longer than for a call."""
-    slow = Models({}, None, dialects={"openai": Models({}, Model("http://o.test", 0.01))})
+    slow = Models({}, None, dialects={"openai": Models({}, Model(single("http://o.test"), 0.01))})
     async with started(Gateway(slow)) as gateway:
         gateway.script = Gate()
         reply = await gateway.request("GET", "/v1/models")
@@ -126,7 +127,7 @@ async def test_an_upstream_on_a_unix_socket(tmp_path: Path) -> None:
         await connection.send(http(b'{"data": []}'))
 
     async with serving(answer, tmp_path / "model.sock") as server:
-        model = Model(server.url.replace("/invoke", "/v1"), 9.0)
+        model = Model(single(server.url.replace("/invoke", "/v1")), 9.0)
         gateway = Gateway(Models({}, None, dialects={"openai": Models({}, model)}))
         upstream = PooledUpstream(SystemClock(), 1000)
         gateway.worker = dataclasses.replace(gateway.worker, upstream=upstream)

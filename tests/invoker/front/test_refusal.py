@@ -9,6 +9,7 @@ import pytest
 
 from invoker.front import refusal
 from invoker.front.refusal import BODY, REFUSAL, RESERVE
+from invoker.routing.endpoints import single
 from invoker.routing.models import Model, Models
 from shared import lingering
 from tests.invoker.conftest import Gateway, started, until
@@ -22,7 +23,7 @@ REQUEST = invoke(body_of(1))
 @pytest.fixture
 async def full() -> AsyncIterator[Gateway]:
     """A gateway that has as many connections as it may."""
-    gateway = Gateway(Models({"m": Model(URL, 60.0)}, None), max_connections=LIMIT)
+    gateway = Gateway(Models({"m": Model(single(URL), 60.0)}, None), max_connections=LIMIT)
     async with started(gateway):
         with contextlib.ExitStack() as opened:
             for _ in range(LIMIT):
@@ -118,7 +119,7 @@ async def test_a_refused_caller_that_goes_on_is_closed(
 @pytest.mark.parametrize("more", [REQUEST, b"X", bytes(8 * 1024 * 1024)])
 async def test_the_last_answer_reaches_a_caller_that_sends_on(more: bytes) -> None:
     """One that is drained, or too slow, whatever comes behind its request."""
-    async with started(Gateway(Models({"m": Model(URL, 60.0)}, None))) as gateway:
+    async with started(Gateway(Models({"m": Model(single(URL), 60.0)}, None))) as gateway:
         gateway.invoker.draining = True
         answer = await asyncio.to_thread(ask, gateway, REQUEST, more)
         assert answer.startswith(b"HTTP/1.1 503 ")

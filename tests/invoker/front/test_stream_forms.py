@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator
 import pytest
 
 from invoker.http.pieces import Pieces
+from invoker.routing.endpoints import single
 from invoker.routing.models import Model, Models
 from shared.record import ErrorType
 from tests.invoker.conftest import Gateway, started
@@ -55,7 +56,7 @@ FAILED = {
 
 @pytest.fixture
 async def gateway() -> AsyncIterator[Gateway]:
-    known = Models({"m": Model("http://upstream.test/v1", 60.0)}, None)
+    known = Models({"m": Model(single("http://upstream.test/v1"), 60.0)}, None)
     async with started(Gateway(Models({}, None, dialects={"openai": known, "anthropic": known}))) as one:
         yield one
 

@@ -10,6 +10,7 @@ import pytest
 
 from invoker.call.ending import Ending
 from invoker.http.pieces import Pieces
+from invoker.routing.endpoints import single
 from invoker.routing.models import Model, Models
 from shared.record import ErrorType
 from tests.invoker.conftest import Gateway, started, unchunk, until
@@ -27,7 +28,11 @@ SERVERS = pytest.mark.parametrize("more", [b"", b"Origin: http://page.test\r\n"]
 async def gateway() -> AsyncIterator[Gateway]:
     url = "http://openai.test/v1"
     known = Models(
-        {"m": Model(url, 60.0), "hurried": Model(url, 60.0, idle_s=0.05), "patient": Model(url, 60.0, idle_s=60.0)},
+        {
+            "m": Model(single(url), 60.0),
+            "hurried": Model(single(url), 60.0, idle_s=0.05),
+            "patient": Model(single(url), 60.0, idle_s=60.0),
+        },
         None,
     )
     async with started(Gateway(Models({}, None, dialects={"openai": known, "anthropic": known}))) as one:

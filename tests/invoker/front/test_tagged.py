@@ -5,6 +5,7 @@ from collections.abc import AsyncIterator
 import pytest
 
 from invoker.http.pieces import LARGE_BYTES
+from invoker.routing.endpoints import single
 from invoker.routing.models import Model, Models
 from tests.invoker.conftest import Gateway, started
 from tests.invoker.fakes import URL
@@ -17,9 +18,9 @@ SERVERS = pytest.mark.parametrize("more", [{}, {"Origin": "http://page.test"}], 
 
 @pytest.fixture
 async def gateway() -> AsyncIterator[Gateway]:
-    known = Models({"m": Model(URL, 60.0)}, None)
+    known = Models({"m": Model(single(URL), 60.0)}, None)
     async with started(
-        Gateway(Models({"m": Model(URL, 60.0)}, None, dialects={"openai": known, "anthropic": known}))
+        Gateway(Models({"m": Model(single(URL), 60.0)}, None, dialects={"openai": known, "anthropic": known}))
     ) as one:
         one.answering.max_body_bytes = 4 * LARGE_BYTES
         yield one

@@ -15,6 +15,7 @@ from invoker.http.pieces import LARGE_BYTES, Pieces
 from invoker.protocols.base import BadRequestError, InvalidAnswerError, ReaderDiedError
 from invoker.protocols.large_bodies import LargeBodies
 from invoker.protocols.worklet import decode_answer, decode_request
+from invoker.routing.endpoints import single
 from invoker.routing.models import Model, Models
 from invoker.upstream.pool import PooledUpstream
 from shared.clock import SystemClock
@@ -242,7 +243,7 @@ async def test_no_turn_of_the_loop_is_long(mib: int, element: bytes, in_request:
     count = (mib * MIB - 1000) // (len(element) + 1)
     array = b"[%b]" % b",".join([element] * count)
     peers = RawPeers(b'{"worklet_output": %b}' % (b"1" if in_request else array))
-    async with started(Gateway(Models({"m": Model(peers.url, 100.0)}, None))) as gateway:
+    async with started(Gateway(Models({"m": Model(single(peers.url), 100.0)}, None))) as gateway:
         gateway.answering.max_body_bytes = 16 * MIB
         gateway.answering.bodies.limit = 64 * MIB
         gateway.invoker._upstream = upstream = PooledUpstream(SystemClock(), 64 * MIB)
@@ -266,7 +267,7 @@ async def test_no_turn_is_long_for_a_body_that_goes_through(more: bytes) -> None
     """One with an image, as they are common: never copied, and of it only the model is read."""
     peers = RawPeers(b"{}")
     body = b'{"image": "data:image/png;base64,%b", "model": "m"}' % (b"aGVsbG8/" * (20 * MIB // 8))
-    openai = Models({"m": Model(f"{peers.url}v1", 100.0)}, None)
+    openai = Models({"m": Model(single(f"{peers.url}v1"), 100.0)}, None)
     async with started(Gateway(Models({}, None, dialects={"openai": openai}))) as gateway:
         gateway.answering.max_body_bytes = gateway.answering.bodies.limit = 64 * MIB
         gateway.invoker._upstream = upstream = PooledUpstream(SystemClock(), MIB)

@@ -12,6 +12,7 @@ from invoker.http.trace import Trace
 from invoker.protocols.base import Call
 from invoker.protocols.openai import OpenAI
 from invoker.routing.credentials import Credentials, credentials
+from invoker.routing.endpoints import Endpoint, single
 from invoker.routing.models import Model, Models, load_models
 from invoker.upstream.pool import PooledUpstream
 from invoker.upstream.port import ERROR_BODY_CHARS, status_error
@@ -26,14 +27,14 @@ SECRET = 'sk-"a/b+c==&\\x'
 LINES = b"authorization: Bearer theirs\r\nx-api-key: theirs\r\nX-Kept: 1\r\napi-key: theirs\r\n"
 
 
-def loaded(directory: Path, table: str) -> Model:
+def loaded(directory: Path, table: str) -> Endpoint:
     models = load_models(settings(written(directory, f"[a]\n{UP}{table}"), upstream_url="", openai_url=""))
     found = models.find("a") or models.find("a", "openai") or models.find("a", "anthropic")
     assert found is not None
-    return found
+    return found.group.members[0].endpoint
 
 
-def sent(model: Model, lines: bytes = LINES) -> bytes:
+def sent(model: Endpoint, lines: bytes = LINES) -> bytes:
     assert model.credentials is not None
     return model.credentials.put_into(lines)
 
@@ -140,9 +141,10 @@ def test_the_password_of_the_url_is_secret_too(tmp_path: Path) -> None:
     models = load_models(settings(path, upstream_url=url))
     for model in (models.find("a"), models.find("b")):
         assert model is not None
-        assert model.credentials is not None
-        assert model.credentials.put_into(LINES) == LINES
-        assert model.credentials.left_out_of("pa/ss pa%2Fss dXNlcjpwYS9zcw== s3cret 2024") == "*** *** *** *** 2024"
+        own = model.group.members[0].endpoint.credentials
+        assert own is not None
+        assert own.put_into(LINES) == LINES
+        assert own.left_out_of("pa/ss pa%2Fss dXNlcjpwYS9zcw== s3cret 2024") == "*** *** *** *** 2024"
 
 
 @pytest.mark.parametrize(
@@ -183,9 +185,10 @@ def test_none_of_it_is_left_where_an_error_is_cut(length: int) -> None:
 
 def test_nothing_tells_it() -> None:
     """Whatever of the gateway's is shown."""
-    model = Model("http://host:1/", 1.0, credentials=credentials("openai", "http://host:1/", key="s3cret"))
-    assert "s3cret" not in repr(model)
-    assert "s3cret" not in str(model.credentials)
+    own = credentials("openai", "http://host:1/", key="s3cret")
+    group = single("http://host:1/", own)
+    for shown in (own, group, group.members, Model(group, 1.0)):
+        assert "s3cret" not in f"{shown!r} {shown}"
 
 
 @pytest.mark.parametrize("status", [400, 200])
@@ -196,12 +199,12 @@ async def test_of_what_an_upstream_echoes(status: int) -> None:
         return status, b'{"error": "no such key: s3cret"}', {}
 
     own = credentials("openai", "http://host:1/v1", key="s3cret")
-    models = Models({}, None, dialects={"openai": Models({"m": Model("http://host:1/v1", 9.0, credentials=own)}, None)})
+    models = Models({}, None, dialects={"openai": Models({"m": Model(single("http://host:1/v1", own), 9.0)}, None)})
     upstream, journal = FakeUpstream(echo), FakeJournal()
     call = Call("m", b"{}", 2, "/chat/completions", b"authorization: Bearer theirs\r\nx: y\r\n")
     invoker = Invoker(models, upstream, journal, FakeClock(), 9)
     result = await invoker.invoke(OpenAI(NoLargeBodies()), call, Trace(None, b"traceparent: t\r\n"), "r-1")
-    assert upstream.headers == [b"x: y\r\nAuthorization: Bearer s3cret\r\ntraceparent: t\r\nx-request-id: r-1\r\n"]
+    assert upstream.headers == [b"x: y\r\ntraceparent: t\r\nx-request-id: r-1\r\nAuthorization: Bearer s3cret\r\n"]
     assert result.outcome is not None
     output = result.outcome.output
     assert isinstance(output, bytes)

@@ -5,12 +5,14 @@ from typing import Any
 
 import pytest
 
+from invoker.routing.endpoints import single
 from invoker.routing.models import MAX_MATCHED, Model, load_models
 from invoker.settings import InvokerSettings
 from shared.settings import StartupError
 
 DEFAULT_URL = "http://127.0.0.1:8001/invoke"
 UP = 'upstream = "http://host:1/x"\n'
+URL = "url = 'http://host:1/x'\n"
 
 
 def settings(path: Path | None, **changed: Any) -> InvokerSettings:
@@ -44,9 +46,9 @@ def test_a_model_is_read_with_all_its_keys(tmp_path: Path) -> None:
         """
     models = load_models(settings(written(tmp_path, text)))
     assert models.names == ["gpt-3.5", "bert-base", "with space/é😀"]
-    assert models.find("gpt-3.5") == Model("https://models.example:8443/v1/invoke?key=1", 2.0, 3, 8, 0.5)
-    assert models.find("bert-base") == Model("http://[::1]:9000", 30.0, 0, None)
-    assert models.find("with space/é😀") == Model("http://xn--bcher-kva.example/", 0.5)
+    assert models.find("gpt-3.5") == Model(single("https://models.example:8443/v1/invoke?key=1"), 2.0, 3, 8, 0.5)
+    assert models.find("bert-base") == Model(single("http://[::1]:9000"), 30.0, 0, None)
+    assert models.find("with space/é😀") == Model(single("http://xn--bcher-kva.example/"), 0.5)
 
 
 def test_the_longest_pattern_wins_and_an_id_before_all(tmp_path: Path) -> None:
@@ -64,8 +66,8 @@ def test_what_no_pattern_matches_goes_to_the_default(tmp_path: Path) -> None:
     """However many ids callers name, few are remembered."""
     models = load_models(settings(written(tmp_path, f'["team/*"]\n{UP}')))
     for number in range(MAX_MATCHED + 10):
-        assert models.find(f"id-{number}") == Model(DEFAULT_URL, 30.0)
-    assert models.find("team/x") == Model("http://host:1/x", 30.0)
+        assert models.find(f"id-{number}") == Model(single(DEFAULT_URL), 30.0)
+    assert models.find("team/x") == Model(single("http://host:1/x"), 30.0)
     assert len(models._matched) <= MAX_MATCHED
 
 
@@ -78,14 +80,14 @@ def test_a_byte_order_mark_is_left_out(tmp_path: Path) -> None:
 def test_a_model_that_is_not_named_goes_to_the_default(tmp_path: Path, text: str) -> None:
     """Without a default upstream it is unknown."""
     path = written(tmp_path, text)
-    assert load_models(settings(path)).find("other") == Model(DEFAULT_URL, 30.0)
+    assert load_models(settings(path)).find("other") == Model(single(DEFAULT_URL), 30.0)
     assert load_models(settings(path, upstream_url="")).find("other") is None
 
 
 def test_no_file_is_no_names() -> None:
     """The models file is optional."""
     assert load_models(settings(None)).names == []
-    assert load_models(settings(None)).find("any") == Model(DEFAULT_URL, 30.0)
+    assert load_models(settings(None)).find("any") == Model(single(DEFAULT_URL), 30.0)
     assert load_models(settings(None, upstream_url="")).find("any") is None
 
 
@@ -97,7 +99,17 @@ def test_no_file_is_no_names() -> None:
         (b"\xff", ["utf-8"]),
         ('a = "http://host/"', ["['a']", "Expected `object`, got `str`", "'http://host/'"]),
         ("[[a]]\n" + UP, ["['a']", "Expected `object`, got `array`"]),
-        ("[a]\ntimeout = 1", ["['a']", "missing required field `upstream`"]),
+        (f"[a]\n{UP}[[a.upstreams]]\nurl = 'http://b/'", ["['a']", "must be given; not both"]),
+        ("[[a.upstreams]]\nurl = 'x'", ["['a']: upstreams, the 1.: url: 'x' is not"]),
+        (f"[[a.upstreams]]\n{URL}weight = 0", ["['a']: upstreams[0].weight: Expected `int` >= 1, is"]),
+        (f"[[a.upstreams]]\n{URL}name = 'a b'", ["['a']: upstreams[0].name: Expected `str` matching regex"]),
+        (f"[[a.upstreams]]\n{URL}[[a.upstreams]]\n{URL}", ["the 2.: name: 'host:1' stands there twice"]),
+        (f"[[a.upstreams]]\n{URL}api_key_env = 'NONE'", ["the 1.: api_key_env: the environment variable 'NONE'"]),
+        ("[a]\nupstreams = []", ["['a']: upstreams: Expected `array` of length >= 1"]),
+        (
+            "[a]\ntimeout = 1",
+            ["['a']: either upstream, a URL, or upstreams, ", "there is neither"],
+        ),
         ("[a]\nupstream = 1", ["['a']", "upstream: Expected `str`, got `int`, is 1"]),
         (f"[a]\n{UP}retry = 1", ["['a']", "unknown field `retry`"]),
         (f"[a]\n{UP}protocol = 'grpc'", ["['a']", "protocol: ", "is 'grpc'"]),
@@ -121,7 +133,7 @@ def test_no_file_is_no_names() -> None:
         (f'["a\\n*"]\n{UP}', ["is no model id"]),
         (f'["{"m" * 257}"]\n{UP}', ["is no model id", "length <= 256"]),
         (f'["a\\n"]\n{UP}', ["'a\\n'", "is no model id"]),
-        ("[a]\nupstream = ''", ["['a']", "upstream: '' is not an absolute http:// or https:// URL or http+unix://"]),
+        ("[a]\nupstream = ''", ["['a']: either upstream, a URL, or upstreams"]),
         ("[a]\nupstream = '/invoke'", ["upstream: '/invoke' is not"]),
         ("[a]\nupstream = 'localhost:8001'", ["upstream: 'localhost:8001' is not"]),
         ("[a]\nupstream = 'ftp://host/'", ["upstream: 'ftp://host/' is not"]),
@@ -154,7 +166,7 @@ def test_a_table_is_for_its_protocol(tmp_path: Path) -> None:
     text = f'[a]\n{UP}\n[b]\n{UP}protocol = "openai"\n["c*"]\n{UP}protocol = "anthropic"\n'
     models = load_models(settings(written(tmp_path, text), upstream_url="", openai_url="http://o/v1", anthropic_url=""))
     found = {
-        (model_id, protocol): model.upstream_url
+        (model_id, protocol): model.group.members[0].endpoint.url
         for model_id in ("a", "b", "c1")
         for protocol in ("worklet", "openai", "anthropic")
         if (model := models.find(model_id, protocol)) is not None
@@ -167,3 +179,49 @@ def test_a_table_is_for_its_protocol(tmp_path: Path) -> None:
         ("c1", "anthropic"): "http://host:1/x",
     }
     assert models.names == ["a", "b"]
+
+
+def test_a_model_may_have_several_upstreams(tmp_path: Path) -> None:
+    """What one doesn't say of keys and headers, its model does; and each may be tried unless it says otherwise."""
+    (tmp_path / "key").write_text("k1")
+    text = """
+        [a]
+        headers = { X = "y" }
+        api_key_file = "key"
+        protocol = "openai"
+        [[a.upstreams]]
+        url = "http://one:1/v1"
+        [[a.upstreams]]
+        name = "spare"
+        url = "http://two/v1"
+        weight = 3
+        priority = 1
+        headers = { Z = "z" }
+        [[b.upstreams]]
+        url = "http+unix://%2Frun%2Fb.sock/x"
+        [b]
+        """.replace("[b]\n", "")
+    models = load_models(settings(written(tmp_path, text)))
+    model = models.find("a", "openai")
+    assert model is not None
+    assert (model.retries, model.retry_busy) == (1, True)
+    told = [(each.endpoint.name, each.endpoint.weight, each.endpoint.priority) for each in model.group.members]
+    assert told == [("one:1", 1, 0), ("spare", 3, 1)]
+    lines = [each.endpoint.credentials.put_into(b"") for each in model.group.members if each.endpoint.credentials]
+    assert lines == [b"X: y\r\nAuthorization: Bearer k1\r\n", b"Z: z\r\nAuthorization: Bearer k1\r\n"]
+    alone = models.find("b")
+    assert alone is not None
+    assert (alone.retries, alone.retry_busy, alone.group.members[0].endpoint.name) == (0, False, "/run/b.sock")
+
+
+def test_what_is_known_of_an_endpoint_is_carried_over(tmp_path: Path) -> None:
+    """Its calls, which are still on their way, and whether it is out; of the same name and URL, in the same table."""
+    tables = "[['a*'.upstreams]]\nurl = 'http://one/'\n[['a*'.upstreams]]\nurl = 'http://two/'\nweight = {}\n"
+    before, after = (load_models(settings(written(tmp_path, tables.format(weight)))) for weight in (1, 5))
+    member = before.find("ab").group.take("ab", 0)  # type: ignore[union-attr]
+    after.carry_over(before)
+    group = after.find("ab").group  # type: ignore[union-attr]
+    assert [each.outstanding for each in group.members if each.endpoint.name == member.endpoint.name] == [1]
+    assert [each.weight for each in group.members] == [1, 5]
+    group.give_back(member, "success", "", 0, 1)
+    assert [each.outstanding for each in group.members] == [0, 0]

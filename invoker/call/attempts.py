@@ -1,0 +1,149 @@
+"""The attempts of one call: each at an endpoint of its model, until one's answer is what the caller gets.
+
+Another one is made only where it can do no harm: nothing can have been received, or the endpoint said that it has no
+room (429, 503) and the model allows it; as long as there is time, and what is tried again is a small part of all calls.
+"""
+
+import asyncio
+from email.utils import parsedate_to_datetime
+from random import Random
+
+from invoker.call.flights import Flight
+from invoker.http.passing import joined_url
+from invoker.journal.begun import Answered
+from invoker.protocols.base import Call
+from invoker.routing.credentials import Credentials
+from invoker.routing.endpoints import Member
+from invoker.routing.models import Model
+from invoker.upstream.port import BUSY, Exchange, Upstream, UpstreamError
+from shared.clock import Clock
+from shared.record import ErrorType
+
+FIRST_PAUSE_S, LONGEST_PAUSE_S = 0.05, 2.0
+"""Before an endpoint is tried again by the same call: each is twice as long as the one before. A half of it is random,
+so that the callers of an endpoint that was away don't come back all at once."""
+
+_OF_ENDPOINT = frozenset((ErrorType.CONNECT, ErrorType.TIMEOUT, ErrorType.INVALID_RESPONSE, ErrorType.UPSTREAM_STATUS))
+SUCCESS, BUSY_OUTCOME = "success", "busy"
+
+
+def may_try_again(error: UpstreamError) -> bool:
+    """An invocation isn't idempotent: only if the upstream can't have received it. And what is wrong here is not better
+    for trying."""
+    return not error.received and error.error_type is ErrorType.CONNECT
+
+
+def pause_s(repeated: int, die: Random) -> float:
+    """Before an endpoint is tried for the `repeated`th time after its first."""
+    return float(min(FIRST_PAUSE_S * 2.0 ** min(repeated - 1, 16), LONGEST_PAUSE_S) * die.uniform(0.5, 1.0))
+
+
+class Attempts:
+    """Of one call. After `open`, `end` must follow, whatever happened."""
+
+    __slots__ = ("_answered", "_began_us", "_call", "_clock", "_headers", "_member", "_model", "_tried", "_upstream")
+
+    def __init__(
+        self, upstream: Upstream, clock: Clock, model: Model, call: Call, headers: bytes, answered: Answered
+    ) -> None:
+        self._upstream = upstream
+        self._clock = clock
+        self._model = model
+        self._call = call
+        self._headers = headers
+        self._answered = answered
+        self._tried: list[Member] = []
+        self._member: Member | None = None
+        self._began_us = 0
+
+    async def open(self, flight: Flight) -> Exchange:
+        """The exchange of the last attempt; `UpstreamError` of it if it came to none."""
+        model = self._model
+        if model.retries:
+            model.group.budget.note_call(self._clock.monotonic_us())
+        while True:
+            try:
+                exchange = await self._attempt()
+            except UpstreamError as error:
+                if not may_try_again(error):
+                    raise
+                pause = self._next_pause_s(flight.remaining_s)
+                if pause is None:
+                    raise
+                self._give_back(error.error_type, str(error))
+            else:
+                if exchange.status not in BUSY or not model.retry_busy:
+                    return exchange
+                asked_s = retry_after_s(exchange.headers.get(b"retry-after", b""), self._clock)
+                pause = self._next_pause_s(flight.remaining_s, asked_s)
+                if pause is None:
+                    return exchange
+                exchange.abort()
+                self._cool(asked_s)
+                self._give_back(BUSY_OUTCOME, None)
+            if pause:
+                await asyncio.sleep(pause)
+
+    @property
+    def credentials(self) -> Credentials | None:
+        """What the endpoint of the last attempt was told, and nobody else is to see."""
+        member = self._member or (self._tried[-1] if self._tried else None)
+        return None if member is None else member.endpoint.credentials
+
+    def end(self, error_type: str | None, message: str, exchange: Exchange | None) -> None:
+        """So the call ended; which says something of its last endpoint."""
+        if self._member is None:
+            return
+        status = None if exchange is None else exchange.status
+        if error_type is None:
+            self._give_back(SUCCESS, "")
+        elif exchange is not None and status in BUSY:
+            self._cool(retry_after_s(exchange.headers.get(b"retry-after", b""), self._clock))
+            self._give_back(BUSY_OUTCOME, None)
+        elif error_type not in _OF_ENDPOINT:
+            self._give_back(error_type, None)
+        else:
+            is_its_fault = error_type != ErrorType.UPSTREAM_STATUS or status is None or status >= 500
+            self._give_back(error_type, message if is_its_fault else "")
+
+    async def _attempt(self) -> Exchange:
+        answered, call = self._answered, self._call
+        self._began_us = self._clock.monotonic_us()
+        self._member = member = self._model.group.take(call.model_id, self._began_us, self._tried)
+        endpoint = member.endpoint
+        answered.upstream = endpoint.name
+        answered.attempts = (answered.attempts or 0) + 1
+        url = joined_url(endpoint.url, call.target) if call.target else endpoint.url
+        headers = self._headers if endpoint.credentials is None else endpoint.credentials.put_into(self._headers)
+        return await self._upstream.open(url, call.body, headers)
+
+    def _next_pause_s(self, remaining_s: float, asked_s: float | None = None) -> float | None:
+        """Before the next attempt; None if there is to be none. None of an endpoint's pauses is for another one."""
+        model, tried = self._model, [*self._tried, self._member]
+        if len(tried) > model.retries:
+            return None
+        rounds, rest = divmod(len(tried), len(model.group.members))
+        pause = 0.0 if rest or not rounds else max(pause_s(rounds, model.group.die), asked_s or 0.0)
+        if pause >= remaining_s or not model.group.budget.take(self._clock.monotonic_us()):
+            return None
+        return pause
+
+    def _cool(self, seconds: float | None) -> None:
+        if self._member is not None:
+            self._model.group.cool(self._member, self._call.model_id, seconds, self._clock.monotonic_us())
+
+    def _give_back(self, outcome: str, failure: str | None) -> None:
+        member, self._member = self._member, None
+        if member is not None:
+            self._tried.append(member)
+            self._model.group.give_back(member, outcome, failure, self._began_us, self._clock.monotonic_us())
+
+
+def retry_after_s(value: bytes, clock: Clock) -> float | None:
+    """Seconds, or until a date; None if it says neither."""
+    if value.isdigit():
+        return float(value[:9])
+    try:
+        return max(parsedate_to_datetime(value.decode()).timestamp() - clock.now_us() / 1_000_000, 0.0)
+    except (ValueError, OverflowError):
+        return None

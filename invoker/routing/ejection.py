@@ -1,0 +1,97 @@
+"""When an endpoint gets no more calls for a while: a pure function of what it answered, and a clock.
+
+It is out after some failures in a row, or when a good part of its calls fail; each time longer. When the time is over,
+one call is its trial: it is in again, or out for longer. Never are so many out that those left couldn't carry the load.
+"""
+
+from typing import NamedTuple
+
+FAILURES_IN_A_ROW = 5
+WINDOW_US = 10_000_000
+MIN_CALLS, MAX_FAILED_PART = 20, 0.5
+"""In one such window: of fewer calls a part says nothing."""
+FIRST_US, LONGEST_US = 5_000_000, 300_000_000
+"""Each time is twice as long as the one before."""
+JITTER = 0.2
+"""So much longer at most, so that workers don't try it all at once."""
+CALM_US = 300_000_000
+"""After so long without, the next time is a first one again."""
+
+
+class Health(NamedTuple):
+    """What one worker knows of an endpoint. Times are µs of a monotonic clock; `ejected_until_us`: 0 while it is in."""
+
+    failures_in_a_row: int = 0
+    window_us: int = 0
+    calls: int = 0
+    failures: int = 0
+    ejected_us: int = 0
+    ejected_until_us: int = 0
+    ejections: int = 0
+    is_tried: bool = False
+    reason: str = ""
+
+    @property
+    def is_in(self) -> bool:
+        return not self.ejected_until_us
+
+    def is_due(self, now_us: int) -> bool:
+        """Whether its trial may be made now."""
+        return 0 < self.ejected_until_us <= now_us and not self.is_tried
+
+
+NEW = Health()
+
+
+def may_eject(out: int, total: int) -> bool:
+    """One more beside those that are out: never more than half of them, and of two one."""
+    return out + 1 <= total // 2
+
+
+def tried(health: Health) -> Health:
+    """Its trial is under way."""
+    return health._replace(is_tried=True)
+
+
+def untold(health: Health, began_us: int) -> Health:
+    """A call ended without saying anything of it: its caller has left."""
+    return health._replace(is_tried=False) if health.is_tried and began_us >= health.ejected_us else health
+
+
+def after(
+    health: Health, failure: str, began_us: int, now_us: int, *, may_eject: bool = True, jitter: float = 0.0
+) -> Health:
+    """After a call that began then and ended now; `failure`: why it failed, if it did. `jitter`: 0 to 1, at random."""
+    if not health.is_in:
+        return _after_while_out(health, failure, began_us, now_us, jitter)
+    if now_us - health.window_us >= WINDOW_US:
+        health = health._replace(window_us=now_us, calls=0, failures=0)
+    in_a_row = health.failures_in_a_row + 1 if failure else 0
+    calls, failures = health.calls + 1, health.failures + bool(failure)
+    health = health._replace(failures_in_a_row=in_a_row, calls=calls, failures=failures)
+    if not (failure and may_eject):
+        return health
+    if in_a_row >= FAILURES_IN_A_ROW:
+        return _ejected(health, f"{in_a_row} failures in a row, the last: {failure}", now_us, jitter)
+    if calls >= MIN_CALLS and failures >= MAX_FAILED_PART * calls:
+        return _ejected(health, f"{failures} of {calls} calls failed, the last: {failure}", now_us, jitter)
+    return health
+
+
+def _after_while_out(health: Health, failure: str, began_us: int, now_us: int, jitter: float) -> Health:
+    """What began before it was out says nothing new."""
+    if began_us < health.ejected_us:
+        return health
+    if not failure:
+        return NEW._replace(window_us=now_us, ejected_us=now_us, ejections=health.ejections)
+    if now_us < health.ejected_until_us:
+        return health
+    return _ejected(health, f"its trial failed: {failure}", now_us, jitter)
+
+
+def _ejected(health: Health, reason: str, now_us: int, jitter: float) -> Health:
+    calm = health.is_in and now_us - health.ejected_us >= CALM_US
+    ejections = 1 if calm else health.ejections + 1
+    length_us = min(FIRST_US * 2 ** min(ejections - 1, 16), LONGEST_US)
+    until_us = now_us + round(length_us * (1 + JITTER * jitter))
+    return Health(ejected_us=now_us, ejected_until_us=until_us, ejections=ejections, reason=reason)

@@ -1,0 +1,122 @@
+"""Where a model's calls can go, and what a worker knows of each place."""
+
+import re
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from random import Random
+from urllib.parse import unquote, urlsplit
+
+import msgspec
+
+from invoker.routing.balancing import choose
+from invoker.routing.credentials import Credentials
+from invoker.routing.ejection import NEW, Health, after, may_eject, tried, untold
+from invoker.routing.retry_budget import RetryBudget
+from shared.record import MAX_UPSTREAM_NAME_CHARS
+
+MAX_COOLING = 1000
+"""Models that one endpoint has no room for, at once."""
+SHORTEST_COOL_US, LONGEST_COOL_US = 1_000_000, 60_000_000
+"""An endpoint that is too busy for a model is left alone by it for so long: as it says, or else the least."""
+
+_INVISIBLE = re.compile("[^!-~]")
+
+
+class Endpoint(msgspec.Struct, frozen=True):
+    """As the models file says it. Of several, each gets calls by its `weight`; those of a higher `priority` number only
+    while none of a lower one can be called."""
+
+    url: str
+    name: str
+    weight: int = 1
+    priority: int = 0
+    credentials: Credentials | None = None
+
+
+def upstream_name(url: str) -> str:
+    """Its host and port as they stand there, or its socket's path, in visible ASCII."""
+    name = unquote(urlsplit(url).netloc.rpartition("@")[2]) or url
+    return _INVISIBLE.sub("?", name)[:MAX_UPSTREAM_NAME_CHARS]
+
+
+@dataclass(slots=True)
+class Member:
+    """An endpoint of a model. `cooling`: until when which model ids leave it alone; `attempts`: by how they ended."""
+
+    endpoint: Endpoint
+    outstanding: int = field(default=0, compare=False)
+    health: Health = field(default=NEW, compare=False)
+    cooling: dict[str, int] = field(default_factory=dict, compare=False)
+    attempts: Counter[str] = field(default_factory=Counter, compare=False)
+
+    @property
+    def weight(self) -> int:
+        return self.endpoint.weight
+
+    @property
+    def priority(self) -> int:
+        return self.endpoint.priority
+
+
+class Group:
+    """The endpoints of one model: at least one."""
+
+    def __init__(self, endpoints: Sequence[Endpoint], die: Random | None = None) -> None:
+        self.members = [Member(endpoint) for endpoint in sorted(endpoints, key=lambda each: each.priority)]
+        self.budget = RetryBudget()
+        self.die = die or Random()
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Group) and self.members == other.members
+
+    __hash__ = None  # type: ignore[assignment]
+
+    def take(self, model_id: str, now_us: int, before: Sequence[Member] = ()) -> Member:
+        """The one that an attempt goes to; `before`: where the same call was tried. `give_back` must follow."""
+        members = self.members
+        if len(members) == 1:
+            member = members[0]
+        else:
+            avoid = [each for each in members if each in before or each.cooling.get(model_id, 0) > now_us]
+            member = choose(members, now_us, self.die, avoid if len(avoid) < len(members) else before)
+            if member.health.is_due(now_us):
+                member.health = tried(member.health)
+        member.outstanding += 1
+        return member
+
+    def give_back(self, member: Member, outcome: str, failure: str | None, began_us: int, now_us: int) -> None:
+        """An attempt has ended, and counts as `outcome`. `failure`: why it is the endpoint's, empty for none; None
+        where that isn't known."""
+        member.outstanding -= 1
+        member.attempts[outcome] += 1
+        if len(self.members) == 1:
+            return
+        if failure is None:
+            member.health = untold(member.health, began_us)
+            return
+        out = sum(not each.health.is_in for each in self.members)
+        may = may_eject(out, len(self.members))
+        member.health = after(member.health, failure, began_us, now_us, may_eject=may, jitter=self.die.random())
+
+    def cool(self, member: Member, model_id: str, seconds: float | None, now_us: int) -> None:
+        """This endpoint has no room for this model; and has said for how long, or not."""
+        if len(self.members) == 1:
+            return
+        length_us = round(min((seconds or 0) * 1_000_000, LONGEST_COOL_US))
+        if len(member.cooling) >= MAX_COOLING:
+            member.cooling.clear()
+        member.cooling[model_id] = now_us + max(length_us, SHORTEST_COOL_US)
+
+    def carry_over(self, before: "Group") -> None:
+        """What is known of the same endpoints, whose calls may still be on their way."""
+        known = {(member.endpoint.name, member.endpoint.url): member for member in before.members}
+        for at, member in enumerate(self.members):
+            if (old := known.get((member.endpoint.name, member.endpoint.url))) is not None:
+                old.endpoint = member.endpoint
+                self.members[at] = old
+
+
+def single(url: str, credentials: Credentials | None = None) -> Group:
+    """Of one endpoint, which its URL names."""
+    return Group([Endpoint(url, upstream_name(url), credentials=credentials)])

@@ -1,0 +1,166 @@
+"""Where the attempts of a call go, and what each says of its endpoint."""
+
+from collections.abc import Mapping
+from random import Random
+
+import pytest
+
+from invoker.call.attempts import retry_after_s
+from invoker.routing.ejection import FAILURES_IN_A_ROW, FIRST_US
+from invoker.routing.endpoints import LONGEST_COOL_US, SHORTEST_COOL_US, Endpoint, Group
+from invoker.routing.models import Model
+from invoker.upstream.port import ConnectError, UpstreamError
+from shared.record import ErrorType
+from tests.invoker.call.test_invocation import Domain
+from tests.invoker.fakes import GOOD, START_US, Answer, FakeClock, models
+
+HOSTS = ("http://a/", "http://b/", "http://c/")
+
+
+class Hosts:
+    """Model servers: what each does with every call."""
+
+    def __init__(self, does: Mapping[str, Answer | Exception], **settings: object) -> None:
+        self.does = dict(does)
+        endpoints = [Endpoint(url, url[7]) for url in self.does]
+        self.group = Group(endpoints, Random(1))
+        self.model = Model(self.group, 60.0, **{"retries": len(endpoints) - 1, "retry_busy": True, **settings})  # type: ignore[arg-type]
+        self.domain = Domain(self._answer, models(m=self.model))
+
+    async def _answer(self, _body: bytes) -> Answer:
+        url, _ = self.domain.upstream.posts[-1]
+        if isinstance(done := self.does[url], Exception):
+            raise done
+        return done
+
+    async def invoke(self) -> int:
+        return (await self.domain.invoke())[0]
+
+    @property
+    def posts(self) -> list[str]:
+        return [url[7] for url, _ in self.domain.upstream.posts]
+
+    def is_in(self, name: str) -> bool:
+        (member,) = (each for each in self.group.members if each.endpoint.name == name)
+        return member.health.is_in
+
+    def attempts(self) -> dict[str, int]:
+        return dict(sum((each.attempts for each in self.group.members), start=type(self.group.members[0].attempts)()))
+
+
+BUSY: Answer = (429, b"{}", {})
+REFUSED = ConnectError("refused")
+
+
+async def test_another_endpoint_is_tried_at_once() -> None:
+    """Where nothing can have been received. One record says which one answered, and how many were tried."""
+    hosts = Hosts({"http://a/": REFUSED, "http://b/": GOOD})
+    while "a" not in hosts.posts:
+        assert await hosts.invoke() == 200
+    assert hosts.posts[-2:] == ["a", "b"]
+    record = hosts.domain.journal.records[-1]
+    assert (record.success, record.upstream, record.status_code, record.attempts) == (True, "b", 200, 2)
+    assert len(hosts.domain.journal.records) == hosts.attempts()["success"]
+    assert hosts.domain.at_rest()
+    assert [each.outstanding for each in hosts.group.members] == [0, 0]
+
+
+async def test_what_may_have_been_received_is_not_tried_again() -> None:
+    for error in (
+        UpstreamError(ErrorType.CONNECT, "closed without an answer"),
+        UpstreamError(ErrorType.INVALID_RESPONSE, "broke off"),
+        UpstreamError(ErrorType.GATEWAY_ERROR, "no ports left"),
+    ):
+        hosts = Hosts({"http://a/": error, "http://b/": error})
+        await hosts.invoke()
+        assert len(hosts.posts) == 1
+    hosts = Hosts(dict.fromkeys(HOSTS, (500, b"", {})))
+    assert (await hosts.invoke(), len(hosts.posts)) == (502, 1)
+
+
+async def test_each_endpoint_is_tried_once_before_any_twice() -> None:
+    hosts = Hosts(dict.fromkeys(HOSTS, REFUSED), retries=2)
+    assert await hosts.invoke() == 502
+    assert sorted(hosts.posts) == ["a", "b", "c"]
+    assert hosts.attempts() == {"connect": 3}
+    assert [record.error_type for record in hosts.domain.journal.records] == [ErrorType.CONNECT]
+
+
+async def test_one_without_room_is_left_alone_by_that_model() -> None:
+    """Another one is tried; and for as long as it says, or for a second, it isn't asked by this model again."""
+    for headers, cool_us in (
+        ({}, SHORTEST_COOL_US),
+        ({b"retry-after": b"7"}, 7_000_000),
+        ({b"retry-after": b"1000"}, LONGEST_COOL_US),
+        ({b"retry-after": b"soon"}, SHORTEST_COOL_US),
+    ):
+        hosts = Hosts({"http://a/": (429, b"{}", headers), "http://b/": GOOD})
+        while "a" not in hosts.posts:
+            assert await hosts.invoke() == 200
+        before = len(hosts.posts)
+        for _ in range(20):
+            await hosts.invoke()
+        assert set(hosts.posts[before:]) == {"b"}
+        hosts.domain.clock.elapsed_us += cool_us
+        for _ in range(20):
+            await hosts.invoke()
+        assert "a" in hosts.posts[before:]
+        assert hosts.is_in("a")
+
+
+async def test_the_last_answer_of_those_without_room_is_the_callers() -> None:
+    """With its status and Retry-After."""
+    hosts = Hosts({"http://a/": BUSY, "http://b/": (503, b"{}", {b"retry-after": b"7"})})
+    status = await hosts.invoke()
+    assert status == {"a": 429, "b": 503}[hosts.posts[-1]]
+    assert sorted(hosts.posts) == ["a", "b"]
+    (record,) = hosts.domain.journal.records
+    assert (record.error_type, record.status_code, record.attempts) == (ErrorType.UPSTREAM_STATUS, status, 2)
+    assert hosts.attempts() == {"busy": 2}
+
+
+async def test_a_model_may_forbid_it() -> None:
+    hosts = Hosts({"http://a/": BUSY, "http://b/": BUSY}, retry_busy=False)
+    assert (await hosts.invoke(), len(hosts.posts)) == (429, 1)
+
+
+async def test_an_endpoint_that_fails_is_out_and_comes_back() -> None:
+    """Until then no call goes there but its trial."""
+    hosts = Hosts({"http://a/": (500, b"", {}), "http://b/": GOOD})
+    while hosts.posts.count("a") < FAILURES_IN_A_ROW:
+        await hosts.invoke()
+    assert (hosts.is_in("a"), hosts.is_in("b")) == (False, True)
+    for _ in range(50):
+        assert await hosts.invoke() == 200
+    assert hosts.posts.count("a") == FAILURES_IN_A_ROW
+    hosts.does["http://a/"] = GOOD
+    hosts.domain.clock.elapsed_us += 2 * FIRST_US
+    assert await hosts.invoke() == 200
+    assert (hosts.posts[-1], hosts.is_in("a")) == ("a", True)
+
+
+@pytest.mark.parametrize("status", [400, 404, 422, 429, 499])
+async def test_what_is_the_callers_fault_is_not_the_endpoints(status: int) -> None:
+    hosts = Hosts({"http://a/": (status, b"", {}), "http://b/": (status, b"", {})}, retries=0)
+    for _ in range(10 * FAILURES_IN_A_ROW):
+        await hosts.invoke()
+    assert (hosts.is_in("a"), hosts.is_in("b")) == (True, True)
+
+
+async def test_an_outage_is_not_made_worse() -> None:
+    """Of 100 calls that all fail, each of which may be tried three times, a fifth is tried again."""
+    hosts = Hosts(dict.fromkeys(HOSTS, REFUSED), retries=2)
+    for _ in range(100):
+        await hosts.invoke()
+    assert 100 < len(hosts.posts) <= 120
+
+
+@pytest.mark.parametrize(
+    ("value", "seconds"),
+    [(b"", None), (b"7", 7.0), (b"0", 0.0), (b"9" * 30, 999_999_999.0), (b"-1", None),
+     (b"Mon, 15 Jan 2024 10:30:05 GMT", 5.0),
+     (b"Mon, 15 Jan 2024 10:29:00 GMT", 0.0), (b"Mon, 99 Jan 2024", None), (b"\xff", None), (b"1e9", None)],
+)  # fmt: skip
+def test_when_to_come_again(value: bytes, seconds: float | None) -> None:
+    assert START_US == 1_705_314_600_000_000
+    assert retry_after_s(value, FakeClock()) == seconds
