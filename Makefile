@@ -51,7 +51,7 @@ soak: $(DEV) ## Take the sidecar away for five minutes under load
 mutants: $(MUTANTS) ## Put small faults into the code and tell which no test notices (ARGS="--seed 1 --count 300 'invoker/*'")
 	@exec $(BIN)/python -m tests.mutants $(ARGS)
 
-bench: $(BENCH) ## Measure speed beside yardsticks, and write tests/bench/RESULTS.md
+bench: $(BENCH) $(if $(filter peers,$(ARGS)),$(PEERS)) ## Measure speed beside yardsticks, and write tests/bench/RESULTS.md
 	@for command in wrk nginx; do command -v $$command >/dev/null || missing=1; done; \
 		test -z "$$missing" || \
 		{ test "$$(id -u)" = 0 && command -v apt-get >/dev/null && \
