@@ -33,7 +33,9 @@ def of_name(resources: list[Resource], kind: str, start: str) -> Resource:
     return found
 
 
-def test_an_overlay_brings_image_and_models(built: list[Resource], tmp_path: Path) -> None:
+def test_an_overlay_brings_image_and_models(
+    built: list[Resource], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Both containers run the image that it names, and the gateway reads the models that lie beside it."""
     spec = of_name(built, "StatefulSet", "gateway")["spec"]["template"]["spec"]
     images = {one["image"] for one in (*spec["initContainers"], *spec["containers"])}
@@ -43,6 +45,7 @@ def test_an_overlay_brings_image_and_models(built: list[Resource], tmp_path: Pat
     assert list(tomllib.loads(text)) == ["gpt-3.5"]
     path = tmp_path / "models.toml"
     path.write_text(text, encoding="utf-8")
+    monkeypatch.setenv("OPENAI_API_KEY", "sk-0")
     assert load_models(InvokerSettings(models_file=path)).names == ["gpt-3.5"]
 
 
