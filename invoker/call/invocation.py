@@ -29,6 +29,7 @@ from invoker.protocols.base import (
     ReaderDiedError,
     Result,
 )
+from invoker.routing.credentials import in_confidence
 from invoker.routing.models import Model, Models
 from invoker.upstream.port import BusyError, Exchange, Upstream, UpstreamError, status_error
 from shared.clock import Clock
@@ -185,8 +186,7 @@ class Invoker:
         if isinstance(error, BusyError):
             status = error.status
             headers = b"Retry-After: %b\r\n" % error.retry_after if error.retry_after else b""
-        if (own := attempts.credentials) is not None:
-            message = own.left_out_of(message)
+        message = in_confidence(message, attempts.credentials, call.headers)
         return End(error_type, clip_error_log(message), status or HTTP_STATUS[error_type], headers)
 
     def _admit(self, call: Call, model: Model) -> None:

@@ -7,6 +7,7 @@ from urllib.parse import unquote
 
 import msgspec
 
+from invoker.protocols.asked import Asked
 from invoker.protocols.base import BadRequestError
 from shared.record import check_model_id
 
@@ -47,12 +48,15 @@ def boundary_of(content_type: str) -> bytes:
     return parameters["boundary"].encode()
 
 
-def decode_form(body: bytes, boundary: bytes) -> str:
-    """The model that a form asks for. `BadRequestError` for what is none."""
+def decode_form(body: bytes, boundary: bytes) -> Asked:
+    """What a form asks for. `BadRequestError` for what is none."""
     model: str | None = None
+    streamed = False
     for part in _parts(body, boundary):
         if _may_mean(part.name, "_charset_"):
             _text(body, part, _CHARSETS)
+        if part.name == "stream":
+            streamed = body[slice(*part.content)][:8].lower() == b"true"
         if not _may_mean(part.name, FIELD):
             continue
         if model is not None:
@@ -64,7 +68,7 @@ def decode_form(body: bytes, boundary: bytes) -> str:
         raise BadRequestError(400, "invalid_shape", f"The form has no field {FIELD!r}, which says where it goes")
     if problem := check_model_id(model):
         raise BadRequestError(400, "invalid_shape", f"The form's field {FIELD!r}: {problem}")
-    return model
+    return Asked(model, streamed)
 
 
 def _parts(body: bytes, boundary: bytes) -> Iterator[_Part]:

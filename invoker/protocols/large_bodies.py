@@ -59,23 +59,22 @@ class LargeBodies:
 
     async def decode_request(self, body: Body) -> Call:
         """As `worklet.decode_request`, or `ReaderDiedError`."""
-        result = await self._request(REQUEST, body)
+        result = await self._read_request(REQUEST, body)
+        assert isinstance(result, ReadRequest)
         passed = _pieces(body).part(result.skipped_bytes, len(body)) if result.skipped_bytes else body
         return Call(result.model_id, passed, result.input_size, tags=result.tags)
 
     async def decode_asked(self, body: Body) -> Asked:
         """As the function of that name, or `ReaderDiedError`."""
-        result = await self._read_request(ASKED, body)
-        assert isinstance(result, Asked)
-        return result
+        return await self._asked(ASKED, body)
 
-    async def decode_form(self, body: Body, boundary: bytes) -> str:
-        """As `forms.decode_form`, or `ReaderDiedError`."""
-        return (await self._request(FORM + boundary, body)).model_id
+    async def decode_form(self, body: Body, boundary: bytes) -> Asked:
+        """Likewise."""
+        return await self._asked(FORM + boundary, body)
 
-    async def _request(self, kind: bytes, body: Body) -> ReadRequest:
+    async def _asked(self, kind: bytes, body: Body) -> Asked:
         result = await self._read_request(kind, body)
-        assert isinstance(result, ReadRequest)
+        assert isinstance(result, Asked)
         return result
 
     async def _read_request(self, kind: bytes, body: Body) -> Result:

@@ -70,7 +70,7 @@ def read(kind: bytes, body: bytes) -> Result:
         if kind == ASKED:
             return decode_asked(body)
         if kind.startswith(FORM):
-            return ReadRequest(decode_form(body, kind.removeprefix(FORM)), len(body), 0)
+            return decode_form(body, kind.removeprefix(FORM))
         if kind == REPORT:
             return FoundReport(find_report(body))
         if kind == REQUEST:

@@ -29,7 +29,7 @@ class LargeBodies(Protocol):
         """As the function of that name, or `ReaderDiedError`."""
         ...
 
-    async def decode_form(self, body: Body, boundary: bytes) -> str:
+    async def decode_form(self, body: Body, boundary: bytes) -> Asked:
         """Likewise."""
         ...
 
@@ -66,7 +66,7 @@ class Passing:
     def decode(self, head: RequestHead, body: bytes) -> Call:
         self.check(head)
         boundary = self._boundary(head)
-        asked = decode_asked(body) if boundary is None else Asked(decode_form(body, boundary))
+        asked = decode_asked(body) if boundary is None else decode_form(body, boundary)
         return self._call(head, asked, body)
 
     async def decode_large(self, head: RequestHead, body: Body) -> Call:
@@ -75,7 +75,7 @@ class Passing:
         if boundary is None:
             asked = await self._large_bodies.decode_asked(body)
         else:
-            asked = Asked(await self._large_bodies.decode_form(body, boundary))
+            asked = await self._large_bodies.decode_form(body, boundary)
         return self._call(head, asked, body)
 
     def _boundary(self, head: RequestHead) -> bytes | None:

@@ -15,12 +15,16 @@ MAX_KEY_BYTES = 16 * 1024
 MAX_HEADERS = 32
 MIN_SECRET_CHARS = 4
 """What is shorter can be guessed, and is part of too many words to be left out wherever it stands."""
+MIN_CALLERS_CHARS = 8
+"""Callers say much where no key is wanted: `none`, `test`, `EMPTY`."""
 MIN_CUT_CHARS = 512
 """Of what an upstream says, no error shows more; what is shorter is whole."""
 HIDDEN = "***"
 CARRIERS = frozenset((b"authorization", b"x-api-key", b"api-key", b"x-goog-api-key"))
 """Where callers have their keys. None of them is of use to an upstream with a key of its own."""
 
+_CARRIED = re.compile(rb"(?im)^(?:%b):[ \t]*(.*?)[ \t]*\r?$" % b"|".join(sorted(CARRIERS)))
+_BEGIN = re.compile(r"[0-9A-Za-z]{,4}")  # which is written in one way only
 _KEY = re.compile(r"[!-~]+")
 _NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]{1,64}")
 _VALUE = re.compile(r"[!-~](?:[ -~]{0,4094}[!-~])?")
@@ -73,6 +77,18 @@ class Credentials:
                 if text.endswith(secret[:length]):
                     return text[:-length] + HIDDEN
         return text
+
+
+def in_confidence(text: str, own: Credentials | None, lines: bytes) -> str:
+    """What an upstream says, without the credentials that it was told: its own, and its caller's in these lines."""
+    if own is not None:
+        text = own.left_out_of(text)
+    for line in _CARRIED.findall(lines):
+        value = line.decode("latin-1")
+        key = value.rpartition(" ")[2]
+        if len(key) >= MIN_CALLERS_CHARS and _BEGIN.match(key)[0] in text:  # type: ignore[index]  # it always matches
+            text = Credentials({"": value}).left_out_of(text)
+    return text
 
 
 def _secrets(headers: Mapping[str, str], url: str) -> set[str]:

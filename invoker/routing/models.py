@@ -242,12 +242,17 @@ def _explain(error: msgspec.ValidationError, table: object) -> str:
     return f"{path.rstrip('`')}: {reason}, is {_shown(value)}" if path else f"{reason}, is {_shown(value)}"
 
 
-def _without_secrets(table: object) -> object:
+def _without_secrets(value: object) -> object:
     """What isn't known may be a key that was written where its name belongs."""
-    if not isinstance(table, dict):
-        return table
-    known = {*ModelTable.__struct_fields__} - {"headers", "api_key_env"}
-    return {key: value if key in known else HIDDEN for key, value in table.items()}
+    if isinstance(value, list):
+        return [_without_secrets(one) for one in value]
+    if not isinstance(value, dict):
+        return value
+    known = {*ModelTable.__struct_fields__, *UpstreamTable.__struct_fields__} - {"headers", "api_key_env"}
+    return {
+        key: _without_secrets(one) if key in known or isinstance(one, int | float) else HIDDEN
+        for key, one in value.items()
+    }
 
 
 def _shown(value: object) -> str:

@@ -7,6 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from invoker.protocols.asked import Asked
 from invoker.protocols.base import BadRequestError
 from invoker.protocols.forms import MAX_PART_HEAD_BYTES, MAX_PARTS, boundary_of, decode_form, is_form
 from invoker.protocols.large_bodies import LargeBodies
@@ -56,8 +57,16 @@ async def large_bodies() -> AsyncIterator[LargeBodies]:
 )
 async def test_the_model_is_found(large_bodies: LargeBodies, body: bytes) -> None:
     """Wherever it stands, and also by the process that reads large ones."""
-    assert decode_form(body, BOUNDARY) == "whisper-1"
-    assert await large_bodies.decode_form(body, BOUNDARY) == "whisper-1"
+    assert decode_form(body, BOUNDARY) == Asked("whisper-1")
+    assert await large_bodies.decode_form(body, BOUNDARY) == Asked("whisper-1")
+
+
+@pytest.mark.parametrize(
+    ("said", "streamed"), [(b"true", True), (b"True", True), (b"false", False), (b"trueish", False)]
+)
+def test_whether_it_asks_for_a_stream(said: bytes, streamed: bool) -> None:
+    """As the clients write it."""
+    assert decode_form(form(field(b'"stream"', said), MODEL), BOUNDARY) == Asked("whisper-1", streamed)
 
 
 @pytest.mark.parametrize(
@@ -162,7 +171,7 @@ def test_any_bytes_are_read_or_refused(noise: bytes, fields: list[tuple[bytes, b
     parts.insert(data.draw(st.integers(0, len(parts))), MODEL)
     body = form(*parts)
     if BOUNDARY not in b"".join(value for _, value in fields):
-        assert decode_form(body, BOUNDARY) == "whisper-1"
+        assert decode_form(body, BOUNDARY).model_id == "whisper-1"
     cut = body[: data.draw(st.integers(0, len(body)))] + noise
     with contextlib.suppress(BadRequestError):
-        assert decode_form(cut, BOUNDARY) == "whisper-1"
+        assert decode_form(cut, BOUNDARY).model_id == "whisper-1"

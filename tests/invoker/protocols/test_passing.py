@@ -18,7 +18,7 @@ class NoLargeBodies:
     async def decode_asked(self, _body: Body) -> Asked:
         raise AssertionError
 
-    async def decode_form(self, _body: Body, _boundary: bytes) -> str:
+    async def decode_form(self, _body: Body, _boundary: bytes) -> Asked:
         raise AssertionError
 
     async def find_report(self, _body: Body) -> bytes:

@@ -106,6 +106,8 @@ def test_without_any_nothing_changes(tmp_path: Path) -> None:
         ("headers = { a = 1 }", "headers[...]: Expected `str`, got `int`, is '***'"),
         ("headers = 's3cret'", "headers: Expected `object`, got `str`, is '***'"),
         ("api_key = 's3cret'", "unknown field `api_key`, is {'upstream': 'http://host:1/x', 'api_key': '***'}"),
+        ("upstreams = [{ url = 'http://h:1/', api_key = 's3cret' }]", "is [{'url': 'http://h:1/', 'api_key': '***'}]"),
+        ("upstreams = [{ url = 1, headers = { a = 's3cret' } }]", "'headers': '***'}]"),
         ("headers = { a = 's3cret' }\nx = 1", "unknown field `x`, is {'upstream': 'http://host:1/x', 'headers': '***'"),
     ],
 )
@@ -230,3 +232,28 @@ async def test_it_is_sent_over_the_wire() -> None:
         await upstream.close()
     assert len(re.findall(rb"(?im)^authorization: (.*)\r$", received[0])) == 1
     assert b"\r\nAuthorization: Bearer s3cret\r\n" in received[0]
+
+
+@pytest.mark.parametrize(
+    ("line", "echoed", "shown"),
+    [
+        (b"authorization: Bearer sk-of-a-caller\r\n", "no key Bearer sk-of-a-caller", "no key ***"),
+        (b"X-Api-Key:sk-of-a-caller \r\n", "sk-of-a-caller, sk-of-a-callers", "***, ***s"),
+        (b"x: y\r\napi-key: a/caller+key=\r\n", "a\\/caller%2Bkey=", "***"),
+        (b"authorization: Bearer none\r\n", "none is wrong", "none is wrong"),
+        (b"x-other: sk-of-a-caller\r\n", "sk-of-a-caller", "sk-of-a-caller"),
+    ],
+)
+async def test_no_record_has_a_callers_key(line: bytes, echoed: str, shown: str) -> None:
+    """Though the upstream says it, and the caller, whose it is, gets what it says."""
+
+    async def echo(_body: bytes) -> Answer:
+        return 401, echoed.encode(), {}
+
+    models = Models({}, None, dialects={"openai": Models({"m": Model(single("http://host:1/v1"), 9.0)}, None)})
+    journal = FakeJournal()
+    invoker = Invoker(models, FakeUpstream(echo), journal, FakeClock(), 9)
+    result = await invoker.invoke(OpenAI(NoLargeBodies()), Call("m", b"{}", 2, "/x", line), None, "r-1")
+    assert result.outcome is not None
+    assert result.outcome.output == echoed.encode()
+    assert [record.error_log for record in journal.records] == [f"upstream answered 401: {shown}"]
