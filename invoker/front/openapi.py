@@ -4,6 +4,7 @@ from importlib.metadata import version
 
 from invoker.front.health import Health, Readiness
 from invoker.protocols.worklet import InvokeAnswer, InvokeRequest
+from invoker.routing.states import EndpointState, UpstreamsAnswer
 from shared.openapi import Answer, Operation, build_document
 
 _REFUSED = {
@@ -77,7 +78,38 @@ READYZ = Operation(
     tags=["health"],
 )
 
-OPERATIONS = (INVOKE, HEALTHZ, READYZ)
+UPSTREAMS = Operation(
+    path="/upstreams",
+    operation_id="upstreams",
+    summary="Where do calls go, and what is left out?",
+    description="What all workers together know of the endpoints of the models file, and of the settings.",
+    responses={
+        200: Answer(
+            "All of them.",
+            UpstreamsAnswer,
+            UpstreamsAnswer(
+                2,
+                [
+                    EndpointState(
+                        model="gpt-4o",
+                        protocol="openai",
+                        name="10.0.0.7:8000",
+                        url="http://10.0.0.7:8000/v1",
+                        weight=1,
+                        priority=0,
+                        state="out",
+                        reason="5 failures in a row, the last: can't connect to upstream: Connection refused",
+                        until="2024-01-15T10:30:05.000000Z",
+                        attempts={"connect": 10, "success": 4711},
+                    )
+                ],
+            ),
+        )
+    },
+    tags=["health"],
+)
+
+OPERATIONS = (INVOKE, HEALTHZ, READYZ, UPSTREAMS)
 
 DOCUMENT = build_document(
     "Invocation gateway",

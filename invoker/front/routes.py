@@ -13,6 +13,7 @@ from invoker.front.request_body import check_origin, expect_nothing, read_body
 from invoker.front.responses import ResponseSink, given_request_id, response_of
 from invoker.front.sidecar_proxy import forward_to_sidecar
 from invoker.front.unserved import unserved
+from invoker.front.upstreams import upstreams
 from invoker.front.worker import WORKER
 from invoker.http.heads import RequestHead, tags_of
 from invoker.http.passing import fields_of
@@ -35,6 +36,7 @@ def setup_routes(app: web.Application, invocations: Iterable[str]) -> None:
             web.get("/metrics/{path:.*}", forward_to_sidecar),
             web.get("/healthz", healthz),
             web.get("/readyz", readyz),
+            web.get("/upstreams", upstreams),
             *docs_routes(DOCUMENT),
         ]
     )

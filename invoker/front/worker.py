@@ -8,12 +8,14 @@ from aiohttp import web
 from invoker.call.invocation import Invoker
 from invoker.front.answering import Answering
 from invoker.front.listener import Connections
+from invoker.routing.states import UpstreamsAnswer
 from invoker.upstream.port import Upstream
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Worker:
-    """`reasons`: why not all is well, in words for `/readyz`. `upstream` is that of its invoker."""
+    """`reasons`: why not all is well, in words for `/readyz`. `upstream` is that of its invoker;
+    `upstreams`: what all workers know of endpoints."""
 
     invoker: Invoker
     answering: Answering
@@ -21,6 +23,7 @@ class Worker:
     reasons: Callable[[], Sequence[str]]
     sidecar_url: str
     upstream: Upstream
+    upstreams: Callable[[], UpstreamsAnswer]
     cors_origins: str = ""
 
 

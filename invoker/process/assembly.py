@@ -2,7 +2,7 @@
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Iterable
 
 from invoker.call.invocation import Invoker
 from invoker.delivery.assignment import adopting, shipping
@@ -23,18 +23,39 @@ from invoker.protocols.base import Protocol
 from invoker.protocols.large_bodies import LargeBodies
 from invoker.protocols.openai import OpenAI
 from invoker.protocols.worklet import Worklet
+from invoker.routing.states import EndpointState, merged, states_of
 from invoker.settings import InvokerSettings
 from invoker.upstream.pool import PooledUpstream
-from shared.clock import SystemClock
+from shared.clock import Clock, SystemClock
 from shared.tasks import Background
+
+
+class KnownModels:
+    """The models of one worker. `refused`: why the models file, as it is now, can't be used."""
+
+    def __init__(self, snapshot: Snapshot, invoker: Invoker, outbox: Outbox, clock: Clock) -> None:
+        self.refused = snapshot.refused
+        self._invoker = invoker
+        self._outbox = outbox
+        self._clock = clock
+
+    def swap(self, snapshot: Snapshot) -> None:
+        """From now on, calls go by these."""
+        self.refused = snapshot.refused
+        self._invoker.swap(snapshot.models)
+        self._outbox.tell_of(snapshot.models.names)
+
+    def states(self) -> list[EndpointState]:
+        """What is known of their endpoints here."""
+        return states_of(self._invoker.models, self._clock)
 
 
 @contextlib.asynccontextmanager
 async def assembled(
-    settings: InvokerSettings, snapshot: Snapshot
-) -> AsyncIterator[tuple[Worker, Callable[[Snapshot], None]]]:
-    """One worker that records and ships, and what swaps its models; at the end, all that it has recorded is handed over
-    or left for another."""
+    settings: InvokerSettings, snapshot: Snapshot, others: Callable[[], Iterable[list[EndpointState]]]
+) -> AsyncIterator[tuple[Worker, KnownModels]]:
+    """One worker that records and ships, and its models; at the end, all that it has recorded is handed over or left
+    for another. `others`: what other workers know of endpoints."""
     clock = SystemClock()
     plan = plan_files(settings.max_connections, settings.max_in_flight)
 
@@ -55,18 +76,12 @@ async def assembled(
     report = worker_report(journal, invoker, connections)
     outbox = Outbox(journal, settings.sidecar_socket, clock, report, snapshot.models.names, durable)
     background = Background(clock)
-    refused = snapshot.refused
-
-    def swap(snapshot: Snapshot) -> None:
-        nonlocal refused
-        refused = snapshot.refused
-        invoker.swap(snapshot.models)
-        outbox.tell_of(snapshot.models.names)
+    models = KnownModels(snapshot, invoker, outbox, clock)
 
     def reasons() -> list[str]:
         return [
             *readiness.of_the_process(background, plan.reason),
-            *readiness.of_models(refused),
+            *readiness.of_models(models.refused),
             *readiness.of_large_bodies(large_bodies),
             *readiness.of_callers(connections),
             *readiness.of_recording(outbox, journal, sync),
@@ -80,8 +95,9 @@ async def assembled(
             reasons,
             settings.sidecar_url,
             upstream,
+            lambda: merged([*others(), models.states()]),
             settings.cors_origins,
         )
-        yield worker, swap
+        yield worker, models
     await large_bodies.close()
     await upstream.close()

@@ -5,10 +5,10 @@ import os
 import signal
 
 from invoker.delivery.assignment import OUTBOX_GRACE_S
+from invoker.process.common import Common
 from invoker.process.file_plan import plan_files, tell_plan
-from invoker.process.heartbeats import Heartbeats
 from invoker.process.serving import run_worker
-from invoker.process.snapshot import ModelsFile, Snapshots
+from invoker.process.snapshot import ModelsFile
 from invoker.settings import InvokerSettings
 from shared import logs
 from shared.addresses import bind, close_all, listen, urls_of
@@ -66,16 +66,15 @@ class Workers:
         self._reload_signals = {signal.SIGHUP} if reloads else set()
         self._stop_signals = stop_signals() - self._reload_signals
         self._running: dict[int, Running] = {}  # by process id
-        self._heartbeats = Heartbeats(settings.workers)
+        self._common = Common(settings.workers)
         self._due_us: dict[int, int] = {}  # worker number → when it is started again
         self._restarted: set[int] = set()
         self._restart_s = RESTART_FIRST_S
         self._pipe = os.pipe()
-        self._snapshots = Snapshots()
 
     def run(self) -> int:
         """The exit code: 0 after a requested stop, 2 if the workers can't start."""
-        self._models_file = ModelsFile(self._settings, self._snapshots)
+        self._models_file = ModelsFile(self._settings, self._common.models)
         tell_plan(plan_files(self._settings.max_connections, self._settings.max_in_flight))
         self._reserve_port()
         signal.signal(signal.SIGCHLD, signal.SIG_DFL)  # if it is ignored, no worker can be waited for
@@ -125,7 +124,7 @@ class Workers:
     # Starts.
 
     def _start(self, number: int) -> None:
-        self._heartbeats.reset(number)
+        self._common.reset(number)
         try:
             pid = os.fork()
         except OSError as error:  # no memory, or too many processes: it may pass
@@ -157,7 +156,7 @@ class Workers:
             for reload in self._reload_signals:
                 signal.signal(reload, signal.SIG_IGN)  # it is meant for the parent, also if all are sent it
             models = self._models_file.current
-            run_worker(self._settings, models, number, self._pipe[0], self._heartbeats, self._snapshots)
+            run_worker(self._settings, models, number, self._pipe[0], self._common)
             code = 0
         except StartupError as error:
             logs.tell(f"invoker: error: {error}")
@@ -195,7 +194,7 @@ class Workers:
         """Its share of the port would go on swallowing connections."""
         timeout_s, now_us = self._settings.worker_timeout_s, self._clock.monotonic_us()
         for pid, worker in self._running.items():
-            sign = self._heartbeats.of(worker.number)
+            sign = self._common.heartbeats.of(worker.number)
             still_s = worker.stillness.check(sign, now_us)
             if not worker.killed and 0 < (timeout_s if sign else max(timeout_s, START_TIMEOUT_S)) < still_s:
                 log.error("worker.stands_still", worker=worker.number, pid=pid, still_s=round(still_s, 1))

@@ -4,13 +4,14 @@ import asyncio
 import contextlib
 import os
 import signal
+from functools import partial
 
 import uvloop
 
 from invoker.front.app import make_app
 from invoker.process.assembly import assembled
-from invoker.process.heartbeats import Heartbeats
-from invoker.process.snapshot import Snapshot, Snapshots, Swapping
+from invoker.process.common import Common
+from invoker.process.snapshot import Snapshot, Swapping
 from invoker.settings import InvokerSettings
 from shared import logs
 from shared.addresses import bind, listen, urls_of
@@ -19,37 +20,32 @@ from shared.serving import running, stop_signals
 log = logs.get("worker")
 
 
-def run_worker(
-    settings: InvokerSettings,
-    snapshot: Snapshot,
-    number: int,
-    parent_pipe: int,
-    heartbeats: Heartbeats,
-    snapshots: Snapshots,
-) -> None:
+def run_worker(settings: InvokerSettings, snapshot: Snapshot, number: int, parent_pipe: int, common: Common) -> None:
     """Serve on the shared port until a stop signal, or until the parent is gone (its pipe closes)."""
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-        runner.run(_serve(settings, snapshot, number, parent_pipe, heartbeats, snapshots))
+        runner.run(_serve(settings, snapshot, number, parent_pipe, common))
 
 
-async def _serve(
-    settings: InvokerSettings,
-    snapshot: Snapshot,
-    number: int,
-    parent_pipe: int,
-    heartbeats: Heartbeats,
-    snapshots: Snapshots,
-) -> None:
+async def _serve(settings: InvokerSettings, snapshot: Snapshot, number: int, parent_pipe: int, common: Common) -> None:
     stop = _Stop(parent_pipe)
-    async with assembled(settings, snapshot) as (worker, swap), running(make_app(worker), grace_s=1.0) as runner:
+    others = partial(common.told, number)
+    async with (
+        assembled(settings, snapshot, others) as (worker, models),
+        running(make_app(worker), grace_s=1.0) as runner,
+    ):
         bound = bind(settings.host, settings.port, "INVOKER_PORT", reuse_port=True)
         listen(bound, "INVOKER_PORT")
         assert runner.server is not None
         connections = worker.connections
         connections.serve(runner.server)
         listeners = [connections.listen(one) for one in bound]
-        swapping = Swapping(snapshots, swap)
-        heartbeats.beat(number, asyncio.get_running_loop(), swapping.look)
+        swapping = Swapping(common.models, models.swap)
+
+        def each_time() -> None:
+            swapping.look()
+            common.tell(number, models.states())
+
+        common.heartbeats.beat(number, asyncio.get_running_loop(), each_time)
         log.info("worker.listening", worker=number, url=urls_of(bound), pid=os.getpid())
         await stop.wait()
         worker.answering.stopping = True

@@ -2,7 +2,7 @@
 
 import re
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Annotated, Literal, get_args
 
 import msgspec
@@ -98,6 +98,17 @@ class Models:
     def names_of(self, protocol: str) -> list[str]:
         """Of one of the dialects."""
         return self._dialects[protocol].names if protocol in self._dialects else []
+
+    def tables(self, protocol: str = "worklet") -> "Iterator[tuple[str, str | None, Model]]":
+        """All of them: protocol, id or pattern (None: where a setting says where to), and the model."""
+        for name, model in self._named.items():
+            yield protocol, f"{name[:-1]}\\*" if name.endswith("*") else name, model
+        for prefix, model in self._of_prefix.items():
+            yield protocol, f"{prefix}*", model
+        if self._default is not None:
+            yield protocol, None, self._default
+        for dialect, models in self._dialects.items():
+            yield from models.tables(dialect)
 
     def find(self, model_id: str, protocol: str = "worklet") -> Model | None:
         if protocol != "worklet":

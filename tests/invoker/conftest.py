@@ -24,6 +24,7 @@ from invoker.protocols.openai import OpenAI
 from invoker.protocols.worklet import Worklet
 from invoker.routing.endpoints import single
 from invoker.routing.models import Model, Models
+from invoker.routing.states import UpstreamsAnswer, merged, states_of
 from shared.addresses import BACKLOG
 from shared.serving import running
 from tests.invoker.fakes import GOOD, URL, Answer, FakeClock, FakeJournal, FakeUpstream
@@ -69,7 +70,12 @@ class Gateway:
         self.answering = Answering(self.invoker, protocols, BODY_LIMIT, HeldBodies(32 * BODY_LIMIT))
         self.rejected = self.answering.rejected
         self.connections = Connections(self.answering, max_connections)
-        self.worker = Worker(self.invoker, self.answering, self.connections, list, sidecar_url, self.upstream)
+        self.worker = Worker(
+            self.invoker, self.answering, self.connections, list, sidecar_url, self.upstream, self.upstreams
+        )
+
+    def upstreams(self) -> UpstreamsAnswer:
+        return merged([states_of(self.invoker.models, FakeClock())])
 
     async def _answer(self, body: bytes) -> Answer:
         return GOOD if self.script is None else await self.script(body)

@@ -111,6 +111,14 @@ def test_a_model_server_that_is_killed_loses_no_call_whose_retry_is_safe(started
     assert min(ok.values()) > 50
     assert all(row["attempts"] <= 2 and row["upstream"] == names[1] for row in found if row["attempts"] != 1)
     assert get(f"{started.sidecar_url}/metrics/reconcile")["consistent"] is True
+    tried = sum(row["attempts"] for row in found)
+    told = eventually(
+        lambda: get(f"{started.gateway_url}/upstreams"),
+        lambda told: sum(sum(each["attempts"].values()) for each in told["upstreams"][:2]) == tried,
+    )
+    assert told["workers"] == 2
+    assert [each["attempts"].get("success", 0) for each in told["upstreams"][:2]] == [ok[name] for name in names]
+    assert [each["outstanding"] for each in told["upstreams"]] == [0] * len(told["upstreams"])
 
 
 def newest(started: System) -> set[str]:

@@ -1,0 +1,98 @@
+"""What all workers together know of the endpoints, for people to look at."""
+
+from collections.abc import Iterable
+from typing import Annotated, Literal
+from urllib.parse import urlsplit, urlunsplit
+
+import msgspec
+from msgspec import Meta
+
+from invoker.routing.endpoints import Member
+from invoker.routing.models import Models
+from shared.clock import Clock, format_timestamp
+
+
+class EndpointState(msgspec.Struct, frozen=True, kw_only=True):
+    """One endpoint of one table of the models file, as one worker, or all of them, know it."""
+
+    model: Annotated[str | None, Meta(description="The table's id or pattern; null where a setting says where to.")]
+    protocol: str
+    name: str
+    url: Annotated[str, Meta(description="Without user, password and query.")]
+    weight: int
+    priority: int
+    state: Annotated[
+        Literal["in", "out", "partly_out"], Meta(description="`partly_out`: some workers leave it out, and some don't.")
+    ]
+    reason: Annotated[str, Meta(description="Why it is out; empty while it is in.")] = ""
+    until: Annotated[str | None, Meta(description="When its next trial is due.")] = None
+    cooling_models: Annotated[int, Meta(description="Ids that leave it alone for a moment, as it had no room.")] = 0
+    outstanding: Annotated[int, Meta(description="Calls that it has now.")] = 0
+    attempts: Annotated[dict[str, int], Meta(description="How many have ended, and how, since the workers began.")] = {}
+
+
+class UpstreamsAnswer(msgspec.Struct, frozen=True):
+    """All endpoints, by table and priority. `workers`: how many of them have told what they know."""
+
+    workers: int
+    upstreams: list[EndpointState]
+
+
+def states_of(models: Models, clock: Clock) -> list[EndpointState]:
+    """As this worker knows them."""
+    now_us = clock.monotonic_us()
+    offset_us = clock.now_us() - now_us
+    return [
+        _state(member, protocol, name, now_us, offset_us)
+        for protocol, name, model in models.tables()
+        for member in model.group.members
+    ]
+
+
+def _state(member: Member, protocol: str, name: str | None, now_us: int, offset_us: int) -> EndpointState:
+    endpoint, health = member.endpoint, member.health
+    parts = urlsplit(endpoint.url)
+    url = urlunsplit((parts.scheme, parts.netloc.rpartition("@")[2], parts.path, "", ""))
+    return EndpointState(
+        model=name,
+        protocol=protocol,
+        name=endpoint.name,
+        url=url,
+        weight=endpoint.weight,
+        priority=endpoint.priority,
+        state="in" if health.is_in else "out",
+        reason=health.reason,
+        until=None if health.is_in else format_timestamp(health.ejected_until_us + offset_us),
+        cooling_models=sum(until_us > now_us for until_us in member.cooling.values()),
+        outstanding=member.outstanding,
+        attempts=dict(member.attempts),
+    )
+
+
+def merged(of_workers: Iterable[list[EndpointState]]) -> UpstreamsAnswer:
+    """Of all workers that have told theirs; a worker may not have the newest models file yet."""
+    together: dict[tuple[str, str | None, str, str], list[EndpointState]] = {}
+    workers = 0
+    for states in of_workers:
+        workers += 1
+        for one in states:
+            together.setdefault((one.protocol, one.model, one.name, one.url), []).append(one)
+    return UpstreamsAnswer(workers, [_together(states) for states in together.values()])
+
+
+def _together(states: list[EndpointState]) -> EndpointState:
+    out = [one for one in states if one.state == "out"]
+    attempts: dict[str, int] = {}
+    for one in states:
+        for outcome, count in one.attempts.items():
+            attempts[outcome] = attempts.get(outcome, 0) + count
+    last = max(out, key=lambda one: one.until or "", default=None)
+    return msgspec.structs.replace(
+        states[-1],
+        state="in" if not out else "out" if len(out) == len(states) else "partly_out",
+        reason="" if last is None else last.reason,
+        until=None if last is None else last.until,
+        cooling_models=max(one.cooling_models for one in states),
+        outstanding=sum(one.outstanding for one in states),
+        attempts=dict(sorted(attempts.items())),
+    )
