@@ -5,15 +5,18 @@ room (429, 503) and the model allows it; as long as there is time, and what is t
 """
 
 import asyncio
+from collections.abc import Awaitable
 from email.utils import parsedate_to_datetime
 from random import Random
 
+from invoker.call.asking import REFUSED, Asking, may_be_refusal
 from invoker.call.flights import Flight
 from invoker.http.passing import joined_url
+from invoker.http.pieces import Body
 from invoker.journal.begun import Answered
-from invoker.protocols.base import Call
+from invoker.protocols.base import Call, Splice
 from invoker.routing.credentials import Credentials
-from invoker.routing.endpoints import Member
+from invoker.routing.endpoints import Endpoint, Member
 from invoker.routing.models import Model
 from invoker.upstream.port import BUSY, Exchange, Upstream, UpstreamError
 from shared.clock import Clock
@@ -39,14 +42,36 @@ def pause_s(repeated: int, die: Random) -> float:
 
 
 class Attempts:
-    """Of one call. After `open`, `end` must follow, whatever happened."""
+    """Of one call. After `open`, `end` must follow, whatever happened. `asks_usage`: the last one did so, where the
+    caller didn't."""
 
-    __slots__ = ("_answered", "_began_us", "_call", "_clock", "_headers", "_member", "_model", "_tried", "_upstream")
+    __slots__ = (
+        "_answered",
+        "_asking",
+        "_began_us",
+        "_call",
+        "_clock",
+        "_headers",
+        "_member",
+        "_model",
+        "_tried",
+        "_upstream",
+        "asks_usage",
+    )
 
     def __init__(
-        self, upstream: Upstream, clock: Clock, model: Model, call: Call, headers: bytes, answered: Answered
+        self,
+        upstream: Upstream,
+        clock: Clock,
+        model: Model,
+        call: Call,
+        headers: bytes,
+        answered: Answered,
+        asking: Asking,
     ) -> None:
+        self.asks_usage = False
         self._upstream = upstream
+        self._asking = asking
         self._clock = clock
         self._model = model
         self._call = call
@@ -56,8 +81,22 @@ class Attempts:
         self._member: Member | None = None
         self._began_us = 0
 
-    async def open(self, flight: Flight) -> Exchange:
-        """The exchange of the last attempt; `UpstreamError` of it if it came to none."""
+    async def open(self, flight: Flight) -> tuple[Exchange, Body | None]:
+        """The exchange of the last attempt, with its body if that had to be looked at; `UpstreamError` if none came.
+        A request that is refused for what was put into it is sent as its caller wrote it."""
+        exchange = await self._open(flight)
+        if not self.asks_usage or exchange.status not in REFUSED:
+            return exchange, None
+        body = await exchange.whole()
+        if self._member is None or not may_be_refusal(exchange.status, body):
+            return exchange, body
+        endpoint = self._member.endpoint
+        exchange = await self._send(endpoint, None)
+        if 200 <= exchange.status < 300:
+            self._asking.note_refused(self._call, endpoint.url)
+        return exchange, None
+
+    async def _open(self, flight: Flight) -> Exchange:
         model = self._model
         if model.retries:
             model.group.budget.note_call(self._clock.monotonic_us())
@@ -107,15 +146,20 @@ class Attempts:
             self._give_back(error_type, message if is_its_fault else "")
 
     async def _attempt(self) -> Exchange:
-        answered, call = self._answered, self._call
+        call, model = self._call, self._model
         self._began_us = self._clock.monotonic_us()
-        self._member = member = self._model.group.take(call.model_id, self._began_us, self._tried)
-        endpoint = member.endpoint
+        self._member = member = model.group.take(call.model_id, self._began_us, self._tried)
+        asking = self._asking.find(call, member.endpoint.url) if model.asks_usage else None
+        return await self._send(member.endpoint, asking)
+
+    def _send(self, endpoint: Endpoint, asking: Splice | None) -> Awaitable[Exchange]:
+        answered, call = self._answered, self._call
         answered.upstream = endpoint.name
         answered.attempts = (answered.attempts or 0) + 1
         url = joined_url(endpoint.url, call.target) if call.target else endpoint.url
         headers = self._headers if endpoint.credentials is None else endpoint.credentials.put_into(self._headers)
-        return await self._upstream.open(url, call.body, headers)
+        self.asks_usage = asking is not None
+        return self._upstream.open(url, call.body if asking is None else asking.put_into(call.body), headers)
 
     def _next_pause_s(self, remaining_s: float, asked_s: float | None = None) -> float | None:
         """Before the next attempt; None if there is to be none. None of an endpoint's pauses is for another one."""

@@ -10,6 +10,8 @@ class Ending(enum.Enum):
     DEADLINE = enum.auto()
     DRAIN = enum.auto()
     CALLER_GONE = enum.auto()
+    FIRST_TOKEN = enum.auto()
+    IDLE = enum.auto()
 
 
 class EndedError(Exception):

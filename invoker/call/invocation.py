@@ -4,14 +4,14 @@ import asyncio
 import typing
 from collections.abc import Awaitable, Callable
 
-import msgspec
-
+from invoker.call.asking import Asking
 from invoker.call.attempts import Attempts
+from invoker.call.course import Course
 from invoker.call.defects import Defects
 from invoker.call.ending import EndedError, Ending
 from invoker.call.flights import Flight, Flights
-from invoker.call.measures import note_usage
 from invoker.call.overhead import Overhead
+from invoker.call.stream_timer import StreamTimer
 from invoker.call.streaming import Sink, is_stream, relay
 from invoker.http.passing import answer_lines
 from invoker.http.pieces import LARGE_BYTES, Body
@@ -96,6 +96,7 @@ class Invoker:
         self.draining = False
         self.models = models
         self._upstream = upstream
+        self._asking = Asking()
         self._journal = journal
         self._clock = clock
         self._max_in_flight = max_in_flight
@@ -123,50 +124,65 @@ class Invoker:
             *(protocol.name, call.operation, call.streamed, call.tags),
         )
         answered = Answered(attempts=0)
-        attempts = Attempts(self._upstream, self._clock, model, call, headers, answered)
-        number, sent_us, answered_us = NO_CALL, -1, -1
-        outcome, end, gone, exchange, passed, stream = None, SUCCESS, None, None, None, None
+        attempts = Attempts(self._upstream, self._clock, model, call, headers, answered, self._asking)
+        course = Course(protocol, call, model, sink, id_line, begun, started_us, answered, attempts)
+        end, gone = SUCCESS, None
         try:
-            self._admit(call, model)
-            number = self._journal.begin(begun)
-            sent_us = self._clock.monotonic_us()
-            with Flight(self.flights, call.model_id, model.timeout_s) as flight:
-                exchange = await attempts.open(flight)
-                answered.status_code = exchange.status
-                if sink is not None and protocol.passes and is_stream(exchange):
-                    stream = protocol.stream_reader()
-                    begun = msgspec.structs.replace(begun, streamed=True)
-                    body: Body = await relay(exchange, stream, sink, id_line, model.idle_s)
-                else:
-                    body = await exchange.whole()
-            answered_us = self._clock.monotonic_us()
-            passed = (exchange, body) if protocol.passes else None
-            if stream is None:
-                _check_status(exchange, body)
-                outcome = await self._outcome(protocol, call, body)
-            else:
-                stream.check()
+            await self._run(course)
         except asyncio.CancelledError as error:
             end, gone = CALLER_GONE, error
         except Exception as error:  # noqa: BLE001  # a defect is logged, only not each time
             end = self._failed(error, call, model, attempts)
-        attempts.end(end.error_type, end.error_log, exchange)
+        attempts.end(end.error_type, end.error_log, course.exchange)
+        answered_us = course.answered_us
         latency_us = (self._clock.monotonic_us() if answered_us < 0 else answered_us) - started_us
-        if stream is not None:
-            answered.output_size = stream.size
-        elif outcome is not None:
-            answered.output_size = outcome.output_size
-            note_usage(answered, outcome.usage)
-        self._journal.append(begun.ended(latency_us, end.error_type, end.error_log, answered), number)
+        self._journal.append(course.record(latency_us, end.error_type, end.error_log), course.number)
         if gone is not None:
             raise gone
         if self._durable is not None:
             await self._durable()
         if answered_us >= 0:
-            self.overhead.observe(self._clock.monotonic_us() - started_us - (answered_us - sent_us))
-        if passed is not None:
-            return _passed_on(*passed, attempts, end, latency_us, id_line)
-        return Result(end.status, outcome, end.error_log, latency_us, end.headers + id_line)
+            self.overhead.observe(self._clock.monotonic_us() - started_us - (answered_us - course.sent_us))
+        if protocol.passes and course.exchange is not None and course.body is not None:
+            return _passed_on(course.exchange, course.body, attempts, end, latency_us, id_line)
+        return Result(end.status, course.outcome, end.error_log, latency_us, end.headers + id_line)
+
+    async def _run(self, course: Course) -> None:
+        """Raises what the call fails with."""
+        call, model = course.call, course.model
+        self._admit(call, model)
+        course.number = self._journal.begin(course.begun)
+        course.sent_us = self._clock.monotonic_us()
+        with Flight(self.flights, call.model_id, model.timeout_s) as flight:
+            if model.first_token_s is None and model.idle_s is None:
+                exchange, body = await self._exchange(course, flight, None)
+            else:
+                timer = StreamTimer(self.flights, model, streamed=call.streamed)
+                try:
+                    exchange, body = await self._exchange(course, flight, timer)
+                finally:
+                    timer.close()
+        course.answered_us = self._clock.monotonic_us()
+        course.body = body
+        if course.stream is not None:
+            course.stream.check()
+        elif 200 <= exchange.status < 300:
+            course.outcome = await self._outcome(course.protocol, call, body)
+        else:
+            raise status_error(exchange.status, body, exchange.headers)
+
+    async def _exchange(self, course: Course, flight: Flight, timer: StreamTimer | None) -> tuple[Exchange, Body]:
+        """An answer, and its body; of a stream, what is left of that."""
+        exchange, body = await course.attempts.open(flight)
+        course.exchange, course.answered.status_code = exchange, exchange.status
+        if body is not None:
+            return exchange, body
+        if course.sink is not None and course.protocol.passes and is_stream(exchange):
+            stream = course.stream = course.protocol.stream_reader(hides_usage=course.attempts.asks_usage)
+            return exchange, await relay(exchange, stream, course.sink, course.id_line, self._clock, timer)
+        if timer is not None:
+            timer.close()
+        return exchange, await exchange.whole()
 
     def _failed(self, error: Exception, call: Call, model: Model, attempts: Attempts) -> End:
         """What a call that ended so is recorded as."""
@@ -177,6 +193,11 @@ class Invoker:
                 error_type, message = error.error_type, str(error)
             case EndedError(ending=Ending.DEADLINE):
                 error_type, message = ErrorType.TIMEOUT, f"upstream gave no whole answer within {model.timeout_s:g} s"
+            case EndedError(ending=Ending.FIRST_TOKEN):
+                error_type = ErrorType.TIMEOUT
+                message = f"upstream's stream gave no output within {model.first_token_s:g} s"
+            case EndedError(ending=Ending.IDLE):
+                error_type, message = ErrorType.TIMEOUT, f"upstream's stream stood still for {model.idle_s:g} s"
             case EndedError():
                 error_type, message = ErrorType.DRAINING, "the gateway shut down before the upstream answered"
             case InvalidAnswerError():
@@ -237,8 +258,3 @@ def _passed_on(exchange: Exchange, body: Body, attempts: Attempts, end: End, lat
     media_type = fields.get(b"content-type", b"application/octet-stream")
     headers = answer_lines(fields) + id_line
     return Result(exchange.status, Outcome(body, len(body)), end.error_log, latency_us, headers, media_type)
-
-
-def _check_status(exchange: Exchange, body: Body) -> None:
-    if not 200 <= exchange.status < 300:
-        raise status_error(exchange.status, body, exchange.headers)

@@ -1,15 +1,14 @@
 """Streams: what comes of an upstream's answer goes on to the caller before all of it is here."""
 
-import asyncio
 import contextlib
 import typing
-from collections.abc import AsyncGenerator
 from functools import partial
 
+from invoker.call.stream_timer import StreamTimer
 from invoker.http.passing import answer_lines
 from invoker.protocols.base import InvalidAnswerError, StreamReader
-from invoker.upstream.port import Exchange, Give, UpstreamError
-from shared.record import ErrorType
+from invoker.upstream.port import Exchange, Give
+from shared.clock import Clock
 
 EVENTS = b"text/event-stream"
 
@@ -37,77 +36,35 @@ def is_stream(exchange: Exchange) -> bool:
 
 
 async def relay(
-    exchange: Exchange, reader: StreamReader, sink: Sink, id_line: bytes, idle_s: float | None = None
+    exchange: Exchange, reader: StreamReader, sink: Sink, id_line: bytes, clock: Clock, timer: StreamTimer | None
 ) -> bytes:
-    """Sends on all but how the stream ends, which is returned. `InvalidAnswerError` if it ended before its answer,
-    `UpstreamError` if it stood still for so long."""
+    """Sends on all but how the stream ends, which is returned. `InvalidAnswerError` if it ended before its answer."""
     fields = exchange.headers
     sink.start(exchange.status, answer_lines(fields) + id_line, fields[b"content-type"])
-    hurry = Hurry(idle_s)
-
+    if timer is not None:
+        timer.follow(reader)
     if (put := sink.put) is not None:
-        exchange.give(partial(_pass_on, reader, hurry, put))
-    async with contextlib.aclosing(exchange.chunks()) as chunks, hurry.hurrying():
+        exchange.give(partial(_pass_on, reader, clock, timer, put))
+    async with contextlib.aclosing(exchange.chunks()) as chunks:
         async for chunk in chunks:
-            piece = reader.feed(chunk) if chunk else b""
+            piece = reader.feed(chunk, clock.monotonic_us()) if chunk else b""
             if piece or not chunk:
-                hurry.rest()
+                if timer is not None:
+                    timer.rest()
                 await sink.write(piece)
-            hurry.more()
+            if timer is not None:
+                timer.more()
             if reader.ended:
                 return reader.held
-    reader.end()
+    reader.end(clock.monotonic_us())
     if not reader.complete and not reader.ended:
         raise InvalidAnswerError("its stream ended before the answer did")
     return reader.held
 
 
-def _pass_on(reader: StreamReader, hurry: "Hurry", put: Give, chunk: bytes) -> bool:
+def _pass_on(reader: StreamReader, clock: Clock, timer: StreamTimer | None, put: Give, chunk: bytes) -> bool:
     """What comes is sent on in the turn in which it came: no task has to have another for it."""
-    hurry.more()
-    piece = reader.feed(chunk)
+    if timer is not None:
+        timer.more()
+    piece = reader.feed(chunk, clock.monotonic_us())
     return (not piece or put(piece)) and not reader.ended
-
-
-class Hurry:
-    """Ends a wait for more of a stream that takes too long, with one timer, however often more comes."""
-
-    def __init__(self, idle_s: float | None) -> None:
-        self._idle_s = idle_s
-        self._loop = asyncio.get_running_loop()
-        self._since_s = self._loop.time()
-        self._timer: asyncio.TimerHandle | None = None
-
-    def more(self) -> None:
-        """Some has come, and more is waited for."""
-        self._since_s = self._loop.time()
-
-    def rest(self) -> None:
-        """Until `more`, others are waited for."""
-        self._since_s = float("inf")
-
-    @contextlib.asynccontextmanager
-    async def hurrying(self) -> AsyncGenerator[None]:
-        """`UpstreamError` if nothing comes for so long."""
-        if self._idle_s is None:
-            yield
-            return
-        try:
-            async with asyncio.timeout(None) as limit:
-                self._look(limit, self._idle_s)
-                yield
-        except TimeoutError:
-            if not limit.expired():
-                raise
-            message = f"upstream's stream stood still for {self._idle_s:g} s"
-            raise UpstreamError(ErrorType.TIMEOUT, message) from None
-        finally:
-            if self._timer is not None:
-                self._timer.cancel()
-
-    def _look(self, limit: asyncio.Timeout, idle_s: float) -> None:
-        left_s = self._since_s + idle_s - self._loop.time()
-        if left_s <= 0:
-            limit.reschedule(self._loop.time())
-        else:
-            self._timer = self._loop.call_later(min(left_s, idle_s), self._look, limit, idle_s)

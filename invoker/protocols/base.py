@@ -18,7 +18,7 @@ from collections.abc import Sequence
 import msgspec
 
 from invoker.http.heads import RequestHead
-from invoker.http.pieces import Body
+from invoker.http.pieces import Body, Pieces
 
 READ_TIMEOUT_S = 60.0
 """So long may the reading of one body take; what takes longer hangs."""
@@ -45,10 +45,24 @@ class ReaderDiedError(Exception):
     """What reads bodies ended, or hung, before it had read one."""
 
 
+class Splice(msgspec.Struct, frozen=True, array_like=True):
+    """What takes the place of some bytes of a body."""
+
+    begin: int
+    end: int
+    text: bytes
+
+    def put_into(self, body: Body) -> Body:
+        """A body with it. A large one isn't copied."""
+        if isinstance(body, bytes):
+            return b"%b%b%b" % (body[: self.begin], self.text, body[self.end :])
+        return Pieces([*body.part(0, self.begin), self.text, *body.part(self.end, len(body))])
+
+
 class Call(msgspec.Struct, frozen=True):
     """A request that was understood: where to, the body to pass on, and the input's size as recorded. `target`: the
     path and query that its upstream's URL goes on with; `headers`: whole lines to send along; `streamed`: whether it
-    asks for a stream."""
+    asks for a stream; `asking`: what asks for the stream's usage, too, if the caller doesn't."""
 
     model_id: str
     body: Body
@@ -58,6 +72,7 @@ class Call(msgspec.Struct, frozen=True):
     operation: str = "invoke"
     streamed: bool = False
     tags: dict[str, str] | None = None
+    asking: Splice | None = None
 
 
 class Usage(msgspec.Struct, frozen=True, gc=False):
@@ -107,20 +122,28 @@ class AnswerReader(typing.Protocol):
 
 
 class StreamReader(typing.Protocol):
-    """Reads a stream that goes through. `size`: bytes that have come. `complete`: something said that the answer is
-    whole; `ended`: its last event is here, good or bad, and no more is wanted; `held`: what the caller gets once
-    it is recorded."""
+    """Reads a stream that goes through. `size`: bytes that have come, but for what its caller doesn't get. `complete`:
+    something said that the answer is whole; `ended`: its last event is here, good or bad, and no more is wanted;
+    `held`: what the caller gets once it is recorded. `first_output_us`, `last_output_us`: when events came that bring
+    some of the answer."""
 
     size: int
     complete: bool
     ended: bool
     held: bytes
+    first_output_us: int | None
+    last_output_us: int | None
 
-    def feed(self, chunk: bytes) -> bytes:
-        """The next piece: what the caller gets at once, of events that are whole."""
+    @property
+    def usage(self) -> Usage | None:
+        """As far as it was reported, whatever became of the stream."""
         ...
 
-    def end(self) -> None:
+    def feed(self, chunk: bytes, now_us: int) -> bytes:
+        """The next piece, and when it came: what the caller gets at once, of events that are whole."""
+        ...
+
+    def end(self, now_us: int) -> None:
         """No more comes."""
         ...
 
@@ -157,8 +180,8 @@ class Protocol(typing.Protocol):
 
     def reader(self, call: Call) -> AnswerReader: ...
 
-    def stream_reader(self) -> StreamReader:
-        """For an answer that is one, if the dialect `passes`."""
+    def stream_reader(self, *, hides_usage: bool = False) -> StreamReader:
+        """For an answer that is one, if the dialect `passes`. `hides_usage`: it was asked for with `Call.asking`."""
         ...
 
     def encode(self, result: Result) -> Body:

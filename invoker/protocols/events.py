@@ -1,65 +1,57 @@
 """Streams of server-sent events that go through: whole events, until the one that says how the answer ended."""
 
 import re
-from typing import Any
 
-import msgspec
-
-from invoker.protocols.base import InvalidAnswerError
+from invoker.protocols.base import InvalidAnswerError, Usage
+from invoker.protocols.said import COMPLETE, ENDS, FAILURES, Said, has_output, read_said, says_why
+from invoker.protocols.usage import MAX_REPORT_BYTES, NOTHING, Meaning, find_report
 
 MAX_EVENT_BYTES = 1024 * 1024
 """A larger event goes on in parts, and only its name is read."""
 MAX_MESSAGE_CHARS = 512
-ENDS = frozenset(("message_stop", "response.completed", "response.incomplete"))
-FAILURES = frozenset(("error", "response.failed"))
 
-_LINE_END = re.compile(rb"\r\n|\r|\n")
 _BLANK_LINE = re.compile(rb"(?>\r\n|\r|\n)(?>\r\n|\r|\n)")
 
 
-class _Choice(msgspec.Struct):
-    finish_reason: Any = None
-
-
-class _Delta(msgspec.Struct):
-    stop_reason: Any = None
-
-
-class _Said(msgspec.Struct):
-    """What is read of an event's data, in any of the dialects."""
-
-    type: Any = None
-    error: Any = None
-    choices: list[_Choice] | None = None
-    delta: _Delta | str | None = None
-
-
-_said = msgspec.json.Decoder(_Said)
-
-
 class EventReader:
-    """Implements `StreamReader`."""
+    """Implements `StreamReader`. `meaning`: that of its reports of usage; `hides_usage`: its caller hasn't asked for
+    the event that has nothing else, and doesn't get it."""
 
-    def __init__(self) -> None:
+    def __init__(self, meaning: Meaning, *, hides_usage: bool = False) -> None:
         self.size = 0
         self.held = b""
         self.ended = False
         self.complete = False
+        self.first_output_us: int | None = None
+        self.last_output_us: int | None = None
+        self._meaning = meaning
+        self._hides_usage = hides_usage
+        self._reports = [b"", b""]  # that of a message's beginning, and the last one
         self._failure = ""
         self._unsent = bytearray()
         self._looked_at = 0  # of those
+        self._cut_end = False  # the last event was left out, and the second half of its line end may come
 
-    def feed(self, chunk: bytes) -> bytes:
+    def feed(self, chunk: bytes, now_us: int) -> bytes:
         unsent = self._unsent
-        if not unsent and not self.ended and _is_event(chunk):
-            return self._feed_event(chunk)
+        if self._cut_end and chunk:
+            chunk, self._cut_end = chunk.removeprefix(b"\n"), False
+        if not unsent and not self.ended and _is_event(lines := chunk.splitlines()):
+            return self._feed_event(chunk, lines, now_us)
         unsent += chunk
         self.size += len(chunk)
         begin = 0
         while not self.ended and (end := _end_of_event(unsent, max(self._looked_at, begin))):
-            self._note(bytes(unsent[begin:end]))
-            if not self.ended:
+            event = bytes(unsent[begin:end])
+            if self._note(event.splitlines(), now_us):
+                event = event.lstrip(b"\r\n")  # which is of the line end before
+                begin = end - len(event)
+                del unsent[begin:end]
+                self._leave_out(event)
+                self._cut_end = self._cut_end and begin == len(unsent)
+            elif not self.ended:
                 begin = end
+            self._looked_at = 0
         if not self.ended and len(unsent) - begin > MAX_EVENT_BYTES:
             self._note_name(bytes(unsent[begin : begin + 256]))
             begin = len(unsent)
@@ -69,54 +61,89 @@ class EventReader:
         self.held = bytes(unsent) if self.ended else b""
         return whole
 
-    def _feed_event(self, event: bytes) -> bytes:
+    def _feed_event(self, event: bytes, lines: list[bytes], now_us: int) -> bytes:
         """As most come: alone and whole."""
         self.size += len(event)
-        self._note(event)
+        if self._note(lines, now_us):
+            self._leave_out(event)
+            return b""
         if not self.ended:
             return event
         self._unsent += event
         self.held = event
         return b""
 
-    def end(self) -> None:
+    def _leave_out(self, event: bytes) -> None:
+        self.size -= len(event)
+        self._cut_end = event.endswith(b"\r")
+
+    def end(self, now_us: int) -> None:
         """No more comes: a last event may lack its end."""
         if not self.ended and self._unsent:
-            self._note(bytes(self._unsent))
+            event = bytes(self._unsent)
+            if self._note(event.splitlines(), now_us):
+                event = event.lstrip(b"\r\n")
+                self._leave_out(event)
+                del self._unsent[-len(event) :]
             self.held = bytes(self._unsent)
 
     def check(self) -> None:
         if self._failure:
             raise InvalidAnswerError(f"its stream says {self._failure}")
 
-    def _note(self, event: bytes) -> None:
-        name, data = _parsed(event)
+    @property
+    def usage(self) -> Usage | None:
+        first, last = self._reports
+        return self._meaning(last, first) if first or last else None
+
+    def _note(self, lines: list[bytes], now_us: int) -> bool:
+        """An event's; whether its caller doesn't get it."""
+        name, data = _parsed(lines)
         if data == b"[DONE]":
             self.ended = self.complete = True
-            return
-        try:
-            said = _said.decode(data)
-        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
-            said = _Said()
+            return False
+        said = read_said(data)
         kind = said.type if isinstance(said.type, str) else ""
         if said.error is not None or kind in FAILURES or name in FAILURES:
             self.ended = True
             self._failure = data[: 4 * MAX_MESSAGE_CHARS].decode(errors="replace")[:MAX_MESSAGE_CHARS] or "error"
         elif kind in ENDS or name in ENDS:
             self.ended = self.complete = True
-        elif _says_why(said):
+        elif says_why(said) or kind in COMPLETE:
             self.complete = True
+        if has_output(said, kind or name):
+            self.last_output_us = now_us
+            if self.first_output_us is None:
+                self.first_output_us = now_us
+        if said.usage is not NOTHING or kind:
+            return self._note_usage(said, kind)
+        return False
+
+    def _note_usage(self, said: Said, kind: str) -> bool:
+        report = bytes(said.usage) or self._report_within(said, kind)
+        if not report.startswith(b"{") or len(report) > MAX_REPORT_BYTES:
+            return False
+        self._reports[1] = report
+        return self._hides_usage and said.choices == [] and not self.ended
+
+    def _report_within(self, said: Said, kind: str) -> bytes:
+        """Where a dialect has it in what begins or ends an answer."""
+        if kind == "message_start":
+            self._reports[0] = find_report(bytes(said.message))
+        elif kind in ENDS or kind in FAILURES:
+            return find_report(bytes(said.response))
+        return b""
 
     def _note_name(self, begin: bytes) -> None:
-        name, _ = _parsed(begin)
+        name, _ = _parsed(begin.splitlines())
         if name in FAILURES:
             self._failure = name
         self.complete = self.complete or name in ENDS
 
 
-def _is_event(text: bytes) -> bool:
-    """Whether it is one, and whole: a first look, which knows only one kind of line ends."""
-    return text.endswith(b"\n\n") and text.find(b"\n\n") == len(text) - 2 and b"\r" not in text
+def _is_event(lines: list[bytes]) -> bool:
+    """Whether these are one, and whole: the last is blank, and no other."""
+    return len(lines) > 1 and not lines[-1] and all(lines[:-1])
 
 
 def _end_of_event(text: bytearray, begin: int) -> int:
@@ -128,20 +155,12 @@ def _end_of_event(text: bytearray, begin: int) -> int:
     return match.end() if match is not None else 0
 
 
-def _says_why(said: _Said) -> bool:
-    """Whether it is told why the answer ends here."""
-    for choice in said.choices or ():
-        if choice.finish_reason:
-            return True
-    return isinstance(said.delta, _Delta) and bool(said.delta.stop_reason)
-
-
-def _parsed(event: bytes) -> tuple[str, bytes]:
-    """Its name, and its data; a bare line of JSON, which some servers tell an error with, is taken for that."""
-    if event.startswith(b"data: ") and event.find(b"\n") == len(event) - 2 and b"\r" not in event:
-        return "", event[6:-2]  # one line, as in most
+def _parsed(lines: list[bytes]) -> tuple[str, bytes]:
+    """An event's name, and its data; a bare line of JSON, which some servers tell an error with, is taken for that."""
+    if len(lines) == 2 and not lines[1] and lines[0].startswith(b"data: "):
+        return "", lines[0][6:]  # as most are
     name, data = "", []
-    for line in event.split(b"\n") if b"\r" not in event else _LINE_END.split(event):
+    for line in lines:
         field, colon, value = line.partition(b":")
         if field == b"data":
             data.append(value.removeprefix(b" ") if colon else b"")

@@ -15,6 +15,7 @@ class OpenAI(Passing):
 
     name = "openai"
     usage = staticmethod(openai_usage)
+    asks_usage = frozenset(("chat", "completions"))
     base_path = "/v1"
     takes_forms = True
     operations: ClassVar = {

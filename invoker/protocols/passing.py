@@ -1,7 +1,7 @@
 """What dialects have in common whose bodies go through as they are: of a request little is read."""
 
 import asyncio
-from collections.abc import Mapping, Sequence
+from collections.abc import Container, Mapping, Sequence
 from typing import ClassVar, Protocol
 from urllib.parse import unquote
 
@@ -41,7 +41,8 @@ class LargeBodies(Protocol):
 class Passing:
     """Implements `Protocol` but for what a dialect says of itself. `base_path`: the beginning of its paths that its
     upstreams' base URLs have already; `operations`: by path, how records call what is asked for;
-    `takes_forms`: whether a request may be a form; `usage`: what its answers' reports of it mean."""
+    `takes_forms`: whether a request may be a form; `usage`: what its answers' reports of it mean;
+    `asks_usage`: operations whose streams report it only if they are asked to."""
 
     passes = True
     name: ClassVar[str]
@@ -50,6 +51,7 @@ class Passing:
     operations: ClassVar[Mapping[str, str]]
     takes_forms: ClassVar[bool] = False
     usage: ClassVar[Meaning]
+    asks_usage: ClassVar[Container[str]] = ()
 
     def __init__(self, large_bodies: LargeBodies) -> None:
         self._large_bodies = large_bodies
@@ -91,13 +93,14 @@ class Passing:
         target = target.removeprefix(self.base_path)
         headers = request_lines(head.fields)
         tags = checked_tags(head.tags) if head.tags else None
-        return Call(asked.model_id, body, len(body), target, headers, operation, asked.streamed, tags)
+        asking = asked.asking if operation in self.asks_usage else None
+        return Call(asked.model_id, body, len(body), target, headers, operation, asked.streamed, tags, asking)
 
     def reader(self, _call: Call) -> "PassingReader":
         return PassingReader(type(self).usage, self._large_bodies)
 
-    def stream_reader(self) -> EventReader:
-        return EventReader()
+    def stream_reader(self, *, hides_usage: bool = False) -> EventReader:
+        return EventReader(type(self).usage, hides_usage=hides_usage)
 
     def encode_event(self, result: Result) -> bytes:
         return b"event: error\ndata: %b\n\n" % self.encode_error(result.status, result.error_log)

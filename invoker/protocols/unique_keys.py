@@ -46,3 +46,18 @@ def first_repeated(text: bytes, members: dict[str, msgspec.Raw] | None = None) -
             return f"{key[:64]!r} twice"
         seen.add(key)
     return None if _END.match(text, place) else f"{key[:64]!r} twice"
+
+
+def place_of(text: bytes, wanted: str) -> tuple[int, int] | None:
+    """Where the value of one of an object's own keys stands; None if there is none, or another is said twice before."""
+    members = _members.decode(text)
+    place = 0
+    while (match := _NEXT_KEY.match(text, place)) is not None:
+        key: str = json.loads(match[1])
+        value = bytes(members[key])
+        place = match.end() + len(value)
+        if not text.startswith(value, match.end()):
+            return None
+        if key == wanted:
+            return match.end(), place
+    return None

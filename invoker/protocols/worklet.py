@@ -112,7 +112,7 @@ class Worklet:
     def reader(self, _call: Call) -> "WorkletReader":
         return WorkletReader(self._large_bodies)
 
-    def stream_reader(self) -> StreamReader:
+    def stream_reader(self, *, hides_usage: bool = False) -> StreamReader:
         raise NotImplementedError  # nothing of it passes
 
     def encode_event(self, result: Result) -> bytes:

@@ -46,15 +46,18 @@ class UpstreamTable(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 class ModelTable(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """One table of the models file: it has an `upstream`, or several `upstreams`. `timeout` is in seconds, for the
-    whole call, and `idle` for each wait for more of a stream; `retries` counts further attempts, see `call.attempts`,
-    and `retry_busy` allows them where there was no room. `api_key_env`, `api_key_file`: where the upstream's own key
-    is; `headers`: what it is told beside that."""
+    whole call, `first_token` until a stream's first output, and `idle` for each wait for more of it; `usage`: whether
+    streams are asked for it; `retries` counts further attempts, see `call.attempts`, and `retry_busy` allows them where
+    there was no room. `api_key_env`, `api_key_file`: where the upstream's own key is; `headers`: what it is told beside
+    that."""
 
     upstream: str = ""
     upstreams: Annotated[list[UpstreamTable], Meta(min_length=1, max_length=MAX_UPSTREAMS)] = []
     protocol: Protocol = "worklet"
     timeout: Seconds | None = None
     idle: Seconds | None = None
+    first_token: Seconds | None = None
+    usage: Literal["ask", "as_is"] = "ask"
     retries: Annotated[int, Meta(ge=0, le=10)] | None = None
     retry_busy: bool | None = None
     limits: Limits = Limits()
@@ -72,6 +75,8 @@ class Model(msgspec.Struct, frozen=True):
     max_in_flight: int | None = None
     idle_s: float | None = None
     retry_busy: bool = False
+    first_token_s: float | None = None
+    asks_usage: bool = True
 
 
 class Models:
@@ -204,6 +209,8 @@ def _model(settings: InvokerSettings, where: str, table: object) -> tuple[Protoc
         max_in_flight=parsed.limits.max_in_flight,
         idle_s=parsed.idle,
         retry_busy=several if parsed.retry_busy is None else parsed.retry_busy,
+        first_token_s=parsed.first_token,
+        asks_usage=parsed.usage == "ask",
     )
 
 

@@ -88,6 +88,9 @@ def test_a_whole_stream(running: System, dialect: str, stream: dict[str, Any]) -
     assert all(word in body for word in (b"one", b"two", b"three", b"four", b"five"))
     row = record(running, model_id)
     assert (row["success"], row["output_size"]) == (True, len(body))
+    assert (row["input_tokens"], row["output_tokens"]) == (5, 5)
+    assert 0 < row["time_to_first_token_ms"] <= row["latency_ms"]
+    assert b'"choices":[],' not in body  # usage was asked for, and its event left out again
 
 
 @DIALECTS
@@ -104,6 +107,16 @@ def test_a_stream_without_an_end(running: System, dialect: str, stream: dict[str
     assert (status, whole) in {(200, False), (502, True)}
     assert b'"error":' in body
     assert record(running, model_id)["error_type"] == "invalid_response"
+
+
+@DIALECTS
+def test_usage_that_is_not_reported(running: System, dialect: str) -> None:
+    """Is not known, or what was said: nothing is estimated."""
+    behave(running, f"silent-{dialect}", usage="never")
+    ask(running, dialect, f"silent-{dialect}")
+    row = record(running, f"silent-{dialect}")
+    none = 0 if dialect == "anthropic" else None
+    assert (row["success"], row["input_tokens"], row["output_tokens"]) == (True, none, none)
 
 
 def test_done_is_an_end_by_itself(running: System) -> None:

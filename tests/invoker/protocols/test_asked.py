@@ -2,8 +2,10 @@
 
 import pytest
 
+from invoker.http.pieces import Pieces
 from invoker.protocols.asked import decode_asked
 from invoker.protocols.base import BadRequestError
+from tests.invoker.front.hostile import whole
 
 
 @pytest.mark.parametrize(
@@ -68,3 +70,55 @@ def test_a_stream_is_asked_for_with_true_alone(text: str, streamed: bool) -> Non
 def test_without_a_word_of_it_no_stream_is_asked_for() -> None:
     """As most clients say it."""
     assert not decode_asked(b'{"model": "m"}').streamed
+
+
+ASKED: list[tuple[str, str | None]] = [
+    # asked for, and as it goes on; None: as it is
+    ('{"model": "m", "stream": true, "n": 1.0}',
+     '{"stream_options":{"include_usage":true},"model": "m", "stream": true, "n": 1.0}'),
+    (' \n{ "stream": true, "model": "m"}',
+     ' \n{"stream_options":{"include_usage":true}, "stream": true, "model": "m"}'),
+    ('{"model": "m", "stream_options" : null, "stream": true}',
+     '{"model": "m", "stream_options" : {"include_usage":true}, "stream": true}'),
+    ('{"model": "m", "stream_options": {}, "stream": true}',
+     '{"model": "m", "stream_options": {"include_usage":true}, "stream": true}'),
+    ('{"model": "m", "stream_options": { }, "stream": true}',
+     '{"model": "m", "stream_options": {"include_usage":true }, "stream": true}'),
+    ('{"model": "m", "stream_options": { "x": 1.0 }, "stream": true}',
+     '{"model": "m", "stream_options": {"include_usage":true, "x": 1.0 }, "stream": true}'),
+    ('{"model": "m", "stream_options": {"x": {"include_usage": true}, "include_usage" : false}, "stream": true}',
+     '{"model": "m", "stream_options": {"x": {"include_usage": true}, "include_usage" : true}, "stream": true}'),
+    ('{"model": "m", "stream": true, "stream_options": {"include_usage": null, "y": [1e400]}}',
+     '{"model": "m", "stream": true, "stream_options": {"include_usage": true, "y": [1e400]}}'),
+    ('{"messages": [{"stream_options": {}}], "model": "m", "stream_options": null, "stream": true}',
+     '{"messages": [{"stream_options": {}}], "model": "m", "stream_options": {"include_usage":true}, "stream": true}'),
+    ('{"a": 1, "a": 2, "model": "m", "stream_options": {}, "stream": true}', None),
+    ('{"a": 22, "a": 2, "model": "m", "stream_options": {}, "stream": true}', None),
+    ('{"model": "m", "stream_options": {"include_usage": true}, "stream": true}', None),
+    ('{"model": "m", "stream_options": {"include_usage": "yes"}, "stream": true}', None),
+    ('{"model": "m", "stream_options": {"include_usage": false, "include_usage": false}, "stream": true}', None),
+    ('{"model": "m", "stream_options": [], "stream": true}', None),
+    ('{"model": "m", "stream_options": "include_usage", "stream": true}', None),
+    ('{"model": "m", "stream": false}', None),
+    ('{"model": "m", "stream_options": null}', None),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("body", "expected"), ASKED)
+def test_a_stream_is_asked_for_its_usage(body: str, expected: str | None) -> None:
+    """With what stands there already, if that is as it should be; nothing else of the body changes."""
+    asking = decode_asked(body.encode()).asking
+    assert (asking is None) == (expected is None)
+    if asking is None or expected is None:
+        return
+    assert asking.put_into(body.encode()) == expected.encode()
+    for cut in range(len(body)):
+        pieces = Pieces([body[:cut].encode(), body[cut:].encode()])
+        assert whole(asking.put_into(pieces)) == expected.encode()
+    assert decode_asked(expected.encode()).asking is None
+
+
+def test_an_option_that_stands_there_twice() -> None:
+    """Servers differ in which of both they take."""
+    with pytest.raises(BadRequestError, match="'stream_options' twice"):
+        decode_asked(b'{"model": "m", "stream_options": {}, "stream": true, "stream_options": null}')

@@ -4,6 +4,7 @@ import pytest
 
 from invoker.protocols.base import InvalidAnswerError
 from invoker.protocols.events import MAX_EVENT_BYTES, EventReader
+from invoker.protocols.usage import openai_usage
 
 TEXT = b'data: {"choices": [{"delta": {"content": "a"}, "finish_reason": null}]}\n\n'
 STOP = b'data: {"choices": [{"delta": {}, "finish_reason": "stop"}]}\n\n'
@@ -55,13 +56,13 @@ def test_a_stream(
 ) -> None:
     """However it is cut and its lines end, all goes on as it came, and nothing of how it ended before it is read."""
     first, held = first.replace(b"\n", line_end), held.replace(b"\n", line_end)
-    whole, reader, sent = first + held, EventReader(), b""
+    whole, reader, sent = first + held, EventReader(openai_usage), b""
     for place in range(0, len(whole), cut):
-        sent += reader.feed(whole[place : place + cut])
+        sent += reader.feed(whole[place : place + cut], 1)
         if reader.ended:
             break
     else:
-        reader.end()
+        reader.end(1)
     assert (reader.complete, reader.ended) == (complete, ended)
     assert (sent + reader.held)[: len(first)] == first
     assert whole.startswith(sent + reader.held)
@@ -76,21 +77,21 @@ def test_a_stream(
 
 def test_only_whole_events_go_on() -> None:
     """So that one of our own can follow whatever has been sent."""
-    reader = EventReader()
-    assert reader.feed(TEXT + STOP[:20]) == TEXT
-    assert reader.feed(STOP[20:-1]) == b""
-    assert reader.feed(STOP[-1:]) == STOP
+    reader = EventReader(openai_usage)
+    assert reader.feed(TEXT + STOP[:20], 1) == TEXT
+    assert reader.feed(STOP[20:-1], 1) == b""
+    assert reader.feed(STOP[-1:], 1) == STOP
     assert reader.size == len(TEXT + STOP)
 
 
 @pytest.mark.parametrize(("name", "complete"), [(b"response.completed", True), (b"response.output_item.done", False)])
 def test_an_event_beyond_the_bound(name: bytes, complete: bool) -> None:
     """It goes on in parts, and its name counts."""
-    reader = EventReader()
+    reader = EventReader(openai_usage)
     begin = b"event: %b\ndata: " % name
-    sent = reader.feed(begin)
+    sent = reader.feed(begin, 1)
     for _ in range(5):
-        sent += reader.feed(b"x" * (MAX_EVENT_BYTES // 4))
+        sent += reader.feed(b"x" * (MAX_EVENT_BYTES // 4), 1)
     assert len(sent) > MAX_EVENT_BYTES
-    assert sent + reader.feed(b"\n\n") == begin + b"x" * (MAX_EVENT_BYTES // 4 * 5) + b"\n\n"
+    assert sent + reader.feed(b"\n\n", 1) == begin + b"x" * (MAX_EVENT_BYTES // 4 * 5) + b"\n\n"
     assert reader.complete == complete

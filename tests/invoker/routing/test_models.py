@@ -33,6 +33,8 @@ def test_a_model_is_read_with_all_its_keys(tmp_path: Path) -> None:
         protocol = "worklet"
         timeout = 2
         idle = 0.5
+        first_token = 1.5
+        usage = "as_is"
         retries = 3
         limits = { max_in_flight = 8 }
 
@@ -46,7 +48,9 @@ def test_a_model_is_read_with_all_its_keys(tmp_path: Path) -> None:
         """
     models = load_models(settings(written(tmp_path, text)))
     assert models.names == ["gpt-3.5", "bert-base", "with space/é😀"]
-    assert models.find("gpt-3.5") == Model(single("https://models.example:8443/v1/invoke?key=1"), 2.0, 3, 8, 0.5)
+    assert models.find("gpt-3.5") == Model(
+        single("https://models.example:8443/v1/invoke?key=1"), 2.0, 3, 8, 0.5, first_token_s=1.5, asks_usage=False
+    )
     assert models.find("bert-base") == Model(single("http://[::1]:9000"), 30.0, 0, None)
     assert models.find("with space/é😀") == Model(single("http://xn--bcher-kva.example/"), 0.5)
 
@@ -117,6 +121,8 @@ def test_no_file_is_no_names() -> None:
         (f"[a]\n{UP}timeout = 0", ["['a']", "timeout: Expected `float` > 0.0, is 0"]),
         (f"[a]\n{UP}timeout = nan", ["['a']", "timeout: ", "is nan"]),
         (f"[a]\n{UP}timeout = inf", ["['a']", "timeout: Expected `float` <= 86400.0, is inf"]),
+        (f"[a]\n{UP}first_token = 0", ["['a']", "first_token: Expected `float` > 0.0, is 0"]),
+        (f"[a]\n{UP}usage = 'never'", ["['a']", "usage: Invalid enum value 'never', is 'never'"]),
         (f"[a]\n{UP}timeout = '1s'", ["['a']", "timeout: ", "got `str`, is '1s'"]),
         (f"[a]\n{UP}retries = 11", ["['a']", "retries: Expected `int` <= 10, is 11"]),
         (f"[a]\n{UP}retries = -1", ["['a']", "retries: Expected `int` >= 0, is -1"]),

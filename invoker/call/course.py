@@ -1,0 +1,67 @@
+"""One call on its way: what is known when it begins, and what becomes of it."""
+
+import msgspec
+
+from invoker.call.attempts import Attempts
+from invoker.call.streaming import Sink
+from invoker.http.pieces import Body
+from invoker.journal.begun import Answered, Begun
+from invoker.journal.journal import NO_CALL
+from invoker.protocols.base import Call, Outcome, Protocol, StreamReader, Usage
+from invoker.routing.models import Model
+from invoker.upstream.port import Exchange
+from shared.record import ErrorType, Record
+
+
+class Course(msgspec.Struct):
+    """`exchange`: the last one; `body`: what goes on to the caller of an answer that is here, as it came."""
+
+    protocol: Protocol
+    call: Call
+    model: Model
+    sink: Sink | None
+    id_line: bytes
+    begun: Begun
+    started_us: int
+    answered: Answered
+    attempts: Attempts
+    number: int = NO_CALL
+    sent_us: int = -1
+    answered_us: int = -1
+    exchange: Exchange | None = None
+    stream: StreamReader | None = None
+    outcome: Outcome | None = None
+    body: Body | None = None
+
+    def record(self, latency_us: int, error_type: ErrorType | None, error_log: str) -> Record:
+        """Of the call, which has ended so."""
+        begun, answered, stream, outcome = self.begun, self.answered, self.stream, self.outcome
+        if stream is not None:
+            if not begun.streamed:
+                begun = msgspec.structs.replace(begun, streamed=True)
+            answered.output_size = stream.size
+            _note_usage(answered, stream.usage)
+            _note_output(answered, stream, self.started_us)
+        elif outcome is not None:
+            answered.output_size = outcome.output_size
+            _note_usage(answered, outcome.usage)
+        return begun.ended(latency_us, error_type, error_log, answered)
+
+
+def _note_usage(answered: Answered, usage: Usage | None) -> None:
+    if usage is not None:
+        answered.input_tokens = usage.input_tokens
+        answered.cached_input_tokens = usage.cached_input_tokens
+        answered.output_tokens = usage.output_tokens
+        answered.reasoning_tokens = usage.reasoning_tokens
+
+
+def _note_output(answered: Answered, stream: StreamReader, started_us: int) -> None:
+    """When a stream's output came; of each token, to the nearest µs."""
+    first_us, last_us = stream.first_output_us, stream.last_output_us
+    if first_us is None or last_us is None:
+        return
+    answered.time_to_first_token_us = first_us - started_us
+    further = (answered.output_tokens or 0) - 1
+    if further > 0:
+        answered.time_per_output_token_us = (2 * (last_us - first_us) + further) // (2 * further)
