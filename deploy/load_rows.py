@@ -17,6 +17,9 @@ class Row(msgspec.Struct, frozen=True):
     request_id: str | None
     success: bool
     streamed: bool = False
+    input_tokens: int | None = None
+    output_tokens: int | None = None
+    time_to_first_token_ms: float | None = None
 
 
 class Page(msgspec.Struct):
@@ -56,3 +59,14 @@ def _differences(seen: Seen, row: Row | None, streamed: bool) -> Iterator[str]:
         yield f"was {seen.verdict}; its record says {'successful' if row.success else 'failed'}"
     elif row.streamed != streamed:
         yield f"was {'' if streamed else 'not '}asked for as a stream; its record says otherwise"
+    elif seen.verdict == "successful":
+        yield from _differences_of_success(seen, row)
+
+
+def _differences_of_success(seen: Seen, row: Row) -> Iterator[str]:
+    tokens, recorded = (seen.input_tokens, seen.output_tokens), (row.input_tokens, row.output_tokens)
+    if tokens != recorded:
+        yield f"was told of {tokens[0]} and {tokens[1]} tokens; its record says {recorded[0]} and {recorded[1]}"
+    if (seen.first_output_at is None) != (row.time_to_first_token_ms is None):
+        began = "had no output" if seen.first_output_at is None else "had output"
+        yield f"{began}; its record says otherwise"

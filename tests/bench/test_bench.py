@@ -15,7 +15,7 @@ from tests.bench.producers import Producer, make_frames, make_records
 from tests.processes import get
 from tests.tools import require_tools
 
-TOOLS = dict.fromkeys(("chat", "recording", "visibility"), ("wrk", "nginx"))
+TOOLS = dict.fromkeys(("chat", "recording", "streams", "visibility"), ("wrk", "nginx"))
 
 
 @pytest.mark.parametrize(

@@ -12,6 +12,7 @@ from itertools import accumulate
 
 from metrics_sidecar.ledger.totals import BUCKET_BOUNDS_S, BUCKET_BOUNDS_US
 from tests.chaos.calls import Call, Reply
+from tests.chaos.models import TOKENS
 from tests.chaos.views import ModelStats, Row, Series, Views
 
 Key = tuple[str, int]
@@ -114,6 +115,10 @@ def compare_dialect(call: Call, row: Row) -> Iterator[str]:
     elif call.ending == "whole":
         if not row.success or row.output_size != call.output_size:
             yield f"{call.output_size} bytes came, to their end, recorded {row.error_type} and {row.output_size}"
+        if (row.input_tokens, row.output_tokens) != (TOKENS, TOKENS):
+            yield f"{TOKENS} tokens were asked about and answered, recorded {row.input_tokens} and {row.output_tokens}"
+        if call.streamed != row.streamed or call.streamed != (row.time_to_first_token_ms is not None):
+            yield f"streamed: {call.streamed}, recorded {row.streamed}, output after {row.time_to_first_token_ms} ms"
     elif row.error_type not in (ERROR_TYPES_OF_STREAM if streamed else ERROR_TYPES_OF_STATUS.get(call.status, ())):
         yield f"answered {call.status}, {call.ending}, recorded as {row.error_type}"
     elif call.message not in row.error_log and row.error_type != "upstream_status":

@@ -13,6 +13,7 @@ Protocol = Literal["worklet", "openai", "anthropic"]
 PATHS: dict[Protocol, str] = {"worklet": "/invoke", "openai": "/v1/chat/completions", "anthropic": "/v1/messages"}
 WORDS = b"one two three four five six seven eight nine ten"
 """What chats are about: they are answered word by word."""
+TOKENS = len(WORDS.split())
 BODIES: dict[Protocol, bytes] = {
     "worklet": b'{"worklet_input":{"model_id":"%(model)b","input":"%(pad)b"}}',
     "openai": b'{"model":"%(model)b","messages":[{"role":"user","content":"%(words)b"}],%(asked)b"user":"%(pad)b"}',

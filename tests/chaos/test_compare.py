@@ -9,6 +9,7 @@ import pytest
 
 from tests.chaos.calls import Call, Reply, note_answer
 from tests.chaos.compare import Findings, Key, compare, compare_call, series_of, stats_of
+from tests.chaos.models import TOKENS
 from tests.chaos.scraper import Scraper
 from tests.chaos.views import Row, Sidecar, Views
 
@@ -87,7 +88,7 @@ WHOLE = stream(output_size=50, streamed=True, ending="whole")
 FAILED_STREAM = stream(output_size=20, streamed=True, ending="failed", message="it broke off")
 CUT = replace(WHOLE, outcome="unknown", output_size=20, ending="none")
 BUSY = stream(429, output_size=70, message="1 calls are in flight")
-WHOLE_ROW = Row(9, "m", True, 1.5, "", 9, 50, None)
+WHOLE_ROW = Row(9, "m", True, 1.5, "", 9, 50, None, True, TOKENS, TOKENS, 1.0)
 BROKEN_ROW = Row(9, "m", False, 1.5, "upstream's answer: it broke off", 9, 30, "invalid_response")
 BUSY_ROW = Row(9, "m", False, 1.5, "1 calls are in flight, the limit", 9, 0, "overloaded")
 DIED_ROW = Row(9, "m", False, 1.5, "died", 9, 0, "gateway_died")
@@ -98,6 +99,11 @@ DIED_ROW = Row(9, "m", False, 1.5, "died", 9, 0, "gateway_died")
     [
         (WHOLE, WHOLE_ROW, True),
         (WHOLE, msgspec.structs.replace(WHOLE_ROW, output_size=49), False),
+        *(
+            (WHOLE, msgspec.structs.replace(WHOLE_ROW, **{field: None}), False)
+            for field in ("input_tokens", "output_tokens", "time_to_first_token_ms")
+        ),
+        (WHOLE, msgspec.structs.replace(WHOLE_ROW, streamed=False), False),
         (WHOLE, BROKEN_ROW, False),
         (WHOLE, DIED_ROW, False),
         (replace(WHOLE, ending="unfinished"), WHOLE_ROW, False),

@@ -31,6 +31,10 @@ class Row(msgspec.Struct, frozen=True):
     input_size: int
     output_size: int
     error_type: str | None
+    streamed: bool = False
+    input_tokens: int | None = None
+    output_tokens: int | None = None
+    time_to_first_token_ms: float | None = None
 
     @property
     def key(self) -> tuple[str, int]:

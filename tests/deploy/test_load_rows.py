@@ -37,6 +37,23 @@ def test_what_was_asked_for_is_recorded(streamed: bool) -> None:
     assert "asked for as a stream" in row_differences({"a": OK}, rows, streamed=not streamed)[0]
 
 
+COUNTED = Seen("successful", first_output_at=1.0, input_tokens=3, output_tokens=2)
+
+
+@pytest.mark.parametrize(
+    ("row", "difference"),
+    [
+        (Row(1, "a", True, True, 3, 2, 5.0), None),
+        (Row(1, "a", True, True, 3, 1, 5.0), "was told of 3 and 2 tokens; its record says 3 and 1"),
+        (Row(1, "a", True, True, None, None, 5.0), "was told of 3 and 2 tokens; its record says None and None"),
+        (Row(1, "a", True, True, 3, 2, None), "had output; its record says otherwise"),
+    ],
+)
+def test_tokens_and_output_are_recorded(row: Row, difference: str | None) -> None:
+    """As the caller was told of them."""
+    assert row_differences({"a": COUNTED}, [row], streamed=True) == ([f"call a {difference}"] if difference else [])
+
+
 def test_few_are_shown() -> None:
     """And how many more there are."""
     found = row_differences({str(number): OK for number in range(MAX_SHOWN + 3)}, [], streamed=False)

@@ -23,12 +23,12 @@ server {
 """It answers a chat, too."""
 
 
-def proxy(upstream: str) -> str:
-    """One process that passes everything on over kept connections."""
+def proxy(upstream: str, more: str = "") -> str:
+    """One process that passes everything on over kept connections; `more`: directives."""
     return f"""
 upstream model {{ server {urlsplit(upstream).netloc}; keepalive 1024; keepalive_requests 1000000000; }}
 server {{
     listen 127.0.0.1:{{port}} backlog=4096;
-    location / {{ proxy_pass http://model; proxy_http_version 1.1; proxy_set_header Connection ""; }}
+    location / {{ proxy_pass http://model; proxy_http_version 1.1; proxy_set_header Connection ""; {more} }}
 }}
 """
