@@ -9,6 +9,7 @@ from invoker.journal.begun import Answered, Begun
 from invoker.journal.journal import NO_CALL
 from invoker.protocols.base import Call, Outcome, Protocol, StreamReader, Usage
 from invoker.routing.models import Model
+from invoker.routing.prices import cost_nano_usd
 from invoker.upstream.port import Exchange
 from shared.record import ErrorType, Record
 
@@ -40,20 +41,22 @@ class Course(msgspec.Struct):
             if not begun.streamed:
                 begun = msgspec.structs.replace(begun, streamed=True)
             answered.output_size = stream.size
-            _note_usage(answered, stream.usage)
+            self._note_usage(stream.usage, success=error_type is None)
             _note_output(answered, stream, self.started_us)
         elif outcome is not None:
             answered.output_size = outcome.output_size
-            _note_usage(answered, outcome.usage)
+            self._note_usage(outcome.usage, success=error_type is None)
         return begun.ended(latency_us, error_type, error_log, answered)
 
-
-def _note_usage(answered: Answered, usage: Usage | None) -> None:
-    if usage is not None:
-        answered.input_tokens = usage.input_tokens
-        answered.cached_input_tokens = usage.cached_input_tokens
-        answered.output_tokens = usage.output_tokens
-        answered.reasoning_tokens = usage.reasoning_tokens
+    def _note_usage(self, usage: Usage | None, *, success: bool) -> None:
+        answered, prices = self.answered, self.model.prices
+        if usage is not None:
+            answered.input_tokens = usage.input_tokens
+            answered.cached_input_tokens = usage.cached_input_tokens
+            answered.output_tokens = usage.output_tokens
+            answered.reasoning_tokens = usage.reasoning_tokens
+        if prices is not None:
+            answered.cost_nano_usd = cost_nano_usd(prices, usage, success=success)
 
 
 def _note_output(answered: Answered, stream: StreamReader, started_us: int) -> None:

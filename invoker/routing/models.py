@@ -3,13 +3,15 @@
 import re
 import tomllib
 from collections.abc import Iterator, Mapping
-from typing import Annotated, Literal, get_args
+from decimal import Decimal
+from typing import Annotated, Any, Literal, get_args
 
 import msgspec
 from msgspec import Meta
 
 from invoker.routing.credentials import HIDDEN, check_headers, credentials, read_key
 from invoker.routing.endpoints import Endpoint, Group, single, upstream_name
+from invoker.routing.prices import Prices, parse_prices, with_floats
 from invoker.settings import InvokerSettings
 from shared.record import MAX_UPSTREAM_NAME_CHARS, check_model_id
 from shared.settings import ABSOLUTE_URL, UNIX_URL, StartupError, is_http_url
@@ -47,9 +49,9 @@ class UpstreamTable(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 class ModelTable(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """One table of the models file: it has an `upstream`, or several `upstreams`. `timeout` is in seconds, for the
     whole call, `first_token` until a stream's first output, and `idle` for each wait for more of it; `usage`: whether
-    streams are asked for it; `retries` counts further attempts, see `call.attempts`, and `retry_busy` allows them where
-    there was no room. `api_key_env`, `api_key_file`: where the upstream's own key is; `headers`: what it is told beside
-    that."""
+    streams are asked for it; `prices`: see `routing.prices`; `retries` counts further attempts, see `call.attempts`,
+    and `retry_busy` allows them where there was no room. `api_key_env`, `api_key_file`: where the upstream's own key
+    is; `headers`: what it is told beside that."""
 
     upstream: str = ""
     upstreams: Annotated[list[UpstreamTable], Meta(min_length=1, max_length=MAX_UPSTREAMS)] = []
@@ -58,6 +60,7 @@ class ModelTable(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     idle: Seconds | None = None
     first_token: Seconds | None = None
     usage: Literal["ask", "as_is"] = "ask"
+    prices: dict[str, Any] | None = None
     retries: Annotated[int, Meta(ge=0, le=10)] | None = None
     retry_busy: bool | None = None
     limits: Limits = Limits()
@@ -77,6 +80,7 @@ class Model(msgspec.Struct, frozen=True):
     retry_busy: bool = False
     first_token_s: float | None = None
     asks_usage: bool = True
+    prices: Prices | None = None
 
 
 class Models:
@@ -171,7 +175,8 @@ def _read_tables(settings: InvokerSettings) -> tuple[Tables, Tables]:
     if settings.models_file is None:
         return named, by_prefix
     try:
-        tables = tomllib.loads(settings.models_file.read_text(encoding="utf-8-sig"))
+        text = settings.models_file.read_text(encoding="utf-8-sig")
+        tables = tomllib.loads(text, parse_float=Decimal)
     except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
         raise StartupError(f"INVOKER_MODELS_FILE: {str(settings.models_file)!r}: {error}") from None
     for name, table in tables.items():
@@ -195,13 +200,18 @@ def _parse_name(where: str, name: str) -> tuple[bool, str]:
     return is_pattern, text
 
 
-def _model(settings: InvokerSettings, where: str, table: object) -> tuple[Protocol, Model]:
+def _model(settings: InvokerSettings, where: str, written: object) -> tuple[Protocol, Model]:
+    table = with_floats(written)
     try:
         parsed = msgspec.convert(table, ModelTable)
     except msgspec.ValidationError as error:
         raise StartupError(f"{where}: {_explain(error, table)}") from None
     endpoints = _endpoints(settings, where, parsed)
     several = len(endpoints) > 1
+    try:
+        prices = None if parsed.prices is None else parse_prices(parsed.prices)
+    except ValueError as error:
+        raise StartupError(f"{where}: {error}") from None
     return parsed.protocol, Model(
         Group(endpoints),
         timeout_s=parsed.timeout or settings.timeout_s,
@@ -211,6 +221,7 @@ def _model(settings: InvokerSettings, where: str, table: object) -> tuple[Protoc
         retry_busy=several if parsed.retry_busy is None else parsed.retry_busy,
         first_token_s=parsed.first_token,
         asks_usage=parsed.usage == "ask",
+        prices=prices,
     )
 
 

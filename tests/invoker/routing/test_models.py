@@ -7,6 +7,7 @@ import pytest
 
 from invoker.routing.endpoints import single
 from invoker.routing.models import MAX_MATCHED, Model, load_models
+from invoker.routing.prices import Prices
 from invoker.settings import InvokerSettings
 from shared.settings import StartupError
 
@@ -35,6 +36,7 @@ def test_a_model_is_read_with_all_its_keys(tmp_path: Path) -> None:
         idle = 0.5
         first_token = 1.5
         usage = "as_is"
+        prices = { input = 2.5, output = 10 }
         retries = 3
         limits = { max_in_flight = 8 }
 
@@ -49,7 +51,14 @@ def test_a_model_is_read_with_all_its_keys(tmp_path: Path) -> None:
     models = load_models(settings(written(tmp_path, text)))
     assert models.names == ["gpt-3.5", "bert-base", "with space/é😀"]
     assert models.find("gpt-3.5") == Model(
-        single("https://models.example:8443/v1/invoke?key=1"), 2.0, 3, 8, 0.5, first_token_s=1.5, asks_usage=False
+        single("https://models.example:8443/v1/invoke?key=1"),
+        2.0,
+        3,
+        8,
+        0.5,
+        first_token_s=1.5,
+        asks_usage=False,
+        prices=Prices(2_500_000_000_000, 2_500_000_000_000, 10_000_000_000_000, 10_000_000_000_000),
     )
     assert models.find("bert-base") == Model(single("http://[::1]:9000"), 30.0, 0, None)
     assert models.find("with space/é😀") == Model(single("http://xn--bcher-kva.example/"), 0.5)
@@ -122,6 +131,9 @@ def test_no_file_is_no_names() -> None:
         (f"[a]\n{UP}timeout = nan", ["['a']", "timeout: ", "is nan"]),
         (f"[a]\n{UP}timeout = inf", ["['a']", "timeout: Expected `float` <= 86400.0, is inf"]),
         (f"[a]\n{UP}first_token = 0", ["['a']", "first_token: Expected `float` > 0.0, is 0"]),
+        (f"[a]\n{UP}prices = 2.5", ["['a']", "prices: Expected `object | null`, got ", "is "]),
+        (f"[a]\n{UP}prices = {{ output = -1 }}", ["['a']: prices.output: -1 is no number of US dollars from 0 "]),
+        (f"[a]\n{UP}prices = {{ inputs = 2.5 }}", ["['a']: prices: unknown field 'inputs'; there are input, "]),
         (f"[a]\n{UP}usage = 'never'", ["['a']", "usage: Invalid enum value 'never', is 'never'"]),
         (f"[a]\n{UP}timeout = '1s'", ["['a']", "timeout: ", "got `str`, is '1s'"]),
         (f"[a]\n{UP}retries = 11", ["['a']", "retries: Expected `int` <= 10, is 11"]),
