@@ -26,8 +26,8 @@ class Answer(msgspec.Struct, frozen=True):
 
 class Operation(msgspec.Struct, frozen=True, kw_only=True):
     """One method of one path. `parts` and `query` are Structs whose fields are what stands in braces in the path,
-    and the query parameters; `request` is the type of a JSON body. `responses` goes from status to answer; see
-    `problem` for errors."""
+    and the query parameters; `request` is the type of a body, JSON if no other media type is said. `responses` goes
+    from status to answer, `otherwise` is that of all others; see `problem` for errors."""
 
     path: str
     operation_id: str
@@ -38,7 +38,9 @@ class Operation(msgspec.Struct, frozen=True, kw_only=True):
     parts: type[msgspec.Struct] | None = None
     query: type[msgspec.Struct] | None = None
     request: type[Any] | None = None
+    request_media: str = JSON
     request_example: Any = None
+    otherwise: Answer | None = None
     tags: Sequence[str] = ()
 
 
@@ -81,9 +83,15 @@ def _types_of(operations: Sequence[Operation]) -> list[type[Any]]:
     for operation in operations:
         if operation.request is not None:
             types[operation.request] = None
-        for answer in operation.responses.values():
+        for answer in _answers(operation).values():
             types |= dict.fromkeys(_media(answer).values())
     return list(types)
+
+
+def _answers(operation: Operation) -> dict[str, Answer]:
+    """By status as the document says it."""
+    answers = {str(status): answer for status, answer in operation.responses.items()}
+    return answers if operation.otherwise is None else {**answers, "default": operation.otherwise}
 
 
 def _media(answer: Answer) -> Media:
@@ -97,8 +105,8 @@ def _operation(operation: Operation, schemas: dict[type[Any], Schema]) -> Schema
         "description": operation.description,
         "tags": [*operation.tags],
         "responses": {
-            str(status): {"description": answer.description, "content": _content(answer, schemas)}
-            for status, answer in operation.responses.items()
+            status: {"description": answer.description, "content": _content(answer, schemas)}
+            for status, answer in _answers(operation).items()
         },
     }
     parameters = [
@@ -111,7 +119,7 @@ def _operation(operation: Operation, schemas: dict[type[Any], Schema]) -> Schema
         described["parameters"] = parameters
     if operation.request is not None:
         content = {"schema": schemas[operation.request], **_example(operation.request_example)}
-        described["requestBody"] = {"required": True, "content": {JSON: content}}
+        described["requestBody"] = {"required": True, "content": {operation.request_media: content}}
     return described
 
 

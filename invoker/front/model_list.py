@@ -15,6 +15,7 @@ from invoker.http.request_id import make_request_id, request_id_line
 from invoker.protocols.base import JSON, BadRequestError
 from invoker.routing.models import Model
 from invoker.upstream.port import UpstreamError
+from shared.record import check_model_id
 
 Json = Mapping[str, object]
 Answer = tuple[int, bytes, bytes, bytes]
@@ -29,6 +30,8 @@ async def list_models(request: web.Request) -> web.Response:
     protocol = "anthropic" if is_anthropics(request) else "openai"
     try:
         names, model_id = worker.invoker.models.names_of(protocol), request.match_info.get("id")
+        if model_id is not None and (problem := check_model_id(model_id)):
+            raise BadRequestError(404, "unknown_model", problem)
         if names:
             listed = msgspec.json.encode(_listed(names, model_id, _SHAPES[protocol]))
             return response_of((200, listed, id_line))

@@ -3,6 +3,7 @@
 from importlib.metadata import version
 
 from invoker.front.health import Health, Readiness
+from invoker.front.openapi_dialects import DIALECTS
 from invoker.protocols.worklet import InvokeAnswer, InvokeRequest
 from invoker.routing.states import EndpointState, UpstreamsAnswer
 from shared.openapi import Answer, Operation, build_document
@@ -109,7 +110,7 @@ UPSTREAMS = Operation(
     tags=["health"],
 )
 
-OPERATIONS = (INVOKE, HEALTHZ, READYZ, UPSTREAMS)
+OPERATIONS = (INVOKE, *DIALECTS, HEALTHZ, READYZ, UPSTREAMS)
 
 DOCUMENT = build_document(
     "Invocation gateway",

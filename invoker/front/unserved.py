@@ -1,10 +1,14 @@
 """What a dialect's clients may ask for and is not served here, said in the dialect's shape."""
 
+import re
+
 from aiohttp import hdrs, web
 
 from invoker.front.responses import given_request_id, response_of
 from invoker.front.worker import WORKER
 from invoker.protocols.base import BadRequestError
+
+_MODELS = re.compile("/v1/models(?:/.+)?")
 
 
 def is_anthropics(request: web.Request) -> bool:
@@ -23,9 +27,9 @@ async def unserved(request: web.Request) -> web.Response:
     if request.headers.get(hdrs.UPGRADE, "").lower() == "websocket":
         message = f"No WebSocket is served here, and so not {path[:128]!r}"
         error = BadRequestError(426, "not_found", message, b"Upgrade: HTTP/1.1\r\n")
-    elif path in answering.paths:
-        message = f"{request.method} is not allowed for {path[:128]!r}; it is called with POST"
-        error = BadRequestError(405, "method_not_allowed", message, b"Allow: POST\r\n")
+    elif allowed := "POST" if path in answering.paths else "GET, HEAD" if _MODELS.fullmatch(path) else "":
+        message = f"{request.method} is not allowed for {path[:128]!r}; {allowed} is"
+        error = BadRequestError(405, "method_not_allowed", message, f"Allow: {allowed}\r\n".encode())
     else:
         error = BadRequestError(404, "not_found", f"{request.method} {path[:128]!r} is not served here")
     response = response_of(answering.refusal(error, dialect_path(request), given_request_id(request)))

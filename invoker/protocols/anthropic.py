@@ -1,6 +1,6 @@
 """Anthropic's protocol."""
 
-from typing import ClassVar
+from typing import ClassVar, Literal
 
 import msgspec
 
@@ -18,6 +18,20 @@ _TYPES = {
 }
 
 
+class AnthropicErrorDetails(msgspec.Struct, frozen=True):
+    """What its clients tell errors apart by, beside their statuses."""
+
+    type: str
+    message: str
+
+
+class AnthropicError(msgspec.Struct, frozen=True):
+    """An error as Anthropic's clients know it."""
+
+    error: AnthropicErrorDetails
+    type: Literal["error"] = "error"
+
+
 class Anthropic(Passing):
     """Implements `Protocol`."""
 
@@ -28,4 +42,4 @@ class Anthropic(Passing):
 
     def encode_error(self, status: int, message: str) -> bytes:
         kind = _TYPES.get(status, "invalid_request_error" if status < 500 else "api_error")
-        return msgspec.json.encode({"type": "error", "error": {"type": kind, "message": message}})
+        return msgspec.json.encode(AnthropicError(AnthropicErrorDetails(kind, message)))

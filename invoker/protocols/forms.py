@@ -18,6 +18,7 @@ MAX_PART_HEAD_BYTES = 16 * 1024
 
 _PARAMETER = re.compile(r'[ \t]*;[ \t]*([!#$%&\'*+.^_`|~0-9A-Za-z-]+)=("(?:[^"\\]|\\.)*"|[^;"\s]*)')
 _BOUNDARY = re.compile(r"[0-9A-Za-z'()+_,./:=? -]{0,69}[0-9A-Za-z'()+_,./:=?-]")
+_CONTROL = re.compile(r"[\x00-\x08\x0a-\x1f\x7f]")
 _END_OF_DELIMITER = re.compile(rb"[ \t]*\r\n")
 _ENCODINGS = frozenset(("7bit", "8bit", "binary"))
 _CHARSETS = frozenset(("utf-8", "utf8", "us-ascii", "ascii"))
@@ -115,7 +116,7 @@ def _part(body: bytes, begin: int, end: int) -> _Part:
     for line in body[begin:head_end].decode("latin-1").split("\r\n"):
         name, colon, value = line.partition(":")
         name = name.lower()
-        if not colon or name in head or name != name.strip() or "\n" in line or "\r" in line:
+        if not colon or name in head or name != name.strip() or _CONTROL.search(line):
             raise _broken(f"a part has a head that can't be read, or says a field twice (byte {begin})")
         head[name] = value.strip(" \t")
     disposition = head.get("content-disposition", "")

@@ -4,10 +4,29 @@ from typing import ClassVar
 
 import msgspec
 
+from invoker.http.heads import RequestHead
+from invoker.protocols.base import BadRequestError
 from invoker.protocols.passing import Passing
 from invoker.protocols.usage import openai_usage
 
 _TYPES = {401: "authentication_error", 403: "permission_error", 404: "not_found_error", 429: "rate_limit_error"}
+
+MODELS = "/v1/models"
+
+
+class OpenAIErrorDetails(msgspec.Struct, frozen=True):
+    """What its clients tell errors apart by, beside their statuses."""
+
+    message: str
+    type: str
+    param: str | None = None
+    code: str | None = None
+
+
+class OpenAIError(msgspec.Struct, frozen=True):
+    """An error as OpenAI's clients know it."""
+
+    error: OpenAIErrorDetails
 
 
 class OpenAI(Passing):
@@ -34,6 +53,11 @@ class OpenAI(Passing):
     }
     routes = (*operations, "/v1/{path:.*}")
 
+    def check(self, head: RequestHead) -> None:
+        super().check(head)
+        if head.path.startswith(MODELS):
+            raise BadRequestError(405, "method_not_allowed", "Models are only listed", b"Allow: GET, HEAD\r\n")
+
     def encode_error(self, status: int, message: str) -> bytes:
         kind = _TYPES.get(status, "invalid_request_error" if status < 500 else "server_error")
-        return msgspec.json.encode({"error": {"message": message, "type": kind, "param": None, "code": None}})
+        return msgspec.json.encode(OpenAIError(OpenAIErrorDetails(message, kind)))

@@ -15,7 +15,8 @@ UPGRADE = {"Upgrade": "websocket", "Sec_WebSocket_Key": "dGhlIHNhbXBsZSBub25jZQ=
         ("PUT", "/v1/embeddings?x=1", {}, 405, "invalid_request_error"),
         ("GET", "/v1/files", {}, 404, "not_found_error"),
         ("DELETE", "/v1/files/file-1", {}, 404, "not_found_error"),
-        ("DELETE", "/v1/models/m", {}, 404, "not_found_error"),
+        ("DELETE", "/v1/models/m", {}, 405, "invalid_request_error"),
+        ("POST", "/v1/models", {}, 405, "invalid_request_error"),
         ("GET", "/v1/realtime?model=m", {}, 404, "not_found_error"),
         ("GET", "/v1/realtime?model=m", UPGRADE, 426, "invalid_request_error"),
         ("GET", "/v1/messages", {}, 405, "invalid_request_error"),
@@ -33,7 +34,7 @@ async def test_it_is_refused_in_the_dialects_shape(
     assert reply.json["error"]["message"]
     assert reply.json.get("type") == ("error" if path.startswith("/v1/messages") or headers == VERSION else None)
     assert reply.headers["x-request-id"] == "r-1"
-    assert reply.headers.get("Allow") == ("POST" if status == 405 else None)
+    assert reply.headers.get("Allow") == (None if status != 405 else "GET, HEAD" if "models" in path else "POST")
     assert reply.headers.get("Upgrade") == ("HTTP/1.1" if status == 426 else None)
     assert gateway.rejected.total() == 1
     assert gateway.upstream.posts == []

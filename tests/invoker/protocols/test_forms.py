@@ -108,6 +108,7 @@ def test_whether_it_asks_for_a_stream(said: bytes, streamed: bool) -> None:
         (form(field(b'"a"', b"m", b'Content-Disposition: form-data; name="model"')), "invalid_body", "a field twice"),
         (form(field(b'"a"', b"m", b' ; name="model"')), "invalid_body", "a head that can't be read"),
         (form(field(b'"a"', b"m", b'Content-Disposition : form-data; name="model"')), "invalid_body", "can't be read"),
+        (form(field(b'"a\x1f"', b"m"), MODEL), "invalid_body", "a head that can't be read"),
         (form(field(b'"a"', b"m", b"X: 1\nY: 2")), "invalid_body", "a head that can't be read"),
         (form(field(b'"a"', b"m", b"X: " + b"x" * MAX_PART_HEAD_BYTES)), "invalid_body", "no end of its head"),
         (form(*[field(b"a", b"m")] * (MAX_PARTS + 1)), "invalid_body", f"more than {MAX_PARTS} parts"),
