@@ -4,14 +4,10 @@ from typing import ClassVar
 
 import msgspec
 
-from invoker.http.heads import RequestHead
-from invoker.protocols.base import BadRequestError
 from invoker.protocols.passing import Passing
 from invoker.protocols.usage import openai_usage
 
 _TYPES = {401: "authentication_error", 403: "permission_error", 404: "not_found_error", 429: "rate_limit_error"}
-
-MODELS = "/v1/models"
 
 
 class OpenAIErrorDetails(msgspec.Struct, frozen=True):
@@ -37,6 +33,7 @@ class OpenAI(Passing):
     asks_usage = frozenset(("chat", "completions"))
     base_path = "/v1"
     takes_forms = True
+    only_listed = ("/v1/models",)
     operations: ClassVar = {
         "/v1/chat/completions": "chat",
         "/v1/completions": "completions",
@@ -52,11 +49,6 @@ class OpenAI(Passing):
         "/v1/audio/translations": "audio_translations",
     }
     routes = (*operations, "/v1/{path:.*}")
-
-    def check(self, head: RequestHead) -> None:
-        super().check(head)
-        if head.path.startswith(MODELS):
-            raise BadRequestError(405, "method_not_allowed", "Models are only listed", b"Allow: GET, HEAD\r\n")
 
     def encode_error(self, status: int, message: str) -> bytes:
         kind = _TYPES.get(status, "invalid_request_error" if status < 500 else "server_error")

@@ -1,6 +1,7 @@
 """What dialects have in common whose bodies go through as they are: of a request little is read."""
 
 import asyncio
+import re
 from collections.abc import Container, Mapping, Sequence
 from typing import ClassVar, Protocol
 from urllib.parse import unquote
@@ -18,6 +19,7 @@ from invoker.protocols.tags import checked_tags
 from invoker.protocols.usage import Meaning, find_report
 
 USAGE_TIMEOUT_S = 10.0
+_DOT = re.compile(r"\.|%2e", re.IGNORECASE)
 OTHER_OPERATION = "other"
 """So that no caller can make up as many as it likes."""
 
@@ -50,6 +52,7 @@ class Passing:
     base_path: ClassVar[str] = ""
     operations: ClassVar[Mapping[str, str]]
     takes_forms: ClassVar[bool] = False
+    only_listed: ClassVar[tuple[str, ...]] = ()
     usage: ClassVar[Meaning]
     asks_usage: ClassVar[Container[str]] = ()
 
@@ -57,35 +60,38 @@ class Passing:
         self._large_bodies = large_bodies
 
     def check(self, head: RequestHead) -> None:
-        if self._boundary(head) is None:
-            check_json(head.content_type)
-        if head.tags:
-            checked_tags(head.tags)
-        path = unquote(head.target.partition("?")[0])
-        if any(segment in (".", "..") for segment in path.replace("\\", "/").split("/")):
-            raise BadRequestError(404, "not_found", "Paths with dot segments are not served")
+        self._checked(head)
 
     def decode(self, head: RequestHead, body: bytes) -> Call:
-        self.check(head)
-        boundary = self._boundary(head)
+        boundary = self._checked(head)
         asked = decode_asked(body) if boundary is None else decode_form(body, boundary)
         return self._call(head, asked, body)
 
     async def decode_large(self, head: RequestHead, body: Body) -> Call:
-        self.check(head)
-        boundary = self._boundary(head)
+        boundary = self._checked(head)
         if boundary is None:
             asked = await self._large_bodies.decode_asked(body)
         else:
             asked = await self._large_bodies.decode_form(body, boundary)
         return self._call(head, asked, body)
 
-    def _boundary(self, head: RequestHead) -> bytes | None:
-        """Of a form; None for what is none, or isn't taken here."""
-        content_type = head.content_type
-        if content_type is None or content_type == JSON or not self.takes_forms or not is_form(content_type):
-            return None
-        return boundary_of(content_type)
+    def _checked(self, head: RequestHead) -> bytes | None:
+        """What a form's parts are told apart by; None for JSON."""
+        content_type, boundary = head.content_type, None
+        if content_type != JSON:
+            if content_type is not None and self.takes_forms and is_form(content_type):
+                boundary = boundary_of(content_type)
+            else:
+                check_json(content_type)
+        if head.tags:
+            checked_tags(head.tags)
+        if _DOT.search(head.target) is not None:
+            path = unquote(head.target.partition("?")[0])
+            if any(segment in (".", "..") for segment in path.replace("\\", "/").split("/")):
+                raise BadRequestError(404, "not_found", "Paths with dot segments are not served")
+        if head.path.startswith(self.only_listed):
+            raise BadRequestError(405, "method_not_allowed", "Models are only listed", b"Allow: GET, HEAD\r\n")
+        return boundary
 
     def _call(self, head: RequestHead, asked: Asked, body: Body) -> Call:
         target = head.target or head.path

@@ -3,6 +3,7 @@ end."""
 
 import asyncio
 from collections.abc import Awaitable, Callable
+from functools import partial
 
 import pytest
 
@@ -162,13 +163,14 @@ async def test_who_leaves_ends_it(gateway: Gateway, monkeypatch: pytest.MonkeyPa
             raise
 
     giving(gateway, monkeypatch, give)
-    for reads in (True, False):
+    for count, reads in enumerate((True, False), 1):
         caller = await Caller.sending(gateway, request_)
         await caller.read(b"xxxx")
         if not reads:
             await asyncio.sleep(0.05)
         caller.writer.transport.abort()
         await until(lambda: gateway.connections.count == 0)
+        await until(partial(lambda expected: len(ended) == expected, count))  # its task has its turn after that
     assert [issubclass(kind, asyncio.CancelledError | ConnectionError) for kind in ended] == [True, True]
 
 
