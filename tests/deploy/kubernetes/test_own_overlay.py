@@ -13,18 +13,18 @@ from tests.deploy.kubernetes.manifests import KUBERNETES, OVERLAYS, ROOT, Resour
 
 PAGE = (ROOT / "docs/deployment.md").read_text(encoding="utf-8")
 MODELS_PAGE = (ROOT / "docs/models-file.md").read_text(encoding="utf-8")
+MODELS = "".join(re.findall(r"```toml\n(.*?)```", MODELS_PAGE, re.DOTALL))
 
 
 @pytest.fixture
 def built(tmp_path: Path) -> list[Resource]:
     """The page's overlay, in the place that it names, with the models file of its page beside it."""
     (example,) = re.findall(r"```yaml\n# (deploy/kubernetes/\S+)\n(.*?)```", PAGE, re.DOTALL)
-    (models,) = re.findall(r"```toml\n(.*?)```", MODELS_PAGE, re.DOTALL)
     shutil.copytree(ROOT / "deploy", tmp_path / "deploy", ignore=shutil.ignore_patterns("__pycache__"))
     path = tmp_path / example[0]
     path.parent.mkdir()
     path.write_text(example[1], encoding="utf-8")
-    (path.parent / "models.toml").write_text(models, encoding="utf-8")
+    (path.parent / "models.toml").write_text(MODELS, encoding="utf-8")
     return build(path.parent)
 
 
@@ -42,11 +42,12 @@ def test_an_overlay_brings_image_and_models(
     assert len(images) == 1
     assert images.isdisjoint({"invocation-gateway:0.1.0"})
     (text,) = of_name(built, "ConfigMap", "models")["data"].values()
-    assert list(tomllib.loads(text)) == ["gpt-3.5"]
+    assert tomllib.loads(text) == tomllib.loads(MODELS)
     path = tmp_path / "models.toml"
     path.write_text(text, encoding="utf-8")
-    monkeypatch.setenv("OPENAI_API_KEY", "sk-0")
-    assert load_models(InvokerSettings(models_file=path)).names == ["gpt-3.5"]
+    for variable in re.findall(r'api_key_env = "(\w+)"', text):
+        monkeypatch.setenv(variable, "sk-0")
+    assert load_models(InvokerSettings(models_file=path)).names == sorted(tomllib.loads(MODELS))
 
 
 def test_an_overlay_changes_a_setting_and_keeps_the_others(built: list[Resource]) -> None:
