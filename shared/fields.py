@@ -38,13 +38,15 @@ class Contains(msgspec.Struct, frozen=True):
 
 class Told(msgspec.Struct, frozen=True, kw_only=True):
     """What a field is beside its name and type. `filter`: how rows are chosen by it, beside what those ask for that are
-    more than a column (models, error types, time). `summed`: added up over time. `shown` and `exported`: a column of
+    more than a column (models, error types, time). `summed`: added up over time; `counted`: and since the beginning,
+    whatever is removed. `shown` and `exported`: a column of
     rows and of files. `few`: a text of few different values. `of_failures`: a success has none."""
 
     help: str
     unit: Unit = ""
     filter: Range | Equal | Contains | None = None
     summed: bool = False
+    counted: bool = False
     shown: bool = True
     exported: bool = True
     few: bool = False

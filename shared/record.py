@@ -244,17 +244,27 @@ class Record(msgspec.Struct, frozen=True, array_like=True, gc=False, forbid_unkn
             unit="us",
         ),
     ] = None
-    input_tokens: Annotated[Count | None, Told(help="As the upstream has reported them, else null.")] = None
-    cached_input_tokens: Annotated[
-        Count | None, Told(help="Which of the input tokens were read from a cache, as reported.")
+    input_tokens: Annotated[
+        Count | None, Told(help="As the upstream has reported them, else null.", summed=True, counted=True)
     ] = None
-    output_tokens: Annotated[Count | None, Told(help="As the upstream has reported them, else null.")] = None
-    reasoning_tokens: Annotated[Count | None, Told(help="Which of the output tokens were reasoning, as reported.")] = (
-        None
-    )
+    cached_input_tokens: Annotated[
+        Count | None,
+        Told(help="Which of the input tokens were read from a cache, as reported.", summed=True, counted=True),
+    ] = None
+    output_tokens: Annotated[
+        Count | None, Told(help="As the upstream has reported them, else null.", summed=True, counted=True)
+    ] = None
+    reasoning_tokens: Annotated[
+        Count | None, Told(help="Which of the output tokens were reasoning, as reported.", summed=True, counted=True)
+    ] = None
     cost_nano_usd: Annotated[
         Count | None,
-        Told(help="In US dollars, exact, by the prices that its model had then; null without them.", unit="nano_usd"),
+        Told(
+            help="In US dollars, exact, by the prices that its model had then; null without them.",
+            unit="nano_usd",
+            summed=True,
+            counted=True,
+        ),
     ] = None
     tags: Annotated[Tags | None, Told(help="Its caller's `x-tag-…`; null without any.")] = None
 
@@ -262,12 +272,28 @@ class Record(msgspec.Struct, frozen=True, array_like=True, gc=False, forbid_unkn
     def success(self) -> bool:
         return self.error_type is None
 
+    @property
+    def usage_missing(self) -> bool:
+        """Whether tokens were used, and nothing said how many."""
+        return (
+            self.operation in METERED
+            and self.error_type is None
+            and self.input_tokens is None
+            and self.output_tokens is None
+        )
+
+
+METERED = frozenset({"chat", "completions", "embeddings", "responses", "messages"})
+"""Operations whose successes report tokens. Rows are counted again by it: no other without counting theirs."""
 
 FIELDS = read_fields(Record)
 """The table: what each field is. INSERT, SELECT, rows, filters and the columns of files derive from it."""
 
 SUMMED = tuple(field.name for field in FIELDS if field.told.summed)
 """What is added up over time."""
+
+COUNTED = tuple(field.name for field in FIELDS if field.told.counted)
+"""What of it is also known since the beginning."""
 
 
 def measure(value: msgspec.Raw, *, plain: bool = False) -> int:

@@ -1,6 +1,6 @@
 """`GET /metrics/stats`: exact totals per model, since the beginning or in a stretch of time."""
 
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import msgspec
 from aiohttp import web
@@ -8,12 +8,14 @@ from msgspec import UNSET, Meta, UnsetType
 
 from metrics_sidecar.api.answers import json_answer_of, milliseconds, store_problems
 from metrics_sidecar.api.sidecar import SIDECAR
-from metrics_sidecar.history.aggregate import ADDED_UP, MEASURES, SINCE_THE_BEGINNING, Ask, Table
+from metrics_sidecar.history.aggregate import ADDED_UP, CALLS, LATENCY, MEASURES, SPREADS, Ask, Measure, Table
+from metrics_sidecar.history.shown import Dollars, dollars
+from metrics_sidecar.ledger.usage import FIRST_TOKEN, PER_TOKEN, USAGE_MISSING
 from metrics_sidecar.parameters.decoding import decode_query
 from metrics_sidecar.parameters.filters import split_models
 from metrics_sidecar.parameters.window import WindowParameters, remedy_for, to_window
 from shared.clock import format_timestamp
-from shared.record import ErrorType
+from shared.record import COUNTED, ErrorType
 
 Count = Annotated[int, Meta(ge=0)]
 Percent = Annotated[float, Meta(ge=0, le=100)]
@@ -25,6 +27,32 @@ Sum = Annotated[int, Meta(ge=0, description="With a window only.")]
 Moment = Annotated[
     str, Meta(description="The window that was counted. With a window only.", extra_json_schema={"format": "date-time"})
 ]
+
+
+OfStreams = Annotated[
+    float | None,
+    Meta(description="Of streams, in milliseconds, within 1 %; null if none had an output. With a window only."),
+]
+Money = Annotated[Dollars, Meta(description="As it was recorded, exact. For models with tokens or cost only.")]
+Tokens = Annotated[int, Meta(ge=0, description="As upstreams have reported them. For models with any only.")]
+Missed = Annotated[
+    int, Meta(ge=0, description="Successes that should have reported tokens and didn't. For models with any only.")
+]
+
+PERCENTS = (50, 90, 95, 99)
+COST = "cost_nano_usd"
+SIZES = [name for name in ADDED_UP if name not in COUNTED]
+USED = {
+    **{name: "cost_usd" if name == COST else f"total_{name}" for name in COUNTED},
+    USAGE_MISSING: USAGE_MISSING,
+}
+"""Measures of what was used, and how they are shown."""
+OF_STREAMS = {FIRST_TOKEN: "ttft_", PER_TOKEN: "time_per_output_token_"}
+"""Times, and how names of their percentiles begin."""
+
+
+def _used_type(name: str) -> Any:
+    return {"cost_usd": Money, USAGE_MISSING: Missed}.get(name, Tokens)
 
 
 class StatsParameters(WindowParameters, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -65,13 +93,16 @@ if TYPE_CHECKING:
 else:
     ModelStats = msgspec.defstruct(
         "ModelStats",
-        [(f"total_{name}", Sum | UnsetType, UNSET) for name in ADDED_UP],
+        [
+            *((f"total_{name}", Sum | UnsetType, UNSET) for name in SIZES),
+            *((name, _used_type(name) | UnsetType, UNSET) for name in USED.values()),
+            *((f"{prefix}p{n}", OfStreams | UnsetType, UNSET) for prefix in OF_STREAMS.values() for n in PERCENTS),
+        ],
         bases=(CommonStats,),
         frozen=True,
         namespace={"__doc__": CommonStats.__doc__},
     )
 
-PERCENTS = (50, 90, 95, 99)
 FIELDS = len(ModelStats.__struct_fields__)
 
 
@@ -103,7 +134,9 @@ EXAMPLE = Stats(
             p99=298.5,
             requests_per_second=0.333,
             errors={ErrorType.TIMEOUT: 5},
-            **{f"total_{name}": 500 for name in ADDED_UP},
+            **{f"total_{name}": 500 for name in SIZES},
+            **{name: {"cost_usd": "0.125", USAGE_MISSING: 0}.get(name, 500) for name in USED.values()},
+            **{f"{prefix}p{percent}": 20.5 for prefix in OF_STREAMS.values() for percent in PERCENTS},
         )
     },
     since="2024-01-15T10:26:00Z",
@@ -126,15 +159,24 @@ def to_ask(parameters: StatsParameters, now_us: int) -> Ask:
     window = to_window(parameters, now_us)
     if window is None:
         return Ask(models=models, prefixes=prefixes)
-    return Ask(models=models, prefixes=prefixes, window=window, measures=MEASURES, percents=PERCENTS, errors=True)
+    return Ask(
+        models=models,
+        prefixes=prefixes,
+        window=window,
+        measures=MEASURES,
+        percents=PERCENTS,
+        spreads=SPREADS,
+        errors=True,
+    )
 
 
 def to_stats(table: Table, now_us: int) -> Stats:
     """The table as the API shows it; its window may end in the future."""
-    columns = zip(*(table.sums[measure] for measure in SINCE_THE_BEGINNING), strict=True)
+    columns = zip(*(table.sums[measure] for measure in CALLS), strict=True)
     models = [_model_stats(model, *sums) for model, sums in zip(table.groups, columns, strict=True)]
     if table.window is None:
-        return Stats({one.model_id: one for one in models})
+        used = (msgspec.structs.replace(one, **_usage(table, row)) for row, one in enumerate(models))
+        return Stats({one.model_id: one for one in used})
     since_us, until_us = table.window
     seconds = (min(until_us, now_us) - since_us) / 1_000_000 if since_us else 0
     return Stats(
@@ -145,17 +187,35 @@ def to_stats(table: Table, now_us: int) -> Stats:
 
 
 def _with_window(model: ModelStats, table: Table, row: int, seconds: float) -> ModelStats:
-    p50, p90, p95, p99 = (table.percentiles_us[percent][row] / 1000 for percent in PERCENTS)
     return msgspec.structs.replace(
         model,
-        p50=p50,
-        p90=p90,
-        p95=p95,
-        p99=p99,
+        **_percentiles(table, LATENCY, "", row),
         requests_per_second=model.total_invocations / seconds if seconds > 0 else UNSET,
         errors=table.errors[row],
-        **{f"total_{name}": table.sums[name][row] for name in ADDED_UP},
+        **{f"total_{name}": table.sums[name][row] for name in SIZES},
+        **_usage(table, row),
     )
+
+
+def _usage(table: Table, row: int) -> dict[str, Any]:
+    """Nothing for a model that nothing of it is known of."""
+    used = {name: table.sums[name][row] for name in USED}
+    spread = {
+        name: value
+        for field, prefix in OF_STREAMS.items()
+        if table.window
+        for name, value in _percentiles(table, field, prefix, row).items()
+    }
+    if not any(used.values()) and all(value is None for value in spread.values()):
+        return {}
+    shown = {USED[name]: dollars(number) if name == COST else number for name, number in used.items()}
+    return {**shown, **spread}
+
+
+def _percentiles(table: Table, field: Measure, prefix: str, row: int) -> dict[str, float | None]:
+    """In milliseconds, by their names."""
+    found = ((percent, table.percentiles_us[field][percent][row]) for percent in PERCENTS)
+    return {f"{prefix}p{percent}": None if value_us is None else value_us / 1000 for percent, value_us in found}
 
 
 def _model_stats(

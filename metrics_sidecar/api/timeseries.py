@@ -1,5 +1,6 @@
 """`GET /metrics/timeseries`: one figure per step of time."""
 
+from collections.abc import Sequence
 from operator import add
 from typing import Annotated, Literal
 
@@ -9,8 +10,10 @@ from msgspec import UNSET, Meta, UnsetType
 
 from metrics_sidecar.api.answers import json_answer_of, store_problems
 from metrics_sidecar.api.sidecar import SIDECAR
-from metrics_sidecar.history.aggregate import ALL, Ask, Measure, Table
+from metrics_sidecar.history.aggregate import ALL, LATENCY, Ask, Measure, Table
+from metrics_sidecar.history.shown import NANO
 from metrics_sidecar.history.windows import HOUR, MAX_WINDOW_US, MINUTE_US, Window, align, parse_duration, window_before
+from metrics_sidecar.ledger.usage import FIRST_TOKEN, PER_TOKEN, USAGE_MISSING
 from metrics_sidecar.parameters.decoding import allowed_values, decode_query
 from metrics_sidecar.parameters.filters import split_models
 from metrics_sidecar.parameters.window import DURATION_PATTERN, WindowParameters, remedy_for, to_window
@@ -34,16 +37,32 @@ Metric = Literal[
     "latency_p90",
     "latency_p95",
     "latency_p99",
+    "tokens_per_second",
+    "input_tokens_per_second",
+    "cost_usd",
+    "usage_missing",
+    "ttft_p50",
+    "ttft_p90",
+    "ttft_p95",
+    "ttft_p99",
+    "time_per_output_token_p50",
+    "time_per_output_token_p90",
+    "time_per_output_token_p95",
+    "time_per_output_token_p99",
 ]
 
 MEASURES: tuple[Measure, ...] = ("success_count", "failure_count", "latency_us")
-_PERCENTS: dict[Metric, tuple[int, ...]] = {
-    "latency_p50": (50,),
-    "latency_p90": (90,),
-    "latency_p95": (95,),
-    "latency_p99": (99,),
+_USED: dict[Metric, Measure] = {
+    "tokens_per_second": "output_tokens",
+    "input_tokens_per_second": "input_tokens",
+    "cost_usd": "cost_nano_usd",
+    "usage_missing": USAGE_MISSING,
 }
-_ZERO_IN_GAPS = ("invocations", "errors", "requests_per_second", "active")
+_SPREADS = {"latency": LATENCY, "ttft": FIRST_TOKEN, "time_per_output_token": PER_TOKEN}
+_PERCENTS: dict[str, tuple[Measure, tuple[int, ...]]] = {
+    f"{name}_p{percent}": (spread, (percent,)) for name, spread in _SPREADS.items() for percent in (50, 90, 95, 99)
+}
+_ZERO_IN_GAPS = ("invocations", "errors", "requests_per_second", "active", *_USED)
 
 
 class TimeseriesParameters(WindowParameters, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -53,7 +72,9 @@ class TimeseriesParameters(WindowParameters, frozen=True, kw_only=True, forbid_u
         Metric,
         Meta(
             description="Error rates in percent, latencies in milliseconds, percentiles within 1 % of the exact value. "
-            "`active`: calls in flight on average, each counted where it began (latency, added up, per time)."
+            "`active`: calls in flight on average, each counted where it began (latency, added up, per time). Tokens "
+            "are as upstreams have reported them, in `tokens_per_second` those of the output; `usage_missing`: "
+            "successes that should have reported some. `ttft`: of streams, time to the first output."
         ),
     ] = "invocations"
     step: Annotated[
@@ -123,14 +144,16 @@ def to_ask(parameters: TimeseriesParameters, now_us: int) -> tuple[Ask, Window]:
     step_us = _step_us(parameters.step)
     models, prefixes = split_models(parameters.model_id or ())
     window = align(to_window(parameters, now_us, DEFAULT_US) or window_before(now_us, DEFAULT_US), step_us)
+    spread, percents = _PERCENTS.get(parameters.metric, (LATENCY, ()))
     ask = Ask(
         models=models,
         prefixes=prefixes,
         window=window,
         step_minutes=step_us // MINUTE_US,
         by=parameters.group_by or None,
-        measures=MEASURES,
-        percents=_PERCENTS.get(parameters.metric, ()),
+        measures=(*MEASURES, *filter(None, [_USED.get(parameters.metric)])),
+        percents=percents,
+        spreads=(spread,),
     )
     return ask, window
 
@@ -142,7 +165,7 @@ def to_timeseries(
     metric, step = parameters.metric, _step_us(parameters.step) // MINUTE_US
     minutes = range(window.since_us // MINUTE_US, window.until_us // MINUTE_US, step)
     gap = 0 if metric in _ZERO_IN_GAPS else None
-    figures: dict[str, dict[int, float]] = {label: {} for label in labels}
+    figures: dict[str, dict[int, float | None]] = {label: {} for label in labels}
     for label, minute, figure in zip(table.groups, table.minutes, _figures(metric, step, now_us, table), strict=True):
         figures[label][minute] = figure
     series = [
@@ -159,7 +182,7 @@ def _labels(ask: Ask, table: Table) -> list[str]:
     return [*ask.models, *sorted({*table.groups} - {*ask.models})] if ask.by else [ALL]
 
 
-def _figures(metric: Metric, step: int, now_us: int, table: Table) -> list[float]:
+def _figures(metric: Metric, step: int, now_us: int, table: Table) -> Sequence[float | None]:
     """What is shown of each row."""
     success_counts, failure_counts, latencies_us = (table.sums[measure] for measure in MEASURES)
     counts = [*map(add, success_counts, failure_counts)]
@@ -182,8 +205,15 @@ def _figures(metric: Metric, step: int, now_us: int, table: Table) -> list[float
             return [taken_us / past_us(at) for taken_us, at in zip(latencies_us, table.minutes, strict=True)]
         case "latency_avg":
             return [taken_us / (count * 1000) for taken_us, count in zip(latencies_us, counts, strict=True)]
-    (percent,) = _PERCENTS[metric]
-    return [value_us / 1000 for value_us in table.percentiles_us[percent]]
+        case "tokens_per_second" | "input_tokens_per_second":
+            tokens = table.sums[_USED[metric]]
+            return [count / (past_us(at) / 1_000_000) for count, at in zip(tokens, table.minutes, strict=True)]
+        case "cost_usd":
+            return [nano_usd / NANO for nano_usd in table.sums[_USED[metric]]]
+        case "usage_missing":
+            return [*table.sums[_USED[metric]]]
+    spread, (percent,) = _PERCENTS[metric]
+    return [None if value_us is None else value_us / 1000 for value_us in table.percentiles_us[spread][percent]]
 
 
 def _check_points(parameters: TimeseriesParameters, window: Window, series_count: int) -> int:

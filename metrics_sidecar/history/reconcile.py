@@ -21,6 +21,7 @@ import msgspec
 from metrics_sidecar.intake.reported import Counters
 from metrics_sidecar.ledger.totals import ModelTotals
 from metrics_sidecar.ledger.transaction import Gap, Producer
+from metrics_sidecar.ledger.usage import SPREADS, SUMS, USAGE_NAMES
 from metrics_sidecar.metrics.live import LiveCopy
 from shared.record import MAX_COUNT
 
@@ -32,6 +33,7 @@ SUMMED_OVER_TIME = (
     "min_latency_us",
     "max_latency_us",
     "last_timestamp_us",
+    *SUMS,
 )
 
 
@@ -91,7 +93,8 @@ class Reconciliation(msgspec.Struct, frozen=True):
 
 class ModelBooks(msgspec.Struct, frozen=True):
     """One model: totals as they were counted, the rows counted now, how many rows are removed, and what the sums
-    per stretch of so many minutes add up to (without buckets and errors; nothing as long as they are not complete)."""
+    per stretch of so many minutes add up to (without errors, and of all buckets together; nothing as long as they are
+    not complete)."""
 
     model_id: str
     totals: ModelTotals
@@ -227,8 +230,8 @@ class _Check:
             self.compare(f"counters: {name}", expected_counts.get(name, 0), found_counts.get(name, 0))
 
     def _compare_rolled_up(self, model_id: str, minutes: int, totals: ModelTotals, rolled_up: ModelTotals) -> None:
-        expected, found = _facts(totals), _facts(rolled_up)
-        for name in SUMMED_OVER_TIME if totals.count or rolled_up.count else ():
+        expected, found = _summed_over_time(totals), _summed_over_time(rolled_up)
+        for name in expected if totals.count or rolled_up.count else ():
             self.compare(f"sums per {minutes} min: {name}", expected[name], found[name], model_id)
 
     def _compare_totals(self, where: str, model_id: str, expected: ModelTotals, found: ModelTotals) -> None:
@@ -247,9 +250,17 @@ def _as_counters(totals: ModelTotals) -> ModelTotals:
 
 def _facts(totals: ModelTotals) -> dict[str, int]:
     """All numbers of a model's totals, by name."""
-    facts = {name: getattr(totals, name) for name in totals.__struct_fields__ if name not in ("buckets", "errors")}
+    apart = ("buckets", "errors", "usage")
+    facts = {name: getattr(totals, name) for name in totals.__struct_fields__ if name not in apart}
+    facts |= dict(zip(USAGE_NAMES, totals.usage, strict=False))  # most have none
     facts |= {f"bucket_{index}": count for index, count in enumerate(totals.buckets)}
     return facts | {f"error_type {error_type}": count for error_type, count in totals.errors.items()}
+
+
+def _summed_over_time(totals: ModelTotals) -> dict[str, int]:
+    """What sums per stretch of time have of them: sketches of times tell how many there are."""
+    counts = {f"{spread.field} count": sum(spread.buckets(totals.usage)) for spread in SPREADS}
+    return {name: totals.number(name) for name in SUMMED_OVER_TIME} | counts
 
 
 def _flat(counters: Counters) -> dict[str, int]:

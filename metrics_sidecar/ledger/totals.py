@@ -6,7 +6,8 @@ from operator import add, sub
 
 import msgspec
 
-from shared.record import MAX_COUNT, Record
+from metrics_sidecar.ledger.usage import USAGE_PLACES, add_usage, bounded, count_usage, subtract_usage
+from shared.record import MAX_COUNT, METERED, Record
 
 BUCKET_BOUNDS_S = (
     0.005,
@@ -41,6 +42,7 @@ BUCKET_BOUNDS_US = tuple(round(bound * 1_000_000) for bound in BUCKET_BOUNDS_S)
 class ModelTotals(msgspec.Struct, gc=False):
     """Sums over invocations: of one model since the beginning, or of one batch. `buckets` are counts
     per bucket, not cumulated; minimum, maximum and last timestamp mean nothing while the count is 0.
+    `usage`: as `USAGE_NAMES`, or nothing.
     A sum of latencies beyond 2⁶³ − 1 µs, which only a forged record can reach, stays there.
     Not changed once they are made: whoever holds some may take them for what they were. (Nor do they hold
     anything that could refer to them, so they are none of the garbage collector's business.)"""
@@ -53,10 +55,18 @@ class ModelTotals(msgspec.Struct, gc=False):
     last_timestamp_us: int = 0
     buckets: list[int] = msgspec.field(default_factory=lambda: [0] * (len(BUCKET_BOUNDS_US) + 1))
     errors: dict[str, int] = msgspec.field(default_factory=dict)
+    usage: list[int] = msgspec.field(default_factory=list)
 
     @property
     def count(self) -> int:
         return self.success_count + self.failure_count
+
+    def number(self, name: str) -> int:
+        """One of these, or of `USAGE_NAMES`."""
+        if name in USAGE_PLACES:
+            return self.usage[USAGE_PLACES[name]] if self.usage else 0
+        number: int = getattr(self, name)
+        return number
 
 
 NO_TOTALS = ModelTotals()
@@ -85,8 +95,21 @@ def aggregate(records: Iterable[Record]) -> dict[str, ModelTotals]:
         else:
             mine.failure_count += 1
             mine.errors[error_type] = mine.errors.get(error_type, 0) + 1
+        if (  # here, and not in a function: there is none of it in most records
+            record.output_tokens is not None
+            or record.operation in METERED
+            or record.input_tokens is not None
+            or record.time_to_first_token_us is not None
+            or record.time_per_output_token_us is not None
+            or record.cost_nano_usd is not None
+            or record.cached_input_tokens is not None
+            or record.reasoning_tokens is not None
+        ):
+            mine.usage = count_usage(mine.usage, record)
     for mine in totals.values():
         mine.latency_us = min(mine.latency_us, MAX_COUNT)
+        if mine.usage:
+            mine.usage = bounded(mine.usage)
     return totals
 
 
@@ -102,6 +125,7 @@ def without(mine: ModelTotals, some: ModelTotals) -> ModelTotals:
         mine.last_timestamp_us,
         [*map(sub, mine.buckets, some.buckets)],
         {kind: count for kind, count in errors.items() if count},
+        subtract_usage(mine.usage, some.usage),
     )
 
 
@@ -121,4 +145,5 @@ def merged(mine: ModelTotals | None, more: ModelTotals) -> ModelTotals:
         max(mine.last_timestamp_us, more.last_timestamp_us),
         [*map(add, mine.buckets, more.buckets)],
         errors,
+        add_usage(mine.usage, more.usage),
     )

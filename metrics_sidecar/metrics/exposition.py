@@ -5,11 +5,14 @@ family, 20 to 50 times less work.
 """
 
 import asyncio
+from collections.abc import Sequence
 from itertools import accumulate, chain, islice
 
 from metrics_sidecar.ledger.totals import BUCKET_BOUNDS_S, NO_TOTALS, ModelTotals
 from metrics_sidecar.metrics.exemplars import Buckets
 from metrics_sidecar.metrics.live import Snapshot
+from metrics_sidecar.metrics.templates import began_at, counter, histogram, labels_of
+from metrics_sidecar.metrics.usage_samples import NO_SAMPLES, USAGE_FAMILIES, UsageSamples
 
 FAMILIES = (
     # name, what only the older format appends to it, type, help; in the order of `_Model.render`
@@ -19,6 +22,7 @@ FAMILIES = (
     ("model_active_invocations", "", "gauge", "Number of currently active model invocations"),
     ("model_total_invocations", "", "gauge", "Total number of invocations per model"),
     ("model_success_rate", "", "gauge", "Success rate of model invocations as a percentage"),
+    *USAGE_FAMILIES,
 )
 
 MODELS_PER_SLICE = 100
@@ -66,31 +70,33 @@ class _Model:
     """The templates of one label's samples: bytes, which `%` fills in half the time it takes for text. And the
     samples as they were last time."""
 
-    __slots__ = ("_active", "_count", "_error", "_invocations", "_latency", "_rate", "_samples", "_shown", "created_us")
+    __slots__ = (
+        *(
+            "_active",
+            "_began",
+            "_count",
+            "_error",
+            "_invocations",
+            "_labels",
+            "_latency",
+            "_rate",
+            "_samples",
+            "_shown",
+        ),
+        *("_usage", "created_us"),
+    )
 
     def __init__(self, label: str, created_us: int | None) -> None:
         self.created_us = created_us
-        model = f'model_id="{escape_label(label)}"'.replace("%", "%%")
-        began = "" if created_us is None else " {}.{:06}\n".format(*divmod(created_us, 1_000_000))
-
-        def counter(name: str, labels: str) -> str:
-            """Its sample, and when it was zero, if that is told."""
-            created = f"{name}_created{{{labels}}}{began}" if began else ""
-            return f"{name}_total{{{labels}}} %d\n{created}"
-
-        self._invocations = "".join(
-            counter("model_invocations", f'{model},status="{status}"') for status in ("success", "failure")
-        ).encode()
-        self._error = counter("model_invocation_errors", f'{model},error_type="%b"').encode()
-        latency = "model_invocation_latency_seconds"
-        bounds = (*map(str, BUCKET_BOUNDS_S), "+Inf")
-        buckets = "".join(f'{latency}_bucket{{{model},le="{bound}"}} %d\n' for bound in bounds)
-        # An integer, a point and six digits: as a float a sum of microseconds would be rounded.
-        rest = f"{latency}_sum{{{model}}} %d.%06d\n{latency}_count{{{model}}} %d\n"
-        self._latency = (buckets + rest + (f"{latency}_created{{{model}}}{began}" if began else "")).encode()
-        self._active = f"model_active_invocations{{{model}}} %d\n".encode()
-        self._count = f"model_total_invocations{{{model}}} %d\n".encode()
-        self._rate = f"model_success_rate{{{model}}} %a\n".encode()
+        self._labels, self._began = labels, began = labels_of(label), began_at(created_us)
+        by_status = (f'{labels},status="{status}"' for status in ("success", "failure"))
+        self._invocations = "".join(counter("model_invocations", of_status, began) for of_status in by_status).encode()
+        self._error = counter("model_invocation_errors", f'{labels},error_type="%b"', began).encode()
+        self._latency = histogram("model_invocation_latency_seconds", labels, BUCKET_BOUNDS_S, began)
+        self._active = f"model_active_invocations{{{labels}}} %d\n".encode()
+        self._count = f"model_total_invocations{{{labels}}} %d\n".encode()
+        self._rate = f"model_success_rate{{{labels}}} %a\n".encode()
+        self._usage: UsageSamples | None = None
 
         self._shown: tuple[ModelTotals | None, int, Buckets] = (None, 0, NO_EXEMPLARS)
         self._samples: tuple[bytes, ...] = ()
@@ -115,7 +121,14 @@ class _Model:
             self._active % active,
             self._count % count,
             self._rate % (100 * totals.success_count / count) if count else b"",
+            *(self._used(totals.usage) if totals.usage else NO_SAMPLES),
         )
+
+    def _used(self, usage: Sequence[int]) -> tuple[bytes, ...]:
+        """Most models have none of it."""
+        if self._usage is None:
+            self._usage = UsageSamples(self._labels, self._began)
+        return self._usage.fill(usage)
 
     def _error_of(self, kind: bytes, number: int) -> bytes:
         return self._error % ((kind, number) if self.created_us is None else (kind, number, kind))
@@ -128,11 +141,6 @@ def _with_exemplars(latency: bytes, exemplars: Buckets) -> bytes:
         times = (*divmod(latency_us, 1_000_000), *divmod(ended_us, 1_000_000))
         lines[bucket] += b' # {trace_id="%b"} %d.%06d %d.%06d' % (trace_id.encode(), *times)
     return b"\n".join(lines)
-
-
-def escape_label(value: str) -> str:
-    """A label's value as both text formats want it."""
-    return value.replace("\\", r"\\").replace('"', r"\"").replace("\n", r"\n")
 
 
 def _heads(openmetrics: bool) -> list[bytes]:

@@ -6,7 +6,7 @@ from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from operator import itemgetter
 
-from metrics_sidecar.history.aggregate import ALL, MEASURES, SINCE_THE_BEGINNING, Ask, Measure, Table
+from metrics_sidecar.history.aggregate import ALL, LATENCY, MEASURES, SINCE_THE_BEGINNING, Ask, Measure, Table
 from metrics_sidecar.history.queries import NotBuiltError
 from metrics_sidecar.history.windows import MINUTE_US, Window
 from metrics_sidecar.ledger.totals import merged
@@ -15,7 +15,7 @@ from metrics_sidecar.sqlite.buckets import (
     LEVELS,
     OF_ERRORS,
     OF_NUMBERS,
-    OF_SKETCH,
+    OF_SKETCHES,
     Numbers,
     Row,
     add_errors,
@@ -52,7 +52,9 @@ def read_aggregate(connection: sqlite3.Connection, ask: Ask) -> Table:
         groups=[group for _, group in keys],
         minutes=[minute for minute, _ in keys],
         sums=_columns(ask.measures, MEASURES, sums),
-        percentiles_us=_percentiles(ask.percents, parts, sums),
+        percentiles_us={spread: _percentiles(ask.percents, spread, parts, sums) for spread in ask.spreads}
+        if ask.percents
+        else {},
         errors=[add_errors(row[OF_ERRORS] for row in rows if row[OF_ERRORS]) for rows in parts] if ask.errors else [],
     )
 
@@ -64,18 +66,19 @@ def _columns(
 
 
 def _percentiles(
-    percents: Sequence[int], parts: Sequence[Sequence[Row]], sums: Sequence[Numbers]
-) -> dict[int, list[float]]:
-    """Never beyond the smallest or the largest value."""
-    if not percents:
-        return {}
-    found = [
-        [
-            min(max(value_us, least_us), most_us)
-            for value_us in quantiles_us(merge(row[OF_SKETCH] for row in rows), percents)
-        ]
-        for rows, (_, _, _, least_us, most_us, *_) in zip(parts, sums, strict=True)
-    ]
+    percents: Sequence[int], spread: Measure, parts: Sequence[Sequence[Row]], sums: Sequence[Numbers]
+) -> dict[int, list[float | None]]:
+    """Of latencies never beyond the smallest or the largest."""
+    place = OF_SKETCHES[spread]
+    found: list[Sequence[float | None]] = []
+    for rows, (_, _, _, least_us, most_us, *_) in zip(parts, sums, strict=True):
+        histogram = merge(row[place] for row in rows if row[place])
+        if not histogram.counts:
+            found.append([None] * len(percents))
+        elif spread == LATENCY:
+            found.append([min(max(us, least_us), most_us) for us in quantiles_us(histogram, percents)])
+        else:
+            found.append(quantiles_us(histogram, percents))
     return {percent: [values_us[number] for values_us in found] for number, percent in enumerate(percents)}
 
 
@@ -86,7 +89,7 @@ def _since_the_beginning(connection: sqlite3.Connection, ask: Ask, models: Seque
         found = {group: totals for group, totals in found.items() if group in labels}
     if ask.by is None and found:
         found = {ALL: functools.reduce(merged, found.values())}
-    sums = [[getattr(totals, measure) for measure in SINCE_THE_BEGINNING] for totals in found.values()]
+    sums = [[totals.number(measure) for measure in SINCE_THE_BEGINNING] for totals in found.values()]
     return Table(
         window=None,
         groups=[*found],

@@ -9,6 +9,7 @@ from metrics_sidecar.history.queries import StoreError
 from metrics_sidecar.history.reconcile import ModelBooks, Reconciliation, reconcile
 from metrics_sidecar.ledger.totals import BUCKET_BOUNDS_US, ModelTotals, merged
 from metrics_sidecar.ledger.transaction import Gap, Producer
+from metrics_sidecar.ledger.usage import add_usage
 from metrics_sidecar.metrics.live import LiveCopy
 from metrics_sidecar.sqlite.rolled_up import count_rolled_up
 from metrics_sidecar.sqlite.state import (
@@ -18,9 +19,11 @@ from metrics_sidecar.sqlite.state import (
     count_missing,
     read_counters,
     read_totals_by_label,
+    read_usage,
     totals_of,
 )
 from metrics_sidecar.sqlite.unread import count_unread
+from metrics_sidecar.sqlite.used import count_used_rows
 from shared.record import MAX_COUNT
 
 ROWS_AT_ONCE = 50_000
@@ -101,12 +104,13 @@ class SqliteBooks:
         for model, error_type, count in execute(query, (after, last)):
             # As it stands: one that is none of ours is a difference, and no failure to compare.
             errors.setdefault(model, {})[error_type] = count
+        usage = read_usage(self._connection, after + 1, last)
         counted: dict[int, tuple[str, ModelTotals, int]] = {}
         for model, model_id, removed_count, *columns in found:
             if removed_count is None:
                 counted[model] = (model_id, ModelTotals(), 0)
             else:
-                counted[model] = (model_id, totals_of(columns, errors.get(model, {})), removed_count)
+                counted[model] = (model_id, totals_of(columns, errors.get(model, {}), usage.get(model)), removed_count)
         return counted, last
 
     def _count_rows(self, after: int, last: int) -> dict[int, ModelTotals]:
@@ -122,6 +126,8 @@ class SqliteBooks:
                 more = _group_totals(*group)
                 totals[model] = merged(totals.get(model), more)
                 count += more.count
+            for model, usage in count_used_rows(self._connection, (start, next_id - 1), (after, last)):
+                totals[model].usage = add_usage(totals[model].usage, usage)
             self._on_rows(count)
         return totals
 

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 
 import msgspec
 
-from metrics_sidecar.history.aggregate import MEASURES
+from metrics_sidecar.history.aggregate import MEASURES, SPREADS
 from metrics_sidecar.history.windows import DAY, HOUR
 from metrics_sidecar.sqlite.sketch import encode, merge
 from shared.record import MAX_COUNT
@@ -27,11 +27,13 @@ Numbers = tuple[int, ...]
 """In the order of `MEASURES`."""
 
 Row = tuple[Any, ...]
-"""A summary as it is stored, see `COLUMNS`. Errors are msgpack, None for none; the sketch is `sketch.encode`d."""
+"""A summary as it is stored, see `COLUMNS`. Errors are msgpack, sketches `sketch.encode`d, None for none."""
 
-COLUMNS = ("bucket", "model", *MEASURES, "errors", "sketch")
+SKETCHES = dict(zip(SPREADS, ("sketch", "first_token_sketch", "per_token_sketch"), strict=True))
+COLUMNS = ("bucket", "model", *MEASURES, "errors", *SKETCHES.values())
 OF_NUMBERS = slice(2, 2 + len(MEASURES))
-OF_ERRORS, OF_SKETCH = COLUMNS.index("errors"), COLUMNS.index("sketch")
+OF_ERRORS = COLUMNS.index("errors")
+OF_SKETCHES = {spread: COLUMNS.index(column) for spread, column in SKETCHES.items()}
 """Where these are in a `Row`."""
 
 
@@ -90,8 +92,14 @@ def combine(group: Group, rows: Sequence[Row]) -> Row:
         *group,
         *add_up([row[OF_NUMBERS] for row in rows]),
         encode_errors(add_errors(row[OF_ERRORS] for row in rows if row[OF_ERRORS])),
-        encode(merge(row[OF_SKETCH] for row in rows)),
+        *(_merged([row[place] for row in rows if row[place]]) for place in OF_SKETCHES.values()),
     )
+
+
+def _merged(sketches: Sequence[bytes]) -> bytes | None:
+    if len(sketches) > 1:
+        return encode(merge(sketches))
+    return sketches[0] if sketches else None
 
 
 def encode_errors(errors: Mapping[str, int]) -> bytes | None:

@@ -6,6 +6,7 @@ from typing import Any, NamedTuple
 
 import msgspec
 
+from metrics_sidecar.ledger.usage import USAGE_MISSING
 from metrics_sidecar.sqlite.summaries import ROLLED_UP
 from metrics_sidecar.sqlite.words import Numbering
 from shared.fields import Field
@@ -29,13 +30,13 @@ class Batch(NamedTuple):
 
 
 class Columns:
-    """What SQL and rows derive from a table of fields. `names` begin with what goes into rollups: id, number of the
-    model, then fields; the others follow in their order. `worded`: texts of few different values, in whose place a row
-    has the number of a word, as long as there is room for words."""
+    """What SQL and rows derive from a table of fields. `names`: id, number of the model, then fields in their order.
+    `worded`: texts of few different values, in whose place a row has the number of a word, as long as there is room for
+    words."""
 
     def __init__(self, fields: Sequence[Field]) -> None:
         self._fields = {field.name: field for field in fields}
-        self.names = (*ROLLED_UP, *(name for name in self._fields if name not in (*ROLLED_UP, MODEL_ID)))
+        self.names = ("id", "model", *(name for name in self._fields if name != MODEL_ID))
         self.worded = frozenset(field.name for field in fields if is_worded(field))
         self.shown = ", ".join(("CAST(invocations.id AS TEXT)", *map(_shown, fields)))
         self.stored = ", ".join(_shown(self._fields[name]) if name in self._fields else name for name in self.names)
@@ -61,6 +62,8 @@ class Columns:
                     continue
                 values = _bound(field, values, words)
             written[name] = values
+        is_metered = "operation" in written
+        told[USAGE_MISSING] = [record.usage_missing for record in records] if is_metered else (0,) * count
         rolled_up = [*zip(*(told[name] for name in ROLLED_UP), strict=True)]
         return Batch(self._insert(*written), zip(*written.values(), strict=True), rolled_up)
 

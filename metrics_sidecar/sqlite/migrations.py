@@ -311,6 +311,47 @@ ALTER TABLE invocations ADD COLUMN output_tokens INTEGER;
 ALTER TABLE invocations ADD COLUMN reasoning_tokens INTEGER;
 ALTER TABLE invocations ADD COLUMN cost_nano_usd INTEGER;
 ALTER TABLE invocations ADD COLUMN tags TEXT;  -- a JSON object
+ALTER TABLE rollups_1 ADD COLUMN input_tokens INTEGER NOT NULL DEFAULT 0;
+ALTER TABLE rollups_1 ADD COLUMN cached_input_tokens INTEGER NOT NULL DEFAULT 0;
+ALTER TABLE rollups_1 ADD COLUMN output_tokens INTEGER NOT NULL DEFAULT 0;
+ALTER TABLE rollups_1 ADD COLUMN reasoning_tokens INTEGER NOT NULL DEFAULT 0;
+ALTER TABLE rollups_1 ADD COLUMN cost_nano_usd INTEGER NOT NULL DEFAULT 0;
+ALTER TABLE rollups_1 ADD COLUMN usage_missing INTEGER NOT NULL DEFAULT 0;
+ALTER TABLE rollups_1 ADD COLUMN first_token_sketch BLOB;
+ALTER TABLE rollups_1 ADD COLUMN per_token_sketch BLOB;
+ALTER TABLE rollups_60 ADD COLUMN input_tokens INTEGER NOT NULL DEFAULT 0;
+ALTER TABLE rollups_60 ADD COLUMN cached_input_tokens INTEGER NOT NULL DEFAULT 0;
+ALTER TABLE rollups_60 ADD COLUMN output_tokens INTEGER NOT NULL DEFAULT 0;
+ALTER TABLE rollups_60 ADD COLUMN reasoning_tokens INTEGER NOT NULL DEFAULT 0;
+ALTER TABLE rollups_60 ADD COLUMN cost_nano_usd INTEGER NOT NULL DEFAULT 0;
+ALTER TABLE rollups_60 ADD COLUMN usage_missing INTEGER NOT NULL DEFAULT 0;
+ALTER TABLE rollups_60 ADD COLUMN first_token_sketch BLOB;
+ALTER TABLE rollups_60 ADD COLUMN per_token_sketch BLOB;
+ALTER TABLE rollups_1440 ADD COLUMN input_tokens INTEGER NOT NULL DEFAULT 0;
+ALTER TABLE rollups_1440 ADD COLUMN cached_input_tokens INTEGER NOT NULL DEFAULT 0;
+ALTER TABLE rollups_1440 ADD COLUMN output_tokens INTEGER NOT NULL DEFAULT 0;
+ALTER TABLE rollups_1440 ADD COLUMN reasoning_tokens INTEGER NOT NULL DEFAULT 0;
+ALTER TABLE rollups_1440 ADD COLUMN cost_nano_usd INTEGER NOT NULL DEFAULT 0;
+ALTER TABLE rollups_1440 ADD COLUMN usage_missing INTEGER NOT NULL DEFAULT 0;
+ALTER TABLE rollups_1440 ADD COLUMN first_token_sketch BLOB;
+ALTER TABLE rollups_1440 ADD COLUMN per_token_sketch BLOB;
+-- Of models that any of it is known of; buckets are not cumulated.
+CREATE TABLE usage_totals (
+    model INTEGER PRIMARY KEY,
+    input_tokens INTEGER NOT NULL, cached_input_tokens INTEGER NOT NULL, output_tokens INTEGER NOT NULL,
+    reasoning_tokens INTEGER NOT NULL, cost_nano_usd INTEGER NOT NULL, usage_missing INTEGER NOT NULL,
+    time_to_first_token_us INTEGER NOT NULL, first_token_1ms INTEGER NOT NULL, first_token_5ms INTEGER NOT NULL,
+    first_token_10ms INTEGER NOT NULL, first_token_20ms INTEGER NOT NULL, first_token_40ms INTEGER NOT NULL,
+    first_token_60ms INTEGER NOT NULL, first_token_80ms INTEGER NOT NULL, first_token_100ms INTEGER NOT NULL,
+    first_token_250ms INTEGER NOT NULL, first_token_500ms INTEGER NOT NULL, first_token_750ms INTEGER NOT NULL,
+    first_token_1000ms INTEGER NOT NULL, first_token_2500ms INTEGER NOT NULL, first_token_5000ms INTEGER NOT NULL,
+    first_token_7500ms INTEGER NOT NULL, first_token_10000ms INTEGER NOT NULL, first_token_more INTEGER NOT NULL,
+    time_per_output_token_us INTEGER NOT NULL, per_token_10ms INTEGER NOT NULL, per_token_25ms INTEGER NOT NULL,
+    per_token_50ms INTEGER NOT NULL, per_token_75ms INTEGER NOT NULL, per_token_100ms INTEGER NOT NULL,
+    per_token_150ms INTEGER NOT NULL, per_token_200ms INTEGER NOT NULL, per_token_300ms INTEGER NOT NULL,
+    per_token_400ms INTEGER NOT NULL, per_token_500ms INTEGER NOT NULL, per_token_750ms INTEGER NOT NULL,
+    per_token_1000ms INTEGER NOT NULL, per_token_2500ms INTEGER NOT NULL, per_token_more INTEGER NOT NULL
+);
 """
 
 

@@ -7,12 +7,10 @@ from collections.abc import Iterator, Sequence
 from metrics_sidecar.history.windows import MINUTE_US, Window
 from metrics_sidecar.sqlite.buckets import ALL_MODELS, LEVELS, Row, Segment
 from metrics_sidecar.sqlite.rollups import SUMMARY, Condition, Progress, Table
-from metrics_sidecar.sqlite.summaries import ROLLED_UP, summarize
+from metrics_sidecar.sqlite.summaries import READ_ROLLED_UP, summarize
 
 MAX_LISTED_BLOCKS = 20_000
 ROWS_AT_ONCE = 8192
-
-_ROLLED_UP = ", ".join(ROLLED_UP)
 
 _OF_SOME = f"""
 SELECT {SUMMARY} FROM json_each(:blocks) AS blocks CROSS JOIN json_each(:models) AS models
@@ -82,7 +80,7 @@ class Parts:
             return
         where = f"{which[0]} AND {no_index}timestamp_us >= ? AND {no_index}timestamp_us < ?"
         arguments = [*which[1], since_us, until_us]
-        columns = _ROLLED_UP
+        columns = READ_ROLLED_UP
         if self._models == [ALL_MODELS]:
             columns = columns.replace(" model,", f" {ALL_MODELS},")
         else:

@@ -3,10 +3,14 @@
 import sqlite3
 from collections.abc import Iterator
 
+import msgspec
+
 from metrics_sidecar.history.windows import DAY, MINUTE_US
 from metrics_sidecar.ledger.totals import ModelTotals, merged
+from metrics_sidecar.ledger.usage import add_usage
 from metrics_sidecar.sqlite.buckets import LEVELS, Segment
 from metrics_sidecar.sqlite.rollups import Table, read_progress
+from metrics_sidecar.sqlite.used import count_used_rollups, count_used_rows
 from shared.record import MAX_COUNT, MAX_TIMESTAMP_US
 
 END = (MAX_TIMESTAMP_US // MINUTE_US // DAY + 1) * DAY
@@ -45,6 +49,8 @@ def count_rolled_up(connection: sqlite3.Connection, after: int, last: int) -> di
     for row in connection.execute(query, (*arguments, after, last)):
         model, found = _totals(*row)
         waiting[model] = found
+    for model, usage in count_used_rows(connection, (progress.last_id + 1, MAX_COUNT), (after, last)):
+        waiting[model].usage = add_usage(waiting[model].usage, usage)
     sums: dict[int, dict[int, ModelTotals]] = {}
     for number, level in enumerate(LEVELS, 1):
         totals = sums[level] = dict(waiting)
@@ -52,6 +58,9 @@ def count_rolled_up(connection: sqlite3.Connection, after: int, last: int) -> di
         for segment in [*progress.segments(0, since), *progress.segments(since, END, LEVELS[:number])]:
             for model, found in _add_up(connection, segment, after, last):
                 totals[model] = merged(totals.get(model), found)
+            for model, usage in count_used_rollups(connection, segment, after, last):
+                known = totals.get(model, ModelTotals())
+                totals[model] = msgspec.structs.replace(known, usage=add_usage(known.usage, usage))
     return sums
 
 

@@ -15,7 +15,7 @@ from metrics_sidecar.history.retention import Kept
 from metrics_sidecar.history.windows import MINUTE_US
 from metrics_sidecar.sqlite.buckets import ALL_MODELS, COLUMNS, LEVELS, Group, Row, Segment, combine
 from metrics_sidecar.sqlite.rollups import SUMMARY, Progress, Table, read_progress
-from metrics_sidecar.sqlite.summaries import ROLLED_UP, summarize
+from metrics_sidecar.sqlite.summaries import READ_ROLLED_UP, summarize
 from metrics_sidecar.sqlite.transactions import transaction
 
 MAX_WAITING_ROWS, MIN_WAITING_ROWS = 32_768, 4096
@@ -34,7 +34,7 @@ GRACE_MINUTES = 1
 InvocationRow = tuple[Any, ...]
 
 _READ_ROWS = f"""
-SELECT {", ".join(ROLLED_UP)} FROM invocations
+SELECT {READ_ROLLED_UP} FROM invocations
 WHERE id > ? AND id <= ? ORDER BY id LIMIT ?
 """
 

@@ -12,10 +12,11 @@ from metrics_sidecar.intake.reported import Counters
 from metrics_sidecar.ledger.reckoning import TimeState
 from metrics_sidecar.ledger.totals import ModelTotals, merged, without
 from metrics_sidecar.ledger.transaction import Producer, State
+from metrics_sidecar.ledger.usage import USAGE_NAMES
 from metrics_sidecar.sqlite.rollups import read_progress
 from metrics_sidecar.sqlite.schema import BUCKET_COLUMNS
 from metrics_sidecar.sqlite.unread import count_unread
-from shared.record import OVERFLOW_MODEL_ID
+from shared.record import MAX_COUNT, OVERFLOW_MODEL_ID
 
 SUMMED_COLUMNS = ("success_count", "failure_count", "latency_us", *BUCKET_COLUMNS)
 TOTAL_COLUMNS = (
@@ -98,7 +99,7 @@ def read_totals(connection: sqlite3.Connection, model_id: str) -> ModelTotals | 
         return None
     model, *columns = row
     errors = connection.execute("SELECT error_type, count FROM error_totals WHERE model = ?", (model,))
-    return totals_of(columns, dict(errors))
+    return totals_of(columns, dict(errors), read_usage(connection, model, model).get(model))
 
 
 def read_totals_of(connection: sqlite3.Connection, models: Sequence[str]) -> dict[str, ModelTotals]:
@@ -120,9 +121,9 @@ def read_totals_by_label(connection: sqlite3.Connection, *, as_counted: bool = F
         FROM totals JOIN models USING (model)""",
         (OVERFLOW_MODEL_ID,),
     )
-    errors = _read_errors(connection)
+    errors, usage = _read_errors(connection), read_usage(connection)
     for label, overflowed, model, *columns in rows:
-        mine = totals_of(columns, errors.get(model, {}))
+        mine = totals_of(columns, errors.get(model, {}), usage.get(model))
         if as_counted and overflowed is not None and label != OVERFLOW_MODEL_ID:
             stays = decode_overflowed(overflowed)
             totals[OVERFLOW_MODEL_ID] = merged(totals.get(OVERFLOW_MODEL_ID), stays)
@@ -146,13 +147,15 @@ def _read_created(connection: sqlite3.Connection) -> dict[str, int]:
 def encode_overflowed(totals: ModelTotals) -> bytes:
     """As it is kept with a model: by the names of columns, which outlive the order of buckets."""
     columns = dict(zip(TOTAL_COLUMNS, totals_row(totals), strict=True))
-    return msgspec.json.encode({"totals": columns, "errors": totals.errors})
+    usage = dict(zip(USAGE_NAMES, totals.usage, strict=False))  # there may be none
+    return msgspec.json.encode({"totals": columns, "errors": totals.errors, "usage": usage})
 
 
 def decode_overflowed(encoded: bytes) -> ModelTotals:
     kept = msgspec.json.decode(encoded, type=dict[str, dict[str, int]])
     columns = [kept["totals"].get(column, 0) for column in TOTAL_COLUMNS]
-    return totals_of(columns, kept["errors"])
+    used = kept.get("usage")
+    return totals_of(columns, kept["errors"], [used.get(name, 0) for name in USAGE_NAMES] if used else None)
 
 
 def totals_row(totals: ModelTotals) -> tuple[int, ...]:
@@ -168,10 +171,16 @@ def totals_row(totals: ModelTotals) -> tuple[int, ...]:
     )
 
 
-def totals_of(columns: list[int], errors: dict[str, int]) -> ModelTotals:
+def totals_of(columns: list[int], errors: dict[str, int], usage: list[int] | None) -> ModelTotals:
     """`ModelTotals` of a row of `TOTAL_COLUMNS`."""
     success, failure, latency, minimum, maximum, last = columns[:6]
-    return ModelTotals(success, failure, latency, minimum, maximum, last, list(columns[6:]), errors)
+    return ModelTotals(success, failure, latency, minimum, maximum, last, list(columns[6:]), errors, usage or [])
+
+
+def read_usage(connection: sqlite3.Connection, first: int = 0, last: int = MAX_COUNT) -> dict[int, list[int]]:
+    """Number → what was used, of those models of a range that anything is known of."""
+    query = f"SELECT model, {', '.join(USAGE_NAMES)} FROM usage_totals WHERE model BETWEEN ? AND ?"
+    return {model: usage for model, *usage in connection.execute(query, (first, last))}
 
 
 def _read_errors(connection: sqlite3.Connection) -> dict[int, dict[str, int]]:

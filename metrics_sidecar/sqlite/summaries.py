@@ -1,21 +1,32 @@
 """What rows add up to, as their rollups have it."""
 
-import itertools
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Sequence
 from typing import Any
 
 from metrics_sidecar.history.aggregate import ADDED_UP
 from metrics_sidecar.history.windows import MINUTE_US
+from metrics_sidecar.ledger.usage import FIRST_TOKEN, PER_TOKEN, USAGE_MISSING
 from metrics_sidecar.sqlite.buckets import Group, Row, encode_errors
 from metrics_sidecar.sqlite.sketch import sketch
-from shared.record import MAX_COUNT
+from shared.record import MAX_COUNT, METERED
 
-ROLLED_UP = ("id", "model", "timestamp_us", "latency_us", *ADDED_UP, "error_type")
+ROLLED_UP = (
+    *("id", "model", "timestamp_us", "latency_us", "error_type"),
+    *ADDED_UP,
+    *(USAGE_MISSING, FIRST_TOKEN, PER_TOKEN),
+)
 """What of a row goes into its rollups."""
 
+_METERED = ", ".join(f"('{operation}')" for operation in sorted(METERED))
+USAGE_IS_MISSING = f"""(error_type IS NULL AND input_tokens IS NULL AND output_tokens IS NULL AND operation IN (
+    SELECT number FROM words WHERE word IN (VALUES {_METERED}) UNION ALL VALUES {_METERED})) IS TRUE"""
+"""As `Record.usage_missing`, of a row."""
+READ_ROLLED_UP = ", ".join(USAGE_IS_MISSING if name == USAGE_MISSING else name for name in ROLLED_UP)
+"""Their columns."""
+
 InvocationRow = Sequence[Any]
-"""It begins with `ROLLED_UP`."""
+"""As `ROLLED_UP`."""
 
 
 def summarize(rows: Iterable[InvocationRow]) -> list[Row]:
@@ -39,7 +50,7 @@ def summarize_rows(rows: Sequence[InvocationRow]) -> list[Row]:
 
 
 def _summary(group: Group, rows: Sequence[InvocationRow]) -> Row:
-    _, _, timestamps, latencies, *added_up, error_types = itertools.islice(zip(*rows, strict=True), len(ROLLED_UP))
+    _, _, timestamps, latencies, error_types, *added_up, first_tokens, per_tokens = zip(*rows, strict=True)
     success_count = error_types.count(None)
     errors = None
     if success_count < len(rows):
@@ -55,4 +66,13 @@ def _summary(group: Group, rows: Sequence[InvocationRow]) -> Row:
         *(min(sum(filter(None, values)), MAX_COUNT) for values in added_up),  # some have none
         errors,
         sketch(latencies),
+        _sketch_of_some(first_tokens),
+        _sketch_of_some(per_tokens),
     )
+
+
+def _sketch_of_some(values_us: tuple[int | None, ...]) -> bytes | None:
+    """Most have none."""
+    if values_us.count(None) == len(values_us):
+        return None
+    return sketch([value_us for value_us in values_us if value_us is not None])

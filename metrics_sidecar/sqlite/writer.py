@@ -11,6 +11,7 @@ import msgspec
 from metrics_sidecar.history.queries import StoreError
 from metrics_sidecar.history.retention import KEEP_ALL, Retention, Upkeep
 from metrics_sidecar.ledger.transaction import Commit, State, UnreadRecord
+from metrics_sidecar.ledger.usage import USAGE_NAMES
 from metrics_sidecar.sqlite.checkpoints import Checkpointer
 from metrics_sidecar.sqlite.columns import COLUMNS
 from metrics_sidecar.sqlite.identity import identify
@@ -38,6 +39,11 @@ ON CONFLICT (model) DO UPDATE SET
     last_timestamp_us = MAX(last_timestamp_us, excluded.last_timestamp_us),
     -- Past the largest integer SQLite would go on with a float.
     {", ".join(f"{column} = MIN({column} + excluded.{column}, {MAX_COUNT})" for column in SUMMED_COLUMNS)}
+"""
+_ADD_USAGE = f"""
+INSERT INTO usage_totals (model, {", ".join(USAGE_NAMES)}) VALUES (?{", ?" * len(USAGE_NAMES)})
+ON CONFLICT (model) DO UPDATE SET
+    {", ".join(f"{name} = MIN({name} + excluded.{name}, {MAX_COUNT})" for name in USAGE_NAMES)}
 """
 _ADD_ERROR = """
 INSERT INTO error_totals VALUES (?, ?, ?)
@@ -200,6 +206,7 @@ class SqliteWriter:
                 for error_type, count in totals.errors.items()
             ]
             executemany(_ADD_ERROR, errors)
+            executemany(_ADD_USAGE, ((models[m], *totals.usage) for m, totals in commit.totals.items() if totals.usage))
         executemany(
             _ADD_COUNTER,
             ((name, label, value) for name, values in commit.counters.items() for label, value in values.items()),

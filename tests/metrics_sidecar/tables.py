@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from metrics_sidecar.history.aggregate import Table
+from metrics_sidecar.history.aggregate import LATENCY, Table
 
 Figures = dict[str, Any]
 
@@ -10,7 +10,9 @@ Figures = dict[str, Any]
 def rows_of(table: Table) -> dict[tuple[str, int], Figures]:
     """Group and step → all figures, by the names of their columns."""
     columns: dict[str, list[Any]] = dict(table.sums.items())
-    columns |= {f"p{percent}": values for percent, values in table.percentiles_us.items()}
+    for spread, percentiles in table.percentiles_us.items():
+        begin = "" if spread == LATENCY else f"{spread} "
+        columns |= {f"{begin}p{percent}": values for percent, values in percentiles.items()}
     if table.errors:
         columns["errors"] = table.errors
     keys = zip(table.groups, table.minutes, strict=True)

@@ -6,7 +6,7 @@ import msgspec
 import pytest
 
 from shared.fields import Told, plain_struct, read_fields
-from shared.record import FIELDS, SUMMED, Count, Record, TraceId
+from shared.record import COUNTED, FIELDS, SUMMED, Count, Record, TraceId
 
 
 class Wider(Record, frozen=True, array_like=True, gc=False, forbid_unknown_fields=True):
@@ -19,7 +19,9 @@ def test_the_table_has_the_fields_of_a_record_in_their_order() -> None:
     """Each with its type, default and unit; and each says what it is."""
     assert tuple(field.name for field in FIELDS) == Record.__struct_fields__
     assert [field.name for field in FIELDS if not field.told.help] == []
-    assert SUMMED == ("latency_us", "input_size", "output_size")
+    tokens = ("input_tokens", "cached_input_tokens", "output_tokens", "reasoning_tokens")
+    assert ("latency_us", "input_size", "output_size", *tokens, "cost_nano_usd") == SUMMED
+    assert (*tokens, "cost_nano_usd") == COUNTED
 
 
 def test_a_field_that_is_added_is_in_the_table() -> None:

@@ -1,7 +1,8 @@
 """An application with all routes, whose ledger is a fake."""
 
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import AbstractAsyncContextManager
+from types import MappingProxyType
 from typing import NamedTuple
 
 import msgspec
@@ -12,7 +13,7 @@ from aiohttp.test_utils import TestClient
 from metrics_sidecar.api.reconcile import EXAMPLE
 from metrics_sidecar.api.routes import setup_routes
 from metrics_sidecar.api.sidecar import SIDECAR, Readiness, Sidecar
-from metrics_sidecar.history.aggregate import ALL, Ask, Measure, Table
+from metrics_sidecar.history.aggregate import ALL, LATENCY, Ask, Measure, Table
 from metrics_sidecar.history.backend import DiskUse
 from metrics_sidecar.history.exports import Export
 from metrics_sidecar.history.queries import HistoryPage, HistoryQuery, HistoryRow, StoreError
@@ -48,6 +49,10 @@ class Group(NamedTuple):
     sums: dict[Measure, int]
     percentiles_us: dict[int, float]
     errors: dict[str, int]
+    of_streams_us: Mapping[Measure, dict[int, float]] = MappingProxyType({})
+
+    def percentile_us(self, spread: Measure, percent: int) -> float | None:
+        return {**self.of_streams_us, LATENCY: self.percentiles_us}.get(spread, {}).get(percent)
 
 
 NOW_US = TIMESTAMP_US + 90_000_000
@@ -94,8 +99,13 @@ class FakeReader:
             window=ask.window,
             groups=[group.name if ask.by else ALL for group in groups],
             minutes=[group.minute for group in groups],
-            sums={measure: [group.sums[measure] for group in groups] for measure in ask.measures},
-            percentiles_us={percent: [group.percentiles_us[percent] for group in groups] for percent in ask.percents},
+            sums={measure: [group.sums.get(measure, 0) for group in groups] for measure in ask.measures},
+            percentiles_us={
+                spread: {
+                    percent: [group.percentile_us(spread, percent) for group in groups] for percent in ask.percents
+                }
+                for spread in ask.spreads
+            },
             errors=[group.errors for group in groups] if ask.errors else [],
         )
 

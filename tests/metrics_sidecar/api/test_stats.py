@@ -144,6 +144,46 @@ async def test_a_window_has_percentiles_rate_errors_and_sizes(client: Client, re
     assert (found["total_input_size"], found["total_output_size"]) == (500, 200)
 
 
+USED: dict[Measure, int] = {
+    "input_tokens": 1000,
+    "cached_input_tokens": 100,
+    "output_tokens": 2**60 + 1,
+    "reasoning_tokens": 0,
+    "cost_nano_usd": 9_007_199_254_740_993,
+    "usage_missing": 2,
+}
+SHOWN = {
+    "total_input_tokens": 1000,
+    "total_cached_input_tokens": 100,
+    "total_output_tokens": 2**60 + 1,
+    "total_reasoning_tokens": 0,
+    "cost_usd": "9007199.254740993",
+    "usage_missing": 2,
+}
+OF_STREAMS = [f"{prefix}p{percent}" for prefix in ("ttft_", "time_per_output_token_") for percent in (50, 90, 95, 99)]
+
+
+async def test_what_was_used_is_told_of_models_that_used_any(client: Client, reader: FakeReader) -> None:
+    """Exactly; since the beginning without percentiles, which are null where there were no streams. Others answer as
+    if there were no tokens."""
+    streams = {"time_to_first_token_us": dict.fromkeys((50, 90, 95, 99), 20_500.0)}
+    reader.groups = [STATS, STATS._replace(name="chat", sums=STATS.sums | USED, of_streams_us=streams)]
+    for query, more in (("", {}), ("?window=1m", dict.fromkeys(OF_STREAMS[:4], 20.5) | dict.fromkeys(OF_STREAMS[4:]))):
+        found = (await (await client.get(f"{PATH}{query}")).json())["stats"]
+        plain, chat = found["gpt-3.5"], found["chat"]
+        assert chat == {**plain, "model_id": "chat", **SHOWN, **more}
+        assert {*plain}.isdisjoint([*SHOWN, *OF_STREAMS])
+
+
+async def test_a_stream_alone_is_use_enough(client: Client, reader: FakeReader) -> None:
+    """Of which nothing was reported."""
+    streams = {"time_per_output_token_us": dict.fromkeys((50, 90, 95, 99), 1.0)}
+    reader.groups = [STATS._replace(of_streams_us=streams)]
+    found = (await (await client.get(f"{PATH}?window=1m")).json())["stats"]["gpt-3.5"]
+    assert (found["time_per_output_token_p99"], found["ttft_p50"]) == (0.001, None)
+    assert (found["total_output_tokens"], found["cost_usd"], found["usage_missing"]) == (0, "0", 0)
+
+
 @pytest.mark.parametrize(
     ("query", "asked"),
     [

@@ -51,6 +51,37 @@ async def test_a_metric_with_its_gaps(
     ]
 
 
+@pytest.mark.parametrize(
+    ("metric", "expected"),
+    [
+        ("tokens_per_second", [5, 0, 0.1]),
+        ("input_tokens_per_second", [2, 0, 0]),
+        ("cost_usd", [1.5, 0, 0]),
+        ("usage_missing", [0, 0, 4]),
+        ("ttft_p95", [20.5, None, None]),
+        ("time_per_output_token_p50", [None, None, 3]),
+    ],
+)
+async def test_what_was_used_with_its_gaps(
+    client: Client, reader: FakeReader, metric: str, expected: list[float | None]
+) -> None:
+    """Nothing is 0; times are null where no stream had an output. The last step is half over."""
+    spreads = dict.fromkeys((50, 90, 95, 99), 20_500.0), dict.fromkeys((50, 90, 95, 99), 3000.0)
+    first, last = step(BEGIN - 1, 10), step(BEGIN + 1, 7)
+    reader.groups = [
+        first._replace(
+            sums=first.sums | {"output_tokens": 300, "input_tokens": 120, "cost_nano_usd": 1_500_000_000},
+            of_streams_us={"time_to_first_token_us": spreads[0]},
+        ),
+        last._replace(
+            sums=last.sums | {"output_tokens": 3, "usage_missing": 4},
+            of_streams_us={"time_per_output_token_us": spreads[1]},
+        ),
+    ]
+    (found,) = await series_of(client, f"metric={metric}&since=1705314540&until=1705314700")
+    assert [value for _, value in found["points"]] == expected
+
+
 async def test_steps_are_whole(client: Client, reader: FakeReader) -> None:
     """`since` is rounded down and `until` up, to multiples of the step since 1970; the answer says to which."""
     response = await client.get(PATH, params={"metric": "errors", "step": "1h", "since": "2024-01-15T08:59:59Z"})
@@ -119,7 +150,7 @@ async def test_models_one_by_one(client: Client, reader: FakeReader) -> None:
 @pytest.mark.parametrize(
     ("query", "parameter", "allowed"),
     [
-        ("metric=latency", "metric", "active or error_rate or errors or invocations or"),
+        ("metric=latency", "metric", "active or cost_usd or error_rate or errors or"),
         ("metric=errors&step=90s", "step", STEPS),
         ("metric=errors&step=0m", "step", STEPS),
         ("metric=errors&step=999999999w", "step", STEPS),

@@ -24,7 +24,7 @@ from metrics_sidecar.sqlite import rollup_writer
 from metrics_sidecar.sqlite.books import SqliteAudit
 from metrics_sidecar.sqlite.writer import SqliteWriter
 from shared.clock import SystemClock
-from shared.record import ErrorType, Record
+from shared.record import OVERFLOW_MODEL_ID, ErrorType, Record
 from shared.settings import StartupError
 
 A, B = "a" * 32, "b" * 32
@@ -206,6 +206,49 @@ async def test_each_sum_over_time_that_was_changed_is_named(
     assert (await sidecar.auditor.reconcile()).differences == []
     change(path, sql)
     assert differences <= found(await sidecar.auditor.reconcile())
+
+
+CHATS = [
+    Record("chat", BEGAN_US + n, 9, operation="chat", input_tokens=2**62, output_tokens=n, cost_nano_usd=10**9)
+    for n in range(4)
+] + [
+    Record("chat", BEGAN_US, 9, operation="chat", streamed=True, time_to_first_token_us=500_000 * n, reasoning_tokens=1)
+    for n in range(4)
+]  # fmt: skip
+USED_DAMAGE = [
+    ("UPDATE invocations SET output_tokens = 7 WHERE output_tokens = 3", {"rows: output_tokens"}),
+    ("UPDATE invocations SET time_to_first_token_us = 1", {"rows: time_to_first_token_us", "rows: first_token_1ms"}),
+    ("UPDATE invocations SET operation = NULL", {"rows: usage_missing"}),
+    (
+        "UPDATE usage_totals SET cost_nano_usd = 1",
+        {"rows: cost_nano_usd", "sums per 1 min: cost_nano_usd", "counters: cost_nano_usd"},
+    ),
+    (
+        "UPDATE usage_totals SET first_token_more = 1",
+        {"rows: first_token_more", "sums per 60 min: time_to_first_token_us count", "counters: first_token_more"},
+    ),
+    ("UPDATE usage_totals SET per_token_25ms = 3", {"rows: per_token_25ms", "counters: per_token_25ms"}),
+    ("DELETE FROM usage_totals", {"rows: input_tokens", "counters: reasoning_tokens"}),
+    ("UPDATE rollups_1 SET input_tokens = input_tokens - 1", {"sums per 1 min: input_tokens"}),
+    ("UPDATE rollups_60 SET usage_missing = 0", {"sums per 60 min: usage_missing"}),
+    ("UPDATE rollups_1440 SET first_token_sketch = NULL", {"sums per 1440 min: time_to_first_token_us count"}),
+]
+
+
+@pytest.mark.parametrize(("sql", "differences"), USED_DAMAGE)
+async def test_what_was_used_is_compared_everywhere(
+    sidecar: Sidecar, path: Path, sql: str, differences: set[str]
+) -> None:
+    """Rows, totals, sums over time and counters, of sums beyond what integers hold, too."""
+    await sidecar.submit(A, 62, *CHATS)
+    assert (await sidecar.auditor.reconcile()).differences == []
+    await roll_up(sidecar, path)
+    assert (await sidecar.auditor.reconcile()).differences == []
+    await sidecar.ledger.close()
+    change(path, sql)
+    label = OVERFLOW_MODEL_ID
+    names = {(what, label if what.startswith("counters") else "chat") for what in differences}
+    assert names <= found(await sidecar.auditor.reconcile())
 
 
 async def test_counting_in_parts_counts_all(sidecar: Sidecar, monkeypatch: pytest.MonkeyPatch) -> None:

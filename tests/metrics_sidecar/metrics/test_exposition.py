@@ -13,11 +13,12 @@ from prometheus_client.parser import text_string_to_metric_families as parse_tex
 
 from metrics_sidecar.intake.reported import REPORTED_COUNTERS
 from metrics_sidecar.ledger.totals import BUCKET_BOUNDS_S, NO_TOTALS, ModelTotals, aggregate
+from metrics_sidecar.ledger.usage import FIRST_TOKENS, PER_TOKENS
 from metrics_sidecar.metrics.exemplars import Buckets
 from metrics_sidecar.metrics.exposition import MODELS_PER_SLICE, Exposition
 from metrics_sidecar.metrics.live import Snapshot
 from metrics_sidecar.metrics.process_metrics import SidecarMetrics
-from shared.record import ErrorType, Record
+from shared.record import COUNTED, ErrorType, Record
 
 Totals = dict[str, ModelTotals]
 Samples = dict[tuple[str, frozenset[tuple[str, str]]], float]
@@ -30,6 +31,11 @@ records = st.builds(
     timestamp_us=st.integers(0, 2**50),
     latency_us=st.integers(0, 2**53),
     error_type=st.none() | st.sampled_from([*ErrorType, "of_a_later_release"]),
+    operation=st.sampled_from([None, "invoke", "chat"]),
+    **dict.fromkeys(
+        (*COUNTED, "time_to_first_token_us", "time_per_output_token_us"),
+        st.none() | st.integers(0, 20_000_000) | st.integers(0, 2**50),
+    ),
 )
 counts = st.integers(0, 2**53)
 
@@ -81,13 +87,40 @@ def expected_samples(totals: Totals, active: dict[str, int], created_us: dict[st
         samples[key("model_total_invocations", model_id=label)] = sums.count
         if sums.count:
             samples[key("model_success_rate", model_id=label)] = 100 * sums.success_count / sums.count
+        samples |= expected_usage(label, sums)
         if label in created_us:
             created = created_us[label] / 1_000_000
+            for name, labels in expected_usage(label, sums):
+                for end in ("_total", "_count"):
+                    if name.endswith(end):
+                        samples[name.removesuffix(end) + "_created", labels] = created
             for status in ("success", "failure"):
                 samples[key("model_invocations_created", model_id=label, status=status)] = created
             for error_type in sums.errors:
                 samples[key("model_invocation_errors_created", model_id=label, error_type=str(error_type))] = created
             samples[key(f"{latency}_created", model_id=label)] = created
+    return samples
+
+
+def expected_usage(label: str, sums: ModelTotals) -> Samples:
+    """Of a model that anything is known of."""
+    if not sums.usage:
+        return {}
+    samples: Samples = {}
+    for type_ in ("input", "cached_input", "output", "reasoning"):
+        samples[key("model_tokens_total", model_id=label, type=type_)] = sums.number(f"{type_}_tokens")
+    samples[key("model_cost_usd_total", model_id=label)] = float(Decimal(sums.number("cost_nano_usd")) / 10**9)
+    samples[key("model_usage_missing_total", model_id=label)] = sums.number("usage_missing")
+    for spread, name in (
+        (FIRST_TOKENS, "model_time_to_first_token_seconds"),
+        (PER_TOKENS, "model_time_per_output_token_seconds"),
+    ):
+        buckets = spread.buckets(sums.usage)
+        if any(buckets):
+            for bound, count in zip([*map(str, spread.bounds_s), "+Inf"], accumulate(buckets), strict=True):
+                samples[key(f"{name}_bucket", model_id=label, le=bound)] = count
+            samples[key(f"{name}_sum", model_id=label)] = sums.number(spread.field) / 1_000_000
+            samples[key(f"{name}_count", model_id=label)] = sum(buckets)
     return samples
 
 
@@ -150,6 +183,11 @@ def test_families_have_their_types(openmetrics: bool) -> None:
         "model_active_invocations": "gauge",
         "model_total_invocations": "gauge",
         "model_success_rate": "gauge",
+        "model_time_to_first_token_seconds": "histogram",
+        "model_time_per_output_token_seconds": "histogram",
+        "model_tokens": "counter",
+        "model_cost_usd": "counter",
+        "model_usage_missing": "counter",
     }
 
 
@@ -158,6 +196,30 @@ def test_a_sum_of_latencies_is_exact() -> None:
     totals = ModelTotals(success_count=1, latency_us=2**60 + 1, buckets=[0] * 22 + [1])
     (line,) = (line for line in render({"m": totals}, {}, False).splitlines() if "_sum" in line)
     assert Decimal(line.split()[1]) == Decimal(2**60 + 1) / 1_000_000
+
+
+def test_a_cost_is_exact() -> None:
+    """To the nano-dollar, also where a float has no room for it."""
+    records = [Record("m", 0, 1, cost_nano_usd=2**60 + 1)]
+    (line,) = lines_of(aggregate(records), "model_cost_usd_total{")
+    assert Decimal(line.split()[1]) == Decimal(2**60 + 1) / 10**9
+
+
+def test_a_model_without_tokens_has_no_series_of_them() -> None:
+    """Nor has one without streams any of their times."""
+    used = ("model_tokens_total{", "model_cost_usd_total{", "model_usage_missing_total{")
+    times = ("model_time_to_first_token_seconds_", "model_time_per_output_token_seconds_")
+    assert lines_of(one_model(), *used, *times) == []
+    chat = aggregate([Record("gpt-3.5", 0, 1, operation="chat", input_tokens=3)])
+    assert len(lines_of(chat, *used)) == 6
+    assert lines_of(chat, *times) == []
+    stream = aggregate([Record("gpt-3.5", 0, 1, time_to_first_token_us=3)])
+    assert (len(lines_of(stream, *times[:1])), lines_of(stream, *times[1:])) == (19, [])
+
+
+def lines_of(totals: Totals, *begins: str) -> list[str]:
+    """Those that begin with one of these."""
+    return [line for line in render(totals, {}, False).splitlines() if line.startswith(begins)]
 
 
 @pytest.mark.parametrize("openmetrics", [False, True])

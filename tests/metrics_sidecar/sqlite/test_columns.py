@@ -10,18 +10,18 @@ import pytest
 from metrics_sidecar.history.queries import HistoryRow
 from metrics_sidecar.sqlite.columns import COLUMNS, Batch
 from metrics_sidecar.sqlite.schema import migrate
-from metrics_sidecar.sqlite.summaries import ROLLED_UP
+from metrics_sidecar.sqlite.summaries import READ_ROLLED_UP, ROLLED_UP
 from metrics_sidecar.sqlite.words import Words
-from shared.record import Record
+from shared.record import METERED, Record
 
 TRACE = "4bf92f3577b34da6a3ce929d0e0e4736"
 
 
-def test_a_row_begins_with_what_its_rollups_need() -> None:
-    """And has each field once, the model by its number."""
-    assert COLUMNS.names[: len(ROLLED_UP)] == ROLLED_UP
+def test_a_row_has_each_field_once() -> None:
+    """The model by its number; and what rollups need is of them, or said of them."""
     assert {*COLUMNS.names} == {"id", "model", *Record.__struct_fields__} - {"model_id"}
     assert len({*COLUMNS.names}) == len(COLUMNS.names)
+    assert {*ROLLED_UP} - {*COLUMNS.names} == {"usage_missing"}
 
 
 @pytest.fixture
@@ -63,9 +63,9 @@ def test_a_statement_has_only_what_one_of_its_records_has(connection: sqlite3.Co
         *("id", "model", "timestamp_us", "latency_us", "input_size", "output_size"),
     ]
     told = insert(connection, [Record("a", 5, 6, streamed=False, attempts=0), Record("b", 7, 8, "timeout")], 3)
-    assert [name for name in COLUMNS.names if name in told.insert] == [
-        *("id", "model", "timestamp_us", "latency_us", "input_size", "output_size"),
-        *("error_type", "error_log", "streamed", "attempts"),
+    assert told.insert.partition("(")[2].partition(")")[0].split(", ") == [
+        *("id", "model", "timestamp_us", "latency_us", "error_type", "error_log", "input_size", "output_size"),
+        *("streamed", "attempts"),
     ]
     assert connection.execute("SELECT error_type, streamed, attempts FROM invocations WHERE id >= 3").fetchall() == [
         (None, 0, 0),
@@ -105,3 +105,21 @@ def test_words_of_a_transaction_that_is_undone_are_known_no_more(connection: sql
     connection.execute("ROLLBACK")
     words.forget()
     assert dict(words.number(["two"])) == {"two": 1}
+
+
+@pytest.mark.parametrize("room", [0, 10])
+def test_what_rollups_are_told_of_a_batch_is_what_its_rows_say(
+    connection: sqlite3.Connection, monkeypatch: pytest.MonkeyPatch, room: int
+) -> None:
+    """Also whether usage is missing, with and without room for words."""
+    monkeypatch.setattr("metrics_sidecar.sqlite.words.MAX_WORDS", room)
+    records = [
+        *(Record("a", 1, 2, operation=operation) for operation in (None, "invoke", "models", *METERED)),
+        Record("a", 1, 2, "timeout", operation="chat"),
+        Record("a", 1, 2, operation="chat", input_tokens=0),
+        Record("a", 1, 2, operation="chat", output_tokens=7, time_to_first_token_us=3, cost_nano_usd=1),
+    ]
+    told = insert(connection, records).rolled_up
+    assert connection.execute(f"SELECT {READ_ROLLED_UP} FROM invocations ORDER BY id").fetchall() == told
+    missing = [row[ROLLED_UP.index("usage_missing")] for row in told]
+    assert missing == [0, 0, 0, *[1] * len(METERED), 0, 0, 0] == [record.usage_missing for record in records]

@@ -7,6 +7,7 @@ from random import Random
 
 import pytest
 
+from metrics_sidecar.history.aggregate import MEASURES
 from metrics_sidecar.history.retention import Kept
 from metrics_sidecar.history.windows import DAY, HOUR, MINUTE_US, Window
 from metrics_sidecar.sqlite.buckets import LEVELS, Segment
@@ -109,7 +110,9 @@ def test_of_many_blocks_those_are_listed_that_there_are(tmp_path: Path) -> None:
     connection = sqlite3.connect(tmp_path / "history.db", isolation_level=None)
     for minute in (5, 10, 19, 40, 50, 59, 60):
         connection.execute(
-            "INSERT INTO rollups_1 VALUES (?, ?, 1, 1, 0, 1, 1, 1, 1, 1, 1, NULL, x'')", (minute // 10 * 10, minute)
+            f"""INSERT INTO rollups_1 (block, bucket, model, {", ".join(MEASURES)}, sketch)
+            VALUES (?, ?, 1{", 1" * len(MEASURES)}, x'')""",
+            (minute // 10 * 10, minute),
         )
     table, segment = Table(1), Segment(1, 10, 60)
     assert table.list_blocks(connection, segment, 5) == "[10, 20, 30, 40, 50]"

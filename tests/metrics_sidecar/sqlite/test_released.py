@@ -9,7 +9,7 @@ from typing import Any
 import msgspec
 
 from metrics_sidecar.api.stats import PERCENTS
-from metrics_sidecar.history.aggregate import MEASURES, Ask
+from metrics_sidecar.history.aggregate import CALLS, Ask
 from metrics_sidecar.history.queries import HistoryQuery
 from metrics_sidecar.history.retention import Retention
 from metrics_sidecar.history.windows import DAY, MINUTE_US, Window
@@ -30,12 +30,15 @@ RELEASED = Path(__file__).parent / "released"
 RETENTION = Retention(rows_us=DAY * MINUTE_US, minutes_us=2 * DAY * MINUTE_US, hours_us=3 * DAY * MINUTE_US)
 FIELDS_THEN = 8
 """Of a record."""
+MEASURES_THEN = (*CALLS, "input_size", "output_size")
 ENDED_US = (29_407_680 + 25) * MINUTE_US
 """When its sidecar was killed, in the middle of making sums of some models."""
 
 
 def to_totals(connection: sqlite3.Connection, models: list[str], prefixes: list[str]) -> Any:
-    return read_totals_of(connection, find_ids(connection, models, prefixes))
+    found = msgspec.to_builtins(read_totals_of(connection, find_ids(connection, models, prefixes)))
+    assert [totals.pop("usage") for totals in found.values()] == [[]] * len(found)
+    return found
 
 
 def to_window(connection: sqlite3.Connection, window: list[int], models: list[str], prefixes: list[str]) -> Any:
@@ -43,14 +46,14 @@ def to_window(connection: sqlite3.Connection, window: list[int], models: list[st
         window=Window(*window),
         models=tuple(models),
         prefixes=tuple(prefixes),
-        measures=MEASURES,
+        measures=MEASURES_THEN,
         percents=PERCENTS,
         errors=True,
     )
     table = read_aggregate(connection, ask)
     stats = {
         group: [
-            *(figures[measure] for measure in MEASURES),
+            *(figures[measure] for measure in MEASURES_THEN),
             figures["errors"],
             [figures[f"p{percent}"] for percent in PERCENTS],
         ]

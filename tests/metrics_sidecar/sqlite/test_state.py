@@ -12,6 +12,7 @@ from metrics_sidecar.ledger.planner import Planner
 from metrics_sidecar.ledger.reckoning import TimeState
 from metrics_sidecar.ledger.totals import ModelTotals, aggregate, merged
 from metrics_sidecar.ledger.transaction import Producer, State, Work
+from metrics_sidecar.ledger.usage import USAGE_NAMES
 from metrics_sidecar.sqlite.labels import promote
 from metrics_sidecar.sqlite.state import (
     count_missing,
@@ -24,7 +25,7 @@ from metrics_sidecar.sqlite.state import (
     read_totals_by_label,
 )
 from metrics_sidecar.sqlite.writer import SqliteWriter
-from shared.record import OVERFLOW_MODEL_ID, ErrorType, Record
+from shared.record import MAX_COUNT, OVERFLOW_MODEL_ID, ErrorType, Record
 
 P = "0" * 32
 COUNTER = "invoker_requests_rejected_total"
@@ -122,6 +123,22 @@ def test_what_was_known_of_the_time_is_kept_by_later_commits(ledger: Ledger) -> 
     assert read_time(ledger.connection) == TimeState()
 
 
+def test_what_was_used_adds_up_to_what_integers_hold(ledger: Ledger) -> None:
+    """Of those models that used anything; columns have the names of the numbers."""
+    columns = [name for _, name, *_ in ledger.connection.execute("PRAGMA table_info (usage_totals)")]
+    assert columns == ["model", *USAGE_NAMES]
+    used = [Record("a", 1, 2, operation="chat", input_tokens=MAX_COUNT, cost_nano_usd=5, time_to_first_token_us=n)
+            for n in (1, 5000, MAX_COUNT)]  # fmt: skip
+    for one in used:
+        ledger.commit(one, record("b", 1))
+    totals = read_totals(ledger.connection, "a")
+    assert totals is not None
+    assert totals == aggregate(used)["a"]
+    assert (totals.number("input_tokens"), totals.number("cost_nano_usd")) == (MAX_COUNT, 15)
+    assert ledger.connection.execute("SELECT COUNT(*) FROM usage_totals").fetchone() == (1,)
+    assert read_totals_by_label(ledger.connection)["a"] == totals
+
+
 def test_gaps_and_counters_add_up(ledger: Ledger) -> None:
     """In gaps and in records, beyond what 32 bits hold."""
     assert count_missing(ledger.connection) == (0, 0)
@@ -178,6 +195,8 @@ def test_when_a_label_began_is_told_where_it_is_known(
 def test_what_stays_is_kept_by_the_names_of_columns() -> None:
     """A column that comes later was 0 in what is older."""
     totals = aggregate([record("m", 1, ErrorType.TIMEOUT), record("m", 2)])["m"]
+    assert decode_overflowed(encode_overflowed(totals)) == totals
+    totals = aggregate([Record("m", 1, 2, operation="chat", input_tokens=3, time_to_first_token_us=4)])["m"]
     assert decode_overflowed(encode_overflowed(totals)) == totals
     assert decode_overflowed(b'{"totals": {"failure_count": 2, "later": 9}, "errors": {"timeout": 2}}') == ModelTotals(
         failure_count=2, errors={ErrorType.TIMEOUT: 2}

@@ -3,7 +3,7 @@
 from random import Random
 from typing import Any
 
-from metrics_sidecar.history.aggregate import MEASURES, Ask
+from metrics_sidecar.history.aggregate import MEASURES, SINCE_THE_BEGINNING, SPREADS, Ask
 from metrics_sidecar.history.queries import HistoryFilter, HistoryQuery, Order, Term
 from metrics_sidecar.history.windows import DAY, HOUR, MINUTE_US, Window
 from shared.record import MAX_TIMESTAMP_US, OVERFLOW_MODEL_ID, ErrorType, Record
@@ -28,7 +28,7 @@ MOMENTS_US = tuple(
     for within in (0, 1, MINUTE_US - 1)
 )
 """The first and last of minutes, hours and days."""
-FULLY: dict[str, Any] = {"measures": MEASURES, "percents": (50, 90, 95, 99), "errors": True}
+FULLY: dict[str, Any] = {"measures": MEASURES, "percents": (50, 90, 95, 99), "spreads": SPREADS, "errors": True}
 """All that can be asked of a window."""
 STEPS = (1, 5, 7, 10, 60, 90, 6 * HOUR, DAY, 2 * DAY)
 
@@ -100,7 +100,7 @@ class Arrivals:
             "fallback_from": told.choice([None, "b", "é日"]),
             "time_to_first_token_us": told.choice([None, 0, 1500]),
             "time_per_output_token_us": told.choice([None, 1, 12_345]),
-            "input_tokens": tokens,
+            "input_tokens": told.choice([tokens, None]),
             "cached_input_tokens": told.choice([None, 0]),
             "output_tokens": tokens,
             "reasoning_tokens": told.choice([None, 7]),
@@ -171,12 +171,19 @@ class Arrivals:
         percents = random.choice([(), (50,), (95,), (99, 50)])
         measures = tuple(random.sample(MEASURES, random.randrange(1, 5)))
         errors = random.random() < 0.3
+        spreads = tuple(self._telling.sample(SPREADS, self._telling.randrange(1, 3)))
         return self._ask(
-            window=window, step_minutes=step, by=self._by(), percents=percents, measures=measures, errors=errors
+            window=window,
+            step_minutes=step,
+            by=self._by(),
+            percents=percents,
+            spreads=spreads,
+            measures=measures,
+            errors=errors,
         )
 
     def sums(self) -> Ask:
-        return self._ask(by=self._by(), errors=self.random.random() < 0.5)
+        return self._ask(by=self._by(), measures=SINCE_THE_BEGINNING, errors=self.random.random() < 0.5)
 
     def _ask(self, **what: Any) -> Ask:
         models, prefixes = self._models()

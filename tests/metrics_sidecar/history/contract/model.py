@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 
 import msgspec
 
-from metrics_sidecar.history.aggregate import ALL, Ask, Measure, Table
+from metrics_sidecar.history.aggregate import ADDED_UP, ALL, Ask, Measure, Table
 from metrics_sidecar.history.queries import HistoryFilter, HistoryQuery, HistoryRow, Order, Position, Term
 from metrics_sidecar.history.windows import DAY, MINUTE_US, Window
 from metrics_sidecar.ledger.totals import ModelTotals, aggregate
@@ -220,13 +220,15 @@ def to_table(
     """Of these records, at least one in each group; percentiles as in `like`, whose rows are in this order, where they
     are right."""
     sums = [to_sums(records) for records in groups.values()]
-    percentiles_us: dict[int, list[float]] = {}
-    for percent in ask.percents:
-        column = like.percentiles_us.get(percent, [])
-        percentiles_us[percent] = [
-            percentile_us(records, percent, column[order[key]] if key in order else None)
-            for key, records in groups.items()
-        ]
+    percentiles_us: dict[Measure, dict[int, list[float | None]]] = {}
+    for spread in ask.spreads if ask.percents else ():
+        found = percentiles_us[spread] = {}
+        for percent in ask.percents:
+            column = like.percentiles_us.get(spread, {}).get(percent, [])
+            found[percent] = [
+                percentile_us(records, spread, percent, column[order[key]] if key in order else None)
+                for key, records in groups.items()
+            ]
     return Table(
         window=window,
         groups=[group for group, _ in groups],
@@ -247,17 +249,26 @@ def to_sums(records: Sequence[Record]) -> dict[Measure, int]:
         "min_latency_us": min(latencies_us),
         "max_latency_us": max(latencies_us),
         "last_timestamp_us": max(record.timestamp_us for record in records),
-        "input_size": min(sum(record.input_size for record in records), MAX_COUNT),
-        "output_size": min(sum(record.output_size for record in records), MAX_COUNT),
+        **{name: min(sum(getattr(record, name) or 0 for record in records), MAX_COUNT) for name in ADDED_UP},
+        "usage_missing": sum(map(tells_no_usage, records)),
     }
+
+
+def tells_no_usage(record: Record) -> bool:
+    tokens = (record.input_tokens, record.output_tokens)
+    metered = ("chat", "completions", "embeddings", "responses", "messages")
+    return record.success and record.operation in metered and tokens == (None, None)
 
 
 def errors_of(records: Iterable[Record]) -> dict[str, int]:
     return dict(Counter(str(record.error_type) for record in records if not record.success))
 
 
-def percentile_us(records: Sequence[Record], percent: int, like: float | None) -> float:
-    """The smallest of the latencies that so many don't exceed; or what is so much like it that it will do, too."""
-    ascending = sorted(record.latency_us for record in records)
+def percentile_us(records: Sequence[Record], spread: Measure, percent: int, like: float | None) -> float | None:
+    """The smallest of the times that so many don't exceed; or what is so much like it that it will do, too. None of
+    none."""
+    ascending = sorted(time_us for record in records if (time_us := getattr(record, spread)) is not None)
+    if not ascending:
+        return None
     exact = ascending[math.ceil(len(ascending) * percent / 100) - 1]
     return like if like is not None and abs(like - exact) <= exact * WITHIN else exact
