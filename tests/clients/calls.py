@@ -17,6 +17,10 @@ TOOLS = [{"type": "function", "function": {"name": "weather", "description": "te
 CLAUDES_TOOLS = [{"name": "weather", "description": "tells it", "input_schema": PARAMETERS}]
 
 
+ASKS_USAGE = b'"stream_options":{"include_usage":true},'
+"""What the gateway puts into a body that asks for a stream and not for its usage."""
+
+
 @dataclass(frozen=True)
 class Call:
     """A method of a client, and what it is given beside the model."""

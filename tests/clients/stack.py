@@ -35,6 +35,11 @@ upstream = "http://127.0.0.1:1/v1"
 protocol = "anthropic"
 upstream = "http://127.0.0.1:1"
 
+["as-is/*"]
+protocol = "openai"
+upstream = "{tap}/v1"
+usage = "as_is"
+
 ["own-key-openai/*"]
 protocol = "openai"
 upstream = "{tap}/v1"

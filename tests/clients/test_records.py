@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from tests.clients.calls import WHOLE, each_dialect, whole_calls
+from tests.clients.calls import STREAMED, TEXTS, WHOLE, each_dialect, streamed_calls, texts, whole_calls
 from tests.clients.stack import Stack
 
 OPERATIONS = {
@@ -42,6 +42,36 @@ def test_what_a_call_was(stack: Stack, name: str) -> None:
     assert stack.tap.url.endswith(row["upstream"])
     assert (row["input_tokens"], row["output_tokens"]) == (told(usage, FIRST), told(usage, LAST))
     assert row["time_to_first_token_ms"] is None
+
+
+@streamed_calls
+@pytest.mark.parametrize("usage", ["as_asked", "each", "with_content"])
+def test_what_a_stream_took(stack: Stack, name: str, usage: str) -> None:
+    """The same as of a whole answer, however the model server reports it; and when its first output came."""
+    call, model_id = STREAMED[name], f"took-{name}-{usage}"
+    stack.behave(model_id, stream={"usage": usage, "first_token_s": 0.05, "tokens_per_second": 100})
+    with call.client(stack) as client, call.direct(stack) as direct:
+        list(call.make(client, model_id, stream=True))
+        took = call.make(direct, model_id).usage
+    row = stack.record(model_id)
+    assert (row["protocol"], row["operation"], row["streamed"]) == (call.dialect, OPERATIONS[name], True)
+    assert (row["input_tokens"], row["output_tokens"]) == (told(took, FIRST), told(took, LAST))
+    first_ms = 0 if "tool" in name else 50  # a tool's name is output, too, and comes at once
+    assert first_ms < row["time_to_first_token_ms"] <= row["latency_ms"]
+    assert row["time_per_output_token_ms"] > 0
+
+
+@texts
+def test_what_a_stream_took_that_was_cut(stack: Stack, name: str) -> None:
+    """What was reported until then, which in Anthropic's dialect is the input."""
+    call, model_id = TEXTS[name], f"took-cut-{name}"
+    stack.behave(model_id, stream={"end_after_tokens": 2, "finish": False, "done": False})
+    with call.client(stack) as client, pytest.raises(Exception, match="its stream ended before"):
+        list(call.make(client, model_id, stream=True))
+    row = stack.record(model_id)
+    assert row["error_type"] == "invalid_response"
+    assert row["input_tokens"] == (4 if name == "message" else None)
+    assert row["time_to_first_token_ms"] is not None
 
 
 @each_dialect

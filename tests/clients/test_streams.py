@@ -7,6 +7,7 @@ import pytest
 
 from tests.clients.calls import (
     ASKS,
+    ASKS_USAGE,
     CHAT,
     CLAUDES_TOOLS,
     COMPLETION,
@@ -71,6 +72,29 @@ def test_bytes_go_through_as_they_are(stack: Stack, name: str) -> None:
     assert request.body == raw.http_request.content
     assert stack.tap.said(body)
     assert stack.record(model_id)["output_size"] == len(body)
+
+
+@streamed_calls
+def test_usage_is_asked_for_and_nothing_else(stack: Stack, name: str) -> None:
+    """Where a caller leaves it out and the dialect has it: the rest of the body is the caller's, to the byte."""
+    call, model_id = STREAMED[name], f"asking-{name}"
+    with call.client(stack) as client:
+        raw = call.make_raw(client, model_id, stream=True)
+        raw.http_response.read()
+    (request,) = stack.tap.requests(model_id)
+    assert request.body.count(ASKS_USAGE) == (call in (CHAT, TOOL, COMPLETION))
+    assert request.body.replace(ASKS_USAGE, b"") == raw.http_request.content
+    assert stack.record(model_id)["input_size"] == len(raw.http_request.content)
+
+
+def test_usage_is_not_asked_for(stack: Stack) -> None:
+    """Where the models file says so: the body is the caller's."""
+    with CHAT.client(stack) as client:
+        raw = CHAT.make_raw(client, "as-is/1", stream=True)
+        raw.http_response.read()
+    (request,) = stack.tap.requests("as-is/1")
+    assert request.body == raw.http_request.content
+    assert stack.record("as-is/1")["output_tokens"] is None
 
 
 @pytest.mark.parametrize("asked", [True, False])
