@@ -12,7 +12,7 @@ from invoker.call.ending import EndedError, Ending
 from invoker.call.flights import Flight, Flights
 from invoker.call.overhead import Overhead
 from invoker.call.stream_timer import StreamTimer
-from invoker.call.streaming import Sink, is_stream, relay
+from invoker.call.streaming import Sink, relay
 from invoker.http.passing import answer_lines
 from invoker.http.pieces import LARGE_BYTES, Body
 from invoker.http.request_id import request_id_line
@@ -145,7 +145,9 @@ class Invoker:
             self.overhead.observe(self._clock.monotonic_us() - started_us - (answered_us - course.sent_us))
         if protocol.passes and course.exchange is not None and course.body is not None:
             return _passed_on(course.exchange, course.body, attempts, end, latency_us, id_line)
-        return Result(end.status, course.outcome, end.error_log, latency_us, end.headers + id_line)
+        of_events = course.stream is None or course.stream.of_events
+        headers = end.headers + id_line
+        return Result(end.status, course.outcome, end.error_log, latency_us, headers, of_events=of_events)
 
     async def _run(self, course: Course) -> None:
         """Raises what the call fails with."""
@@ -177,8 +179,10 @@ class Invoker:
         course.exchange, course.answered.status_code = exchange, exchange.status
         if body is not None:
             return exchange, body
-        if course.sink is not None and course.protocol.passes and is_stream(exchange):
-            stream = course.stream = course.protocol.stream_reader(hides_usage=course.attempts.asks_usage)
+        if course.sink is not None and course.protocol.passes and 200 <= exchange.status < 300:
+            hides_usage = course.attempts.asks_usage
+            course.stream = course.protocol.stream_reader(exchange.headers, hides_usage=hides_usage)
+        if course.sink is not None and (stream := course.stream) is not None:
             return exchange, await relay(exchange, stream, course.sink, course.id_line, self._clock, timer)
         if timer is not None:
             timer.close()

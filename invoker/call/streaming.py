@@ -10,8 +10,6 @@ from invoker.protocols.base import InvalidAnswerError, StreamReader
 from invoker.upstream.port import Exchange, Give
 from shared.clock import Clock
 
-EVENTS = b"text/event-stream"
-
 
 class Sink(typing.Protocol):
     """Where a stream goes."""
@@ -28,11 +26,6 @@ class Sink(typing.Protocol):
     async def write(self, piece: bytes) -> None:
         """Returns when its caller can take more."""
         ...
-
-
-def is_stream(exchange: Exchange) -> bool:
-    """Whether a whole answer isn't to be waited for: the upstream decides that."""
-    return 200 <= exchange.status < 300 and exchange.headers.get(b"content-type", b"").lower().startswith(EVENTS)
 
 
 async def relay(

@@ -75,7 +75,8 @@ class ResponseSink:
         if self._stream is None:
             return response_of((self._status, rest, self._headers), self._media_type)
         if self._broken:
-            await self._stream.write(rest)
+            if rest:
+                await self._stream.write(rest)
             if self._request.transport is not None:
                 self._request.transport.close()  # once it is sent, without the chunk that ends a body
             raise ConnectionError

@@ -71,7 +71,8 @@ class WireSink:
 
     def break_off(self, last: bytes) -> None:
         self.begun, self.last = False, True
-        self._send(b"%x\r\n%b\r\n" % (len(last), last))
+        if last:
+            self._send(b"%x\r\n%b\r\n" % (len(last), last))
         if self.transport is not None:
             self.transport.close()  # once it is sent, without the chunk that ends a body
 

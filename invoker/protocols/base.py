@@ -13,7 +13,7 @@ ReaderDiedError      a body could not be read, and the gateway is at fault; the 
 """
 
 import typing
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import msgspec
 
@@ -95,7 +95,8 @@ class Outcome(msgspec.Struct, frozen=True, gc=False):
 
 class Result(msgspec.Struct, frozen=True, gc=False):
     """What a caller is told: HTTP status, whole header lines, and the outcome, or why there is none. `latency_us` is
-    the call's as it stands in the record; 0 if it was no call. An upstream's error that is passed on is an outcome."""
+    the call's as it stands in the record; 0 if it was no call. An upstream's error that is passed on is an outcome.
+    `of_events`: a stream of them is what it is the end of, if it is one's."""
 
     status: int
     outcome: Outcome | None
@@ -103,6 +104,7 @@ class Result(msgspec.Struct, frozen=True, gc=False):
     latency_us: int = 0
     headers: bytes = b""
     media_type: bytes = JSON.encode()
+    of_events: bool = True
 
 
 class AnswerReader(typing.Protocol):
@@ -125,8 +127,9 @@ class StreamReader(typing.Protocol):
     """Reads a stream that goes through. `size`: bytes that have come, but for what its caller doesn't get. `complete`:
     something said that the answer is whole; `ended`: its last event is here, good or bad, and no more is wanted;
     `held`: what the caller gets once it is recorded. `first_output_us`, `last_output_us`: when events came that bring
-    some of the answer."""
+    some of the answer. `of_events`: it is one of server-sent events."""
 
+    of_events: bool
     size: int
     complete: bool
     ended: bool
@@ -180,8 +183,9 @@ class Protocol(typing.Protocol):
 
     def reader(self, call: Call) -> AnswerReader: ...
 
-    def stream_reader(self, *, hides_usage: bool = False) -> StreamReader:
-        """For an answer that is one, if the dialect `passes`. `hides_usage`: it was asked for with `Call.asking`."""
+    def stream_reader(self, fields: Mapping[bytes, bytes], *, hides_usage: bool = False) -> StreamReader | None:
+        """For a 2xx answer with these headers, if the dialect `passes`; None for one to be waited for until it is
+        whole: the upstream decides that. `hides_usage`: it was asked for with `Call.asking`."""
         ...
 
     def encode(self, result: Result) -> Body:
@@ -189,7 +193,7 @@ class Protocol(typing.Protocol):
         ...
 
     def encode_event(self, result: Result) -> bytes:
-        """The dialect's own error, for a stream that has begun."""
+        """The dialect's own error, for a stream that has begun; nothing if it has no place for one."""
         ...
 
 

@@ -17,6 +17,8 @@ class EventReader:
     """Implements `StreamReader`. `meaning`: that of its reports of usage; `hides_usage`: its caller hasn't asked for
     the event that has nothing else, and doesn't get it."""
 
+    of_events = True
+
     def __init__(self, meaning: Meaning, *, hides_usage: bool = False) -> None:
         self.size = 0
         self.held = b""

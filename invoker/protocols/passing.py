@@ -15,11 +15,13 @@ from invoker.protocols.asked import Asked, decode_asked
 from invoker.protocols.base import JSON, BadRequestError, Call, Outcome, ReaderDiedError, Result, check_json
 from invoker.protocols.events import EventReader
 from invoker.protocols.forms import boundary_of, decode_form, is_form
+from invoker.protocols.sound import SoundReader, is_sound
 from invoker.protocols.tags import checked_tags
 from invoker.protocols.usage import Meaning, find_report
 
 USAGE_TIMEOUT_S = 10.0
 _DOT = re.compile(r"\.|%2e", re.IGNORECASE)
+EVENTS = b"text/event-stream"
 OTHER_OPERATION = "other"
 """So that no caller can make up as many as it likes."""
 
@@ -105,10 +107,16 @@ class Passing:
     def reader(self, _call: Call) -> "PassingReader":
         return PassingReader(type(self).usage, self._large_bodies)
 
-    def stream_reader(self, *, hides_usage: bool = False) -> EventReader:
-        return EventReader(type(self).usage, hides_usage=hides_usage)
+    def stream_reader(
+        self, fields: Mapping[bytes, bytes], *, hides_usage: bool = False
+    ) -> EventReader | SoundReader | None:
+        if fields.get(b"content-type", b"").lower().startswith(EVENTS):
+            return EventReader(type(self).usage, hides_usage=hides_usage)
+        return SoundReader() if is_sound(fields) else None
 
     def encode_event(self, result: Result) -> bytes:
+        if not result.of_events:
+            return b""
         return b"event: error\ndata: %b\n\n" % self.encode_error(result.status, result.error_log)
 
     def encode(self, result: Result) -> Body:

@@ -1,6 +1,7 @@
 """The worklet protocol: `{"worklet_input": {"model_id", "input"}}` → `{"worklet_output", …}`."""
 
 import codecs
+from collections.abc import Mapping
 from typing import Annotated, Any, Protocol
 
 import msgspec
@@ -112,7 +113,7 @@ class Worklet:
     def reader(self, _call: Call) -> "WorkletReader":
         return WorkletReader(self._large_bodies)
 
-    def stream_reader(self, *, hides_usage: bool = False) -> StreamReader:
+    def stream_reader(self, fields: Mapping[bytes, bytes], *, hides_usage: bool = False) -> StreamReader | None:
         raise NotImplementedError  # nothing of it passes
 
     def encode_event(self, result: Result) -> bytes:

@@ -312,3 +312,63 @@ async def test_a_stream_and_what_was_asked_behind_it(gateway: Gateway, monkeypat
     _, _, body = received.partition(b"\r\n\r\n")
     assert re.search(rb"\r\n0+\r\n\r\nHTTP/1\.1 200 OK\r\n", body) is not None
     assert len(gateway.journal.records) == 2
+
+
+SOUND = [bytes(range(256)), b"ID3" * 1000, b"data: {}\n\n"]
+
+
+@SERVERS
+async def test_sound_goes_through_as_it_comes(gateway: Gateway, more: bytes, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each piece when it is there, whatever is in it; recorded before the end of the body is sent."""
+    go_on = asyncio.Event()
+
+    async def chunks(_self: FakeExchange) -> AsyncIterator[bytes]:
+        yield SOUND[0]
+        await go_on.wait()
+        for piece in SOUND[1:]:
+            yield piece
+
+    monkeypatch.setattr(FakeExchange, "chunks", chunks)
+    answering(gateway, b"", content_type=b"audio/mpeg")
+    reader, writer = await asyncio.open_connection("127.0.0.1", gateway.port)
+    writer.write(STREAMING % (more, len(BODY), BODY))
+    received = await asyncio.wait_for(reader.readuntil(SOUND[0]), 10)
+    assert gateway.journal.records == []
+    go_on.set()
+    received += await asyncio.wait_for(reader.readuntil(b"\r\n0\r\n\r\n"), 10)
+    writer.close()
+    head, _, body = received.partition(b"\r\n\r\n")
+    assert b"content-type: audio/mpeg\r\n" in head.lower()
+    assert unchunk(body) == b"".join(SOUND)
+    (record,) = gateway.journal.records
+    assert (record.error_type, record.output_size, record.streamed) == (None, sum(map(len, SOUND)), True)
+    assert record.time_to_first_token_us == 0
+
+
+@SERVERS
+async def test_sound_that_breaks_off(gateway: Gateway, more: bytes) -> None:
+    """Has no end, and nothing of ours in it."""
+    answering(gateway, SOUND[0], content_type=b"Audio/wav", breaks_off=b"1")
+    _, body = await ask(gateway, more)
+    assert not body.endswith(b"0\r\n\r\n")
+    assert unchunk(body + b"0\r\n\r\n") == SOUND[0]
+    assert [record.error_type for record in gateway.journal.records] == [ErrorType.INVALID_RESPONSE]
+
+
+@SERVERS
+async def test_sound_that_fails_before_it_begins(gateway: Gateway, more: bytes) -> None:
+    """Nothing was sent, so that it can be said."""
+    answering(gateway, content_type=b"audio/wav", breaks_off=b"1")
+    head, body = await ask(gateway, more)
+    assert head.startswith(b"HTTP/1.1 502 ")
+    assert b"content-type: application/json" in head.lower()
+    assert json.loads(body)["error"]["message"] == "it broke off"
+
+
+@SERVERS
+async def test_sound_that_is_whole_keeps_its_length(gateway: Gateway, more: bytes) -> None:
+    """As its upstream has stated it."""
+    answering(gateway, *SOUND, content_type=b"audio/wav", content_length=b"%d" % sum(map(len, SOUND)))
+    head, body = await ask(gateway, more)
+    assert b"content-length: %d" % len(body) in head.lower()
+    assert body == b"".join(SOUND)
