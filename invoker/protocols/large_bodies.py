@@ -37,8 +37,9 @@ from invoker.protocols.large_body_process import (
 from shared import isolated, logs
 
 MODULE = "invoker.protocols.large_body_process"
-MAX_WAITING = 64
-"""Bodies that the process has been given; others wait for a place."""
+MAX_WAITING = 4
+"""Bodies that the process has been given, each as a copy in memory, so that it never waits for one; others wait for a
+place."""
 
 log = logs.get("large_bodies")
 _decoder: msgspec.msgpack.Decoder[Result] = msgspec.msgpack.Decoder(Result)
