@@ -9,7 +9,7 @@ from collections.abc import Awaitable
 from email.utils import parsedate_to_datetime
 from random import Random
 
-from invoker.call.asking import REFUSED, Asking, may_be_refusal
+from invoker.call.asking import Asking, may_be_refusal
 from invoker.call.flights import Flight
 from invoker.http.passing import joined_url
 from invoker.http.pieces import Body
@@ -81,22 +81,8 @@ class Attempts:
         self._member: Member | None = None
         self._began_us = 0
 
-    async def open(self, flight: Flight) -> tuple[Exchange, Body | None]:
-        """The exchange of the last attempt, with its body if that had to be looked at; `UpstreamError` if none came.
-        A request that is refused for what was put into it is sent as its caller wrote it."""
-        exchange = await self._open(flight)
-        if not self.asks_usage or exchange.status not in REFUSED:
-            return exchange, None
-        body = await exchange.whole()
-        if self._member is None or not may_be_refusal(exchange.status, body):
-            return exchange, body
-        endpoint = self._member.endpoint
-        exchange = await self._send(endpoint, None)
-        if 200 <= exchange.status < 300:
-            self._asking.note_refused(self._call, endpoint.url)
-        return exchange, None
-
-    async def _open(self, flight: Flight) -> Exchange:
+    async def open(self, flight: Flight) -> Exchange:
+        """The exchange of the last attempt; `UpstreamError` of it if it came to none."""
         model = self._model
         if model.retries:
             model.group.budget.note_call(self._clock.monotonic_us())
@@ -122,6 +108,18 @@ class Attempts:
                 self._give_back(BUSY_OUTCOME, None)
             if pause:
                 await asyncio.sleep(pause)
+
+    async def open_unasked(self, exchange: Exchange) -> tuple[Exchange, Body | None]:
+        """Of a request that was refused, perhaps for what was put into it: as its caller wrote it, or else the same
+        exchange, with its body."""
+        body = await exchange.whole()
+        if self._member is None or not may_be_refusal(exchange.status, body):
+            return exchange, body
+        endpoint = self._member.endpoint
+        exchange = await self._send(endpoint, None)
+        if 200 <= exchange.status < 300:
+            self._asking.note_refused(self._call, endpoint.url)
+        return exchange, None
 
     @property
     def credentials(self) -> Credentials | None:

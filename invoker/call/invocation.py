@@ -4,7 +4,7 @@ import asyncio
 import typing
 from collections.abc import Awaitable, Callable
 
-from invoker.call.asking import Asking
+from invoker.call.asking import REFUSED, Asking
 from invoker.call.attempts import Attempts
 from invoker.call.course import Course
 from invoker.call.defects import Defects
@@ -175,7 +175,9 @@ class Invoker:
 
     async def _exchange(self, course: Course, flight: Flight, timer: StreamTimer | None) -> tuple[Exchange, Body]:
         """An answer, and its body; of a stream, what is left of that."""
-        exchange, body = await course.attempts.open(flight)
+        exchange, body = await course.attempts.open(flight), None
+        if course.attempts.asks_usage and exchange.status in REFUSED:
+            exchange, body = await course.attempts.open_unasked(exchange)
         course.exchange, course.answered.status_code = exchange, exchange.status
         if body is not None:
             return exchange, body

@@ -80,9 +80,6 @@ def _asking(body: bytes, options: bytes) -> Splice | None:
 
 def _may_repeat(body: bytes) -> bool:
     """A first look: whether what is read may stand there twice, or an escape hide it."""
-    return (
-        body.count(b'"model"') != 1
-        or body.count(b'"stream"') > 1
-        or body.count(b'"stream_options"') > 1
-        or b"\\u" in body
-    )
+    if body.count(b'"model"') != 1 or b"\\u" in body:
+        return True
+    return body.count(b'"stream') > 1 and (body.count(b'"stream"') > 1 or body.count(b'"stream_options"') > 1)

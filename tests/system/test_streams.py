@@ -15,6 +15,14 @@ import pytest
 from tests.processes import System, children, eventually, system
 
 PATHS = {"openai": "/v1/chat/completions", "responses": "/v1/responses", "anthropic": "/v1/messages"}
+PRICED = """
+[priced]
+upstream = "{mock}/v1"
+protocol = "openai"
+first_token = 60
+idle = 60
+prices = {{ input = 2.5, output = 10, request = 0.01 }}
+"""
 DIALECTS = pytest.mark.parametrize("dialect", PATHS)
 
 
@@ -24,7 +32,11 @@ def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[System]:
         started.start_mock()
         started.start_sidecar()
         mock = started.upstream.removesuffix("/invoke")
-        started.start_gateway(INVOKER_OPENAI_URL=f"{mock}/v1", INVOKER_ANTHROPIC_URL=mock)
+        models = tmp_path_factory.mktemp("models") / "models.toml"
+        models.write_text(PRICED.format(mock=mock))
+        started.start_gateway(
+            INVOKER_OPENAI_URL=f"{mock}/v1", INVOKER_ANTHROPIC_URL=mock, INVOKER_MODELS_FILE=str(models)
+        )
         yield started
 
 
@@ -117,6 +129,13 @@ def test_usage_that_is_not_reported(running: System, dialect: str) -> None:
     row = record(running, f"silent-{dialect}")
     none = 0 if dialect == "anthropic" else None
     assert (row["success"], row["input_tokens"], row["output_tokens"]) == (True, none, none)
+
+
+def test_a_stream_with_a_price(running: System) -> None:
+    """Costs what its five tokens do each way, and the request: to the nano-dollar."""
+    status, _, whole = ask(running, "openai", "priced")
+    assert (status, whole) == (200, True)
+    assert record(running, "priced")["cost_usd"] == "0.0100625"
 
 
 def test_done_is_an_end_by_itself(running: System) -> None:
