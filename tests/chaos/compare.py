@@ -3,17 +3,16 @@
 Nothing here talks to a process: calls and views in, findings out.
 """
 
-from bisect import bisect_left
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field
-from itertools import accumulate
+from decimal import Decimal
 
-from metrics_sidecar.ledger.totals import BUCKET_BOUNDS_S, BUCKET_BOUNDS_US
 from tests.chaos.calls import Call, Reply
-from tests.chaos.models import TOKENS
-from tests.chaos.views import ModelStats, Row, Series, Views
+from tests.chaos.expected import series_of, stats_of
+from tests.chaos.models import BY_NAME, COST_USD, TOKENS
+from tests.chaos.views import Row, Series, Views
 
 Key = tuple[str, int]
 
@@ -113,18 +112,26 @@ def compare_dialect(call: Call, row: Row) -> Iterator[str]:
     if call.ending == "unfinished":
         yield "its body came to an end, and its answer didn't"
     elif call.ending == "whole":
-        if not row.success or row.output_size != call.output_size:
-            yield f"{call.output_size} bytes came, to their end, recorded {row.error_type} and {row.output_size}"
-        if (row.input_tokens, row.output_tokens) != (TOKENS, TOKENS):
-            yield f"{TOKENS} tokens were asked about and answered, recorded {row.input_tokens} and {row.output_tokens}"
-        if call.streamed != row.streamed or call.streamed != (row.time_to_first_token_ms is not None):
-            yield f"streamed: {call.streamed}, recorded {row.streamed}, output after {row.time_to_first_token_ms} ms"
+        yield from compare_whole(call, row)
     elif row.error_type not in (ERROR_TYPES_OF_STREAM if streamed else ERROR_TYPES_OF_STATUS.get(call.status, ())):
         yield f"answered {call.status}, {call.ending}, recorded as {row.error_type}"
     elif call.message not in row.error_log and row.error_type != "upstream_status":
         yield f"told {call.message!r}, recorded {row.error_log!r}"
     elif streamed and row.output_size < call.output_size:
         yield f"{call.output_size} bytes came before an error, recorded {row.output_size}"
+
+
+def compare_whole(call: Call, row: Row) -> Iterator[str]:
+    """A success, with as many bytes, tokens and dollars as it must have."""
+    if not row.success or row.output_size != call.output_size:
+        yield f"{call.output_size} bytes came, to their end, recorded {row.error_type} and {row.output_size}"
+    if (row.input_tokens, row.output_tokens) != (TOKENS, TOKENS):
+        yield f"{TOKENS} tokens were asked about and answered, recorded {row.input_tokens} and {row.output_tokens}"
+    model = BY_NAME.get(call.model_id)
+    if (None if row.cost_usd is None else Decimal(row.cost_usd)) != (COST_USD if model and model.priced else None):
+        yield f"it cost {row.cost_usd} USD"
+    if call.streamed != row.streamed or call.streamed != (row.time_to_first_token_ms is not None):
+        yield f"streamed: {call.streamed}, recorded {row.streamed}, output after {row.time_to_first_token_ms} ms"
 
 
 def compare_views(views: Views) -> Iterator[str]:
@@ -154,38 +161,6 @@ def compare_views(views: Views) -> Iterator[str]:
             yield f"{series} is {counted[series]} at rest"
         else:
             yield f"{series} is {counted[series]} without rows"
-
-
-def stats_of(rows: Sequence[Row]) -> ModelStats:
-    """The statistics that these rows of one model must give."""
-    latencies = [row.latency_us for row in rows]
-    success = sum(row.success for row in rows)
-    shown = (sum(latencies) / 1000, min(latencies) / 1000, max(latencies) / 1000)
-    return ModelStats(len(rows), success, len(rows) - success, *shown)
-
-
-def series_of(model: str, rows: Sequence[Row]) -> Series:
-    """The counters that these rows of one model must give."""
-    label = f'model_id="{model}"'
-    success = sum(row.success for row in rows)
-    series: dict[str, float] = {
-        f'model_invocations_total{{{label},status="success"}}': success,
-        f'model_invocations_total{{{label},status="failure"}}': len(rows) - success,
-        f"model_total_invocations{{{label}}}": len(rows),
-        f"model_success_rate{{{label}}}": 100 * success / len(rows),
-    }
-    for error_type, count in Counter(row.error_type for row in rows if row.error_type).items():
-        series[f'model_invocation_errors_total{{{label},error_type="{error_type}"}}'] = count
-    buckets = [0] * (len(BUCKET_BOUNDS_US) + 1)
-    for row in rows:
-        buckets[bisect_left(BUCKET_BOUNDS_US, row.latency_us)] += 1
-    histogram = "model_invocation_latency_seconds"
-    for bound, count in zip((*map(str, BUCKET_BOUNDS_S), "+Inf"), accumulate(buckets), strict=True):
-        series[f'{histogram}_bucket{{{label},le="{bound}"}}'] = count
-    sum_us = sum(row.latency_us for row in rows)
-    series[f"{histogram}_sum{{{label}}}"] = float(f"{sum_us // 1_000_000}.{sum_us % 1_000_000:06d}")
-    series[f"{histogram}_count{{{label}}}"] = len(rows)
-    return {name: float(value) for name, value in series.items()}
 
 
 def name(key: Key) -> str:

@@ -2,6 +2,7 @@
 
 import json
 from dataclasses import dataclass, field
+from decimal import Decimal
 from functools import partial
 from typing import Literal
 
@@ -14,6 +15,9 @@ PATHS: dict[Protocol, str] = {"worklet": "/invoke", "openai": "/v1/chat/completi
 WORDS = b"one two three four five six seven eight nine ten"
 """What chats are about: they are answered word by word."""
 TOKENS = len(WORDS.split())
+PRICES = "{ input = 2.5, output = 10 }"
+COST_USD = Decimal("0.000125")
+"""Of a whole one, by these."""
 BODIES: dict[Protocol, bytes] = {
     "worklet": b'{"worklet_input":{"model_id":"%(model)b","input":"%(pad)b"}}',
     "openai": b'{"model":"%(model)b","messages":[{"role":"user","content":"%(words)b"}],%(asked)b"user":"%(pad)b"}',
@@ -25,7 +29,8 @@ BODIES: dict[Protocol, bytes] = {
 
 @dataclass(frozen=True)
 class ChaosModel:
-    """How a model behaves, how the gateway limits it, and how long its callers wait. `streamed`: what they ask for."""
+    """How a model behaves, how the gateway limits it, and how long its callers wait. `streamed`: they ask for streams;
+    `usage`: and for their usage; `priced`: by `PRICES`."""
 
     name: str
     weight: int
@@ -38,6 +43,7 @@ class ChaosModel:
     protocol: Protocol = "worklet"
     streamed: bool = False
     usage: bool = False
+    priced: bool = False
     stream: StreamBehaviour = field(default_factory=StreamBehaviour)
 
     @property
@@ -68,7 +74,7 @@ claude = partial(ChaosModel, protocol="anthropic", streamed=True)
 STREAMS = (
     chat("chat-0", 5, usage=True, stream=quickly()),
     chat("chat-1", 3, stream=quickly()),
-    chat("chat-slow", 3, usage=True, stream=slowly()),
+    chat("chat-slow", 3, usage=True, priced=True, stream=slowly()),
     chat("chat-cut", 2, stream=quickly(cut_at_byte=1_500)),
     chat("chat-cut-behind", 2, usage=True, stream=quickly(cut_at_byte=2**20)),
     chat("chat-short", 1, stream=quickly(end_after_tokens=5)),
@@ -77,12 +83,12 @@ STREAMS = (
     chat("chat-late", 1, timeout_s=0.8, stream=slowly()),
     chat("chat-given-up", 2, patience_s=0.2, stream=slowly()),
     claude("claude-0", 5, stream=quickly()),
-    claude("claude-slow", 3, stream=slowly()),
+    claude("claude-slow", 3, priced=True, stream=slowly()),
     claude("claude-cut", 2, stream=quickly(cut_at_byte=1_000)),
     claude("claude-cut-behind", 1, stream=quickly(cut_at_byte=2**20)),
     claude("claude-erring", 1, stream=quickly(error_after_tokens=4)),
     claude("claude-failing", 2, failure_rate=0.4),
-    ChaosModel("chat-whole", 4, "uniform:1ms,100ms", failure_rate=0.2, protocol="openai"),
+    ChaosModel("chat-whole", 4, "uniform:1ms,100ms", failure_rate=0.2, protocol="openai", priced=True),
     ChaosModel("claude-whole", 2, "uniform:1ms,100ms", protocol="anthropic"),
 )
 """Behind: after all of the answer was sent, without the end of its body. The whole ones are not streamed."""
@@ -110,14 +116,15 @@ def even_models(count: int) -> tuple[ChaosModel, ...]:
 
 
 def models_file(base: str) -> str:
-    """The gateway's models file: those with a timeout or a limit of their own."""
+    """The gateway's models file: those with a price, a timeout or a limit of their own."""
     upstreams = {"worklet": f"{base}/invoke", "openai": f"{base}/v1", "anthropic": base}
     tables = []
     for model in MODELS:
-        if model.timeout_s or model.idle_s or model.max_in_flight:
+        if model.timeout_s or model.idle_s or model.max_in_flight or model.priced:
             lines = [f"[{json.dumps(model.name)}]", f"upstream = {json.dumps(upstreams[model.protocol])}"]
             lines += [f'protocol = "{model.protocol}"'] if model.protocol != "worklet" else []
             lines += [f"timeout = {model.timeout_s}"] if model.timeout_s else []
+            lines += [f"prices = {PRICES}"] if model.priced else []
             lines += [f"idle = {model.idle_s}"] if model.idle_s else []
             lines += [f"limits = {{ max_in_flight = {model.max_in_flight} }}"] if model.max_in_flight else []
             tables.append("\n".join(lines))

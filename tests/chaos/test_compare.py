@@ -8,7 +8,8 @@ import msgspec
 import pytest
 
 from tests.chaos.calls import Call, Reply, note_answer
-from tests.chaos.compare import Findings, Key, compare, compare_call, series_of, stats_of
+from tests.chaos.compare import Findings, Key, compare, compare_call
+from tests.chaos.expected import series_of, stats_of
 from tests.chaos.models import TOKENS
 from tests.chaos.scraper import Scraper
 from tests.chaos.views import Row, Sidecar, Views
@@ -104,6 +105,9 @@ DIED_ROW = Row(9, "m", False, 1.5, "died", 9, 0, "gateway_died")
             for field in ("input_tokens", "output_tokens", "time_to_first_token_ms")
         ),
         (WHOLE, msgspec.structs.replace(WHOLE_ROW, streamed=False), False),
+        (WHOLE, msgspec.structs.replace(WHOLE_ROW, cost_usd="0.1"), False),
+        (replace(WHOLE, model_id="chat-slow"), msgspec.structs.replace(WHOLE_ROW, cost_usd="0.000125"), True),
+        (replace(WHOLE, model_id="chat-slow"), WHOLE_ROW, False),
         (WHOLE, BROKEN_ROW, False),
         (WHOLE, DIED_ROW, False),
         (replace(WHOLE, ending="unfinished"), WHOLE_ROW, False),
@@ -178,6 +182,27 @@ def test_views_that_differ_are_found() -> None:
         replace(views, series={**series, 'model_invocations_total{model_id="n",status="failure"}': 1.0}),
     ]
     assert [counts(compare(CALLS, [], each, 0, frozenset())) for each in wrong] == [(0, 0, 1)] * len(wrong)
+
+
+def test_usage_and_times_of_streams_are_counted() -> None:
+    """Tokens, cost, and how long the streams took."""
+    row = Row(9, "m", True, 1.5, "", 9, 50, None, True, 7, 5, 20.5, 3.25, 2, 1, "0.000000125", "chat")
+    silent = Row(8, "m", True, 1.5, "", 9, 50, None, True, operation="chat")
+    series = series_of("m", [row, row, silent])
+    expected = {
+        'model_tokens_total{model_id="m",type="input"}': 14.0,
+        'model_tokens_total{model_id="m",type="cached_input"}': 4.0,
+        'model_tokens_total{model_id="m",type="output"}': 10.0,
+        'model_tokens_total{model_id="m",type="reasoning"}': 2.0,
+        'model_cost_usd_total{model_id="m"}': 0.00000025,
+        'model_usage_missing_total{model_id="m"}': 1.0,
+        'model_time_to_first_token_seconds_bucket{model_id="m",le="0.04"}': 2.0,
+        'model_time_to_first_token_seconds_sum{model_id="m"}': 0.041,
+        'model_time_to_first_token_seconds_count{model_id="m"}': 2.0,
+        'model_time_per_output_token_seconds_bucket{model_id="m",le="0.01"}': 2.0,
+    }
+    assert {name: series.get(name) for name in expected} == expected
+    assert 'model_time_to_first_token_seconds_bucket{model_id="m",le="0.02"}' not in series
 
 
 async def test_a_counter_that_goes_down_or_away_is_found() -> None:

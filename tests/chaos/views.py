@@ -35,6 +35,11 @@ class Row(msgspec.Struct, frozen=True):
     input_tokens: int | None = None
     output_tokens: int | None = None
     time_to_first_token_ms: float | None = None
+    time_per_output_token_ms: float | None = None
+    cached_input_tokens: int | None = None
+    reasoning_tokens: int | None = None
+    cost_usd: str | None = None
+    operation: str | None = None
 
     @property
     def key(self) -> tuple[str, int]:

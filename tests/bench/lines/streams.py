@@ -11,7 +11,7 @@ import msgspec
 from tests.bench.figures import Budget, Figure, Outcome, figure
 from tests.bench.ground import BenchError, Gateway, Ground, Server, interleaved, middle
 from tests.bench.load import MODEL
-from tests.bench.machine import LOAD_CORES, pinned
+from tests.bench.machine import LOAD_CORES, family, pinned, waited_s
 from tests.bench.stream_callers import Found
 from tests.bench.yardsticks import nginx
 
@@ -25,11 +25,13 @@ BARE, NGINX = "bare aiohttp proxy", "nginx proxy_pass"
 
 @dataclasses.dataclass(frozen=True)
 class Run:
-    """One run: what its callers found, what each token cost the server in CPU time, and its memory meanwhile."""
+    """One run: what its callers found, what each token cost the server in CPU time, its memory meanwhile, and for which
+    share of the time it waited for a core that others had."""
 
     found: Found
     cpu_us: float
     rss_bytes: int
+    waited: float
 
 
 def measure(on: Ground) -> Outcome:
@@ -86,7 +88,8 @@ def _time_added(many: int, direct: list[Run], through: list[Run], of_bare: Run, 
         median(ours.found.p99_ms - alone.found.p99_ms for alone, ours in pairs),
         budget=Budget("ours", at_most=5.0),
         measurable=measurable,
-        note="from its writing by the upstream to its arrival, beside callers of the upstream itself",
+        note="from its writing by the upstream to its arrival, beside callers of the upstream itself; for "
+        f"{middle(through, lambda one: one.waited):.1%} of the time the gateway waited for a core that others had",
         extra={
             "p50": median(ours.found.p50_ms - alone.found.p50_ms for alone, ours in pairs),
             "direct p99": middle(direct, lambda one: one.found.p99_ms),
@@ -105,9 +108,10 @@ def run(on: Ground, server: Server, streams: int, seconds: float) -> Run:
         assert callers.stdout is not None
         on.ends_with(callers.kill)
         callers.stdout.readline()
-        before_s = server.cpu_s()
+        pids = family(server.pid)
+        before_s, waited_before_s = server.cpu_s(), waited_s(pids)
         callers.stdout.readline()
-        cpu_s, rss = server.cpu_s() - before_s, server.rss_bytes()
+        cpu_s, rss, waited = server.cpu_s() - before_s, server.rss_bytes(), waited_s(pids) - waited_before_s
         last = callers.stdout.readline()
     if callers.returncode:
         raise BenchError(f"callers of {server.name} ended with {callers.returncode}")
@@ -118,7 +122,7 @@ def run(on: Ground, server: Server, streams: int, seconds: float) -> Run:
         server.system.settled(MODEL, before + streams)
         if (recorded := _recorded(server) - before) != streams:
             raise BenchError(f"{streams} streams came, the sidecar has {recorded} successes")
-    return Run(found, cpu_s * 1e6 / found.chunks, rss)
+    return Run(found, cpu_s * 1e6 / found.chunks, rss, waited / seconds)
 
 
 def _recorded(server: Server) -> int:
