@@ -18,7 +18,7 @@ SECONDS_OF = {"s": 1, "m": 60, "h": 3600, "d": 86400}
 FASTER = 60
 """A minute of the rules is a second here."""
 
-DURATION = re.compile(r"(\[|offset |for: |interval: )(\d+)([smhd])\b")
+DURATION = re.compile(r"(\[|:|offset |for: |interval: )(\d+)([smhd])\b")
 PER_SECOND = re.compile(r"\) / (\d+)$", re.MULTILINE)
 """Where an increase is made a rate."""
 

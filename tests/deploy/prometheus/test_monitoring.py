@@ -1,8 +1,10 @@
 """Real Prometheus and Alertmanager on a real system: figures that agree, and alerts that arrive."""
 
+import json
 import re
 import subprocess
 import threading
+import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -16,6 +18,8 @@ from tests.tools import require_tools
 
 MODELS = "good bad worse slow"
 BEHAVIOUR = "bad=failure=0.5 worse=failure=1 slow=fixed:2200ms"
+CHAT = "chat"
+STREAM = {"model": CHAT, "stream": True, "messages": [{"role": "user", "content": "one two three"}]}
 BUILT_IN = {"up", "ALERTS"}
 
 FIGURES = """
@@ -31,9 +35,9 @@ def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[System, Mo
     """Mock server, sidecar, gateway, Prometheus and Alertmanager."""
     directory = tmp_path_factory.mktemp("stack")
     with system(directory) as started:
-        started.start_mock(MOCK_MODELS=BEHAVIOUR)
+        mock = started.start_mock(MOCK_MODELS=BEHAVIOUR).event("mock.listening")["url"]
         started.start_sidecar()
-        started.start_gateway()
+        started.start_gateway(INVOKER_OPENAI_URL=f"{mock}/v1")
         with monitoring(directory, [started.sidecar_url]) as watching:
             watching.wait_until_up(3)
             yield started, watching
@@ -104,18 +108,28 @@ def test_rules_name_what_there_is(stack: tuple[System, Monitoring]) -> None:
 
 
 def test_the_sample_limit_lies_above_the_cap_on_models(stack: tuple[System, Monitoring]) -> None:
-    """As many models as may have a label, each with every type of error, are scraped."""
+    """As many models as may have a label, each with streams and every type of error, are scraped."""
     started, _ = stack
+    url, headers = f"{started.gateway_url}/v1/chat/completions", {"Content-Type": "application/json"}
+    request = urllib.request.Request(url, json.dumps(STREAM).encode(), headers)
+    with urllib.request.urlopen(request, timeout=30) as answer:
+        assert b"[DONE]" in answer.read()
+    started.settled(CHAT, 1)
     scraped = get_text(f"{started.sidecar_url}/metrics", Accept="application/openmetrics-text; version=1.0.0")
     lines = [line for line in scraped.splitlines() if not line.startswith("#")]
-    one = [line for line in lines if 'model_id="bad"' in line and "model_invocation_errors_" not in line]
+    one = [line for line in lines if f'model_id="{CHAT}"' in line and "model_invocation_errors_" not in line]
+    families = set(re.findall(r"^# TYPE (model_\S+) ", scraped, re.MULTILINE)) - {"model_invocation_errors"}
+    assert [family for family in families if not any(line.startswith(family) for line in one)] == []
     own = [line for line in lines if "model_id=" not in line]
     assert own != []
     models = 2000 + 1  # SIDECAR_MAX_MODELS, and __overflow__
     config = (DEPLOY / "prometheus/prometheus.yml").read_text()
     limit = int(re.findall(r"sample_limit: (\d+)", config)[0])
     assert any("_created" in line for line in one)
-    assert (len(one) + 2 * len(ErrorType)) * models + len(own) < limit
+    samples = len(one) + 2 * len(ErrorType)
+    assert samples * models + len(own) < limit
+    assert f": {samples} samples" in config
+    assert f"by {samples} for each" in (DEPLOY / "RUNBOOK.md").read_text(encoding="utf-8")
 
 
 def test_what_a_new_model_was_called_before_its_first_scrape_is_no_secret(stack: tuple[System, Monitoring]) -> None:
