@@ -6,6 +6,9 @@ from grafana_foundation_sdk.models import dashboard, units
 
 NO_TRAFFIC = "No traffic"
 """What NaN means: a sidecar tells of no calls."""
+NO_COST = "No cost"
+NO_TOKENS = "No tokens"
+"""The same, of what only some models have: a price, or tokens."""
 NOT_REPORTED = "Not reported"
 """What no value at all means: whoever would tell is away, or never told."""
 NONE_SEEN = "No traffic reported"
@@ -52,13 +55,14 @@ class Field:
     min: float | None = 0
     max: float | None = None
     no_value: str = NOT_REPORTED
+    idle: str = NO_TRAFFIC
 
     def of_figures(self, links: list[dashboard.DashboardLink], custom: object = None) -> dashboard.FieldConfigSource:
         """Coloured by the limits, and not at all where there is no figure."""
         made = self.of_series(links, custom)
         made.defaults.color = dashboard.FieldColor(mode=dashboard.FieldColorModeId.THRESHOLDS)
         made.defaults.mappings = [
-            _without_color(dashboard.SpecialValueMatch.NA_N, NO_TRAFFIC),
+            _without_color(dashboard.SpecialValueMatch.NA_N, self.idle),
             _without_color(dashboard.SpecialValueMatch.NULL, self.no_value),
         ]
         return made
@@ -81,6 +85,10 @@ class Field:
 
 COUNT = Field(units.LocaleFormat, decimals=0)
 """To the last one: `short` would make 48 K of 47,590."""
+
+
+DOLLARS = "prefix:$"
+"""To the cent: Grafana's own unit would make $47.59K of $47,590.12."""
 
 
 def _without_color(match: dashboard.SpecialValueMatch, text: str) -> dashboard.SpecialValueMap:

@@ -30,10 +30,17 @@ class GraphOptions(timeseries.Options):
 
 
 def stat_panel(
-    title: str, description: str, queries: str | Sequence[Query], field: Field, links: Links | None = None
+    title: str,
+    description: str,
+    queries: str | Sequence[Query],
+    field: Field,
+    links: Links | None = None,
+    *,
+    since: str | None = None,
 ) -> dashboard.Panel:
     """A figure of now or of the whole time range; with legends if there may be several, or it has a name. Never the
-    last of a course: what was last reported an hour ago is not how things are."""
+    last of a course: what was last reported an hour ago is not how things are. `since`: a time range of its own up to
+    now, in Grafana's words."""
     named = not isinstance(queries, str)
     options = stat.Options(
         graph_mode=common.BigValueGraphMode.NONE,
@@ -42,7 +49,9 @@ def stat_panel(
         reduce_options=_last(),
     )
     asked = [Query(queries)] if isinstance(queries, str) else queries
-    return _panel("stat", title, description, asked, field.of_figures(links or []), options, instant=True)
+    made = _panel("stat", title, description, asked, field.of_figures(links or []), options, instant=True)
+    made.time_from = since
+    return made
 
 
 def bars(

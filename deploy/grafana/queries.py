@@ -32,6 +32,10 @@ def rate(counter: str, by: str = "") -> str:
     return f"sum{_by(by)} (rate({counter}[$__rate_interval]))"
 
 
+def per_hour(counter: str, by: str = "") -> str:
+    return f"3600 * {rate(counter, by)}"
+
+
 def per_minute(counter: str, by: str = "") -> str:
     return f"60 * {rate(counter, by)}"
 
@@ -88,9 +92,9 @@ def quantile(share: float, histogram: str, by: str = "", window: str = "$__rate_
     return f"histogram_quantile({share}, sum by ({labels}) (rate({histogram}[{window}]))) >= 0"
 
 
-def top(expression: str) -> str:
+def top(expression: str, few: int = TOP) -> str:
     """The highest few."""
-    return f"topk({TOP}, {expression})"
+    return f"topk({few}, {expression})"
 
 
 def bottom(expression: str) -> str:

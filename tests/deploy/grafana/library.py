@@ -37,6 +37,13 @@ def run(*command: str, cwd: Path, given: str = "") -> "subprocess.CompletedProce
     return subprocess.run(command, cwd=cwd, input=given, capture_output=True, text=True, check=False)
 
 
+def time_range(asked: str) -> str:
+    """What Grafana calls a panel's time range of its own. Fails where it makes nothing of it."""
+    done = run("node", str(TYPES / "time_range.cjs"), asked, cwd=workspace())
+    assert done.returncode == 0, done.stderr
+    return done.stdout.strip()
+
+
 def figures(asked: Sequence[tuple[Any, Sequence[tuple[str, float | None]]]]) -> list[list[tuple[str, str]]]:
     """Text and colour of each figure that panels show of series: (panel, [(name, value)]) each. None is NaN."""
     cases = [

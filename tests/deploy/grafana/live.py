@@ -19,6 +19,19 @@ from tests.processes import System, eventually, get, post, system
 STEADY, FAILING, STRANGE, BEYOND = MODELS = ("gpt-3.5", "bert-base", "a|b.c/d #1&x=é", "over-the-cap")
 """The sidecar has labels for three of them."""
 
+MODELS_FILE = f"""
+["{STEADY}"]
+upstream = "{{0}}"
+protocol = "openai"
+prices = {{{{ input = 2.5, output = 10 }}}}
+
+["{FAILING}"]
+upstream = "{{0}}"
+protocol = "openai"
+usage = "as_is"
+"""
+"""Of streams: one model has prices, the other doesn't say how many tokens it used."""
+
 FILLER = "f" * 250
 CALLERS = 8
 
@@ -59,11 +72,18 @@ class Live:
 
     def call(self, model_id: str) -> None:
         """One invocation that belongs to a trace, whatever its end."""
+        self.post("/invoke", {"worklet_input": {"model_id": model_id, "input": [1, 2, 3]}})
+
+    def chat(self, model_id: str) -> None:
+        """One more, that is streamed."""
+        said = [{"role": "user", "content": "one two three"}]
+        self.post("/v1/chat/completions", {"model": model_id, "stream": True, "messages": said})
+
+    def post(self, path: str, body: object) -> None:
         trace_id = f"{len(self.trace_ids) + 1:032x}"
         self.trace_ids.append(trace_id)
-        body = {"worklet_input": {"model_id": model_id, "input": [1, 2, 3]}}
         headers = {"Content-Type": "application/json", "traceparent": f"00-{trace_id}-00f067aa0ba902b7-01"}
-        request = urllib.request.Request(f"{self.system.gateway_url}/invoke", json.dumps(body).encode(), headers)
+        request = urllib.request.Request(f"{self.system.gateway_url}{path}", json.dumps(body).encode(), headers)
         try:
             with urllib.request.urlopen(request, timeout=30) as answer:
                 answer.read()
@@ -80,9 +100,12 @@ class Live:
 def live_run(directory: Path) -> Iterator[Live]:
     """Load with failures, refusals and more models than labels; a sidecar that is away; a journal that fills up."""
     with system(directory) as processes:
-        configure_mock(processes.start_mock().event("mock.listening")["url"])
+        mock = processes.start_mock().event("mock.listening")["url"]
+        configure_mock(mock)
         sidecar = processes.start_sidecar(SIDECAR_MAX_MODELS="3")
-        gateway = processes.start_gateway(INVOKER_JOURNAL_MAX_BYTES=str(1024 * 1024))
+        models = directory / "models.toml"
+        models.write_text(MODELS_FILE.format(f"{mock}/v1"), encoding="utf-8")
+        gateway = processes.start_gateway(INVOKER_JOURNAL_MAX_BYTES=str(1024 * 1024), INVOKER_MODELS_FILE=str(models))
         with prometheus(directory, processes.sidecar_url) as url, ThreadPoolExecutor(CALLERS) as callers:
             live = Live(processes, url)
             for model_id in MODELS:  # one after the other, so that the last is the one without a label
@@ -111,6 +134,7 @@ def send(live: Live, callers: ThreadPoolExecutor, seconds: float) -> None:
     end = time.monotonic() + seconds
     while time.monotonic() < end:
         list(callers.map(live.call, MODELS * 4))
+        list(callers.map(live.chat, (STEADY, FAILING)))
         post(f"{live.system.gateway_url}/invoke", b"no JSON")
 
 

@@ -11,6 +11,11 @@ from tests.deploy.grafana.promtool import check_syntax, check_values
 MODEL = 'model_invocations_total{{job="metrics-sidecar", instance="{}", model_id="{}", status="{}"}}'
 BUCKET = 'model_invocation_latency_seconds_bucket{{job="metrics-sidecar", instance="{}", model_id="m", le="{}"}}'
 
+FIRST_TOKEN = 'model_time_to_first_token_seconds_bucket{{job="metrics-sidecar", instance="{}", model_id="m", le="{}"}}'
+TOKENS = 'model_tokens_total{{job="metrics-sidecar", instance="{}", model_id="m", type="{}"}}'
+COST = 'model_cost_usd_total{{job="metrics-sidecar", instance="{}", model_id="{}"}}'
+MISSING = 'model_usage_missing_total{{job="metrics-sidecar", instance="{}", model_id="m"}}'
+
 # Per 5 s: a is busy and fails in 1 of 10 calls; b is nearly idle and fails in each second call. In all, 12 of 104.
 UP = 'up{{job="metrics-sidecar", instance="{}"}}'
 TWO_REPLICAS = {
@@ -31,8 +36,24 @@ TWO_REPLICAS = {
     BUCKET.format("b", "0.1"): "0x60",
     BUCKET.format("b", "5.0"): "0+4x60",
     BUCKET.format("b", "+Inf"): "0+4x60",
+    # Streams: 98 of 100 of a's began within 0.1 s, and none of b's 4, all of them within 2.5 s.
+    FIRST_TOKEN.format("a", "0.1"): "0+98x60",
+    FIRST_TOKEN.format("a", "2.5"): "0+100x60",
+    FIRST_TOKEN.format("a", "+Inf"): "0+100x60",
+    FIRST_TOKEN.format("b", "0.1"): "0x60",
+    FIRST_TOKEN.format("b", "2.5"): "0+4x60",
+    FIRST_TOKEN.format("b", "+Inf"): "0+4x60",
+    TOKENS.format("a", "input"): "0+500x60",
+    TOKENS.format("a", "output"): "0+1000x60",
+    TOKENS.format("b", "output"): "7+5x60",
+    COST.format("a", "m"): "0+0.5x60",
+    COST.format("b", "m"): "0+0.01x60",
+    COST.format("b", "idle"): "3x60",
+    MISSING.format("a"): "0+1x60",
+    MISSING.format("b"): "0+2x60",
 }
 
+COSTS = ("Cost Today", "Cost This Month", "Cost in the Last Hour")
 
 OF_MODELS = (
     "Worst Success Rate",
@@ -44,6 +65,10 @@ OF_MODELS = (
     "Success Rate",
     "95th Percentile",
     "Success Rate by Model",
+    "95th Percentile to First Token",
+    "Output Tokens per Second",
+    "Without Usage",
+    *COSTS,
 )
 
 
@@ -85,6 +110,25 @@ def test_figures_are_right_across_replicas(tmp_path: Path) -> None:
     check_values(TWO_REPLICAS, expected, "300s", tmp_path)
 
 
+def test_streams_tokens_and_cost_are_right_across_replicas(tmp_path: Path) -> None:
+    """What begins, is used and spent at both: rates and buckets are added up; shares come from counters."""
+    first = 0.1 + 2.4 * (0.95 * 104 - 98) / 6
+    expected: dict[str, dict[str, float]] = {
+        **{expression_of(title): {"{}": 0.51 * 60} for title in COSTS},
+        expression_of("Cost per Hour"): {"{}": 0.51 * 720},
+        expression_of("Cost per Hour", 1): {'{model_id="m"}': 0.51 * 720, '{model_id="idle"}': 0},
+        expression_of("Cost by Model"): {'{model_id="m"}': 0.51 * 60},
+        expression_of("Output Tokens per Second"): {"{}": 201},
+        expression_of("Tokens per Second"): {'{type="input"}': 100, '{type="output"}': 201},
+        expression_of("95th Percentile to First Token"): {"{}": first},
+        expression_of("Time to First Token", 1): {"{}": first},
+        expression_of("Time to First Token by Model"): {'{model_id="m"}': first},
+        expression_of("Without Usage"): {"{}": 100 * 3 / 92},
+        expression_of("Without Usage by Model"): {'{model_id="m"}': 3 * 60},
+    }
+    check_values(TWO_REPLICAS, expected, "300s", tmp_path)
+
+
 def test_without_traffic_there_is_no_rate(tmp_path: Path) -> None:
     """0 failures of 0 calls are not 0 %: a figure is NaN, which says "No traffic", a graph is empty."""
     idle = {**dict.fromkeys(TWO_REPLICAS, "5x720"), UP.format("a"): "1x720"}
@@ -95,7 +139,16 @@ def test_without_traffic_there_is_no_rate(tmp_path: Path) -> None:
         "Worst Success Rate",
         "Worst 95th Percentile",
     )
-    graphs = ("Error Rate Over Time", "Response Time Percentiles", "95th Percentile by Model")
+    graphs = (
+        "Error Rate Over Time",
+        "Response Time Percentiles",
+        "95th Percentile by Model",
+        "Time to First Token",
+        "Time to First Token by Model",
+        "Time per Output Token",
+        "Cost by Model",
+        "Without Usage by Model",
+    )
     expected: dict[str, dict[str, float]] = {
         **{is_nan(expression_of(title)): {"{}": 1} for title in figures},
         **{expression_of(title): {} for title in graphs},

@@ -3,7 +3,7 @@
 import pytest
 
 from tests.deploy.grafana.dashboards import NAMES, Json, panels
-from tests.deploy.grafana.library import figures
+from tests.deploy.grafana.library import figures, time_range
 
 COUNTS = {
     "model-invocation-metrics": ("Invocations", "Failures", "Active", "Total Invocations per Model", "Sidecars Down"),
@@ -29,7 +29,28 @@ def test_what_is_not_known_has_no_colour(name: str) -> None:
     texts = [[(panel["fieldConfig"]["defaults"]["noValue"], "text")] for panel in asked]
     assert nothing == texts
     assert {"Not reported", "No rules", "None known"} >= {shown for ((shown, _),) in nothing}
-    assert figures([(panel, [("m", None)]) for panel in asked]) == [[("No traffic", "text")]] * len(asked)
+    idle = figures([(panel, [("m", None)]) for panel in asked])
+    assert {color for ((_, color),) in idle} == {"text"}
+    assert {"No traffic", "No cost", "No tokens"} >= {shown for ((shown, _),) in idle}
+
+
+def test_a_cost_is_exact_to_the_cent() -> None:
+    """$47,590.12 are not $47.59K, and what has no price has no cost, which is told from none known."""
+    titles = ("Cost Today", "Cost This Month", "Cost in the Last Hour")
+    asked = [panel_of("model-invocation-metrics", title) for title in titles]
+    assert figures([(panel, [("", 47590.123)]) for panel in asked]) == [[("$47590.12", "text")]] * 3
+    assert figures([(panel, [("", None)]) for panel in asked]) == [[("No cost", "text")]] * 3
+
+
+def test_time_ranges_of_panels_are_understood() -> None:
+    """By Grafana: from midnight, from the first of the month, and from an hour ago, up to now."""
+    found = {panel["title"]: panel["timeFrom"] for name in NAMES for panel in panels(name) if "timeFrom" in panel}
+    described = {title: time_range(asked) for title, asked in found.items()}
+    assert described == {
+        "Cost Today": "Today so far",
+        "Cost This Month": "This month so far",
+        "Cost in the Last Hour": "Last 1 hour",
+    }
 
 
 @pytest.mark.parametrize("name", NAMES)

@@ -17,6 +17,7 @@ from grafana_foundation_sdk.models.dashboard import Dashboard
 from deploy.grafana import limits
 from deploy.grafana.generate import DASHBOARDS, render
 from metrics_sidecar.ledger.totals import BUCKET_BOUNDS_S
+from metrics_sidecar.ledger.usage import FIRST_TOKEN_BOUNDS_S
 from metrics_sidecar.metrics.process_metrics import LAG_SECONDS
 from tests.deploy.grafana.dashboards import (
     NAMES,
@@ -109,7 +110,7 @@ def test_every_panel_explains_itself(name: str) -> None:
         assert panel["title"]
         assert panel["description"].endswith(".")
         defaults = panel["fieldConfig"]["defaults"]
-        assert defaults["unit"] in known
+        assert defaults["unit"] in known | {"prefix:$"}
         assert defaults["noValue"]
         assert panel["datasource"] == DATA_SOURCE
         assert panel["targets"]
@@ -177,6 +178,8 @@ def test_panels_turn_red_where_alerts_fire() -> None:
     rules = {(rule["alert"], rule["labels"]["severity"]): rule["expr"] for rule in alert_rules()}
     assert f"> {limits.ERROR_RATE_PERCENT:g}" in rules["ModelHighErrorRate", "ticket"]
     assert f"> {limits.P95_S:g}" in rules["ModelHighLatency", "ticket"]
+    assert f"> {limits.FIRST_TOKEN_P95_S:g}" in rules["ModelSlowFirstToken", "ticket"]
+    assert f"> {limits.USAGE_MISSING_PERCENT:g}" in rules["ModelUsageMissing", "ticket"]
     assert f"> {limits.LOOP_LAG_S:g}" in rules["SidecarSlow", "ticket"]
     assert f"< {limits.DISK_FREE_TICKET_PERCENT / 100:g}" in rules["DiskNearlyFull", "ticket"]
     assert f"< {limits.DISK_FREE_PAGE_PERCENT / 100:g}" in rules["DiskNearlyFull", "page"]
@@ -192,6 +195,9 @@ def test_panels_turn_red_where_alerts_fire() -> None:
     assert steps["Worst 95th Percentile"] == steps["95th Percentile by Model"] == [(None, "green"), (2, "red")]
     assert steps["Success Rate"] == steps["Success Rate by Model"] == [(None, "red"), (95, "green")]
     assert steps["Worst Success Rate"] == [(None, "red"), (95, "green")]
+    first_tokens = ("95th Percentile to First Token", "Time to First Token", "Time to First Token by Model")
+    assert [steps[title] for title in first_tokens] == [[(None, "green"), (2.5, "red")]] * 3
+    assert steps["Without Usage"] == [(None, "green"), (5, "red")]
     assert steps["Event Loop Lag"] == [(None, "green"), (0.25, "red")]
     assert steps["Disk Free"] == [(None, "red"), (5, "orange"), (15, "green")]
 
@@ -199,6 +205,7 @@ def test_panels_turn_red_where_alerts_fire() -> None:
 def test_a_limit_of_a_percentile_is_a_bound_of_its_histogram() -> None:
     """Only there is a percentile from buckets exact."""
     assert limits.P95_S in BUCKET_BOUNDS_S
+    assert limits.FIRST_TOKEN_P95_S in FIRST_TOKEN_BOUNDS_S
     assert limits.LOOP_LAG_S in LAG_SECONDS
 
 
@@ -287,6 +294,16 @@ def test_a_restart_is_marked_where_the_process_began(name: str) -> None:
     assert restarts["target"]["expr"] == (
         '1000 * process_start_time_seconds{job=~"$job", instance=~"$instance"} >= ${__from}'
     )
+
+
+def test_prometheus_keeps_what_this_month_needs() -> None:
+    """To the end of its 31st day, what it had cost before its first is still known."""
+    asked = {panel["timeFrom"] for panel in panels("model-invocation-metrics") if "timeFrom" in panel}
+    assert "now/M" in asked
+    command = yaml.safe_load((DEPLOY / "compose.yaml").read_text())["services"]["prometheus"]["command"]
+    (kept,) = [re.fullmatch(r"--storage\.tsdb\.retention\.time=(\d+)d", one) for one in command if "retention" in one]
+    assert kept is not None
+    assert int(kept[1]) >= 32
 
 
 def test_grafana_is_told_where_everything_is() -> None:
