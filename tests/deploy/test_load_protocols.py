@@ -36,7 +36,6 @@ def behave(stack: System, model: str, **behaviour: Any) -> None:
 def load(stack: System, *arguments: str) -> tuple[int, str]:
     command = [sys.executable, "-m", "deploy.load_test", "--url", stack.gateway_url, "--duration", "1", *arguments]
     done = subprocess.run(command, cwd=PROJECT, capture_output=True, text=True, check=False, timeout=60)
-    assert done.stderr == ""
     return done.returncode, done.stdout
 
 
