@@ -9,6 +9,8 @@ from collections.abc import Awaitable
 from email.utils import parsedate_to_datetime
 from random import Random
 
+import msgspec
+
 from invoker.call.asking import Asking, may_be_refusal
 from invoker.call.flights import Flight
 from invoker.http.passing import joined_url
@@ -41,51 +43,29 @@ def pause_s(repeated: int, die: Random) -> float:
     return float(min(FIRST_PAUSE_S * 2.0 ** min(repeated - 1, 16), LONGEST_PAUSE_S) * die.uniform(0.5, 1.0))
 
 
-class Attempts:
+class Attempts(msgspec.Struct, gc=False):
     """Of one call. After `open`, `end` must follow, whatever happened. `asks_usage`: the last one did so, where the
     caller didn't."""
 
-    __slots__ = (
-        "_answered",
-        "_asking",
-        "_began_us",
-        "_call",
-        "_clock",
-        "_headers",
-        "_member",
-        "_model",
-        "_tried",
-        "_upstream",
-        "asks_usage",
-    )
+    upstream: Upstream
+    clock: Clock
+    model: Model
+    call: Call
+    headers: bytes
+    answered: Answered
+    asking: Asking
+    asks_usage: bool = False
+    tried: list[Member] = []
+    member: Member | None = None
+    began_us: int = 0
 
-    def __init__(
-        self,
-        upstream: Upstream,
-        clock: Clock,
-        model: Model,
-        call: Call,
-        headers: bytes,
-        answered: Answered,
-        asking: Asking,
-    ) -> None:
-        self.asks_usage = False
-        self._upstream = upstream
-        self._asking = asking
-        self._clock = clock
-        self._model = model
-        self._call = call
-        self._headers = headers
-        self._answered = answered
-        self._tried: list[Member] = []
-        self._member: Member | None = None
-        self._began_us = 0
-
-    async def open(self, flight: Flight) -> Exchange:
+    def open(self, flight: Flight) -> Awaitable[Exchange]:
         """The exchange of the last attempt; `UpstreamError` of it if it came to none."""
-        model = self._model
-        if model.retries:
-            model.group.budget.note_call(self._clock.monotonic_us())
+        return self._open(flight) if self.model.retries else self._attempt()
+
+    async def _open(self, flight: Flight) -> Exchange:
+        model = self.model
+        model.group.budget.note_call(self.clock.monotonic_us())
         while True:
             try:
                 exchange = await self._attempt()
@@ -99,7 +79,7 @@ class Attempts:
             else:
                 if exchange.status not in BUSY or not model.retry_busy:
                     return exchange
-                asked_s = retry_after_s(exchange.headers.get(b"retry-after", b""), self._clock)
+                asked_s = retry_after_s(exchange.headers.get(b"retry-after", b""), self.clock)
                 pause = self._next_pause_s(flight.remaining_s, asked_s)
                 if pause is None:
                     return exchange
@@ -113,29 +93,29 @@ class Attempts:
         """Of a request that was refused, perhaps for what was put into it: as its caller wrote it, or else the same
         exchange, with its body."""
         body = await exchange.whole()
-        if self._member is None or not may_be_refusal(exchange.status, body):
+        if self.member is None or not may_be_refusal(exchange.status, body):
             return exchange, body
-        endpoint = self._member.endpoint
+        endpoint = self.member.endpoint
         exchange = await self._send(endpoint, None)
         if 200 <= exchange.status < 300:
-            self._asking.note_refused(self._call, endpoint.url)
+            self.asking.note_refused(self.call, endpoint.url)
         return exchange, None
 
     @property
     def credentials(self) -> Credentials | None:
         """What the endpoint of the last attempt was told, and nobody else is to see."""
-        member = self._member or (self._tried[-1] if self._tried else None)
+        member = self.member or (self.tried[-1] if self.tried else None)
         return None if member is None else member.endpoint.credentials
 
     def end(self, error_type: str | None, message: str, exchange: Exchange | None) -> None:
         """So the call ended; which says something of its last endpoint."""
-        if self._member is None:
+        if self.member is None:
             return
         status = None if exchange is None else exchange.status
         if error_type is None:
             self._give_back(SUCCESS, "")
         elif exchange is not None and status in BUSY:
-            self._cool(retry_after_s(exchange.headers.get(b"retry-after", b""), self._clock))
+            self._cool(retry_after_s(exchange.headers.get(b"retry-after", b""), self.clock))
             self._give_back(BUSY_OUTCOME, None)
         elif error_type not in _OF_ENDPOINT:
             self._give_back(error_type, None)
@@ -143,42 +123,51 @@ class Attempts:
             is_its_fault = error_type != ErrorType.UPSTREAM_STATUS or status is None or status >= 500
             self._give_back(error_type, message if is_its_fault else "")
 
-    async def _attempt(self) -> Exchange:
-        call, model = self._call, self._model
-        self._began_us = self._clock.monotonic_us()
-        self._member = member = model.group.take(call.model_id, self._began_us, self._tried)
-        asking = self._asking.find(call, member.endpoint.url) if model.asks_usage else None
-        return await self._send(member.endpoint, asking)
+    def _attempt(self) -> Awaitable[Exchange]:
+        call, model = self.call, self.model
+        if (member := model.group.only) is not None:
+            member.outstanding += 1
+        else:
+            self.began_us = self.clock.monotonic_us()
+            member = model.group.take(call.model_id, self.began_us, self.tried)
+        self.member = member
+        asking = self.asking.find(call, member.endpoint.url) if call.asking is not None and model.asks_usage else None
+        return self._send(member.endpoint, asking)
 
     def _send(self, endpoint: Endpoint, asking: Splice | None) -> Awaitable[Exchange]:
-        answered, call = self._answered, self._call
+        answered, call = self.answered, self.call
         answered.upstream = endpoint.name
         answered.attempts = (answered.attempts or 0) + 1
         url = joined_url(endpoint.url, call.target) if call.target else endpoint.url
-        headers = self._headers if endpoint.credentials is None else endpoint.credentials.put_into(self._headers)
+        headers = self.headers if endpoint.credentials is None else endpoint.credentials.put_into(self.headers)
         self.asks_usage = asking is not None
-        return self._upstream.open(url, call.body if asking is None else asking.put_into(call.body), headers)
+        return self.upstream.open(url, call.body if asking is None else asking.put_into(call.body), headers)
 
     def _next_pause_s(self, remaining_s: float, asked_s: float | None = None) -> float | None:
         """Before the next attempt; None if there is to be none. None of an endpoint's pauses is for another one."""
-        model, tried = self._model, [*self._tried, self._member]
+        model, tried = self.model, [*self.tried, self.member]
         if len(tried) > model.retries:
             return None
         rounds, rest = divmod(len(tried), len(model.group.members))
         pause = 0.0 if rest or not rounds else max(pause_s(rounds, model.group.die), asked_s or 0.0)
-        if pause >= remaining_s or not model.group.budget.take(self._clock.monotonic_us()):
+        if pause >= remaining_s or not model.group.budget.take(self.clock.monotonic_us()):
             return None
         return pause
 
     def _cool(self, seconds: float | None) -> None:
-        if self._member is not None:
-            self._model.group.cool(self._member, self._call.model_id, seconds, self._clock.monotonic_us())
+        if self.member is not None:
+            self.model.group.cool(self.member, self.call.model_id, seconds, self.clock.monotonic_us())
 
     def _give_back(self, outcome: str, failure: str | None) -> None:
-        member, self._member = self._member, None
-        if member is not None:
-            self._tried.append(member)
-            self._model.group.give_back(member, outcome, failure, self._began_us, self._clock.monotonic_us())
+        member, self.member = self.member, None
+        if member is None:
+            return
+        self.tried.append(member)
+        if member is self.model.group.only:
+            member.outstanding -= 1
+            member.attempts[outcome] += 1
+        else:
+            self.model.group.give_back(member, outcome, failure, self.began_us, self.clock.monotonic_us())
 
 
 def retry_after_s(value: bytes, clock: Clock) -> float | None:

@@ -156,13 +156,18 @@ class Invoker:
         course.number = self._journal.begin(course.begun)
         course.sent_us = self._clock.monotonic_us()
         with Flight(self.flights, call.model_id, model.timeout_s) as flight:
-            if model.first_token_s is None and model.idle_s is None:
-                exchange, body = await self._exchange(course, flight, None)
-            else:
+            timer = None
+            if model.first_token_s is not None or model.idle_s is not None:
                 timer = StreamTimer(self.flights, model, streamed=call.streamed)
-                try:
-                    exchange, body = await self._exchange(course, flight, timer)
-                finally:
+            try:
+                exchange, body = await course.attempts.open(flight), None
+                if course.attempts.asks_usage and exchange.status in REFUSED:
+                    exchange, body = await course.attempts.open_unasked(exchange)
+                course.exchange, course.answered.status_code = exchange, exchange.status
+                if body is None:
+                    body = await self._body(course, exchange, timer)
+            finally:
+                if timer is not None:
                     timer.close()
         course.answered_us = self._clock.monotonic_us()
         course.body = body
@@ -173,22 +178,16 @@ class Invoker:
         else:
             raise status_error(exchange.status, body, exchange.headers)
 
-    async def _exchange(self, course: Course, flight: Flight, timer: StreamTimer | None) -> tuple[Exchange, Body]:
-        """An answer, and its body; of a stream, what is left of that."""
-        exchange, body = await course.attempts.open(flight), None
-        if course.attempts.asks_usage and exchange.status in REFUSED:
-            exchange, body = await course.attempts.open_unasked(exchange)
-        course.exchange, course.answered.status_code = exchange, exchange.status
-        if body is not None:
-            return exchange, body
+    def _body(self, course: Course, exchange: Exchange, timer: StreamTimer | None) -> Awaitable[Body]:
+        """Of an answer; of a stream, what is left of that."""
         if course.sink is not None and course.protocol.passes and 200 <= exchange.status < 300:
             hides_usage = course.attempts.asks_usage
             course.stream = course.protocol.stream_reader(exchange.headers, hides_usage=hides_usage)
         if course.sink is not None and (stream := course.stream) is not None:
-            return exchange, await relay(exchange, stream, course.sink, course.id_line, self._clock, timer)
+            return relay(exchange, stream, course.sink, course.id_line, self._clock, timer)
         if timer is not None:
             timer.close()
-        return exchange, await exchange.whole()
+        return exchange.whole()
 
     def _failed(self, error: Exception, call: Call, model: Model, attempts: Attempts) -> End:
         """What a call that ended so is recorded as."""

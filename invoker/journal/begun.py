@@ -5,7 +5,7 @@ import msgspec
 from shared.record import ErrorType, ModelId, Operation, Protocol, Record, RequestId, Tags, TraceId
 
 
-class Answered(msgspec.Struct):
+class Answered(msgspec.Struct, gc=False):
     """What became known of a call since, as its record says it: noted as it comes, and null where it doesn't."""
 
     output_size: int = 0
@@ -22,7 +22,7 @@ class Answered(msgspec.Struct):
     cost_nano_usd: int | None = None
 
 
-class Begun(msgspec.Struct, frozen=True, array_like=True):
+class Begun(msgspec.Struct, frozen=True, array_like=True, gc=False):
     """What a begin mark holds of its call, so that it can be accounted for if its worker dies."""
 
     model_id: ModelId

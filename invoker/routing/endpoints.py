@@ -60,10 +60,12 @@ class Member:
 
 
 class Group:
-    """The endpoints of one model: at least one."""
+    """The endpoints of one model: at least one. `only`: where there is no more than one, and nothing to choose; its
+    calls are only counted."""
 
     def __init__(self, endpoints: Sequence[Endpoint], die: Random | None = None) -> None:
         self.members = [Member(endpoint) for endpoint in sorted(endpoints, key=lambda each: each.priority)]
+        self.only = self.members[0] if len(self.members) == 1 else None
         self.budget = RetryBudget()
         self.die = die or Random()
 
@@ -75,13 +77,10 @@ class Group:
     def take(self, model_id: str, now_us: int, before: Sequence[Member] = ()) -> Member:
         """The one that an attempt goes to; `before`: where the same call was tried. `give_back` must follow."""
         members = self.members
-        if len(members) == 1:
-            member = members[0]
-        else:
-            avoid = [each for each in members if each in before or each.cooling.get(model_id, 0) > now_us]
-            member = choose(members, now_us, self.die, avoid if len(avoid) < len(members) else before)
-            if member.health.is_due(now_us):
-                member.health = tried(member.health)
+        avoid = [each for each in members if each in before or each.cooling.get(model_id, 0) > now_us]
+        member = choose(members, now_us, self.die, avoid if len(avoid) < len(members) else before)
+        if member.health.is_due(now_us):
+            member.health = tried(member.health)
         member.outstanding += 1
         return member
 
@@ -90,7 +89,7 @@ class Group:
         where that isn't known."""
         member.outstanding -= 1
         member.attempts[outcome] += 1
-        if len(self.members) == 1:
+        if self.only is not None:
             return
         if failure is None:
             member.health = untold(member.health, began_us)
@@ -101,7 +100,7 @@ class Group:
 
     def cool(self, member: Member, model_id: str, seconds: float | None, now_us: int) -> None:
         """This endpoint has no room for this model; and has said for how long, or not."""
-        if len(self.members) == 1:
+        if self.only is not None:
             return
         length_us = round(min((seconds or 0) * 1_000_000, LONGEST_COOL_US))
         if len(member.cooling) >= MAX_COOLING:
@@ -115,6 +114,7 @@ class Group:
             if (old := known.get((member.endpoint.name, member.endpoint.url))) is not None:
                 old.endpoint = member.endpoint
                 self.members[at] = old
+        self.only = self.members[0] if len(self.members) == 1 else None
 
 
 def single(url: str, credentials: Credentials | None = None) -> Group:
