@@ -284,8 +284,11 @@ def test_what_is_out_of_the_ordinary_is_listed(tmp_path: Path) -> None:
         counter.format("invoker_accept_failures_total", files): "5x20 9x40",
         counter.format("sidecar_clock_jumps_total", ', direction="forward"'): "0x20 1x40",
         counter.format("sidecar_commit_failures_total", ""): "3x60",
+        counter.format("sidecar_records_unread_total", ', fate="kept"'): "0x20 7x40",
+        counter.format("sidecar_records_unread_total", ', fate="dropped"'): "0x60",
         counter.format("invoker_requests_rejected_total", refused): "0+1x60",
     }
     waited = '{instance="a", reason="EMFILE", what="Connections of callers that waited for a file"}'
-    expected = {waited: 4.0, '{instance="a", what="Times that the clock was set"}': 1.0}
+    kept = '{instance="a", what="Records that the sidecar can\'t read, set aside"}'
+    expected = {waited: 4.0, '{instance="a", what="Times that the clock was set"}': 1.0, kept: 7.0}
     check_values(series, {expression_of("Out of the Ordinary", range_s=240): expected}, "300s", tmp_path)
