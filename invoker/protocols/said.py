@@ -105,17 +105,15 @@ def has_output(said: Said, kind: str) -> bool:
     ping, an empty string and the end are none."""
     if said.choices is not None:
         for choice in said.choices:
-            delta = choice.delta
-            if choice.text or (delta is not None and (delta.content or _speaks(delta))):
+            if choice.text or (choice.delta is not None and (choice.delta.content or _speaks(choice.delta))):
                 return True
         return False
-    delta_ = said.delta
-    if delta_ is None:
-        block = said.content_block
+    delta, block = said.delta, said.content_block
+    if delta is None:
         return (block is not None and _begins(block)) or (bool(said.audio) and kind.endswith(".delta"))
-    if isinstance(delta_, str):
-        return bool(delta_) and kind.endswith(".delta")
-    return bool(delta_.text or delta_.partial_json or delta_.thinking)
+    if isinstance(delta, str):
+        return bool(delta) and kind.endswith(".delta")
+    return bool(delta.text or delta.partial_json or delta.thinking)
 
 
 def _speaks(delta: _ChatDelta) -> bool:

@@ -1,6 +1,11 @@
 """What is read of requests that go through as they are, and how they are refused."""
 
+import json
+from typing import Any
+
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from invoker.http.pieces import Pieces
 from invoker.protocols.asked import decode_asked
@@ -122,3 +127,41 @@ def test_an_option_that_stands_there_twice() -> None:
     """Servers differ in which of both they take."""
     with pytest.raises(BadRequestError, match="'stream_options' twice"):
         decode_asked(b'{"model": "m", "stream_options": {}, "stream": true, "stream_options": null}')
+
+
+TEXTS = st.text(max_size=6) | st.sampled_from(["stream_options", "include_usage", '"', "\\", "{", "\u00e9"])
+VALUES = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | TEXTS,
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(TEXTS, inner, max_size=3),
+    max_leaves=8,
+)
+SAID = [{"include_usage": False}, {"include_usage": None, "x": 1}, {"x": {"include_usage": 0}}, {"include_usage": True}]
+OPTIONS = st.none() | st.dictionaries(TEXTS, VALUES, max_size=3) | st.sampled_from(SAID)
+
+
+@given(
+    st.dictionaries(TEXTS, VALUES, max_size=4),
+    OPTIONS,
+    st.integers(0, 6),
+    st.sampled_from([None, 1]),
+    st.booleans(),
+    st.booleans(),
+)
+def test_nothing_else_of_a_body_changes(
+    more: dict[str, Any], options: Any, place: int, indent: int | None, ascii_only: bool, said: bool
+) -> None:
+    """Whatever it says, wherever it says it, and however it is written."""
+    items = [each for each in more.items() if each[0] not in ("model", "stream", "stream_options")]
+    asked = [("model", "m"), ("stream", True), *([("stream_options", options)] if said else [])]
+    items[place:place] = asked
+    body = json.dumps(dict(items), indent=indent, ensure_ascii=ascii_only).encode()
+    asking = decode_asked(body).asking
+    wanted = options if said and options else {}
+    if "include_usage" in wanted and wanted["include_usage"] is not None and wanted["include_usage"] is not False:
+        assert asking is None
+        return
+    assert asking is not None
+    spliced = asking.put_into(body)
+    assert json.loads(whole(spliced)) == {**dict(items), "stream_options": {**wanted, "include_usage": True}}
+    assert body.startswith(whole(spliced)[: asking.begin])
+    assert body.endswith(whole(spliced)[asking.begin + len(asking.text) :])
