@@ -132,10 +132,18 @@ def _parameters(query: type[msgspec.Struct], place: str) -> list[Schema]:
             "in": place,
             "required": name in required,
             "description": schema.pop("description", ""),
-            "schema": schema,
+            "schema": _entries(name, schema) if schema.get("type") == "object" else schema,
         }
         for name, schema in query_schemas(query).items()
     ]
+
+
+def _entries(name: str, schema: Schema) -> Schema:
+    """Of a map, each of whose values is a parameter: its name, a point, and the value's name. In a query, properties of
+    an object are parameters (https://spec.openapis.org/oas/v3.1.0#style-values)."""
+    names = schema.pop("propertyNames")["pattern"].removeprefix("^")
+    values = schema.pop("additionalProperties")
+    return {**schema, "patternProperties": {f"^{name}\\.{names}": values}, "additionalProperties": False}
 
 
 def _content(answer: Answer, schemas: dict[type[Any], Schema]) -> Schema:

@@ -26,11 +26,11 @@ class Position(msgspec.Struct, frozen=True, array_like=True):
 
 
 class Term(msgspec.Struct, frozen=True, array_like=True):
-    """What a field must be: equal to a value, at least or at most as large, or a text that contains it, in its case. In
-    the units of the record."""
+    """What a field must be: equal to a value, at least or at most as large, a text that contains it, in its case, or a
+    map that has it, as `name=value`. In the units of the record."""
 
     field: str
-    is_: Literal["equal", "least", "most", "contains"]
+    is_: Literal["equal", "least", "most", "contains", "has"]
     value: int | str
 
 

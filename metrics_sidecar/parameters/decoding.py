@@ -18,8 +18,9 @@ class NoParameters(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 def decode_query(query: Iterable[tuple[str, str]], type_: type[Parameters]) -> Parameters:
-    """The parameters as `type_`; one whose type is a list may be repeated. `InvalidParameterError` if one is unknown,
-    given too often or not as its field says."""
+    """The parameters as `type_`; one whose type is a list may be repeated, and of a map each value has a parameter,
+    whose name is the map's, a point, and the value's. `InvalidParameterError` if one is unknown, given too often or not
+    as its field says."""
     fields = _fields(type_)
     given: dict[str, list[str]] = {}
     for name, text in query:
@@ -27,8 +28,12 @@ def decode_query(query: Iterable[tuple[str, str]], type_: type[Parameters]) -> P
     values: dict[str, Any] = {}
     for name, texts in given.items():
         text = texts[0]
-        if name not in fields:
-            allowed = ", ".join(fields) or "none"
+        head, point, key = name.partition(".")
+        if point and head in fields and _map_type(fields[head].type) is not None:
+            values[head] = _with_entry(type_, head, values.get(head, {}), key, texts)
+            continue
+        if name not in fields or _map_type(fields[name].type) is not None:
+            allowed = ", ".join(map(_shown_name, fields.values())) or "none"
             raise InvalidParameterError(name, text, allowed, f"There is no parameter of this name; allowed: {allowed}.")
         field = fields[name]
         list_type = _list_type(field.type)
@@ -80,6 +85,30 @@ def _convert(type_: type[msgspec.Struct], name: str, value: Any, to: Any) -> Any
     most = query_schemas(type_)[name]["maxItems"]  # each is right, so there are too many
     raise InvalidParameterError(name, str(len(value)), f"at most {most} values", f"{name} is given {len(value)} times; "
                             f"allowed: at most {most} values.")  # fmt: skip
+
+
+def _with_entry(
+    type_: type[msgspec.Struct], name: str, entries: dict[str, str], key: str, texts: list[str]
+) -> dict[str, str]:
+    """A map with one more."""
+    if len(texts) > 1:
+        raise InvalidParameterError(f"{name}.{key}", texts[0], "one value", "The parameter is given more than once.")
+    map_type = _map_type(_fields(type_)[name].type)
+    more = {**entries, key: texts[0]}
+    try:
+        msgspec.convert(more, map_type)
+    except msgspec.ValidationError:
+        raise InvalidParameterError(f"{name}.{key}", texts[0], allowed_values(type_, name)) from None
+    return more
+
+
+def _shown_name(field: FieldInfo) -> str:
+    return field.encode_name if _map_type(field.type) is None else f"{field.encode_name}.NAME"
+
+
+def _map_type(type_: Any) -> Any:
+    """The map among what a field may be; None for any other."""
+    return next((one for one in (type_, *get_args(type_)) if get_origin(_without_meta(one)) is dict), None)
 
 
 def _list_type(type_: Any) -> Any:

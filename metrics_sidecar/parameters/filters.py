@@ -11,7 +11,17 @@ from metrics_sidecar.parameters.decoding import allowed_values
 from shared.clock import TIMESTAMPS, parse_timestamp
 from shared.fields import Contains, Equal, Field, Range
 from shared.problems import InvalidParameterError
-from shared.record import FIELDS, MAX_MODEL_ID_CHARS, MODEL_ID_PATTERN, Count, ErrorType, ErrorWord
+from shared.record import (
+    FIELDS,
+    MAX_MODEL_ID_CHARS,
+    MAX_TAGS,
+    MODEL_ID_PATTERN,
+    Count,
+    ErrorType,
+    ErrorWord,
+    TagName,
+    TagValue,
+)
 
 MAX_MODELS = 100
 MAX_ERROR_TYPES = 64
@@ -81,6 +91,19 @@ class CommonParameters(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown
         ]
         | UnsetType
     ) = UNSET
+    tag: (
+        Annotated[
+            dict[TagName, TagValue],
+            Meta(
+                max_length=MAX_TAGS,
+                description="Only calls that were tagged so; for several names those with all of them: "
+                f"`tag.NAME=value`, at most {MAX_TAGS}, NAME 1 to 64 lower-case letters, digits, - or _, value 1 to 64 "
+                "characters, no control characters.",
+                examples=[{"tag.team": "search"}],
+            ),
+        ]
+        | UnsetType
+    ) = UNSET
 
 
 class Asked(msgspec.Struct, frozen=True):
@@ -142,7 +165,8 @@ def to_filter(parameters: FilterParameters) -> HistoryFilter:
     until_us = _timestamp("until", parameters.until)
     if since_us is not None and until_us is not None and since_us > until_us:
         raise InvalidParameterError("since", str(parameters.since), f"a moment not after until, {parameters.until}")
-    terms = to_terms(parameters, ASKED)
+    tags = sorted((parameters.tag or {}).items())
+    terms = (*to_terms(parameters, ASKED), *(Term("tags", "has", f"{name}={value}") for name, value in tags))
     models, prefixes = split_models(parameters.model_id or [])
     wanted = HistoryFilter(
         models=tuple(sorted(models)),

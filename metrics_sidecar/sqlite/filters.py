@@ -27,6 +27,7 @@ SELECT error_type FROM found WHERE error_type IS NOT NULL
 _TERMS = {"equal": "{} = ?", "least": "{} >= ?", "most": "{} <= ?", "contains": "instr({}, ?) > 0"}
 _FIELDS = {name: name for name in COLUMNS.names}
 """No other name becomes SQL."""
+_ENTRY = "json_extract({}, ?) = ?"
 _WORD = "{} IN (?, (SELECT number FROM words WHERE word = ?))"
 
 Lane = tuple[int, str]
@@ -154,4 +155,7 @@ def _condition(term: Term) -> Condition:
     column = _FIELDS[term.field]
     if term.is_ == "equal" and column in COLUMNS.worded:
         return _WORD.format(column), (term.value, term.value)
+    if term.is_ == "has":
+        name, _, value = str(term.value).partition("=")
+        return _ENTRY.format(column), (f'$."{name}"', value)
     return _TERMS[term.is_].format(column), (term.value,)

@@ -22,6 +22,10 @@ from shared.record import MAX_TIMESTAMP_US, ErrorType, Record
 from tests.metrics_sidecar.api.conftest import ROW, TIMESTAMP_US, Client, FakeReader, row_of
 
 PATH = "/metrics/history"
+TAGS = (
+    "`tag.NAME=value`, at most 8, NAME 1 to 64 lower-case letters, digits, - or _, value 1 to 64 characters, no "
+    "control characters"
+)
 CURSOR = encode_cursor(Cursor("desc", fingerprint(HistoryFilter()), Position(5, "6")))
 
 LATER = dict.fromkeys(
@@ -87,9 +91,9 @@ async def test_whole_milliseconds_have_no_fraction(client: Client) -> None:
 
 
 ALLOWED = (
-    "model_id, status, error_type, since, until, min_latency_ms, max_latency_ms, error_contains, request_id, "
-    "protocol, operation, streamed, upstream, status_code, min_time_to_first_token_ms, max_time_to_first_token_ms, "
-    "limit, offset, cursor, order"
+    "model_id, status, error_type, since, until, tag.NAME, min_latency_ms, max_latency_ms, error_contains, "
+    "request_id, protocol, operation, streamed, upstream, status_code, min_time_to_first_token_ms, "
+    "max_time_to_first_token_ms, limit, offset, cursor, order"
 )
 TYPES = MAX_ERROR_TYPES
 ERROR_TYPES = f"{', '.join(ErrorType)}, or what gateways of a later release have recorded; may be repeated"
@@ -195,6 +199,15 @@ async def test_parameters_are_what_the_store_is_asked(
             "1 to 128 visible ASCII characters",
         ),
         ("error_contains=", "error_contains", "", "1 to 256 characters"),
+        ("tag.=x", "tag.", "x", TAGS),
+        ("tag.Team=x", "tag.Team", "x", TAGS),
+        ("tag.a.b=x", "tag.a.b", "x", TAGS),
+        (f"tag.{'n' * 65}=x", f"tag.{'n' * 65}", "x", TAGS),
+        ("tag.team=", "tag.team", "", TAGS),
+        ("tag.team=a%0A", "tag.team", "a\n", TAGS),
+        (f"tag.team={'x' * 65}", "tag.team", "x" * 65, TAGS),
+        ("&".join(f"tag.t{number}=x" for number in range(9)), "tag.t8", "x", TAGS),
+        ("tag.team=a&tag.team=b", "tag.team", "a", "one value"),
         ("order=up", "order", "up", "asc or desc"),
         ("model_id=", "model_id", "", "1 to 256 characters, no control characters"),
         ("model_id=a%0A", "model_id", "a\n", "1 to 256 characters, no control characters"),
@@ -248,6 +261,15 @@ async def test_repeated_values_are_alternatives(client: Client, reader: FakeRead
     """Models and types of error may be given several times, in any order: a cursor fits all of these."""
     await client.get(f"{PATH}?model_id=b&error_type=timeout&model_id=a&error_type=connect&model_id=b")
     assert reader.asked == [filtered(models=("a", "b"), error_types=(ErrorType.CONNECT, ErrorType.TIMEOUT))]
+
+
+async def test_tags_are_asked_for_by_their_names(client: Client, reader: FakeReader) -> None:
+    """All of them, in any order; only the first = is none of a value's. A map itself is no parameter."""
+    await client.get(f"{PATH}?tag.team=search&tag.a-1=b%3Dc")
+    assert reader.asked == [filtered(terms=(Term("tags", "has", "a-1=b=c"), Term("tags", "has", "team=search")))]
+    for name in ("tag", "tags.team", "limit.team"):
+        problem = await (await client.get(f"{PATH}?{name}=x")).json()
+        assert (problem["parameter"], "tag.NAME" in problem["allowed"]) == (name, True)
 
 
 async def test_a_count_that_is_a_lower_bound_says_so(client: Client, reader: FakeReader) -> None:

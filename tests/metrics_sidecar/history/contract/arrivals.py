@@ -21,7 +21,8 @@ LOGS = ("", "No answer", "no answer 100%", "a_b", 'it\'s\\n "quoted"', "line\nli
 PARTS = ("answer", "No", "NO", "100%", "%", "_", "'", "\\n", "\n", "\0", "é日", "😀", "a.b")
 PROTOCOLS = ("worklet", "openai", "of_a_later_release")
 STATUS_CODES = (None, 200, 429)
-TERMS = ("least", "most", "contains", "protocol", "streamed", "status_code")
+TERMS = ("least", "most", "contains", "protocol", "streamed", "status_code", "tag", "other tag")
+TAGS = ("team=search", "team=1", "a=1", "b=é'\"", "b=é")
 MOMENTS_US = tuple(
     minute * MINUTE_US + within
     for minute in (START, START + 1, START + 9, START + HOUR, START + DAY - 1, START + DAY, START + 30 * HOUR)
@@ -134,6 +135,8 @@ class Arrivals:
             "protocol": Term("protocol", "equal", random.choice(PROTOCOLS)),
             "streamed": Term("streamed", "equal", random.choice([0, 1])),
             "status_code": Term("status_code", "equal", random.choice([200, 429])),
+            "tag": Term("tags", "has", random.choice(TAGS)),
+            "other tag": Term("tags", "has", random.choice(TAGS)),
         }
         count = len(conditions) if random.random() < 0.1 else random.randrange(4)
         chosen = {name: conditions[name] for name in random.sample([*conditions], count)}

@@ -207,6 +207,9 @@ def fulfils(record: Record, term: Term) -> bool:
             return bool(found >= value)
         case "most":
             return bool(found <= value)
+        case "has":
+            name, _, text = value.partition("=")
+            return bool(found) and found.get(name) == text
     return value in found
 
 
