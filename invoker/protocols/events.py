@@ -4,12 +4,13 @@ import re
 
 from invoker.protocols.base import InvalidAnswerError, Usage
 from invoker.protocols.said import COMPLETE, ENDS, FAILURES, Said, has_output, read_said, says_why
-from invoker.protocols.usage import MAX_REPORT_BYTES, NOTHING, Meaning, find_report
+from invoker.protocols.usage import MAX_REPORT_BYTES, NOTHING, Meaning, find_report, last_report
 
 MAX_EVENT_BYTES = 1024 * 1024
-"""A larger event goes on in parts, and only its name is read."""
+"""A larger event goes on in parts, of which only its name and its last report of usage are read."""
 MAX_MESSAGE_CHARS = 512
 
+_TYPE = re.compile(rb'\{[ \t]*"type"[ \t]*:[ \t]*"([a-z_.]+)"')
 _BLANK_LINE = re.compile(rb"(?>\r\n|\r|\n)(?>\r\n|\r|\n)")
 
 
@@ -32,19 +33,23 @@ class EventReader:
         self._failure = ""
         self._unsent = bytearray()
         self._looked_at = 0  # of those
+        self._large: str | None = None  # name of the event of which parts have gone on
+        self._end_of_part = b""
         self._cut_end = False  # the last event was left out, and the second half of its line end may come
 
     def feed(self, chunk: bytes, now_us: int) -> bytes:
         unsent = self._unsent
         if self._cut_end and chunk:
             chunk, self._cut_end = chunk.removeprefix(b"\n"), False
-        if not unsent and not self.ended and _is_event(lines := chunk.splitlines()):
+        if not unsent and not self.ended and len(chunk) <= MAX_EVENT_BYTES and _is_event(lines := chunk.splitlines()):
             return self._feed_event(chunk, lines, now_us)
         unsent += chunk
         self.size += len(chunk)
         begin = 0
         while not self.ended and (end := _end_of_event(unsent, max(self._looked_at, begin))):
             event = bytes(unsent[begin:end])
+            if len(event) > MAX_EVENT_BYTES:
+                self._note_part(event[:256], b"")
             if self._note(event.splitlines(), now_us):
                 event = event.lstrip(b"\r\n")  # which is of the line end before
                 begin = end - len(event)
@@ -55,7 +60,7 @@ class EventReader:
                 begin = end
             self._looked_at = 0
         if not self.ended and len(unsent) - begin > MAX_EVENT_BYTES:
-            self._note_name(bytes(unsent[begin : begin + 256]))
+            self._note_part(bytes(unsent[begin : begin + 256]), bytes(unsent[-MAX_REPORT_BYTES:]))
             begin = len(unsent)
         whole = bytes(unsent[:begin])
         del unsent[:begin]
@@ -100,6 +105,8 @@ class EventReader:
 
     def _note(self, lines: list[bytes], now_us: int) -> bool:
         """An event's; whether its caller doesn't get it."""
+        if self._large is not None:
+            return self._note_end(self._large, b"".join(lines))
         name, data = _parsed(lines)
         if data == b"[DONE]":
             self.ended = self.complete = True
@@ -136,11 +143,25 @@ class EventReader:
             return find_report(bytes(said.response))
         return b""
 
-    def _note_name(self, begin: bytes) -> None:
-        name, _ = _parsed(begin.splitlines())
+    def _note_part(self, begin: bytes, end: bytes) -> None:
+        """Of an event that is too large to be read."""
+        self._end_of_part = (self._end_of_part + end)[-MAX_REPORT_BYTES:]
+        if self._large is not None:
+            return
+        name, data = _parsed(begin.splitlines())
+        kind = _TYPE.match(data)
+        self._large = name = name or (kind[1].decode() if kind is not None else "")
         if name in FAILURES:
             self._failure = name
-        self.complete = self.complete or name in ENDS
+        self.complete = self.complete or name in ENDS or name in COMPLETE
+
+    def _note_end(self, name: str, end: bytes) -> bool:
+        """The rest of it is here."""
+        if name in ENDS or name in COMPLETE or name in FAILURES:
+            self._reports[1] = last_report((self._end_of_part + end)[-MAX_REPORT_BYTES:]) or self._reports[1]
+            self.ended = name not in COMPLETE
+        self._large, self._end_of_part = None, b""
+        return False
 
 
 def _is_event(lines: list[bytes]) -> bool:

@@ -5,6 +5,7 @@ tokens are only those beside a cache, so that they are added up here. Either way
 `input_tokens` then, and `reasoning_tokens` of `output_tokens`.
 """
 
+import json
 import re
 from collections.abc import Callable
 from typing import Annotated, Any, TypeVar
@@ -21,6 +22,7 @@ MAX_REPORT_BYTES = 16 * 1024
 
 Count = Annotated[int, Meta(ge=0, le=MAX_TOKENS)]
 _COUNT = re.compile(rb"[0-9]{1,10}")
+_USAGE = re.compile(rb'(?<!\\)"usage"[ \t\r\n]*:[ \t\r\n]*(?=\{)')
 _NOT_READ = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
 
 
@@ -77,6 +79,19 @@ def find_report(answer: bytes) -> bytes:
     except _NOT_READ:
         return b""
     return found if len(found) <= MAX_REPORT_BYTES else b""
+
+
+def last_report(end: bytes) -> bytes:
+    """The last `usage` in the end of an answer that is too large to be read: as a key, for within a text its quotes
+    would be escaped."""
+    begins = [match.end() for match in _USAGE.finditer(end)]
+    if not begins:
+        return b""
+    try:
+        _, size = json.JSONDecoder().raw_decode(end[begins[-1] :].decode("latin-1"))
+    except (ValueError, RecursionError):
+        return b""
+    return end[begins[-1] : begins[-1] + size]
 
 
 def openai_usage(report: bytes | msgspec.Raw, _before: bytes | msgspec.Raw = b"") -> Usage | None:

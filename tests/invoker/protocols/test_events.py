@@ -86,12 +86,14 @@ def test_only_whole_events_go_on() -> None:
 
 @pytest.mark.parametrize(("name", "complete"), [(b"response.completed", True), (b"response.output_item.done", False)])
 def test_an_event_beyond_the_bound(name: bytes, complete: bool) -> None:
-    """It goes on in parts, and its name counts."""
+    """It goes on in parts, and its name counts: of the last one, the end is held back."""
     reader = EventReader(openai_usage)
     begin = b"event: %b\ndata: " % name
     sent = reader.feed(begin, 1)
     for _ in range(5):
         sent += reader.feed(b"x" * (MAX_EVENT_BYTES // 4), 1)
     assert len(sent) > MAX_EVENT_BYTES
-    assert sent + reader.feed(b"\n\n", 1) == begin + b"x" * (MAX_EVENT_BYTES // 4 * 5) + b"\n\n"
+    sent += reader.feed(b"\n\n", 1)
+    assert bool(reader.held) == complete
+    assert sent + reader.held == begin + b"x" * (MAX_EVENT_BYTES // 4 * 5) + b"\n\n"
     assert reader.complete == complete

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from invoker.protocols.base import Usage
-from invoker.protocols.events import EventReader
+from invoker.protocols.events import MAX_EVENT_BYTES, EventReader
 from invoker.protocols.usage import Meaning, anthropic_usage, openai_usage
 
 
@@ -220,6 +220,33 @@ def test_usage_that_its_caller_has_not_asked_for(stream: bytes, seen: bytes, cut
     assert run(asked, stream, cuts) == stream
     assert reader.usage == asked.usage
     assert reader.size - asked.size == len(seen) - len(stream)
+
+
+IMAGE = "A" * (MAX_EVENT_BYTES + 1000)
+LARGE: list[tuple[bytes, bool, Usage | None]] = [
+    (response("response.completed", RESPONSE).replace(b'"output": ', b'"output": "%b", "x": ' % IMAGE.encode()), True,
+     Usage(9, None, 3, 2)),
+    (event({"type": "response.incomplete", "response": {"output": IMAGE, "usage": RESPONSE, "user": "\"usage\": {"}}),
+     True, Usage(9, None, 3, 2)),
+    (response("response.failed", RESPONSE).replace(b'"output": ', b'"output": "%b", "x": ' % IMAGE.encode()), False,
+     Usage(9, None, 3, 2)),
+    (typed("image_generation.completed", b64_json=IMAGE, usage=RESPONSE), True, Usage(9, None, 3, 2)),
+    (typed("image_generation.completed", b64_json=IMAGE), True, None),
+    (typed("response.completed", response={"usage": None, "output": IMAGE}), True, None),
+    (typed("response.completed", response={"usage": RESPONSE, "output": IMAGE}), True, None),  # too far from its end
+    (typed("response.output_item.done", item={"result": IMAGE, "usage": RESPONSE}), False, None),
+    (typed("image_edit.completed", b64_json=3 * IMAGE, usage=RESPONSE) + typed("ping", usage="no"), True,
+     Usage(9, None, 3, 2)),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("cut", [65_536, 1_048_700, 1_049_800])
+@pytest.mark.parametrize(("stream", "complete", "usage"), LARGE, ids=lambda value: str(value)[:40])
+def test_an_event_beyond_the_bound(stream: bytes, complete: bool, usage: Usage | None, cut: int) -> None:
+    """As one with an image is: its name says whether it is the last, and what it ends with is looked at."""
+    reader = EventReader(openai_usage)
+    assert run(reader, stream, [*range(0, len(stream), cut)]) == stream
+    assert (reader.complete, reader.usage) == (complete, usage)
 
 
 PARTS = st.lists(

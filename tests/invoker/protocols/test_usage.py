@@ -8,7 +8,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from invoker.protocols.base import Usage
-from invoker.protocols.usage import MAX_REPORT_BYTES, MAX_TOKENS, anthropic_usage, find_report, openai_usage
+from invoker.protocols.usage import (
+    MAX_REPORT_BYTES,
+    MAX_TOKENS,
+    anthropic_usage,
+    find_report,
+    last_report,
+    openai_usage,
+)
 
 
 def chat(prompt: Any, completion: Any, cached: Any = None, reasoning: Any = None, **more: Any) -> dict[str, Any]:
@@ -127,6 +134,24 @@ def test_anthropic(first: Any, last: Any, usage: Usage | None) -> None:
 def test_where_a_whole_answer_says_it(answer: bytes, report: bytes) -> None:
     """At its top, and nowhere else."""
     assert find_report(answer) == report
+
+
+@pytest.mark.parametrize(
+    ("end", "report"),
+    [
+        (b'AAA", "usage": {"input_tokens": 1}, "user": null}}', b'{"input_tokens": 1}'),
+        (b'"usage" :{"a": 1}, "x": {"usage":{"b": {"c": "}"}}}', b'{"b": {"c": "}"}}'),
+        (b'"usage": {"a": 1}, "text": "\\"usage\\": {}, \\"usage": {"', b'{"a": 1}'),
+        (b'"usage": null, "usage": 5, "usage": "{"', b""),
+        (b'"usage": {"a": 1', b""),
+        (b"", b""),
+        (b'\xff\xc3 "usage": {"\xc3\xa9": 1}}', b'{"\xc3\xa9": 1}'),
+        (b'"usage": ' + b'{"a":' * 5000, b""),
+    ],
+)
+def test_where_the_end_of_an_answer_says_it(end: bytes, report: bytes) -> None:
+    """As a key, which no text can look like."""
+    assert last_report(end) == report
 
 
 @given(st.binary(max_size=200))
