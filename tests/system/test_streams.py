@@ -22,6 +22,11 @@ protocol = "openai"
 first_token = 60
 idle = 60
 prices = {{ input = 2.5, output = 10, request = 0.01 }}
+
+[hurried]
+upstream = "{mock}/v1"
+protocol = "openai"
+first_token = 0.5
 """
 DIALECTS = pytest.mark.parametrize("dialect", PATHS)
 
@@ -136,6 +141,17 @@ def test_a_stream_with_a_price(running: System) -> None:
     status, _, whole = ask(running, "openai", "priced")
     assert (status, whole) == (200, True)
     assert record(running, "priced")["cost_usd"] == "0.0100625"
+
+
+def test_a_stream_whose_first_output_is_late(running: System) -> None:
+    """However soon its head and its role came: its caller sees why, and no clean end."""
+    behave(running, "hurried", first_token_s=600)
+    status, body, whole = ask(running, "openai", "hurried")
+    assert (status, whole) == (200, False)
+    assert b"upstream's stream gave no output within 0.5 s" in body
+    row = record(running, "hurried")
+    assert (row["error_type"], row["time_to_first_token_ms"]) == ("timeout", None)
+    assert row["latency_ms"] > 400
 
 
 def test_done_is_an_end_by_itself(running: System) -> None:

@@ -263,14 +263,17 @@ async def test_no_turn_of_the_loop_is_long(mib: int, element: bytes, in_request:
 
 
 @pytest.mark.parametrize("more", [b"", b"Origin: http://page.test\r\n"], ids=["plain", "not plain"])
-async def test_no_turn_is_long_for_a_body_that_goes_through(more: bytes) -> None:
-    """One with an image, as they are common: never copied, and of it only the model is read."""
-    peers = RawPeers(b"{}")
-    body = b'{"image": "data:image/png;base64,%b", "model": "m"}' % (b"aGVsbG8/" * (20 * MIB // 8))
+@pytest.mark.parametrize("stream", [b"false", b"true"])
+async def test_no_turn_is_long_for_a_body_that_goes_through(more: bytes, stream: bytes) -> None:
+    """One with an image, as they are common: never copied, and of it little is read, as of a large answer; also if
+    usage is asked for."""
+    peers = RawPeers(b'{"data": [%b0], "usage": {"prompt_tokens": 7}}' % (b"0.12345678, " * (6 * MIB // 12)))
+    image = b"aGVsbG8/" * (20 * MIB // 8)
+    body = b'{"image": "data:image/png;base64,%b", "model": "m", "stream": %b}' % (image, stream)
     openai = Models({"m": Model(single(f"{peers.url}v1"), 100.0)}, None)
     async with started(Gateway(Models({}, None, dialects={"openai": openai}))) as gateway:
         gateway.answering.max_body_bytes = gateway.answering.bodies.limit = 64 * MIB
-        gateway.invoker._upstream = upstream = PooledUpstream(SystemClock(), MIB)
+        gateway.invoker._upstream = upstream = PooledUpstream(SystemClock(), 64 * MIB)
         await gateway.large_bodies.decode_asked(b'{"model": "m"}')
         serving = asyncio.create_task(asyncio.to_thread(peers.serve))
         calling = asyncio.create_task(asyncio.to_thread(peers.call, gateway.port, body, b"/v1/chat/completions", more))
@@ -278,5 +281,7 @@ async def test_no_turn_is_long_for_a_body_that_goes_through(more: bytes) -> None
         assert (await calling).startswith(b"HTTP/1.1 200 OK")
         await upstream.close()
         await serving
-    assert peers.received == body
+        assert [record.input_tokens for record in gateway.journal.records] == [7]
+    asking = b'"stream_options":{"include_usage":true},' if stream == b"true" else b""
+    assert peers.received == body[:1] + asking + body[1:]
     assert longest_s < HELD_UP_S
