@@ -135,6 +135,11 @@ def test_nothing_is_spent_by_a_restart(tmp_path: Path) -> None:
             )
             for hours in (1, 2, 6)
         ),
+        Case(
+            "a ledger that is put back, and another sidecar's model that costs more",
+            {**put_back(10, 5 * 24 + 3, 100, 6 * 24), **spent((10, 5 * 24), (51, 24), instance="two")},
+            {FIVE_DAYS + 3 * HOUR: [A], FIVE_DAYS + 3.5 * HOUR: [A], FIVE_DAYS + 5 * HOUR: [A]},
+        ),
         Case("a ledger that is put back", put_back(10, 5 * 24, 100, 6 * 24), week),
         Case(
             "another name of the instance",
