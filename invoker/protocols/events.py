@@ -133,7 +133,7 @@ class EventReader:
         if not report.startswith(b"{") or len(report) > MAX_REPORT_BYTES:
             return False
         self._reports[1] = report
-        return self._hides_usage and said.choices == [] and not self.ended
+        return self._hides_usage and not said.choices and not kind and not self.ended
 
     def _report_within(self, said: Said, kind: str) -> bytes:
         """Where a dialect has it in what begins or ends an answer."""

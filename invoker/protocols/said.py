@@ -89,7 +89,8 @@ def read_said(data: bytes) -> Said:
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         return Said()
     error = None if bytes(little.error) in (b"", b"null") else little.error
-    return Said(little.type, error, usage=little.usage, response=little.response, message=little.message)
+    odd = [_Choice()]  # it says more than usage
+    return Said(little.type, error, odd, usage=little.usage, response=little.response, message=little.message)
 
 
 def says_why(said: Said) -> bool:
