@@ -45,7 +45,8 @@ def parse_prices(table: Mapping[str, object]) -> Prices:
 def with_floats(table: object) -> object:
     """What was read with decimals, of which only those of prices stay."""
     if isinstance(table, dict):
-        return {name: value if name == "prices" else with_floats(value) for name, value in table.items()}
+        kept = table["prices"] if isinstance(table.get("prices"), dict) else None
+        return {name: value if value is kept else with_floats(value) for name, value in table.items()}
     if isinstance(table, list):
         return [*map(with_floats, table)]
     return float(table) if isinstance(table, Decimal) else table

@@ -131,7 +131,7 @@ def test_no_file_is_no_names() -> None:
         (f"[a]\n{UP}timeout = nan", ["['a']", "timeout: ", "is nan"]),
         (f"[a]\n{UP}timeout = inf", ["['a']", "timeout: Expected `float` <= 86400.0, is inf"]),
         (f"[a]\n{UP}first_token = 0", ["['a']", "first_token: Expected `float` > 0.0, is 0"]),
-        (f"[a]\n{UP}prices = 2.5", ["['a']", "prices: Expected `object | null`, got ", "is "]),
+        (f"[a]\n{UP}prices = 2.5", ["['a']", "prices: Expected `object | null`, got `float`, is 2.5"]),
         (f"[a]\n{UP}prices = {{ output = -1 }}", ["['a']: prices.output: -1 is no number of US dollars from 0 "]),
         (f"[a]\n{UP}prices = {{ inputs = 2.5 }}", ["['a']: prices: unknown field 'inputs'; there are input, "]),
         (f"[a]\n{UP}usage = 'never'", ["['a']", "usage: Invalid enum value 'never', is 'never'"]),
