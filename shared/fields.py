@@ -39,8 +39,8 @@ class Contains(msgspec.Struct, frozen=True):
 class Told(msgspec.Struct, frozen=True, kw_only=True):
     """What a field is beside its name and type. `filter`: how rows are chosen by it, beside what those ask for that are
     more than a column (models, error types, time). `summed`: added up over time; `counted`: and since the beginning,
-    whatever is removed. `shown` and `exported`: a column of
-    rows and of files. `few`: a text of few different values. `of_failures`: a success has none."""
+    whatever is removed. `shown` and `exported`: a column of rows and of files. `few`: a text of few different values;
+    `digits`: one that most often is hex digits. `of_failures`: a success has none."""
 
     help: str
     unit: Unit = ""
@@ -50,6 +50,7 @@ class Told(msgspec.Struct, frozen=True, kw_only=True):
     shown: bool = True
     exported: bool = True
     few: bool = False
+    digits: bool = False
     of_failures: bool = False
     example: Any = None
 

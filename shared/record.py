@@ -170,12 +170,15 @@ class Record(msgspec.Struct, frozen=True, array_like=True, gc=False, forbid_unkn
     ] = ""
     input_size: Annotated[Count, Told(help="Of the input.", summed=True, example=5)] = 0
     output_size: Annotated[Count, Told(help="Of the output.", summed=True, example=5)] = 0
-    trace_id: Annotated[TraceId | None, Told(help="From the caller's `traceparent`; null without one.")] = None
+    trace_id: Annotated[
+        TraceId | None, Told(help="From the caller's `traceparent`; null without one.", digits=True)
+    ] = None
     request_id: Annotated[
         RequestId | None,
         Told(
             help="From the caller's `x-request-id`, or made; null in records of gateways before there was any.",
             filter=Equal("Only the invocation of this request: 1 to 128 visible ASCII characters.", "checkout-4711"),
+            digits=True,
             example="7d0a6b1f4c2e98a35be01d77",
         ),
     ] = None

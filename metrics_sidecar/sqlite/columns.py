@@ -32,12 +32,13 @@ class Batch(NamedTuple):
 class Columns:
     """What SQL and rows derive from a table of fields. `names`: id, number of the model, then fields in their order.
     `worded`: texts of few different values, in whose place a row has the number of a word, as long as there is room for
-    words."""
+    words. `packed`: texts that are bytes in a row, where they are hex digits."""
 
     def __init__(self, fields: Sequence[Field]) -> None:
         self._fields = {field.name: field for field in fields}
         self.names = ("id", "model", *(name for name in self._fields if name != MODEL_ID))
         self.worded = frozenset(field.name for field in fields if is_worded(field))
+        self.packed = frozenset(field.name for field in fields if field.told.digits)
         self.shown = ", ".join(("CAST(invocations.id AS TEXT)", *map(_shown, fields)))
         self.stored = ", ".join(_shown(self._fields[name]) if name in self._fields else name for name in self.names)
 
@@ -63,7 +64,7 @@ class Columns:
                 values = _bound(field, values, words)
             written[name] = values
         is_metered = "operation" in written
-        told[USAGE_MISSING] = [record.usage_missing for record in records] if is_metered else (0,) * count
+        told[USAGE_MISSING] = [record.usage_missing for record in records] if is_metered else (None,) * count
         rolled_up = [*zip(*(told[name] for name in ROLLED_UP), strict=True)]
         return Batch(self._insert(*written), zip(*written.values(), strict=True), rolled_up)
 
@@ -81,11 +82,23 @@ def is_worded(field: Field) -> bool:
     return field.told.few and field.name not in (MODEL_ID, ERROR_TYPE)
 
 
+def pack(text: str) -> bytearray | str:
+    """In half the room, if it is hex digits; rows of older releases have the text. (An array, as Python's module takes
+    several times as long for bytes.)"""
+    try:
+        packed = bytearray.fromhex(text)
+    except ValueError:
+        return text
+    return packed if packed.hex() == text else text
+
+
 def _bound(field: Field, values: Values, words: Numbering) -> Values:
     """As they are written; what is too new a word for its number stands as it is."""
     if is_worded(field):
         numbers = words.number({*values} - {None})
         return ["" if value is None else numbers.get(value, value) for value in values]
+    if field.told.digits:
+        return ["" if value is None else pack(value) for value in values]
     if field.is_truth:
         return ["" if value is None else int(value) for value in values]
     if field.is_map:
@@ -100,6 +113,8 @@ def _shown(field: Field) -> str:
         return "(SELECT model_id FROM models WHERE models.model = invocations.model)"
     if is_worded(field):
         return f"CASE typeof({name}) WHEN 'integer' THEN (SELECT word FROM words WHERE number = {name}) ELSE {name} END"
+    if field.told.digits:
+        return f"CASE typeof({name}) WHEN 'blob' THEN lower(hex({name})) ELSE {name} END"
     if field.is_truth:
         return f"json(CASE {name} WHEN 0 THEN 'false' WHEN 1 THEN 'true' END)"
     if field.is_map:

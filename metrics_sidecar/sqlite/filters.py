@@ -8,7 +8,7 @@ from typing import NamedTuple
 from metrics_sidecar.history.aggregate import ALL
 from metrics_sidecar.history.queries import MAX_MATCHED_MODELS, HistoryFilter, Term, TooManyModelsError
 from metrics_sidecar.history.windows import MINUTE_US
-from metrics_sidecar.sqlite.columns import COLUMNS
+from metrics_sidecar.sqlite.columns import COLUMNS, pack
 from metrics_sidecar.sqlite.rollups import Condition, Value, read_progress
 
 LAST_CHARACTER = "\U0010ffff"
@@ -155,6 +155,8 @@ def _condition(term: Term) -> Condition:
     column = _FIELDS[term.field]
     if term.is_ == "equal" and column in COLUMNS.worded:
         return _WORD.format(column), (term.value, term.value)
+    if term.is_ == "equal" and column in COLUMNS.packed:
+        return f"{column} IN (?, ?)", (term.value, pack(str(term.value)))
     if term.is_ == "has":
         name, _, value = str(term.value).partition("=")
         return _ENTRY.format(column), (f'$."{name}"', value)

@@ -14,7 +14,7 @@ from metrics_sidecar.history.retention import Kept
 from metrics_sidecar.history.windows import DAY, HOUR, MINUTE_US, Window, align
 from metrics_sidecar.sqlite.buckets import COLUMNS, LEVELS, Segment, cover
 
-Value = int | str
+Value = int | str | bytearray
 Condition = tuple[str, tuple[Value, ...]]
 """A term of SQL and its arguments."""
 

@@ -63,12 +63,17 @@ def _summary(group: Group, rows: Sequence[InvocationRow]) -> Row:
         min(latencies),
         max(latencies),
         max(timestamps),
-        *(min(sum(filter(None, values)), MAX_COUNT) for values in added_up),  # some have none
+        *(0 if values.count(None) == len(values) else _sum(values) for values in added_up),
         errors,
         sketch(latencies),
         _sketch_of_some(first_tokens),
         _sketch_of_some(per_tokens),
     )
+
+
+def _sum(values: Iterable[int | None]) -> int:
+    """Some have none."""
+    return min(sum(filter(None, values)), MAX_COUNT)
 
 
 def _sketch_of_some(values_us: tuple[int | None, ...]) -> bytes | None:

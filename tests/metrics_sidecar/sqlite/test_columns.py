@@ -7,8 +7,9 @@ from collections.abc import Iterator
 import msgspec
 import pytest
 
-from metrics_sidecar.history.queries import HistoryRow
+from metrics_sidecar.history.queries import HistoryFilter, HistoryRow, Term
 from metrics_sidecar.sqlite.columns import COLUMNS, Batch
+from metrics_sidecar.sqlite.filters import select, where
 from metrics_sidecar.sqlite.schema import migrate
 from metrics_sidecar.sqlite.summaries import READ_ROLLED_UP, ROLLED_UP
 from metrics_sidecar.sqlite.words import Words
@@ -50,7 +51,7 @@ def test_what_is_not_there_takes_no_room(connection: sqlite3.Connection) -> None
         "SELECT id, model, timestamp_us, error_type, error_log, trace_id, request_id FROM invocations ORDER BY id"
     ).fetchall()
     assert found == [
-        (5, 10, 1, None, None, TRACE, "r-1"),
+        (5, 10, 1, None, None, bytes.fromhex(TRACE), "r-1"),
         (6, 20, 5, "timeout", "why", None, None),
         (7, 20, 9, "timeout", None, None, None),
     ]
@@ -95,6 +96,23 @@ def test_few_texts_are_stored_once(connection: sqlite3.Connection, monkeypatch: 
     assert [[getattr(row, name) for name in names] for row in rows] == [
         [getattr(record, name) for name in names] for record in records
     ]
+
+
+@pytest.mark.parametrize(
+    ("text", "stored"),
+    [("00ff", b"\0\xff"), ("00FF", "00FF"), ("0ff", "0ff"), ("r-1", "r-1"), ("12", b"\x12"), ("ab" * 64, b"\xab" * 64)],
+)
+def test_hex_digits_take_half_the_room(connection: sqlite3.Connection, text: str, stored: str | bytes) -> None:
+    """What is read is what was written, whatever it is; and it is found, as are those that older releases wrote."""
+    insert(connection, [Record("a", 1, 2, request_id=text), Record("a", 1, 2, request_id="other")])
+    insert(connection, [Record("b", 1, 2)], 3)
+    connection.execute("UPDATE invocations SET request_id = ? WHERE id = 3", (text,))
+    assert connection.execute("SELECT request_id FROM invocations").fetchall() == [(stored,), ("other",), (text,)]
+    wanted = HistoryFilter(terms=(Term("request_id", "equal", text),))
+    clause, arguments = where(select(connection, wanted).rest)
+    sql = f"SELECT json_group_array(json_array({COLUMNS.shown})) FROM invocations {clause}"
+    rows = msgspec.json.decode(connection.execute(sql, arguments).fetchone()[0], type=list[HistoryRow])
+    assert [(row.id, row.request_id) for row in rows] == [("1", text), ("3", text)]
 
 
 def test_words_of_a_transaction_that_is_undone_are_known_no_more(connection: sqlite3.Connection) -> None:
