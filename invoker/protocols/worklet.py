@@ -22,7 +22,8 @@ from invoker.protocols.base import (
 from invoker.protocols.json_problem import Invalid, json_problem
 from invoker.protocols.tags import NAME, VALUE, checked_tags
 from invoker.protocols.unique_keys import repeated_key
-from shared.record import MAX_TAGS, OVERFLOW_MODEL_ID, RESERVED_MODEL_ID, ModelId, in_words, measure
+from shared.record import MAX_TAGS, OVERFLOW_MODEL_ID, RESERVED_MODEL_ID, ModelId, in_words
+from shared.sizes import measure
 
 AnyJson = Annotated[
     msgspec.Raw,

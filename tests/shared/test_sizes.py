@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from shared.record import SMALL_JSON_BYTES, measure
+from shared.sizes import SMALL_JSON_BYTES, measure
 
 scalars = (
     st.none()
@@ -44,8 +44,8 @@ def test_elements_are_counted_in_slices(value: list[Any], slice_bytes: int, sepa
     """Wherever the slices of a large array end, whatever is in its elements."""
     text = json.dumps([*value, ']},[{\\\\"', {"a": [1, 2]}], separators=(separator, ":"))
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("shared.record.SLICE_BYTES", slice_bytes)
-        patch.setattr("shared.record.SMALL_JSON_BYTES", 0)
+        patch.setattr("shared.sizes.SLICE_BYTES", slice_bytes)
+        patch.setattr("shared.sizes.SMALL_JSON_BYTES", 0)
         assert measured(text) == len(value) + 2
 
 
