@@ -18,6 +18,7 @@ from tests.faketime import RIGHT, FakeTime
 
 WIDE_RATE = 400.0
 WIDE_S = 6.0
+FILLING_RATE = 100.0
 SOCKET_BACK_S = 10.0
 NOTICED_S = 30.0
 UNCOMMITTED_S = 0.5
@@ -96,9 +97,14 @@ class Injector:
 
     @contextlib.asynccontextmanager
     async def _commits_fail(self) -> AsyncIterator[None]:
-        """A full disk, from when the sidecar notices on: it first fills the space that its log has already."""
+        """A full disk, from when the sidecar notices on: it first fills the space that its log has already, which wide
+        records do in seconds, however large it is and however slow the machine."""
         async with full(self._cluster.data.parent):
-            await self._until_ready(ready=False)
+            filling = asyncio.create_task(self._callers.run(FILLING_RATE, WIDE))
+            try:
+                await self._until_ready(ready=False)
+            finally:
+                filling.cancel()
             yield
 
     async def _until_ready(self, *, ready: bool) -> None:
