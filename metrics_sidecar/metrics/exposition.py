@@ -6,13 +6,13 @@ family, 20 to 50 times less work.
 
 import asyncio
 from collections.abc import Sequence
-from itertools import accumulate, chain, islice
+from itertools import accumulate, chain, islice, zip_longest
 
 from metrics_sidecar.ledger.totals import BUCKET_BOUNDS_S, NO_TOTALS, ModelTotals
 from metrics_sidecar.metrics.exemplars import Buckets
 from metrics_sidecar.metrics.live import Snapshot
 from metrics_sidecar.metrics.templates import began_at, counter, histogram, labels_of
-from metrics_sidecar.metrics.usage_samples import NO_SAMPLES, USAGE_FAMILIES, UsageSamples
+from metrics_sidecar.metrics.usage_samples import USAGE_FAMILIES, UsageSamples
 
 FAMILIES = (
     # name, what only the older format appends to it, type, help; in the order of `_Model.render`
@@ -59,7 +59,8 @@ class Exposition:
                 rows.append(
                     model.render(totals.get(label, NO_TOTALS), active.get(label, 0), traced.get(label, NO_EXEMPLARS))
                 )
-            for family, samples in zip(families, zip(*rows, strict=True), strict=True):
+            # Most have no samples of the last families.
+            for family, samples in zip(families, zip_longest(*rows, fillvalue=b""), strict=False):
                 family.append(b"".join(samples))
             await asyncio.sleep(0)
         self._models[openmetrics] = models
@@ -102,7 +103,7 @@ class _Model:
         self._samples: tuple[bytes, ...] = ()
 
     def render(self, totals: ModelTotals, active: int, exemplars: Buckets) -> tuple[bytes, ...]:
-        """This label's samples, one item per family."""
+        """This label's samples, one item per family; none of those that it has nothing to say in at the end."""
         # The very same objects have the same values: they are never changed.
         shown_totals, shown_active, shown_exemplars = self._shown
         if shown_totals is not totals or shown_active != active or shown_exemplars is not exemplars:
@@ -121,7 +122,7 @@ class _Model:
             self._active % active,
             self._count % count,
             self._rate % (100 * totals.success_count / count) if count else b"",
-            *(self._used(totals.usage) if totals.usage else NO_SAMPLES),
+            *(self._used(totals.usage) if totals.usage else ()),
         )
 
     def _used(self, usage: Sequence[int]) -> tuple[bytes, ...]:

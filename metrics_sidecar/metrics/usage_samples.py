@@ -30,7 +30,6 @@ USAGE_FAMILIES = (
         "Successful invocations whose upstream should have reported tokens and did not",
     ),
 )
-NO_SAMPLES = (b"",) * len(USAGE_FAMILIES)
 TYPES = ("input", "cached_input", "output", "reasoning")
 
 _TOKENS = [USAGE_PLACES[f"{type_}_tokens"] for type_ in TYPES]
