@@ -1,26 +1,35 @@
-"""Traced invocations that stand for others like them: of each label and bucket of the histogram, the latest.
+"""Traced invocations that stand for others like them: of each label and bucket of its histograms, the latest.
 
 They lead from a point in a graph to a trace. Kept in memory alone: after a restart the next ones show.
 """
 
+import sys
 from bisect import bisect_left
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from itertools import accumulate
 from typing import NamedTuple
 
 from metrics_sidecar.ledger.totals import BUCKET_BOUNDS_US
+from metrics_sidecar.ledger.usage import FIRST_TOKENS, PER_TOKENS
 from shared.record import MAX_TIMESTAMP_US, Record
 
 
 class Exemplar(NamedTuple):
-    """One traced invocation; `ended_us` is when its answer was there."""
+    """One traced invocation: when its answer was there, and the time that put it into its bucket."""
 
     ended_us: int
-    latency_us: int
+    time_us: int
     trace_id: str
 
 
 Buckets = Mapping[int, Exemplar]
-"""Index of the bucket → the latest exemplar in it. Never changed."""
+"""Index of the bucket → the latest exemplar in it. Never changed. Buckets of the latency come first, then those of the
+times of streams."""
+
+BEGINS = (0, *accumulate(len(bounds) + 1 for bounds in (BUCKET_BOUNDS_US, FIRST_TOKENS.bounds_us)))
+"""Where buckets of the latency begin, of times to the first token, and of times per token."""
+_, _FIRST, _PER = BEGINS
+_FIRST_BOUNDS_US, _PER_BOUNDS_US = FIRST_TOKENS.bounds_us, PER_TOKENS.bounds_us
 
 
 def find_exemplars(records: Iterable[Record], now_us: int = MAX_TIMESTAMP_US) -> dict[str, Buckets]:
@@ -29,12 +38,28 @@ def find_exemplars(records: Iterable[Record], now_us: int = MAX_TIMESTAMP_US) ->
     found: dict[str, dict[int, Exemplar]] = {}
     for record in records:
         if record.trace_id is not None:
-            latency_us = record.latency_us
-            exemplar = Exemplar(min(record.timestamp_us + latency_us, now_us), latency_us, record.trace_id)
+            ended_us = min(record.timestamp_us + record.latency_us, now_us)
             buckets = found.setdefault(record.model_id, {})
-            bucket = bisect_left(BUCKET_BOUNDS_US, latency_us)
-            buckets[bucket] = max(buckets.get(bucket, exemplar), exemplar)
+            for bucket, time_us in _places(record):
+                exemplar = Exemplar(ended_us, time_us, record.trace_id)
+                buckets[bucket] = max(buckets.get(bucket, exemplar), exemplar)
     return dict(found)
+
+
+def _places(record: Record) -> Iterator[tuple[int, int]]:
+    """Its buckets, and the time for which it is in each."""
+    yield bisect_left(BUCKET_BOUNDS_US, record.latency_us), record.latency_us
+    first_us, per_us = record.time_to_first_token_us, record.time_per_output_token_us
+    if first_us is not None:
+        yield _FIRST + bisect_left(_FIRST_BOUNDS_US, first_us), first_us
+    if per_us is not None:
+        yield _PER + bisect_left(_PER_BOUNDS_US, per_us), per_us
+
+
+def of_histogram(buckets: Buckets, number: int) -> Buckets:
+    """Those of one histogram, by its own buckets: of the latency, of times to the first token, or per token."""
+    begin, end = (*BEGINS, sys.maxsize)[number : number + 2]
+    return {bucket - begin: exemplar for bucket, exemplar in buckets.items() if begin <= bucket < end}
 
 
 def latest(mine: Buckets | None, more: Buckets) -> Buckets:
@@ -42,3 +67,15 @@ def latest(mine: Buckets | None, more: Buckets) -> Buckets:
     if mine is None:
         return more
     return {**mine, **{bucket: max(mine.get(bucket, exemplar), exemplar) for bucket, exemplar in more.items()}}
+
+
+def with_exemplars(samples: bytes, buckets: Buckets, number: int) -> bytes:
+    """Samples of one histogram (its number as in `of_histogram`), of which the first lines are its buckets, as
+    OpenMetrics shows examples of each."""
+    if not samples or not buckets:
+        return samples
+    lines = samples.split(b"\n")
+    for bucket, (ended_us, time_us, trace_id) in of_histogram(buckets, number).items():
+        times = (*divmod(time_us, 1_000_000), *divmod(ended_us, 1_000_000))
+        lines[bucket] += b' # {trace_id="%b"} %d.%06d %d.%06d' % (trace_id.encode(), *times)
+    return b"\n".join(lines)

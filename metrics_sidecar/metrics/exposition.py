@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from itertools import accumulate, chain, islice, zip_longest
 
 from metrics_sidecar.ledger.totals import BUCKET_BOUNDS_S, NO_TOTALS, ModelTotals
-from metrics_sidecar.metrics.exemplars import Buckets
+from metrics_sidecar.metrics.exemplars import Buckets, with_exemplars
 from metrics_sidecar.metrics.live import Snapshot
 from metrics_sidecar.metrics.templates import began_at, counter, histogram, labels_of
 from metrics_sidecar.metrics.usage_samples import USAGE_FAMILIES, UsageSamples
@@ -118,30 +118,21 @@ class _Model:
         return (
             self._invocations % (totals.success_count, totals.failure_count),
             b"".join([self._error_of(kind.encode(), number) for kind, number in totals.errors.items()]),
-            _with_exemplars(latency, exemplars) if exemplars else latency,
+            with_exemplars(latency, exemplars, 0),
             self._active % active,
             self._count % count,
             self._rate % (100 * totals.success_count / count) if count else b"",
-            *(self._used(totals.usage) if totals.usage else ()),
+            *(self._used(totals.usage, exemplars) if totals.usage else ()),
         )
 
-    def _used(self, usage: Sequence[int]) -> tuple[bytes, ...]:
+    def _used(self, usage: Sequence[int], exemplars: Buckets) -> tuple[bytes, ...]:
         """Most models have none of it."""
         if self._usage is None:
             self._usage = UsageSamples(self._labels, self._began)
-        return self._usage.fill(usage)
+        return self._usage.fill(usage, exemplars)
 
     def _error_of(self, kind: bytes, number: int) -> bytes:
         return self._error % ((kind, number) if self.created_us is None else (kind, number, kind))
-
-
-def _with_exemplars(latency: bytes, exemplars: Buckets) -> bytes:
-    """A histogram's samples, of which the first lines are its buckets, as OpenMetrics shows examples of each."""
-    lines = latency.split(b"\n")
-    for bucket, (ended_us, latency_us, trace_id) in exemplars.items():
-        times = (*divmod(latency_us, 1_000_000), *divmod(ended_us, 1_000_000))
-        lines[bucket] += b' # {trace_id="%b"} %d.%06d %d.%06d' % (trace_id.encode(), *times)
-    return b"\n".join(lines)
 
 
 def _heads(openmetrics: bool) -> list[bytes]:

@@ -5,6 +5,7 @@ from itertools import accumulate
 
 from metrics_sidecar.history.shown import NANO
 from metrics_sidecar.ledger.usage import FIRST_TOKENS, PER_TOKENS, SPREADS, USAGE_MISSING, USAGE_PLACES, Spread
+from metrics_sidecar.metrics.exemplars import Buckets, with_exemplars
 from metrics_sidecar.metrics.templates import counter, histogram
 
 USAGE_FAMILIES = (
@@ -49,10 +50,11 @@ class UsageSamples:
         self._cost = counter("model_cost_usd", labels, began, "%d.%09d").encode()
         self._missing = counter("model_usage_missing", labels, began).encode()
 
-    def fill(self, usage: Sequence[int]) -> tuple[bytes, ...]:
+    def fill(self, usage: Sequence[int], exemplars: Buckets) -> tuple[bytes, ...]:
         """One item per family; as `USAGE_NAMES`."""
+        spreads = enumerate(zip(SPREADS, self._spreads, strict=True), 1)
         return (
-            *(_fill(spread, template, usage) for spread, template in zip(SPREADS, self._spreads, strict=True)),
+            *(with_exemplars(_fill(*spread, usage), exemplars, number) for number, spread in spreads),
             self._tokens % tuple([usage[place] for place in _TOKENS]),
             self._cost % divmod(usage[_COST], NANO),
             self._missing % usage[_MISSING],

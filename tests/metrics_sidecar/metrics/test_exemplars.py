@@ -1,11 +1,14 @@
 """Traced invocations beside the buckets that they are in."""
 
+from itertools import product
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from prometheus_client.openmetrics.parser import text_string_to_metric_families as parse_openmetrics
 
 from metrics_sidecar.ledger.totals import BUCKET_BOUNDS_S, BUCKET_BOUNDS_US, aggregate
+from metrics_sidecar.ledger.usage import FIRST_TOKENS, PER_TOKENS
 from metrics_sidecar.metrics.exemplars import Buckets, Exemplar, find_exemplars, latest
 from metrics_sidecar.metrics.exposition import Exposition
 from metrics_sidecar.metrics.live import Snapshot
@@ -20,6 +23,13 @@ traced = st.builds(
     timestamp_us=st.integers(0, 2**50),
     latency_us=st.integers(0, 400_000_000) | st.sampled_from(BUCKET_BOUNDS_US),
     trace_id=st.none() | st.sampled_from(TRACES),
+    time_to_first_token_us=st.none() | st.integers(0, 20_000_000) | st.sampled_from(FIRST_TOKENS.bounds_us),
+    time_per_output_token_us=st.none() | st.integers(0, 5_000_000) | st.sampled_from(PER_TOKENS.bounds_us),
+)
+HISTOGRAMS = (
+    ("model_invocation_latency_seconds", BUCKET_BOUNDS_S, "latency_us"),
+    ("model_time_to_first_token_seconds", FIRST_TOKENS.bounds_s, "time_to_first_token_us"),
+    ("model_time_per_output_token_seconds", PER_TOKENS.bounds_s, "time_per_output_token_us"),
 )
 
 
@@ -30,16 +40,18 @@ async def scraped(records: list[Record], exemplars: dict[str, Buckets], openmetr
 
 @given(invocations=st.lists(traced, max_size=30))
 async def test_each_bucket_shows_its_latest_traced_invocation(invocations: list[Record]) -> None:
-    """The official parser reads back trace, latency and time of the one that ended last, and no other."""
-    expected: dict[tuple[str, str], tuple[int, int, str]] = {}
-    for one in invocations:
-        if one.trace_id is not None:
-            place = one.model_id, next((str(b) for b in BUCKET_BOUNDS_S if one.latency_us <= b * 1_000_000), "+Inf")
-            facts = (one.timestamp_us + one.latency_us, one.latency_us, one.trace_id)
+    """The official parser reads back trace, latency and time of the one that ended last, and no other. So it is with
+    the times of streams."""
+    expected: dict[tuple[str, str, str], tuple[int, int, str]] = {}
+    for one, (family, bounds_s, field) in product(invocations, HISTOGRAMS):
+        time_us = getattr(one, field)
+        if one.trace_id is not None and time_us is not None:
+            place = family, one.model_id, next((str(b) for b in bounds_s if time_us <= b * 1_000_000), "+Inf")
+            facts = (one.timestamp_us + one.latency_us, time_us, one.trace_id)
             expected[place] = max(facts, expected.get(place, facts))
     text = await scraped(invocations, find_exemplars(invocations))
     found = {
-        (sample.labels["model_id"], sample.labels["le"]): (
+        (family.name, sample.labels["model_id"], sample.labels["le"]): (
             round(float(sample.exemplar.timestamp) * 1_000_000),
             round(sample.exemplar.value * 1_000_000),
             sample.exemplar.labels["trace_id"],
