@@ -1,5 +1,6 @@
 """What parent and workers have in common: made before the workers are forked."""
 
+import os
 from collections.abc import Iterator
 
 import msgspec
@@ -7,6 +8,9 @@ import msgspec
 from invoker.process.heartbeats import Heartbeats
 from invoker.process.shared_value import SharedValue
 from invoker.routing.states import EndpointState
+
+MAX_STATES_BYTES = 4 * 1024 * 1024
+"""Of some ten thousand endpoints. A part of it that nobody has written takes no memory."""
 
 _states = msgspec.msgpack.Decoder(list[EndpointState])
 
@@ -17,8 +21,9 @@ class Common:
 
     def __init__(self, workers: int) -> None:
         self.heartbeats = Heartbeats(workers)
-        self.models = SharedValue("models")
-        self._states = [SharedValue(f"states-{number}") for number in range(workers)]
+        file = os.memfd_create("workers")  # one, as files may be few
+        self._states = [SharedValue(file, number * MAX_STATES_BYTES, MAX_STATES_BYTES) for number in range(workers)]
+        self.models = SharedValue(file, workers * MAX_STATES_BYTES)
 
     def reset(self, number: int) -> None:
         """For a worker that takes another's place."""

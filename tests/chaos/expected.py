@@ -44,7 +44,10 @@ def usage_of(label: str, rows: Sequence[Row]) -> Series:
         tokens = sum(getattr(row, f"{type_}_tokens") or 0 for row in rows)
         series[f'model_tokens_total{{{label},type="{type_}"}}'] = tokens
     series[f"model_cost_usd_total{{{label}}}"] = float(sum(Decimal(row.cost_usd or 0) for row in rows))
-    missing = (row.operation in METERED and row.success and row.output_tokens is None for row in rows)
+    missing = (
+        row.operation in METERED and row.success and row.input_tokens is None and row.output_tokens is None
+        for row in rows
+    )
     series[f"model_usage_missing_total{{{label}}}"] = sum(missing)
     for name, bounds_s, times_ms in (
         ("model_time_to_first_token_seconds", FIRST_TOKEN_BOUNDS_S, [row.time_to_first_token_ms for row in rows]),

@@ -117,7 +117,7 @@ def run(reader: EventReader, stream: bytes, cuts: list[int]) -> bytes:
 
 @pytest.mark.parametrize("line_end", [b"\n", b"\r\n", b"\r"])
 @pytest.mark.parametrize("cut", [1, 5, 100_000])
-@pytest.mark.parametrize(("name", "meaning", "stream", "usage"), REPORTS, ids=lambda value: str(value)[:30])
+@pytest.mark.parametrize(("name", "meaning", "stream", "usage"), REPORTS, ids=[name for name, *_ in REPORTS])
 def test_usage(name: str, meaning: Meaning, stream: bytes, usage: Usage | None, cut: int, line_end: bytes) -> None:
     """From whichever event it comes in: the last report counts, and none is added to another."""
     assert name
