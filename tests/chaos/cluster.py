@@ -101,6 +101,14 @@ class Cluster(System):
         code = process.wait(LEAVE_S)
         assert code == 0, f"process {process.pid} left with {code}: {process.stderr[-2000:]}"
 
+    def ship(self) -> None:
+        """What workers have left in their journals, to the sidecar."""
+        settings = {"INVOKER_JOURNAL_DIR": str(self.journal), "SIDECAR_SOCKET": str(self.socket)}
+        process = Process("invoker", settings, "ship")
+        self.processes.append(process)
+        code = process.wait(LEAVE_S)
+        assert code == 0, f"what is left can't be shipped: {process.stderr[-2000:]}"
+
     def kill_parent(self) -> None:
         """SIGKILL to the parent alone: its workers finish what they have, and leave."""
         workers = self.worker_pids()
