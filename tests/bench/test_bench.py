@@ -81,15 +81,17 @@ def test_servers_are_measured_and_gone() -> None:
 
 @pytest.mark.parametrize("line", ["ingest", "rss", "history", "recording", "visibility", "windows", "chat", "streams"])
 def test_quick_line(line: str, tmp_path: Path) -> None:
-    """A quick run of a line measures something and writes it down."""
+    """A quick run of a line measures something and writes it down. What one run has more than another may be nothing,
+    or less."""
     assert line in LINES
     require_tools(*TOOLS.get(line, ()))
     path = tmp_path / "results.json"
     done = CliRunner().invoke(main, [line, "--quick", "--output", str(path)])
     assert done.exit_code == 0, done.output
-    assert all(
-        found.ours > 0 or found.name.endswith("minus without") for found in load_results(path)[line].outcome.figures
-    )
+    figures = load_results(path)[line].outcome.figures
+    assert figures
+    differences = [found for found in figures if found.verdict == "not measurable" or "minus without" in found.name]
+    assert [found.name for found in figures if found.ours <= 0 and found not in differences] == []
 
 
 def test_report(tmp_path: Path) -> None:
