@@ -14,12 +14,18 @@ class Ending(enum.Enum):
     IDLE = enum.auto()
 
 
-class EndedError(Exception):
-    """A call was ended by us, and its caller is still to be answered."""
+class UntakenError(asyncio.CancelledError):
+    """A call was cancelled while its caller had yet to take what was there."""
 
-    def __init__(self, ending: Ending) -> None:
+
+class EndedError(Exception):
+    """A call was ended by us, and its caller is still to be answered. `untaken`: it is that caller that was waited
+    for."""
+
+    def __init__(self, ending: Ending, *, untaken: bool = False) -> None:
         super().__init__(ending)
         self.ending = ending
+        self.untaken = untaken
 
 
 class Endings:

@@ -5,7 +5,7 @@ import contextlib
 from typing import Self
 
 from invoker.call.deadlines import Deadlines
-from invoker.call.ending import EndedError, Ending, Endings
+from invoker.call.ending import EndedError, Ending, Endings, UntakenError
 from invoker.call.in_flight import InFlight
 
 
@@ -55,8 +55,10 @@ class Flight:
         flights.counts.leave(self._model_id)
         if not flights.counts.total:
             flights.idle.set()
-        if kind is asyncio.CancelledError and (ending := flights.endings.take(self._task)) is not Ending.CALLER_GONE:
-            raise EndedError(ending) from None
+        if kind is None or not issubclass(kind, asyncio.CancelledError):
+            return
+        if (ending := flights.endings.take(self._task)) is not Ending.CALLER_GONE:
+            raise EndedError(ending, untaken=kind is UntakenError) from None
 
     @property
     def remaining_s(self) -> float:

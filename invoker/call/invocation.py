@@ -43,6 +43,7 @@ HTTP_STATUS = {
     ErrorType.OVERLOADED: 429,
     ErrorType.DRAINING: 503,
     ErrorType.GATEWAY_ERROR: 500,
+    ErrorType.CLIENT_DISCONNECTED: 408,
 }
 
 
@@ -196,6 +197,9 @@ class Invoker:
         match error:
             case UpstreamError():
                 error_type, message = error.error_type, str(error)
+            case EndedError(ending=Ending.DEADLINE, untaken=True):
+                error_type = ErrorType.CLIENT_DISCONNECTED
+                message = f"the caller had not taken its answer within {model.timeout_s:g} s"
             case EndedError(ending=Ending.DEADLINE):
                 error_type, message = ErrorType.TIMEOUT, f"upstream gave no whole answer within {model.timeout_s:g} s"
             case EndedError(ending=Ending.FIRST_TOKEN):

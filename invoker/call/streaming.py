@@ -1,9 +1,11 @@
 """Streams: what comes of an upstream's answer goes on to the caller before all of it is here."""
 
+import asyncio
 import contextlib
 import typing
 from functools import partial
 
+from invoker.call.ending import UntakenError
 from invoker.call.stream_timer import StreamTimer
 from invoker.http.passing import answer_lines
 from invoker.protocols.base import InvalidAnswerError, StreamReader
@@ -44,7 +46,7 @@ async def relay(
             if piece or not chunk:
                 if timer is not None:
                     timer.rest()
-                await sink.write(piece)
+                await _write(sink, piece)
             if timer is not None:
                 timer.more()
             if reader.ended:
@@ -53,6 +55,14 @@ async def relay(
     if not reader.complete and not reader.ended:
         raise InvalidAnswerError("its stream ended before the answer did")
     return reader.held
+
+
+async def _write(sink: Sink, piece: bytes) -> None:
+    """Whoever is cancelled here waits for its caller, and for no upstream."""
+    try:
+        await sink.write(piece)
+    except asyncio.CancelledError:
+        raise UntakenError from None
 
 
 def _pass_on(reader: StreamReader, clock: Clock, timer: StreamTimer | None, put: Give, chunk: bytes) -> bool:
