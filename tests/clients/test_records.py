@@ -58,7 +58,7 @@ def test_what_a_stream_took(stack: Stack, name: str, usage: str) -> None:
     assert (row["input_tokens"], row["output_tokens"]) == (told(took, FIRST), told(took, LAST))
     first_ms = 0 if "tool" in name else 50  # a tool's name is output, too, and comes at once
     assert first_ms < row["time_to_first_token_ms"] <= row["latency_ms"]
-    assert row["time_per_output_token_ms"] > 0
+    assert 0 <= row["time_per_output_token_ms"] <= row["latency_ms"]  # 0 of tokens that were read at once
 
 
 @texts

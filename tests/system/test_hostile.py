@@ -231,7 +231,7 @@ def test_five_thousand_connections(attacked: Attacked) -> None:
         attacked.connect()
     for _ in range(CONNECTIONS // 2):
         attacked.introduced()
-    attacked.started.settled("honest", attacked.invoked)
+    attacked.started.settled("honest", attacked.invoked, 120)
     url = f"{attacked.started.sidecar_url}/metrics"
     assert "sidecar_producers_connected 1024.0" in get_text(url)
     attacked.end()
