@@ -89,8 +89,11 @@ UpstreamName = Annotated[
 StatusCode = Annotated[int, Meta(ge=100, le=599)]
 
 MAX_TAGS = 8
-TagName = Annotated[str, Meta(pattern="^[a-z0-9_-]{1,64}\\Z")]
-TagValue = Annotated[str, Meta(min_length=1, max_length=64, pattern="^[^\\x00-\\x1f\\x7f-\\x9f]+\\Z")]
+MAX_TAG_CHARS = 64
+TAG_NAME = f"[a-z0-9_-]{{1,{MAX_TAG_CHARS}}}"
+TAG_VALUE = f"[^\\x00-\\x1f\\x7f-\\x9f]{{1,{MAX_TAG_CHARS}}}"
+TagName = Annotated[str, Meta(pattern=f"^{TAG_NAME}\\Z")]
+TagValue = Annotated[str, Meta(pattern=f"^{TAG_VALUE}\\Z")]
 Tags = Annotated[
     dict[TagName, TagValue],
     Meta(

@@ -26,6 +26,6 @@ class Asking:
         self._refused.add((url, call.model_id))
 
 
-def may_be_refusal(status: int, body: Body) -> bool:
-    """Whether an answer may say that the field isn't known; then nothing was worked on."""
-    return status in REFUSED and any(field in begin_of(body, MAX_LOOKED_AT_BYTES) for field in _FIELDS)
+def may_be_refusal(body: Body) -> bool:
+    """Whether an answer that is `REFUSED` may say that the field isn't known; then nothing was worked on."""
+    return any(field in begin_of(body, MAX_LOOKED_AT_BYTES) for field in _FIELDS)

@@ -43,9 +43,9 @@ def pause_s(repeated: int, die: Random) -> float:
     return float(min(FIRST_PAUSE_S * 2.0 ** min(repeated - 1, 16), LONGEST_PAUSE_S) * die.uniform(0.5, 1.0))
 
 
-class Attempts(msgspec.Struct, gc=False):
-    """Of one call. After `open`, `end` must follow, whatever happened. `asks_usage`: the last one did so, where the
-    caller didn't."""
+class Attempts(msgspec.Struct):
+    """Of one call. After `open`, `end` must follow, whatever happened. `endpoint`: where the last one went, as it was
+    then: its member may have other credentials by now. `asks_usage`: it did so, where the caller didn't."""
 
     upstream: Upstream
     clock: Clock
@@ -57,6 +57,7 @@ class Attempts(msgspec.Struct, gc=False):
     asks_usage: bool = False
     tried: list[Member] = []
     member: Member | None = None
+    endpoint: Endpoint | None = None
     began_us: int = 0
 
     def open(self, flight: Flight) -> Awaitable[Exchange]:
@@ -93,9 +94,9 @@ class Attempts(msgspec.Struct, gc=False):
         """Of a request that was refused, perhaps for what was put into it: as its caller wrote it, or else the same
         exchange, with its body."""
         body = await exchange.whole()
-        if self.member is None or not may_be_refusal(exchange.status, body):
+        endpoint = self.endpoint
+        if endpoint is None or not may_be_refusal(body):
             return exchange, body
-        endpoint = self.member.endpoint
         exchange = await self._send(endpoint, None)
         if 200 <= exchange.status < 300:
             self.asking.note_refused(self.call, endpoint.url)
@@ -104,8 +105,7 @@ class Attempts(msgspec.Struct, gc=False):
     @property
     def credentials(self) -> Credentials | None:
         """What the endpoint of the last attempt was told, and nobody else is to see."""
-        member = self.member or (self.tried[-1] if self.tried else None)
-        return None if member is None else member.endpoint.credentials
+        return None if self.endpoint is None else self.endpoint.credentials
 
     def end(self, error_type: str | None, message: str, exchange: Exchange | None) -> None:
         """So the call ended; which says something of its last endpoint."""
@@ -136,6 +136,7 @@ class Attempts(msgspec.Struct, gc=False):
 
     def _send(self, endpoint: Endpoint, asking: Splice | None) -> Awaitable[Exchange]:
         answered, call = self.answered, self.call
+        self.endpoint = endpoint
         answered.upstream = endpoint.name
         answered.attempts = (answered.attempts or 0) + 1
         url = joined_url(endpoint.url, call.target) if call.target else endpoint.url

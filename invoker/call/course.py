@@ -14,7 +14,7 @@ from invoker.upstream.port import Exchange
 from shared.record import ErrorType, Record
 
 
-class Course(msgspec.Struct, gc=False):
+class Course(msgspec.Struct):
     """`exchange`: the last one; `body`: what goes on to the caller of an answer that is here, as it came."""
 
     protocol: Protocol

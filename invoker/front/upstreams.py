@@ -7,6 +7,6 @@ from invoker.front.worker import WORKER
 
 
 async def upstreams(request: web.Request) -> web.Response:
-    answer = request.app[WORKER].upstreams()
+    answer = await request.app[WORKER].upstreams()
     headers = {"Cache-Control": "no-store"}
     return web.Response(body=msgspec.json.encode(answer), content_type="application/json", headers=headers)

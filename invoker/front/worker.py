@@ -1,7 +1,7 @@
 """One worker: what both of its HTTP servers are given, and made before either of them serves."""
 
 import dataclasses
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 
 from aiohttp import web
 
@@ -23,7 +23,7 @@ class Worker:
     reasons: Callable[[], Sequence[str]]
     sidecar_url: str
     upstream: Upstream
-    upstreams: Callable[[], UpstreamsAnswer]
+    upstreams: Callable[[], Awaitable[UpstreamsAnswer]]
     cors_origins: str = ""
 
 

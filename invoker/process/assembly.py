@@ -2,7 +2,7 @@
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator, Callable, Iterable
+from collections.abc import AsyncIterator, Awaitable, Callable
 
 from invoker.call.invocation import Invoker
 from invoker.delivery.assignment import adopting, shipping
@@ -23,7 +23,7 @@ from invoker.protocols.base import Protocol
 from invoker.protocols.large_bodies import LargeBodies
 from invoker.protocols.openai import OpenAI
 from invoker.protocols.worklet import Worklet
-from invoker.routing.states import EndpointState, merged, states_of
+from invoker.routing.states import EndpointState, UpstreamsAnswer, merged, states_of
 from invoker.settings import InvokerSettings
 from invoker.upstream.pool import PooledUpstream
 from shared.clock import Clock, SystemClock
@@ -52,10 +52,10 @@ class KnownModels:
 
 @contextlib.asynccontextmanager
 async def assembled(
-    settings: InvokerSettings, snapshot: Snapshot, others: Callable[[], Iterable[list[EndpointState]]]
+    settings: InvokerSettings, snapshot: Snapshot, others: Callable[[], Awaitable[list[list[EndpointState]]]]
 ) -> AsyncIterator[tuple[Worker, KnownModels]]:
     """One worker that records and ships, and its models; at the end, all that it has recorded is handed over or left
-    for another. `others`: what other workers know of endpoints."""
+    for another. `others`: asks other workers what they know of endpoints."""
     clock = SystemClock()
     plan = plan_files(settings.max_connections, settings.max_in_flight)
 
@@ -78,6 +78,9 @@ async def assembled(
     background = Background(clock)
     models = KnownModels(snapshot, invoker, outbox, clock)
 
+    async def upstreams() -> UpstreamsAnswer:
+        return merged([*await others(), models.states()])
+
     def reasons() -> list[str]:
         return [
             *readiness.of_the_process(background, plan.reason),
@@ -95,7 +98,7 @@ async def assembled(
             reasons,
             settings.sidecar_url,
             upstream,
-            lambda: merged([*others(), models.states()]),
+            upstreams,
             settings.cors_origins,
         )
         yield worker, models

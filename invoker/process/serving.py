@@ -28,7 +28,7 @@ def run_worker(settings: InvokerSettings, snapshot: Snapshot, number: int, paren
 
 async def _serve(settings: InvokerSettings, snapshot: Snapshot, number: int, parent_pipe: int, common: Common) -> None:
     stop = _Stop(parent_pipe)
-    others = partial(common.told, number)
+    others = partial(common.ask, number)
     async with (
         assembled(settings, snapshot, others) as (worker, models),
         running(make_app(worker), grace_s=1.0) as runner,
@@ -43,7 +43,7 @@ async def _serve(settings: InvokerSettings, snapshot: Snapshot, number: int, par
 
         def each_time() -> None:
             swapping.look()
-            common.tell(number, models.states())
+            common.tell_if_asked(number, models.states)
 
         common.heartbeats.beat(number, asyncio.get_running_loop(), each_time)
         log.info("worker.listening", worker=number, url=urls_of(bound), pid=os.getpid())

@@ -5,13 +5,9 @@ from collections.abc import Iterable, Mapping
 from typing import NoReturn
 
 from invoker.protocols.base import BadRequestError
-from shared.record import MAX_TAGS
+from shared.record import MAX_TAG_CHARS, MAX_TAGS, TAG_NAME, TAG_VALUE
 
-MAX_CHARS = 64
-NAME = f"[a-z0-9_-]{{1,{MAX_CHARS}}}"
-VALUE = f"[^\\x00-\\x1f\\x7f-\\x9f]{{1,{MAX_CHARS}}}"
-
-_NAME, _VALUE = re.compile(NAME), re.compile(VALUE)
+_NAME, _VALUE = re.compile(TAG_NAME), re.compile(TAG_VALUE)
 
 
 def checked_tags(
@@ -23,11 +19,11 @@ def checked_tags(
     for name, value in (*_decoded(headers), *(said or {}).items()):
         lower = name.lower()
         if _NAME.fullmatch(lower) is None:
-            _refuse(name, f"its name must be 1 to {MAX_CHARS} of a-z, 0-9, _ and -")
+            _refuse(name, f"its name must be 1 to {MAX_TAG_CHARS} of a-z, 0-9, _ and -")
         if lower in tags:
             _refuse(name, "it stands there twice")
         if _VALUE.fullmatch(value) is None:
-            _refuse(name, f"its value must be 1 to {MAX_CHARS} printable characters")
+            _refuse(name, f"its value must be 1 to {MAX_TAG_CHARS} printable characters")
         if len(tags) == MAX_TAGS:
             _refuse(name, f"it is one too many; at most {MAX_TAGS} are taken")
         tags[lower] = value
@@ -44,4 +40,4 @@ def _decoded(headers: Iterable[tuple[bytes, bytes]]) -> Iterable[tuple[str, str]
 
 
 def _refuse(name: str, why: str) -> NoReturn:
-    raise BadRequestError(400, "invalid_request", f"Tag {name[: MAX_CHARS + 1]!r}: {why}")
+    raise BadRequestError(400, "invalid_request", f"Tag {name[: MAX_TAG_CHARS + 1]!r}: {why}")

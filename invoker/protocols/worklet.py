@@ -20,9 +20,17 @@ from invoker.protocols.base import (
     check_json,
 )
 from invoker.protocols.json_problem import Invalid, json_problem
-from invoker.protocols.tags import NAME, VALUE, checked_tags
+from invoker.protocols.tags import checked_tags
 from invoker.protocols.unique_keys import repeated_key
-from shared.record import MAX_TAGS, OVERFLOW_MODEL_ID, RESERVED_MODEL_ID, ModelId, in_words
+from shared.record import (
+    MAX_TAGS,
+    OVERFLOW_MODEL_ID,
+    RESERVED_MODEL_ID,
+    TAG_NAME,
+    TAG_VALUE,
+    ModelId,
+    in_words,
+)
 from shared.sizes import measure
 
 AnyJson = Annotated[
@@ -36,11 +44,11 @@ AnyJson = Annotated[
 
 
 Tags = Annotated[
-    dict[str, Annotated[str, Meta(extra_json_schema={"pattern": f"^{VALUE}$"})]],
+    dict[str, Annotated[str, Meta(extra_json_schema={"pattern": f"^{TAG_VALUE}$"})]],
     Meta(
         description="What this call is found and told apart by later; as headers `x-tag-NAME: value` say it, too.",
         examples=[{"team": "search"}],
-        extra_json_schema={"maxProperties": MAX_TAGS, "propertyNames": {"pattern": f"^{NAME}$"}},
+        extra_json_schema={"maxProperties": MAX_TAGS, "propertyNames": {"pattern": f"^{TAG_NAME}$"}},
     ),
 ]
 

@@ -1,5 +1,6 @@
 """Where a model's calls can go, and what a worker knows of each place."""
 
+import os
 import re
 from collections import Counter
 from collections.abc import Sequence
@@ -19,6 +20,10 @@ MAX_COOLING = 1000
 """Models that one endpoint has no room for, at once."""
 SHORTEST_COOL_US, LONGEST_COOL_US = 1_000_000, 60_000_000
 """An endpoint that is too busy for a model is left alone by it for so long: as it says, or else the least."""
+
+DIE = Random()
+"""A process's own: workers that began with the same state would all choose, and come back, alike."""
+os.register_at_fork(after_in_child=DIE.seed)
 
 _INVISIBLE = re.compile("[^!-~]")
 
@@ -67,12 +72,16 @@ class Group:
         self.members = [Member(endpoint) for endpoint in sorted(endpoints, key=lambda each: each.priority)]
         self.only = self.members[0] if len(self.members) == 1 else None
         self.budget = RetryBudget()
-        self.die = die or Random()
+        self.die = die or DIE
 
     def __eq__(self, other: object) -> bool:
         return isinstance(other, Group) and self.members == other.members
 
     __hash__ = None  # type: ignore[assignment]
+
+    def __reduce__(self) -> tuple[type["Group"], tuple[list[Endpoint]]]:
+        """For another process: what is known here stays here."""
+        return Group, ([member.endpoint for member in self.members],)
 
     def take(self, model_id: str, now_us: int, before: Sequence[Member] = ()) -> Member:
         """The one that an attempt goes to; `before`: where the same call was tried. `give_back` must follow."""
@@ -114,7 +123,9 @@ class Group:
             if (old := known.get((member.endpoint.name, member.endpoint.url))) is not None:
                 old.endpoint = member.endpoint
                 self.members[at] = old
-        self.only = self.members[0] if len(self.members) == 1 else None
+        if len(self.members) == 1:
+            self.only = self.members[0]
+            self.only.health = NEW  # an only one is never out
 
 
 def single(url: str, credentials: Credentials | None = None) -> Group:

@@ -129,6 +129,7 @@ class SqliteWriter:
             except BaseException:
                 self._models.clear()  # they may hold what is rolled back now
                 self._words.forget()
+                self._rows = []
                 with contextlib.suppress(sqlite3.Error):  # SQLite itself may have rolled back
                     connection.execute("ROLLBACK")
                 raise

@@ -74,7 +74,7 @@ class Gateway:
             self.invoker, self.answering, self.connections, list, sidecar_url, self.upstream, self.upstreams
         )
 
-    def upstreams(self) -> UpstreamsAnswer:
+    async def upstreams(self) -> UpstreamsAnswer:
         return merged([states_of(self.invoker.models, FakeClock())])
 
     async def _answer(self, body: bytes) -> Answer:

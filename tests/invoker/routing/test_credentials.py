@@ -1,5 +1,6 @@
 """Keys and headers that the models file gives an upstream: what is sent, and that nobody is told."""
 
+import asyncio
 import json
 import re
 from pathlib import Path
@@ -18,7 +19,7 @@ from invoker.upstream.pool import PooledUpstream
 from invoker.upstream.port import ERROR_BODY_CHARS, status_error
 from shared.clock import SystemClock
 from shared.settings import StartupError
-from tests.invoker.fakes import Answer, FakeClock, FakeJournal, FakeUpstream
+from tests.invoker.fakes import Answer, FakeClock, FakeJournal, FakeUpstream, Gate
 from tests.invoker.front.hostile import Connection, http, serving
 from tests.invoker.protocols.test_passing import NoLargeBodies
 from tests.invoker.routing.test_models import UP, settings, written
@@ -214,6 +215,25 @@ async def test_of_what_an_upstream_echoes(status: int) -> None:
     assert [("***" in record.error_log, "s3cret" in record.error_log) for record in journal.records] == [
         (status == 400, False)
     ]
+
+
+async def test_a_key_that_is_replaced_meanwhile_is_still_left_out() -> None:
+    """The call in flight was sent with the old one, and its error may say that."""
+    gate = Gate((400, b'{"error": "no such key: s3cret"}', {}))
+    old, new = (
+        Models({}, None, dialects={"openai": Models({"m": Model(single("http://host:1/v1", own), 9.0)}, None)})
+        for own in (credentials("openai", "http://host:1/v1", key=key) for key in ("s3cret", "another"))
+    )
+    journal = FakeJournal()
+    invoker = Invoker(old, FakeUpstream(gate), journal, FakeClock(), 9)
+    call = Call("m", b"{}", 2, "/chat/completions", b"")
+    calling = asyncio.create_task(invoker.invoke(OpenAI(NoLargeBodies()), call, None, "r-1"))
+    while not invoker.in_flight.total:
+        await asyncio.sleep(0)
+    invoker.swap(new)
+    gate.opened.set()
+    await calling
+    assert [("***" in record.error_log, "s3cret" in record.error_log) for record in journal.records] == [(True, False)]
 
 
 async def test_it_is_sent_over_the_wire() -> None:
