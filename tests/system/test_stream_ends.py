@@ -6,15 +6,16 @@ import http.client
 import signal
 import socket
 import struct
+import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from tests.invoker.conftest import unchunk
 from tests.processes import eventually
 from tests.system.stream_callers import PATHS, Running, body_of, calling, outcome, read_all, read_until, started
+from tests.tap import Request
 
 DIALECTS = pytest.mark.parametrize("dialect", PATHS)
 LEAVING = pytest.mark.parametrize("resets", [False, True], ids=["closes", "resets"])
@@ -114,8 +115,7 @@ def test_wherever_it_is_cut_caller_and_record_agree(running: Running, dialect: s
     model_id = f"cuts-{dialect}"
     running.behave(model_id)
     whole = outcome(running, dialect, model_id)[1]
-    (heard,) = running.tap.heard(model_id)
-    end = len(unchunk(bytes(heard.answers).partition(b"\r\n\r\n")[2]))
+    end = len(answered_by(running.mock, running.tap.requests(model_id)[0]))
     seen = [(True, whole)]
     for place in sorted({*range(1, end, end // 20), *range(end - 20, end + 50)}):  # answers differ by their numbers
         running.behave(model_id, stream={"cut_at_byte": place})
@@ -127,6 +127,15 @@ def test_wherever_it_is_cut_caller_and_record_agree(running: Running, dialect: s
         assert without_number(body).startswith(without_number(whole)) == ended
     cut_wires = [heard for heard in running.tap.heard(model_id) if not heard.answers.endswith(b"0\r\n\r\n")]
     assert 0 < sum(not ended for ended, _ in seen) < len(cut_wires)
+
+
+def answered_by(mock: str, asked: Request) -> bytes:
+    """All that the model server says to the gateway's request: a gateway that has its stream's last event waits for no
+    chunk after it."""
+    headers = {"Content-Type": "application/json"}
+    with urllib.request.urlopen(urllib.request.Request(f"{mock}{asked.path}", asked.body, headers)) as response:
+        answer: bytes = response.read()
+    return answer
 
 
 def without_number(body: bytes) -> bytes:
