@@ -27,7 +27,8 @@ from invoker.front.routes import setup_routes as setup_gateway_routes
 from invoker.protocols.anthropic import Anthropic
 from invoker.protocols.openai import OpenAI
 from invoker.protocols.worklet import Worklet
-from invoker.routing.models import Models, load_models
+from invoker.routing.models import Models
+from invoker.routing.models_file import load_models
 from invoker.settings import InvokerSettings, ShipSettings
 from metrics_sidecar.api.routes import OPERATIONS
 from metrics_sidecar.api.routes import setup_routes as setup_sidecar_routes

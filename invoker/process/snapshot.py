@@ -10,7 +10,8 @@ from pathlib import Path
 from typing import NamedTuple
 
 from invoker.process.shared_value import SharedValue
-from invoker.routing.models import Models, load_models
+from invoker.routing.models import Models
+from invoker.routing.models_file import load_models
 from invoker.settings import InvokerSettings
 from shared import logs
 from shared.settings import StartupError

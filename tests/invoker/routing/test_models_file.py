@@ -6,7 +6,8 @@ from typing import Any
 import pytest
 
 from invoker.routing.endpoints import single
-from invoker.routing.models import MAX_MATCHED, Model, load_models
+from invoker.routing.models import MAX_MATCHED, Model
+from invoker.routing.models_file import load_models
 from invoker.routing.prices import Prices
 from invoker.settings import InvokerSettings
 from shared.settings import StartupError
