@@ -21,7 +21,11 @@ _USER = re.compile(r"(//)[^/?#]*(?=@)")
 
 def load_models(settings: InvokerSettings) -> Models:
     """The models of these settings; `StartupError` names the file, the table and what is wrong."""
-    named, by_prefix = _read_tables(settings)
+    try:
+        named, by_prefix = _read_tables(settings)
+    except RecursionError:
+        message = f"INVOKER_MODELS_FILE: {str(settings.models_file)!r}: it is nested too deeply"
+        raise StartupError(message) from None
     urls: dict[Protocol, str] = {"openai": settings.openai_url, "anthropic": settings.anthropic_url}
     dialects: dict[str, Models] = {
         protocol: Models(named[protocol], _default(settings, protocol, url), by_prefix[protocol])
@@ -47,7 +51,7 @@ def _read_tables(settings: InvokerSettings) -> tuple[Tables, Tables]:
     try:
         text = settings.models_file.read_text(encoding="utf-8-sig")
         tables = tomllib.loads(text, parse_float=Decimal)
-    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+    except (OSError, ValueError) as error:  # ValueError: also of numbers with too many digits
         raise StartupError(f"INVOKER_MODELS_FILE: {str(settings.models_file)!r}: {error}") from None
     for name, table in tables.items():
         where = f"INVOKER_MODELS_FILE: {str(settings.models_file)!r}: [{name!r}]"
