@@ -34,7 +34,7 @@ C = TypeVar("C", bound=Candidate)
 
 def choose(candidates: Sequence[C], now_us: int, die: Random, avoid: Collection[C] = ()) -> C:
     """Of one at least, in order of priority. `avoid`: those that the same call was tried at; they come last."""
-    fresh = [each for each in candidates if each not in avoid] if avoid else candidates
+    fresh = ([each for each in candidates if each not in avoid] if avoid else candidates) or candidates
     for _, tier in groupby(fresh, _priority):
         members = [*tier]
         for each in members:
@@ -43,7 +43,7 @@ def choose(candidates: Sequence[C], now_us: int, die: Random, avoid: Collection[
         if usable := [each for each in members if each.health.is_in]:
             return _draw(usable, die)
     # None is in: rather than none, any is tried.
-    return _draw(fresh or candidates, die)
+    return _draw(fresh, die)
 
 
 def _priority(candidate: Candidate) -> int:

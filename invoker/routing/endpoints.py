@@ -86,8 +86,7 @@ class Group:
     def take(self, model_id: str, now_us: int, before: Sequence[Member] = ()) -> Member:
         """The one that an attempt goes to; `before`: where the same call was tried. `give_back` must follow."""
         members = self.members
-        avoid = [each for each in members if each in before or each.cooling.get(model_id, 0) > now_us]
-        member = choose(members, now_us, self.die, avoid if len(avoid) < len(members) else before)
+        member = choose(members, now_us, self.die, _avoided(members, model_id, now_us, before))
         if member.health.is_due(now_us):
             member.health = tried(member.health)
         member.outstanding += 1
@@ -117,7 +116,8 @@ class Group:
         member.cooling[model_id] = now_us + max(length_us, SHORTEST_COOL_US)
 
     def carry_over(self, before: "Group") -> None:
-        """What is known of the same endpoints, whose calls may still be on their way."""
+        """What is known of the same endpoints, whose calls may still be on their way; and what was tried again."""
+        self.budget = before.budget
         known = {(member.endpoint.name, member.endpoint.url): member for member in before.members}
         for at, member in enumerate(self.members):
             if (old := known.get((member.endpoint.name, member.endpoint.url))) is not None:
@@ -126,6 +126,14 @@ class Group:
         if len(self.members) == 1:
             self.only = self.members[0]
             self.only.health = NEW  # an only one is never out
+
+
+def _avoided(members: Sequence[Member], model_id: str, now_us: int, before: Sequence[Member]) -> Sequence[Member]:
+    """Where the same call was tried, and those that have no room for this model, unless all others are out: one that
+    answers that it is busy does answer."""
+    avoid = [each for each in members if each in before or each.cooling.get(model_id, 0) > now_us]
+    fresh = [each for each in members if each not in avoid] if avoid else members
+    return avoid if any(each.health.is_in or each.health.is_due(now_us) for each in fresh) else before
 
 
 def single(url: str, credentials: Credentials | None = None) -> Group:

@@ -34,6 +34,48 @@ def test_a_group_goes_to_another_process_without_what_is_known_of_it() -> None:
     assert copy.die is DIE
 
 
+def out(group: Group, name: str, now_us: int = 1) -> None:
+    """It fails until it is."""
+    (member,) = (each for each in group.members if each.endpoint.name == name)
+    for _ in range(FAILURES_IN_A_ROW):
+        member.outstanding += 1
+        group.give_back(member, "connect", "refused", now_us, now_us)
+    assert not member.health.is_in
+
+
+def test_one_without_room_comes_before_one_that_is_out() -> None:
+    """It answers at least; who was tried by the same call comes last all the same."""
+    group = Group([Endpoint("http://a/", "a"), Endpoint("http://b/", "b")])
+    out(group, "a")
+    (b,) = (each for each in group.members if each.endpoint.name == "b")
+    group.cool(b, "m", 30, 1)
+    assert {group.take("m", 2).endpoint.name for _ in range(20)} == {"b"}
+    assert group.take("m", 2, [b]).endpoint.name == "a"
+
+
+def test_a_change_gives_no_new_budget() -> None:
+    """Neither more attempts in an outage, however often the file changes, nor fewer than the calls before it allow."""
+    before, after = (Group([Endpoint("http://a/", "a"), Endpoint("http://b/", "b")]) for _ in range(2))
+    for _ in range(100):
+        before.budget.note_call(1)
+    taken = sum(before.budget.take(1) for _ in range(10))
+    after.carry_over(before)
+    assert taken + sum(after.budget.take(1) for _ in range(100)) == 20
+
+
+def test_one_that_comes_again_has_what_is_its_own_outstanding() -> None:
+    """Left out by a change and named by the next one: calls that began before end where they began."""
+    first, second, third = (Group([Endpoint(f"http://{name}/", name) for name in names]) for names in ("ab", "a", "ab"))
+    held = [first.take("m", 1) for _ in range(4)]
+    second.carry_over(first)
+    third.carry_over(second)
+    assert third.members[0] is first.members[0]
+    assert third.members[1] is not first.members[1]
+    for member in held:
+        first.give_back(member, "success", "", 1, 2)
+    assert [each.outstanding for each in (*first.members, *third.members)] == [0] * 4
+
+
 def test_an_endpoint_that_is_alone_by_now_is_not_out() -> None:
     """It was, beside another one."""
     two = Group([Endpoint("http://a/", "a"), Endpoint("http://b/", "b")])

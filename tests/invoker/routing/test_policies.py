@@ -184,13 +184,15 @@ def test_who_may_not_be_out_stays() -> None:
 
 
 def test_another_endpoint_comes_first() -> None:
-    """The next tier, too, before one that was tried; and when all were, any."""
+    """The next tier, too, before one that was tried; and when all were, it begins anew, with those that are in."""
     a, b, later = Place(steady(1)), Place(steady(1)), Place(steady(1), priority=1)
     die = Random(1)
     assert {choose([a, b, later], 0, die) for _ in range(50)} == {a, b}
     assert {choose([a, b, later], 0, die, [a]) for _ in range(50)} == {b}
     assert {choose([a, b, later], 0, die, [a, b]) for _ in range(50)} == {later}
-    assert {choose([a, b, later], 0, die, [a, b, later]) for _ in range(50)} == {a, b, later}
+    assert {choose([a, b, later], 0, die, [a, b, later]) for _ in range(50)} == {a, b}
+    a.health = failed(NEW, FAILURES_IN_A_ROW, SECOND_US)
+    assert {choose([a, b, later], SECOND_US, die, [a, b, later]) for _ in range(50)} == {b}
 
 
 def test_an_empty_budget_fills_with_calls() -> None:
