@@ -50,6 +50,7 @@ async def relay(
             if timer is not None:
                 timer.more()
             if reader.ended:
+                exchange.leave()
                 return reader.held
     reader.end(clock.monotonic_us())
     if not reader.complete and not reader.ended:

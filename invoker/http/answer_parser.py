@@ -1,6 +1,8 @@
 """Parses HTTP/1.1 answers with llhttp (through httptools), which is strict: bare line feeds, two lengths, or a length
 beside chunks are errors. Heads that came before are known again, and then nothing is parsed at all."""
 
+import re
+from collections.abc import Mapping
 from functools import lru_cache
 from typing import NamedTuple
 
@@ -9,6 +11,11 @@ import httptools
 from invoker.http.heads import KNOWN_HEADS
 
 MAX_HEAD_BYTES = 64 * 1024
+ANY_TIME_US = 86_400_000_000
+IDLE_PART = 0.8
+"""Of the time for which a server says that it keeps an idle connection: a request must not meet its end."""
+
+_TIMEOUT = re.compile(rb"(?:^|[,; \t])timeout=([0-9]{1,5})(?![0-9])", re.IGNORECASE)
 
 
 class UnusableError(Exception):
@@ -114,13 +121,14 @@ class AnswerParser:
 
 
 class AnswerHead(NamedTuple):
-    """What matters of an answer: body bytes that follow, whether the connection ends with them, and its headers by
-    their names in lower case."""
+    """What matters of an answer: body bytes that follow, whether the connection ends with them, its headers by their
+    names in lower case, and how long the connection may be idle behind it."""
 
     content_length: int
     status: int
     close: bool
     fields: dict[bytes, bytes]
+    idle_us: int = ANY_TIME_US
 
 
 @lru_cache(maxsize=KNOWN_HEADS)
@@ -135,7 +143,13 @@ def parse_answer_head(head: bytes) -> AnswerHead | None:
     length = parser.fields.get(b"content-length", b"")
     if not parser.started or not length.isdigit() or parser.complete != (int(length) == 0):
         return None
-    return AnswerHead(int(length), parser.status, not parser.keep_alive, parser.fields)
+    return AnswerHead(int(length), parser.status, not parser.keep_alive, parser.fields, keepalive_us(parser.fields))
+
+
+def keepalive_us(fields: Mapping[bytes, bytes]) -> int:
+    """How long a connection may be idle and still be used, as its server has it (`Keep-Alive: timeout=5`)."""
+    said = _TIMEOUT.search(fields.get(b"keep-alive", b""))
+    return ANY_TIME_US if said is None else round(int(said[1]) * IDLE_PART * 1_000_000)
 
 
 def _head_too_large() -> MalformedError:

@@ -6,31 +6,56 @@ A connection on which anything but one clean exchange happened is closed and nev
 import asyncio
 import os
 import select
-from collections.abc import Callable
-from typing import cast
+from collections.abc import Callable, Mapping
+from typing import Protocol, cast
 
-from invoker.http.answer_parser import AnswerHead, AnswerParser, MalformedError, UnusableError, parse_answer_head
+from invoker.http.answer_parser import (
+    ANY_TIME_US,
+    AnswerHead,
+    AnswerParser,
+    MalformedError,
+    UnusableError,
+    keepalive_us,
+    parse_answer_head,
+)
 from invoker.http.heads import END, MAX_HEAD_BYTES
 from invoker.http.pieces import Body
 from invoker.upstream.exchange import BrokenError, WireExchange
+from invoker.upstream.leaving import Leaving
 
 MAX_JOINED_BYTES = 64 * 1024
 """A larger body is not copied to stand in one piece with its head."""
 
 
+class Taker(Protocol):
+    """Who is told what comes: an exchange, or what is left of it."""
+
+    status: int
+
+    def answered(self, status: int, headers: Mapping[bytes, bytes]) -> None: ...
+
+    def feed(self, piece: bytes) -> None: ...
+
+    def end(self, error: UnusableError | None = None) -> None: ...
+
+
 class Connection(asyncio.Protocol):
     """One exchange at a time; `on_free` is called after each, when the next may begin if it is `reusable` then.
-    `since_us` is for the pool."""
+    `since_us` is for the pool; `idle_us`: how long it may be idle. `leaving`: where it is when nobody wants more."""
 
-    def __init__(self, max_answer_bytes: int, on_free: "Callable[[Connection], None]") -> None:
+    def __init__(
+        self, max_answer_bytes: int, on_free: "Callable[[Connection], None]", leaving: Leaving | None = None
+    ) -> None:
         self.reusable = False
         self.since_us = 0
+        self.idle_us = ANY_TIME_US
         self.max_answer_bytes = max_answer_bytes
         self._on_free = on_free
+        self._leaving = leaving
         self._loop = asyncio.get_running_loop()
         self._transport: asyncio.Transport | None = None
         self._unread = select.poll()
-        self._exchange: WireExchange | None = None
+        self._exchange: Taker | None = None
         self._parser: AnswerParser | None = None  # of an answer that is not plain
         self._head: AnswerHead | None = None  # of a plain answer whose body is not all here
         self._missing_bytes = 0
@@ -57,6 +82,14 @@ class Connection(asyncio.Protocol):
         """Whether nothing has come since the last answer: not even the end of the connection, which the
         event loop may not have read yet."""
         return self.reusable and not self._unread.poll(0)
+
+    def leave(self) -> None:
+        """The exchange's caller has all it wants; when the answer's end has come, too, the next exchange may begin."""
+        rest = self._exchange = None if self._leaving is None else self._leaving.add(self)
+        if rest is None:
+            self.close()
+        else:
+            self.resume_reading()
 
     def close(self) -> None:
         """At once, what is not sent is dropped. Idempotent."""
@@ -96,7 +129,7 @@ class Connection(asyncio.Protocol):
         if self._parser is not None and self._exchange is not None:
             self._parser.end()
             if self._parser.complete:
-                self._complete(self._exchange, keep=False)
+                self._complete(self._exchange, 0, keep=False)
 
     def connection_lost(self, exc: Exception | None) -> None:
         self.reusable = False
@@ -106,7 +139,7 @@ class Connection(asyncio.Protocol):
 
     # Its answers.
 
-    def _take_plain(self, exchange: WireExchange, data: bytes) -> bool:
+    def _take_plain(self, exchange: Taker, data: bytes) -> bool:
         """Begin, and mostly end, an answer whose whole head is here and plain; False for another."""
         end = data.find(END) + len(END)
         if not len(END) <= end <= MAX_HEAD_BYTES:
@@ -117,13 +150,13 @@ class Connection(asyncio.Protocol):
         exchange.answered(head.status, head.fields)
         if len(data) == end + head.content_length:
             exchange.feed(data[end:])
-            self._complete(exchange, keep=not head.close)
+            self._complete(exchange, head.idle_us, keep=not head.close)
         else:
             self._missing_bytes = head.content_length
             self._take_body(exchange, head, data[end:])
         return True
 
-    def _take_body(self, exchange: WireExchange, head: AnswerHead, data: bytes) -> None:
+    def _take_body(self, exchange: Taker, head: AnswerHead, data: bytes) -> None:
         missing_bytes = self._missing_bytes = self._missing_bytes - len(data)
         if missing_bytes > 0:
             self._head = head
@@ -131,9 +164,9 @@ class Connection(asyncio.Protocol):
         else:
             # More than the length that was stated is no part of this answer, and of no other.
             exchange.feed(data[:missing_bytes] if missing_bytes else data)
-            self._complete(exchange, keep=not head.close and not missing_bytes)
+            self._complete(exchange, head.idle_us, keep=not head.close and not missing_bytes)
 
-    def _feed(self, exchange: WireExchange, data: bytes) -> None:
+    def _feed(self, exchange: Taker, data: bytes) -> None:
         parser = self._parser
         if parser is None:
             parser = self._parser = AnswerParser(self.max_answer_bytes)
@@ -152,9 +185,10 @@ class Connection(asyncio.Protocol):
         if error is not None:
             self._fail(exchange, error)
         elif parser.complete:
-            self._complete(exchange, keep=parser.keep_alive)
+            self._complete(exchange, keepalive_us(parser.fields), keep=parser.keep_alive)
 
-    def _complete(self, exchange: WireExchange, *, keep: bool) -> None:
+    def _complete(self, exchange: Taker, idle_us: int, *, keep: bool) -> None:
+        self.idle_us = idle_us
         self._exchange = self._parser = self._head = None
         # An answer that came before the whole request was sent leaves the connection in between.
         transport = self._transport
@@ -179,6 +213,6 @@ class Connection(asyncio.Protocol):
         error.begun = True
         return error
 
-    def _fail(self, exchange: WireExchange, error: UnusableError) -> None:
+    def _fail(self, exchange: Taker, error: UnusableError) -> None:
         self.close()
         exchange.end(error)

@@ -42,6 +42,8 @@ class Line(Protocol):
 
     def resume_reading(self) -> None: ...
 
+    def leave(self) -> None: ...
+
     def close(self) -> None: ...
 
 
@@ -165,6 +167,11 @@ class WireExchange:
         self._check()
         body = joined(self._pieces)
         return await self._decoded(body) if body and b"content-encoding" in self.headers else body
+
+    def leave(self) -> None:
+        if not self.ended:
+            self.ended = True
+            self._line.leave()
 
     def abort(self) -> None:
         if not self.ended:

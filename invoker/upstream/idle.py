@@ -5,6 +5,7 @@ from collections import deque
 from collections.abc import Hashable
 
 from invoker.upstream.connection import Connection
+from invoker.upstream.leaving import Leaving
 from shared.clock import Clock
 
 KEEPALIVE_US = 4_000_000
@@ -14,7 +15,8 @@ MAX_IDLE = 2048
 
 
 class IdleConnections:
-    """Each is closed when its time is over, and at once beyond the limit. Belongs to the running event loop."""
+    """Each is closed when its time is over, and at once beyond the limit, in which those that are `leaving` have their
+    room. Belongs to the running event loop."""
 
     def __init__(self, clock: Clock, keepalive_us: int = KEEPALIVE_US, limit: int = MAX_IDLE) -> None:
         self.count = 0
@@ -24,6 +26,7 @@ class IdleConnections:
         self._idle: dict[Hashable, deque[Connection]] = {}  # of an origin, the oldest first
         self._loop = asyncio.get_running_loop()
         self._timer: asyncio.TimerHandle | None = None
+        self.leaving = Leaving(self._reserve, self._free)
 
     def take(self, origin: Hashable) -> Connection | None:
         """One that nothing has come on since; `since_us` is then when it was taken."""
@@ -34,7 +37,7 @@ class IdleConnections:
         while idle:
             connection = idle.pop()
             self.count -= 1
-            if connection.since_us > now_us - self._keepalive_us and connection.is_quiet():
+            if connection.since_us > now_us - min(self._keepalive_us, connection.idle_us) and connection.is_quiet():
                 connection.since_us = now_us
                 return connection
             connection.close()
@@ -51,8 +54,19 @@ class IdleConnections:
         if self._timer is None:
             self._timer = self._loop.call_later(self._keepalive_us / 1e6, self._sweep)
 
+    def _reserve(self) -> bool:
+        """For one that isn't idle yet, and may be soon."""
+        if self.count >= self._limit:
+            return False
+        self._limit -= 1
+        return True
+
+    def _free(self) -> None:
+        self._limit += 1
+
     def close(self) -> None:
-        """All of them."""
+        """All of them, and those that are to come."""
+        self.leaving.close()
         for idle in self._idle.values():
             while idle:
                 idle.pop().close()

@@ -101,7 +101,7 @@ class PooledUpstream:
         loop = asyncio.get_running_loop()
 
         def protocol() -> Connection:
-            return Connection(self._max_answer_bytes, partial(self._idle.keep, origin))
+            return Connection(self._max_answer_bytes, partial(self._idle.keep, origin), self._idle.leaving)
 
         try:
             async with asyncio.timeout(CONNECT_TIMEOUT_S):

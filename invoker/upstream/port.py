@@ -87,6 +87,11 @@ class Exchange(Protocol):
         off or is too large, or `upstream_status` if the status tells enough."""
         ...
 
+    def leave(self) -> None:
+        """All that is wanted of it has come, and its end is near: with that, what it goes over is for others.
+        Idempotent."""
+        ...
+
     def abort(self) -> None:
         """No more of it is wanted. Idempotent."""
         ...

@@ -70,6 +70,9 @@ class FakeExchange:
     async def whole(self) -> Body:
         return self._body
 
+    def leave(self) -> None:
+        pass
+
     def abort(self) -> None:
         pass
 

@@ -3,6 +3,7 @@
 import asyncio
 
 import pytest
+from aiohttp import web
 
 from invoker.upstream.connection import Connection
 from invoker.upstream.idle import IdleConnections
@@ -68,6 +69,64 @@ async def test_a_limit_for_all_origins() -> None:
         assert (idle.count, idle.take("c")) == (2, fourth)
         idle.close()
         assert (idle.count, second.reusable) == (0, False)
+
+
+@pytest.mark.parametrize(
+    ("said", "seconds"),
+    [
+        ("Keep-Alive: timeout=2", 1.6),
+        ("keep-alive: max=100, TIMEOUT=1", 0.8),
+        ("Keep-Alive: timeout=0", 0),
+        ("Keep-Alive: timeout=60", 4),
+        ("Keep-Alive: timeout=x", 4),
+        ("X: timeout=1", 4),
+    ],
+)
+@pytest.mark.parametrize("chunked", [True, False])
+async def test_no_longer_than_the_server_says(said: str, seconds: float, chunked: bool) -> None:
+    """Nor than what most servers have, whatever it says."""
+    clock = FakeClock()
+    upstream = PooledUpstream(clock, 1000)
+    answer = http(b"{}", said)
+    if chunked:
+        answer = answer.replace(b"Content-Length: 2", b"Transfer-Encoding: chunked")[:-2] + b"2\r\n{}\r\n0\r\n\r\n"
+    async with serving(keeping_alive(answer)) as server:
+        await post(upstream, server.url, b"")
+        if seconds:
+            clock.elapsed_us += round(seconds * SECOND_US) - 1
+            await post(upstream, server.url, b"")
+            assert server.accepted == 1
+        clock.elapsed_us += round(seconds * SECOND_US)
+        await post(upstream, server.url, b"")
+        assert server.accepted == 2
+        await upstream.close()
+
+
+async def test_calls_at_the_edge_of_a_server_s_patience() -> None:
+    """It ends idle connections after a moment that it tells nobody of: whatever is on its way then, no call fails."""
+    answered = 0
+
+    async def count(_request: web.Request) -> web.Response:
+        nonlocal answered
+        answered += 1
+        return web.Response(body=b"{}")
+
+    app = web.Application()
+    app.router.add_post("/", count)
+    runner = web.AppRunner(app, access_log=None, keepalive_timeout=0.05)
+    await runner.setup()
+    await web.TCPSite(runner, "127.0.0.1", 0).start()
+    upstream = PooledUpstream(SystemClock(), 1000)
+
+    async def call(number: int) -> None:
+        await asyncio.sleep(0.05 + number % 40 * 0.0005 - 0.01)
+        assert (await post(upstream, f"http://127.0.0.1:{runner.addresses[0][1]}/", b"{}"))[0] == 200
+
+    for _ in range(5):
+        await asyncio.gather(*(call(number) for number in range(80)))
+    assert answered == 400  # each once
+    await upstream.close()
+    await runner.cleanup()
 
 
 @pytest.mark.parametrize("calls", [1, 20])
