@@ -4,60 +4,28 @@ import asyncio
 import typing
 from collections.abc import Awaitable, Callable
 
+from invoker.call.answers import Answers
 from invoker.call.asking import REFUSED, Asking
 from invoker.call.attempts import Attempts
 from invoker.call.course import Course
 from invoker.call.defects import Defects
-from invoker.call.ending import EndedError, Ending
+from invoker.call.ending import Ending
 from invoker.call.flights import Flight, Flights
 from invoker.call.overhead import Overhead
 from invoker.call.stream_timer import StreamTimer
-from invoker.call.streaming import Sink, relay
+from invoker.call.streaming import Sink
+from invoker.call.verdict import CALLER_GONE, SUCCESS, End, end_of
 from invoker.http.passing import answer_lines
-from invoker.http.pieces import LARGE_BYTES, Body
+from invoker.http.pieces import Body
 from invoker.http.request_id import request_id_line
 from invoker.http.trace import NO_TRACE, Trace
 from invoker.journal.begun import Answered, Begun
 from invoker.journal.journal import NO_CALL
-from invoker.protocols.base import (
-    READ_TIMEOUT_S,
-    AnswerReader,
-    Call,
-    InvalidAnswerError,
-    Outcome,
-    Protocol,
-    ReaderDiedError,
-    Result,
-)
-from invoker.routing.credentials import in_confidence
+from invoker.protocols.base import Call, Outcome, Protocol, Result
 from invoker.routing.models import Model, Models
-from invoker.upstream.port import BusyError, Exchange, Upstream, UpstreamError, status_error
+from invoker.upstream.port import Exchange, Upstream, UpstreamError, status_error
 from shared.clock import Clock
-from shared.record import ErrorType, Record, clip_error_log
-
-HTTP_STATUS = {
-    ErrorType.TIMEOUT: 504,
-    ErrorType.CONNECT: 502,
-    ErrorType.UPSTREAM_STATUS: 502,
-    ErrorType.INVALID_RESPONSE: 502,
-    ErrorType.OVERLOADED: 429,
-    ErrorType.DRAINING: 503,
-    ErrorType.GATEWAY_ERROR: 500,
-    ErrorType.CLIENT_DISCONNECTED: 408,
-}
-
-
-class End(typing.NamedTuple):
-    """How a call ended, for its record; and what its caller is told beside that."""
-
-    error_type: ErrorType | None
-    error_log: str
-    status: int
-    headers: bytes = b""
-
-
-SUCCESS = End(None, "", 200)
-CALLER_GONE = End(ErrorType.CLIENT_DISCONNECTED, "the caller closed the connection before the answer", 0)
+from shared.record import ErrorType, Record
 
 
 class Recorder(typing.Protocol):
@@ -102,6 +70,7 @@ class Invoker:
         self._clock = clock
         self._max_in_flight = max_in_flight
         self._durable = durable
+        self._answers = Answers(self.flights, clock)
 
     def swap(self, models: Models) -> None:
         """From now on, calls go by these; those in flight by what they began with."""
@@ -133,7 +102,7 @@ class Invoker:
         except asyncio.CancelledError as error:
             end, gone = CALLER_GONE, error
         except Exception as error:  # noqa: BLE001  # a defect is logged, only not each time
-            end = self._failed(error, call, model, attempts)
+            end = end_of(error, course, self.defects)
         attempts.end(end.error_type, end.error_log, course.exchange)
         answered_us = course.answered_us
         latency_us = (self._clock.monotonic_us() if answered_us < 0 else answered_us) - started_us
@@ -166,7 +135,7 @@ class Invoker:
                     exchange, body = await course.attempts.open_unasked(exchange)
                 course.exchange, course.answered.status_code = exchange, exchange.status
                 if body is None:
-                    body = await self._body(course, exchange, timer)
+                    body = await self._answers.body(course, exchange, timer)
             finally:
                 if timer is not None:
                     timer.close()
@@ -175,49 +144,9 @@ class Invoker:
         if course.stream is not None:
             course.stream.check()
         elif 200 <= exchange.status < 300:
-            course.outcome = await self._outcome(course.protocol, call, body)
+            course.outcome = await self._answers.outcome(course.protocol, call, body)
         else:
             raise status_error(exchange.status, body, exchange.headers)
-
-    def _body(self, course: Course, exchange: Exchange, timer: StreamTimer | None) -> Awaitable[Body]:
-        """Of an answer; of a stream, what is left of that."""
-        if course.sink is not None and course.protocol.passes and 200 <= exchange.status < 300:
-            hides_usage = course.attempts.asks_usage
-            course.stream = course.protocol.stream_reader(exchange.headers, hides_usage=hides_usage)
-        if course.sink is not None and (stream := course.stream) is not None:
-            return relay(exchange, stream, course.sink, course.id_line, self._clock, timer)
-        if timer is not None:
-            timer.close()
-        return exchange.whole()
-
-    def _failed(self, error: Exception, call: Call, model: Model, attempts: Attempts) -> End:
-        """What a call that ended so is recorded as."""
-        headers, status = b"", 0
-        error_type, message = ErrorType.GATEWAY_ERROR, f"the gateway failed: {error!r}"
-        match error:
-            case UpstreamError():
-                error_type, message = error.error_type, str(error)
-            case EndedError(ending=Ending.DEADLINE, untaken=True):
-                error_type = ErrorType.CLIENT_DISCONNECTED
-                message = f"the caller had not taken its answer within {model.timeout_s:g} s"
-            case EndedError(ending=Ending.DEADLINE):
-                error_type, message = ErrorType.TIMEOUT, f"upstream gave no whole answer within {model.timeout_s:g} s"
-            case EndedError(ending=Ending.FIRST_TOKEN):
-                error_type = ErrorType.TIMEOUT
-                message = f"upstream's stream gave no output within {model.first_token_s:g} s"
-            case EndedError(ending=Ending.IDLE):
-                error_type, message = ErrorType.TIMEOUT, f"upstream's stream stood still for {model.idle_s:g} s"
-            case EndedError():
-                error_type, message = ErrorType.DRAINING, "the gateway shut down before the upstream answered"
-            case InvalidAnswerError():
-                error_type, message = ErrorType.INVALID_RESPONSE, f"upstream's answer is not usable: {error}"
-            case _:
-                self.defects.tell(error, model_id=call.model_id)
-        if isinstance(error, BusyError):
-            status = error.status
-            headers = b"Retry-After: %b\r\n" % error.retry_after if error.retry_after else b""
-        message = in_confidence(message, attempts.credentials, call.headers)
-        return End(error_type, clip_error_log(message), status or HTTP_STATUS[error_type], headers)
 
     def _admit(self, call: Call, model: Model) -> None:
         if self.draining:
@@ -227,28 +156,6 @@ class Invoker:
         limit = model.max_in_flight
         if limit is not None and self.in_flight.count(call.model_id) >= limit:
             raise UpstreamError(ErrorType.OVERLOADED, f"{limit} calls of this model are in flight, its limit")
-
-    async def _outcome(self, protocol: Protocol, call: Call, body: Body) -> Outcome:
-        reader = protocol.reader(call)
-        reader.feed(body)
-        if len(body) <= LARGE_BYTES:
-            return reader.finish()
-        try:
-            return await self._finish_large(reader, call)
-        except EndedError:
-            if protocol.passes:  # what it took isn't known then, but it goes on
-                return Outcome(body, len(body))
-            raise
-
-    async def _finish_large(self, reader: AnswerReader, call: Call) -> Outcome:
-        """Of a large answer: the call is in flight while it is read."""
-        try:
-            with Flight(self.flights, call.model_id, READ_TIMEOUT_S):
-                return await reader.finish_large()
-        except EndedError as error:
-            if error.ending is Ending.DEADLINE:
-                raise ReaderDiedError("the upstream's answer was not read in time") from None
-            raise
 
     async def drain(self, grace_s: float) -> None:
         """Admit no more calls; give those in flight the grace time, then end and answer them."""

@@ -146,7 +146,7 @@ async def started(gateway: Gateway) -> AsyncIterator[Gateway]:
 @pytest.fixture
 def read_on_the_loop(monkeypatch: pytest.MonkeyPatch) -> None:
     """Large answers aren't given to another process, whose time isn't counted in turns of the loop."""
-    monkeypatch.setattr("invoker.call.invocation.LARGE_BYTES", 2_000_000)
+    monkeypatch.setattr("invoker.call.answers.LARGE_BYTES", 2_000_000)
 
 
 @pytest.fixture
