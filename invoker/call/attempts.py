@@ -18,7 +18,8 @@ from invoker.http.pieces import Body
 from invoker.journal.begun import Answered
 from invoker.protocols.base import Call, Splice
 from invoker.routing.credentials import Credentials
-from invoker.routing.endpoints import Endpoint, Member
+from invoker.routing.endpoints import Endpoint, Member, NoRoomError
+from invoker.routing.limits import Limit
 from invoker.routing.models import Model
 from invoker.upstream.port import BUSY, Exchange, Upstream, UpstreamError
 from shared.clock import Clock
@@ -45,7 +46,8 @@ def pause_s(repeated: int, die: Random) -> float:
 
 class Attempts(msgspec.Struct):
     """Of one call. After `open`, `end` must follow, whatever happened. `endpoint`: where the last one went, as it was
-    then: its member may have other credentials by now. `asks_usage`: it did so, where the caller didn't."""
+    then: its member may have other credentials by now; `place`: what it counts in there. `asks_usage`: it did so, where
+    the caller didn't."""
 
     upstream: Upstream
     clock: Clock
@@ -58,6 +60,7 @@ class Attempts(msgspec.Struct):
     tried: list[Member] = []
     member: Member | None = None
     endpoint: Endpoint | None = None
+    place: Limit | None = None
     began_us: int = 0
 
     def open(self, flight: Flight) -> Awaitable[Exchange]:
@@ -129,10 +132,18 @@ class Attempts(msgspec.Struct):
             member.outstanding += 1
         else:
             self.began_us = self.clock.monotonic_us()
-            member = model.group.take(call.model_id, self.began_us, self.tried)
+            member = self._chosen(model, call.model_id)
+            self.place = member.endpoint.limit
         self.member = member
         asking = self.asking.find(call, member.endpoint.url) if call.asking is not None and model.asks_usage else None
         return self._send(member.endpoint, asking)
+
+    def _chosen(self, model: Model, model_id: str) -> Member:
+        try:
+            return model.group.take(model_id, self.began_us, self.tried)
+        except NoRoomError:
+            message = "each upstream of this model has as many calls as it may"
+            raise UpstreamError(ErrorType.OVERLOADED, message) from None
 
     def _send(self, endpoint: Endpoint, asking: Splice | None) -> Awaitable[Exchange]:
         answered, call = self.answered, self.call
@@ -147,7 +158,7 @@ class Attempts(msgspec.Struct):
     def _next_pause_s(self, remaining_s: float, asked_s: float | None = None) -> float | None:
         """Before the next attempt; None if there is to be none. None of an endpoint's pauses is for another one."""
         model, tried = self.model, [*self.tried, self.member]
-        if len(tried) > model.retries:
+        if len(tried) > model.retries or not model.group.has_room(self.member):
             return None
         rounds, rest = divmod(len(tried), len(model.group.members))
         pause = 0.0 if rest or not rounds else max(pause_s(rounds, model.group.die), asked_s or 0.0)
@@ -164,6 +175,9 @@ class Attempts(msgspec.Struct):
         if member is None:
             return
         self.tried.append(member)
+        if self.place is not None:
+            self.place.leave()
+            self.place = None
         if member is self.model.group.only:
             member.outstanding -= 1
             member.attempts[outcome] += 1

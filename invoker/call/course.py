@@ -8,6 +8,7 @@ from invoker.http.pieces import Body
 from invoker.journal.begun import Answered, Begun
 from invoker.journal.journal import NO_CALL
 from invoker.protocols.base import Call, Outcome, Protocol, StreamReader, Usage
+from invoker.routing.limits import Limit
 from invoker.routing.models import Model
 from invoker.routing.prices import cost_nano_usd
 from invoker.upstream.port import Exchange
@@ -15,7 +16,8 @@ from shared.record import ErrorType, Record
 
 
 class Course(msgspec.Struct):
-    """`exchange`: the last one; `body`: what goes on to the caller of an answer that is here, as it came."""
+    """`exchange`: the last one; `body`: what goes on to the caller of an answer that is here, as it came; `place`: what
+    it counts in, see `call.admission`."""
 
     protocol: Protocol
     call: Call
@@ -33,6 +35,7 @@ class Course(msgspec.Struct):
     stream: StreamReader | None = None
     outcome: Outcome | None = None
     body: Body | None = None
+    place: Limit | None = None
 
     def record(self, latency_us: int, error_type: ErrorType | None, error_log: str) -> Record:
         """Of the call, which has ended so."""

@@ -4,6 +4,7 @@ import asyncio
 import typing
 from collections.abc import Awaitable, Callable
 
+from invoker.call.admission import Admission
 from invoker.call.answers import Answers
 from invoker.call.asking import REFUSED, Asking
 from invoker.call.attempts import Attempts
@@ -22,10 +23,11 @@ from invoker.http.trace import NO_TRACE, Trace
 from invoker.journal.begun import Answered, Begun
 from invoker.journal.journal import NO_CALL
 from invoker.protocols.base import Call, Outcome, Protocol, Result
-from invoker.routing.models import Model, Models
-from invoker.upstream.port import Exchange, Upstream, UpstreamError, status_error
+from invoker.routing.models import Models
+from invoker.routing.places import Places, Tallies
+from invoker.upstream.port import Exchange, Upstream, status_error
 from shared.clock import Clock
-from shared.record import ErrorType, Record
+from shared.record import Record
 
 
 class Recorder(typing.Protocol):
@@ -56,24 +58,28 @@ class Invoker:
         clock: Clock,
         max_in_flight: int,
         durable: Callable[[], Awaitable[None]] | None = None,
+        places: Places | None = None,
     ) -> None:
-        """`durable`: what a reply waits for after its record is appended, if it waits for anything."""
+        """`durable`: what a reply waits for after its record is appended, if it waits for anything. `places`: what
+        limits are counted with; none of who has no other workers beside it."""
         self.flights = Flights()
         self.in_flight = self.flights.counts
         self.overhead = Overhead()
         self.defects = Defects(clock)
-        self.draining = False
+        self.admission = Admission(self.in_flight, max_in_flight)
+        self.places = places or Tallies(1).of(0)
         self.models = models
+        models.count_with(self.places)
         self._upstream = upstream
         self._asking = Asking()
         self._journal = journal
         self._clock = clock
-        self._max_in_flight = max_in_flight
         self._durable = durable
         self._answers = Answers(self.flights, clock)
 
     def swap(self, models: Models) -> None:
         """From now on, calls go by these; those in flight by what they began with."""
+        models.count_with(self.places)
         models.carry_over(self.models)
         self.models = models
 
@@ -104,6 +110,8 @@ class Invoker:
         except Exception as error:  # noqa: BLE001  # a defect is logged, only not each time
             end = end_of(error, course, self.defects)
         attempts.end(end.error_type, end.error_log, course.exchange)
+        if course.place is not None:
+            self.admission.leave(course)
         answered_us = course.answered_us
         latency_us = (self._clock.monotonic_us() if answered_us < 0 else answered_us) - started_us
         self._journal.append(course.record(latency_us, end.error_type, end.error_log), course.number)
@@ -122,7 +130,7 @@ class Invoker:
     async def _run(self, course: Course) -> None:
         """Raises what the call fails with."""
         call, model = course.call, course.model
-        self._admit(call, model)
+        self.admission.admit(course)
         course.number = self._journal.begin(course.begun)
         course.sent_us = self._clock.monotonic_us()
         with Flight(self.flights, call.model_id, model.timeout_s) as flight:
@@ -148,18 +156,9 @@ class Invoker:
         else:
             raise status_error(exchange.status, body, exchange.headers)
 
-    def _admit(self, call: Call, model: Model) -> None:
-        if self.draining:
-            raise UpstreamError(ErrorType.DRAINING, "the gateway is shutting down")
-        if self.in_flight.total >= self._max_in_flight:
-            raise UpstreamError(ErrorType.OVERLOADED, f"{self._max_in_flight} calls are in flight, the limit")
-        limit = model.max_in_flight
-        if limit is not None and self.in_flight.count(call.model_id) >= limit:
-            raise UpstreamError(ErrorType.OVERLOADED, f"{limit} calls of this model are in flight, its limit")
-
     async def drain(self, grace_s: float) -> None:
         """Admit no more calls; give those in flight the grace time, then end and answer them."""
-        self.draining = True
+        self.admission.draining = True
         await self.flights.wait_idle(grace_s)
         self.flights.end_all(Ending.DRAIN)
         await self.flights.wait_idle(1.0)

@@ -20,6 +20,8 @@ HTTP_STATUS = {
     ErrorType.GATEWAY_ERROR: 500,
     ErrorType.CLIENT_DISCONNECTED: 408,
 }
+RETRY_AFTER = b"Retry-After: 1\r\n"
+"""For a caller that was refused: by then, others have ended."""
 
 
 class End(typing.NamedTuple):
@@ -62,5 +64,7 @@ def end_of(error: Exception, course: Course, defects: Defects) -> End:
     if isinstance(error, BusyError):
         status = error.status
         headers = b"Retry-After: %b\r\n" % error.retry_after if error.retry_after else b""
+    elif error_type is ErrorType.OVERLOADED:
+        headers = RETRY_AFTER
     message = in_confidence(message, course.attempts.credentials, call.headers)
     return End(error_type, clip_error_log(message), status or HTTP_STATUS[error_type], headers)

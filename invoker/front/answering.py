@@ -69,7 +69,7 @@ class Answering:
     @property
     def closing(self) -> bool:
         """Whether an answer is the last of its connection: calls are refused, or will be soon, as `stopping` says."""
-        return self.stopping or self._invoker.draining
+        return self.stopping or self._invoker.admission.draining
 
     def find(self, path: str) -> Protocol | None:
         """The one whose requests go to this path, which may have a query."""

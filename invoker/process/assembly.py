@@ -23,6 +23,7 @@ from invoker.protocols.base import Protocol
 from invoker.protocols.large_bodies import LargeBodies
 from invoker.protocols.openai import OpenAI
 from invoker.protocols.worklet import Worklet
+from invoker.routing.places import Places
 from invoker.routing.states import EndpointState, UpstreamsAnswer, merged, states_of
 from invoker.settings import InvokerSettings
 from invoker.upstream.pool import PooledUpstream
@@ -52,10 +53,13 @@ class KnownModels:
 
 @contextlib.asynccontextmanager
 async def assembled(
-    settings: InvokerSettings, snapshot: Snapshot, others: Callable[[], Awaitable[list[list[EndpointState]]]]
+    settings: InvokerSettings,
+    snapshot: Snapshot,
+    places: Places,
+    others: Callable[[], Awaitable[list[list[EndpointState]]]],
 ) -> AsyncIterator[tuple[Worker, KnownModels]]:
     """One worker that records and ships, and its models; at the end, all that it has recorded is handed over or left
-    for another. `others`: asks other workers what they know of endpoints."""
+    for another. `places`: what it counts with for limits; `others`: asks other workers what they know of endpoints."""
     clock = SystemClock()
     plan = plan_files(settings.max_connections, settings.max_in_flight)
 
@@ -66,7 +70,7 @@ async def assembled(
     durable = sync.wait if sync else None
 
     upstream = PooledUpstream(clock, settings.max_answer_bytes, plan.idle)
-    invoker = Invoker(snapshot.models, upstream, journal, clock, settings.max_in_flight, durable)
+    invoker = Invoker(snapshot.models, upstream, journal, clock, settings.max_in_flight, durable, places)
 
     large_bodies = LargeBodies()
     protocols: list[Protocol] = [Worklet(large_bodies), OpenAI(large_bodies), Anthropic(large_bodies)]

@@ -9,6 +9,7 @@ import msgspec
 
 from invoker.process.heartbeats import BEAT_S, Heartbeats
 from invoker.process.shared_value import SharedValue
+from invoker.routing.places import Tallies
 from invoker.routing.states import EndpointState
 
 ASKED_FOR_S = BEAT_S + 0.1
@@ -20,11 +21,12 @@ _states = msgspec.msgpack.Decoder(list[EndpointState])
 
 
 class Common:
-    """Signs of life, the models as the parent has checked them (see `snapshot`), and what each worker knows of their
-    endpoints."""
+    """Signs of life, calls counted for limits, the models as the parent has checked them (see `snapshot`), and what
+    each worker knows of their endpoints."""
 
     def __init__(self, workers: int) -> None:
         self.heartbeats = Heartbeats(workers)
+        self.tallies = Tallies(workers)
         self._asked = memoryview(mmap.mmap(-1, 8)).cast("Q")
         self._told = 0
         file = os.memfd_create("workers")  # one, as files may be few

@@ -74,7 +74,7 @@ class Workers:
 
     def run(self) -> int:
         """The exit code: 0 after a requested stop, 2 if the workers can't start."""
-        self._models_file = ModelsFile(self._settings, self._common.models)
+        self._models_file = ModelsFile(self._settings, self._common.models, self._common.tallies)
         tell_plan(plan_files(self._settings.max_connections, self._settings.max_in_flight))
         self._reserve_port()
         signal.signal(signal.SIGCHLD, signal.SIG_DFL)  # if it is ignored, no worker can be waited for
@@ -187,7 +187,9 @@ class Workers:
         for pid in [*self._running]:
             found, status = os.waitpid(pid, os.WNOHANG)
             if found:
-                ended.append((self._running.pop(pid), os.waitstatus_to_exitcode(status)))
+                worker = self._running.pop(pid)
+                self._common.tallies.clear(worker.number)
+                ended.append((worker, os.waitstatus_to_exitcode(status)))
         return ended
 
     def _kill_still(self) -> None:

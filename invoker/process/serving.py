@@ -30,7 +30,7 @@ async def _serve(settings: InvokerSettings, snapshot: Snapshot, number: int, par
     stop = _Stop(parent_pipe)
     others = partial(common.ask, number)
     async with (
-        assembled(settings, snapshot, others) as (worker, models),
+        assembled(settings, snapshot, common.tallies.of(number), others) as (worker, models),
         running(make_app(worker), grace_s=1.0) as runner,
     ):
         bound = bind(settings.host, settings.port, "INVOKER_PORT", reuse_port=True)

@@ -10,8 +10,10 @@ from pathlib import Path
 from typing import NamedTuple
 
 from invoker.process.shared_value import SharedValue
+from invoker.routing.limits import Slots
 from invoker.routing.models import Models
 from invoker.routing.models_file import load_models
+from invoker.routing.places import Tallies
 from invoker.settings import InvokerSettings
 from shared import logs
 from shared.settings import StartupError
@@ -43,12 +45,13 @@ class Swapping:
 class ModelsFile:
     """The parent's: what is in use, and what the file is like."""
 
-    def __init__(self, settings: InvokerSettings, snapshots: SharedValue) -> None:
+    def __init__(self, settings: InvokerSettings, snapshots: SharedValue, tallies: Tallies) -> None:
         """`StartupError` if it can't be used."""
         self._settings = settings
         self._snapshots = snapshots
+        self._slots = Slots(tallies)
         self._seen = self._state()
-        self.current = Snapshot(load_models(settings))
+        self.current = Snapshot(self._load())
 
     def look(self, *, asked: bool = False) -> None:
         """Load it if it was changed, or if that is `asked` for; a bad one changes nothing but what is told of it."""
@@ -57,13 +60,18 @@ class ModelsFile:
             return
         self._seen = seen
         try:
-            self.current = Snapshot(load_models(self._settings))
+            self.current = Snapshot(self._load())
         except StartupError as error:
             self.current = self.current._replace(refused=str(error))
             log.error("models.refused", reason=str(error))
         else:
             log.info("models.loaded", models=len(self.current.models.names))
         self._snapshots.write(pickle.dumps(self.current))
+
+    def _load(self) -> Models:
+        models = load_models(self._settings)
+        self._slots.give(models.limits())
+        return models
 
     def _state(self) -> object:
         """What changes with the file, a link to it too; None if there is none."""

@@ -13,6 +13,7 @@ import msgspec
 from invoker.routing.balancing import choose
 from invoker.routing.credentials import Credentials
 from invoker.routing.ejection import NEW, Health, after, may_eject, tried, untold
+from invoker.routing.limits import Limit
 from invoker.routing.retry_budget import RetryBudget
 from shared.record import MAX_UPSTREAM_NAME_CHARS
 
@@ -30,13 +31,14 @@ _INVISIBLE = re.compile("[^!-~]")
 
 class Endpoint(msgspec.Struct, frozen=True):
     """As the models file says it. Of several, each gets calls by its `weight`; those of a higher `priority` number only
-    while none of a lower one can be called."""
+    while none of a lower one can be called; and none beyond its `limit`."""
 
     url: str
     name: str
     weight: int = 1
     priority: int = 0
     credentials: Credentials | None = None
+    limit: Limit | None = None
 
 
 def upstream_name(url: str) -> str:
@@ -64,13 +66,18 @@ class Member:
         return self.endpoint.priority
 
 
+class NoRoomError(Exception):
+    """Each endpoint has as many calls as it may."""
+
+
 class Group:
     """The endpoints of one model: at least one. `only`: where there is no more than one, and nothing to choose; its
-    calls are only counted."""
+    calls are only counted. `limited`: whether any has a limit of its own."""
 
     def __init__(self, endpoints: Sequence[Endpoint], die: Random | None = None) -> None:
         self.members = [Member(endpoint) for endpoint in sorted(endpoints, key=lambda each: each.priority)]
-        self.only = self.members[0] if len(self.members) == 1 else None
+        self.limited = any(endpoint.limit is not None for endpoint in endpoints)
+        self.only = self.members[0] if len(self.members) == 1 and not self.limited else None
         self.budget = RetryBudget()
         self.die = die or DIE
 
@@ -84,9 +91,27 @@ class Group:
         return Group, ([member.endpoint for member in self.members],)
 
     def take(self, model_id: str, now_us: int, before: Sequence[Member] = ()) -> Member:
-        """The one that an attempt goes to; `before`: where the same call was tried. `give_back` must follow."""
-        members = self.members
-        member = choose(members, now_us, self.die, _avoided(members, model_id, now_us, before))
+        """The one that an attempt goes to, and what it has room for by its limit; `NoRoomError` if none has. `before`:
+        where the same call was tried. `give_back` must follow, and that its limit is left."""
+        members = self._with_room(now_us) if self.limited else self.members
+        while members:
+            member = choose(members, now_us, self.die, _avoided(members, model_id, now_us, before))
+            if member.endpoint.limit is None or member.endpoint.limit.take():
+                return self._taken(member, now_us)
+            members = [each for each in members if each is not member]  # another worker was faster
+        raise NoRoomError
+
+    def has_room(self, beside: Member | None) -> bool:
+        """Whether any endpoint has for a call that is at this one, if there are others."""
+        others = [each for each in self.members if each is not beside] if self.limited else []
+        return not others or any(map(_has_room, others))
+
+    def _with_room(self, now_us: int) -> list[Member]:
+        """None that is out takes the place of those that have no room."""
+        usable = [each for each in self.members if each.health.is_in or each.health.is_due(now_us)]
+        return [each for each in usable or self.members if _has_room(each)]
+
+    def _taken(self, member: Member, now_us: int) -> Member:
         if member.health.is_due(now_us):
             member.health = tried(member.health)
         member.outstanding += 1
@@ -124,8 +149,13 @@ class Group:
                 old.endpoint = member.endpoint
                 self.members[at] = old
         if len(self.members) == 1:
-            self.only = self.members[0]
-            self.only.health = NEW  # an only one is never out
+            self.members[0].health = NEW  # an only one is never out
+            self.only = None if self.limited else self.members[0]
+
+
+def _has_room(member: Member) -> bool:
+    limit = member.endpoint.limit
+    return limit is None or limit.in_flight < limit.max_in_flight
 
 
 def _avoided(members: Sequence[Member], model_id: str, now_us: int, before: Sequence[Member]) -> Sequence[Member]:

@@ -5,6 +5,8 @@ from collections.abc import Iterator, Mapping
 import msgspec
 
 from invoker.routing.endpoints import Group
+from invoker.routing.limits import Key, Limit
+from invoker.routing.places import Places
 from invoker.routing.prices import Prices
 
 MAX_MATCHED = 10_000
@@ -17,7 +19,7 @@ class Model(msgspec.Struct, frozen=True):
     group: Group
     timeout_s: float
     retries: int = 0
-    max_in_flight: int | None = None
+    limit: Limit | None = None
     idle_s: float | None = None
     retry_busy: bool = False
     first_token_s: float | None = None
@@ -69,6 +71,20 @@ class Models:
         if model is not None:
             return model
         return self._match(model_id) if self._of_prefix else self._default
+
+    def limits(self) -> Iterator[tuple[Key, Limit]]:
+        """All that there are, and whose each is."""
+        for _, name, model in self.tables():
+            if model.limit is not None:
+                yield (name or "",), model.limit
+            for endpoint in (member.endpoint for member in model.group.members):
+                if endpoint.limit is not None:
+                    yield (name or "", endpoint.name, endpoint.url), endpoint.limit
+
+    def count_with(self, places: Places) -> None:
+        """So a worker counts its calls; before any begins."""
+        for _, limit in self.limits():
+            limit.places = places
 
     def carry_over(self, before: "Models") -> None:
         """What is known of the endpoints of the same tables."""

@@ -9,6 +9,7 @@ import msgspec
 
 from invoker.routing.credentials import HIDDEN, check_headers, credentials, read_key
 from invoker.routing.endpoints import Endpoint, Group, single, upstream_name
+from invoker.routing.limits import Limit
 from invoker.routing.models import Model, Models
 from invoker.routing.prices import parse_prices, with_floats
 from invoker.routing.tables import ModelTable, Protocol, UpstreamTable
@@ -90,7 +91,7 @@ def _model(settings: InvokerSettings, where: str, written: object) -> tuple[Prot
         Group(endpoints),
         timeout_s=parsed.timeout or settings.timeout_s,
         retries=parsed.retries if parsed.retries is not None else len(endpoints) - 1,
-        max_in_flight=parsed.limits.max_in_flight,
+        limit=_limit(parsed.limits.max_in_flight),
         idle_s=parsed.idle,
         retry_busy=several if parsed.retry_busy is None else parsed.retry_busy,
         first_token_s=parsed.first_token,
@@ -129,7 +130,12 @@ def _endpoint(settings: InvokerSettings, where: str, model: ModelTable, table: U
         own = credentials(model.protocol, table.url, key=key, headers=headers)
     except ValueError as error:
         raise StartupError(f"{where}: {error}") from None
-    return Endpoint(table.url, table.name or upstream_name(table.url), table.weight, table.priority, own)
+    name, limit = table.name or upstream_name(table.url), _limit(table.max_in_flight)
+    return Endpoint(table.url, name, table.weight, table.priority, own, limit)
+
+
+def _limit(max_in_flight: int | None) -> Limit | None:
+    return None if max_in_flight is None else Limit(max_in_flight)
 
 
 def _explain(error: msgspec.ValidationError, table: object) -> str:

@@ -11,13 +11,15 @@ MAX_UPSTREAMS = 64
 """Of one model."""
 
 Protocol = Literal["worklet", "openai", "anthropic"]
+InFlight = Annotated[int, Meta(ge=1, le=1_000_000)]
 Seconds = Annotated[float, Meta(gt=0, le=86_400)]
 
 
 class Limits(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """`max_in_flight`: calls of this model at one time per worker; a further one is answered 429."""
+    """`max_in_flight`: calls of this table's models at one time, to the gateway as a whole; a further one is answered
+    429."""
 
-    max_in_flight: Annotated[int, Meta(ge=1)] | None = None
+    max_in_flight: InFlight | None = None
 
 
 class UpstreamTable(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -28,6 +30,7 @@ class UpstreamTable(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     name: Annotated[str, Meta(min_length=1, max_length=MAX_UPSTREAM_NAME_CHARS, pattern="^[!-~]+\\Z")] | None = None
     weight: Annotated[int, Meta(ge=1, le=1000)] = 1
     priority: Annotated[int, Meta(ge=0, le=100)] = 0
+    max_in_flight: InFlight | None = None
     api_key_env: str | None = None
     api_key_file: str | None = None
     headers: dict[str, str] | None = None

@@ -6,7 +6,9 @@ from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
 from invoker.http.pieces import Body
 from invoker.protocols.base import JSON_LINES
 from invoker.routing.endpoints import single
+from invoker.routing.limits import Slots
 from invoker.routing.models import Model, Models
+from invoker.routing.places import Tallies
 from invoker.upstream.port import Exchange, Give, Upstream, UpstreamError
 from shared.record import ErrorType, Record
 
@@ -114,5 +116,7 @@ class Gate:
 
 
 def models(default: Model | None = None, **named: Model) -> Models:
-    """Models by name, beside a default that waits for a minute."""
-    return Models(named, default or Model(single(URL), 60.0))
+    """Models by name, beside a default that waits for a minute; what their limits are counted with is to be given."""
+    made = Models(named, default or Model(single(URL), 60.0))
+    Slots(Tallies(1)).give(made.limits())
+    return made

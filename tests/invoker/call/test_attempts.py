@@ -2,12 +2,15 @@
 
 from collections.abc import Mapping
 from random import Random
+from types import MappingProxyType
 
+import msgspec
 import pytest
 
 from invoker.call.attempts import retry_after_s
 from invoker.routing.ejection import FAILURES_IN_A_ROW, FIRST_US
 from invoker.routing.endpoints import LONGEST_COOL_US, SHORTEST_COOL_US, Endpoint, Group
+from invoker.routing.limits import Limit
 from invoker.routing.models import Model
 from invoker.upstream.port import ConnectError, UpstreamError
 from shared.record import ErrorType
@@ -20,9 +23,14 @@ HOSTS = ("http://a/", "http://b/", "http://c/")
 class Hosts:
     """Model servers: what each does with every call."""
 
-    def __init__(self, does: Mapping[str, Answer | Exception], **settings: object) -> None:
+    def __init__(
+        self,
+        does: Mapping[str, Answer | Exception],
+        limits: Mapping[str, Limit] = MappingProxyType({}),
+        **settings: object,
+    ) -> None:
         self.does = dict(does)
-        endpoints = [Endpoint(url, url[7]) for url in self.does]
+        endpoints = [Endpoint(url, url[7], limit=limits.get(url[7])) for url in self.does]
         self.group = Group(endpoints, Random(1))
         self.model = Model(self.group, 60.0, **{"retries": len(endpoints) - 1, "retry_busy": True, **settings})  # type: ignore[arg-type]
         self.domain = Domain(self._answer, models(m=self.model))
@@ -164,3 +172,36 @@ async def test_an_outage_is_not_made_worse() -> None:
 def test_when_to_come_again(value: bytes, seconds: float | None) -> None:
     assert START_US == 1_705_314_600_000_000
     assert retry_after_s(value, FakeClock()) == seconds
+
+
+async def test_a_call_for_which_no_endpoint_has_room_is_refused() -> None:
+    """No attempt is counted, and no endpoint is to blame. Each end of a call leaves its place."""
+    limits = {"a": Limit(1), "b": Limit(1)}
+    hosts = Hosts({"http://a/": GOOD, "http://b/": (500, b"", {})}, limits)
+    assert [await hosts.invoke() for _ in range(9)].count(200) not in (0, 9)
+    assert all(limits[name].take() for name in "ab")
+    assert await hosts.invoke() == 429
+    record = hosts.domain.journal.records[-1]
+    assert (record.error_type, record.attempts, record.upstream) == (ErrorType.OVERLOADED, 0, None)
+    assert sum(hosts.attempts().values()) == 9
+    limits["b"].leave()
+    assert await hosts.invoke() == 502
+    limits["a"].leave()
+    assert hosts.domain.at_rest()
+
+
+async def test_a_call_is_tried_again_only_where_there_is_room() -> None:
+    """What the first endpoint said is the answer, if none has any beside it."""
+    for full, posts, status in ((("b",), ["a"], 502), ((), ["a", "b"], 200)):
+        limits = {"a": Limit(1), "b": Limit(1)}
+        hosts = Hosts({"http://a/": REFUSED, "http://b/": GOOD}, limits)
+        hosts.group.members[0].endpoint = msgspec.structs.replace(hosts.group.members[0].endpoint, weight=1000)
+        for name in full:
+            assert limits[name].take()
+        while hosts.posts[:1] != ["a"]:
+            hosts.domain.upstream.posts.clear()
+            assert await hosts.invoke() == status
+        assert hosts.posts == posts
+        for name in full:
+            limits[name].leave()
+        assert hosts.domain.at_rest()

@@ -16,7 +16,8 @@ from invoker.journal.begun import Begun
 from invoker.journal.directory import Bound
 from invoker.journal.journal import Journal
 from invoker.journal.segment import ENTRY_BYTES, MIN_SEGMENT_BYTES
-from invoker.routing.endpoints import single
+from invoker.routing.endpoints import Endpoint, Group, single
+from invoker.routing.limits import Limit
 from invoker.routing.models import Model
 from invoker.upstream.port import ConnectError, UpstreamError
 from shared.clock import SystemClock
@@ -55,7 +56,8 @@ class Play:
         self.begun = 0
         self.waiting: list[asyncio.Future[Answer]] = []
         self.tasks: list[asyncio.Task[tuple[int, Any]]] = []
-        known = models(limited=Model(single(URL), 60.0, max_in_flight=1), retried=Model(single(URL), 60.0, retries=1))
+        both = Group([Endpoint(URL, name, limit=Limit(1)) for name in "ab"])
+        known = models(limited=Model(single(URL), 60.0, limit=Limit(1)), retried=Model(both, 60.0, retries=1))
         self.domain = Domain(self._wait, known, max_in_flight=4)
         if journal is not None:
             self.domain.journal = self.domain.invoker._journal = journal

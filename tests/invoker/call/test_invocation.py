@@ -18,6 +18,7 @@ from invoker.protocols.base import Call
 from invoker.protocols.large_bodies import LargeBodies
 from invoker.protocols.worklet import Worklet
 from invoker.routing.endpoints import single
+from invoker.routing.limits import Limit
 from invoker.routing.models import Model, Models
 from invoker.upstream.port import ConnectError, UpstreamError
 from shared.record import MAX_ERROR_LOG_BYTES, ErrorType, Record
@@ -60,7 +61,8 @@ class Domain:
         return tasks
 
     def at_rest(self) -> bool:
-        return self.invoker.in_flight.total == 0 and not self.journal.open
+        places = [limit.in_flight for _, limit in self.invoker.models.limits()]
+        return self.invoker.in_flight.total == 0 and not self.journal.open and not any(places)
 
     @property
     def error_types(self) -> list[str | None]:
@@ -213,14 +215,17 @@ async def test_the_limit_of_all_calls() -> None:
 async def test_the_limit_of_one_model() -> None:
     """A model's limit refuses its own calls and no other model's."""
     gate = Gate()
-    domain = Domain(gate, models(small=Model(single(URL), 60.0, max_in_flight=1)))
+    domain = Domain(gate, models(small=Model(single(URL), 60.0, limit=Limit(1))))
     tasks = await domain.started("small", "other", "other")
     assert await domain.invoke("small") == (429, failed("1 calls of this model are in flight, its limit"))
     tasks.append(domain.start("other"))
+    assert [limit.in_flight for _, limit in domain.invoker.models.limits()] == [1]
     gate.opened.set()
     assert [status for status, _ in await asyncio.gather(*tasks)] == [200] * 4
     assert (await domain.invoke("small"))[0] == 200
-    assert [record.model_id for record in domain.journal.records if record.error_type] == ["small"]
+    (refused,) = (record for record in domain.journal.records if record.error_type)
+    assert (refused.model_id, refused.error_type, refused.attempts) == ("small", ErrorType.OVERLOADED, 0)
+    assert domain.at_rest()
 
 
 @pytest.mark.parametrize(
@@ -340,7 +345,7 @@ async def test_an_idle_worker_drains_at_once() -> None:
     domain = Domain(Gate())
     await domain.invoker.drain(60.0)
     await domain.invoker.drain(60.0)
-    assert domain.invoker.draining
+    assert domain.invoker.admission.draining
 
 
 async def test_latency_holds_what_the_gateway_takes_itself() -> None:

@@ -177,7 +177,7 @@ async def test_the_shutdown_waits_for_an_answer_that_is_being_made(gateway: Gate
     async with calling(gateway.connections.protocol) as caller:
         caller.feed(REQUEST)
         await until(lambda: gateway.upstream.posts)
-        gateway.invoker.draining = True
+        gateway.invoker.admission.draining = True
         closing = asyncio.create_task(gateway.connections.close(grace_s=10.0))
         await caller.settle()
         assert not closing.done()

@@ -120,7 +120,7 @@ async def test_a_refused_caller_that_goes_on_is_closed(
 async def test_the_last_answer_reaches_a_caller_that_sends_on(more: bytes) -> None:
     """One that is drained, or too slow, whatever comes behind its request."""
     async with started(Gateway(Models({"m": Model(single(URL), 60.0)}, None))) as gateway:
-        gateway.invoker.draining = True
+        gateway.invoker.admission.draining = True
         answer = await asyncio.to_thread(ask, gateway, REQUEST, more)
         assert answer.startswith(b"HTTP/1.1 503 ")
         assert b"\r\nConnection: close\r\n" in answer

@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 
 from invoker.routing.endpoints import single
+from invoker.routing.limits import Limit
 from invoker.routing.models import MAX_MATCHED, Model
 from invoker.routing.models_file import load_models
 from invoker.routing.prices import Prices
@@ -55,7 +56,7 @@ def test_a_model_is_read_with_all_its_keys(tmp_path: Path) -> None:
         single("https://models.example:8443/v1/invoke?key=1"),
         2.0,
         3,
-        8,
+        Limit(8),
         0.5,
         first_token_s=1.5,
         asks_usage=False,

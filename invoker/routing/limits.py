@@ -1,0 +1,73 @@
+"""How many calls may be on their way at once: to the models of one table, or to one endpoint of it."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+
+from invoker.routing.places import SLOTS, Places, Tallies
+from shared.settings import StartupError
+
+Key = tuple[str, ...]
+"""Table; and of an endpoint's limit, its name and URL."""
+NOWHERE = -1
+
+
+@dataclass(slots=True)
+class Limit:
+    """Holds for the gateway as a whole. `slot`: where it is counted; the parent says so, see `Slots`. `places`: what
+    this worker counts with."""
+
+    max_in_flight: int
+    key: Key = field(default=(), compare=False)
+    slot: int = field(default=NOWHERE, compare=False)
+    places: Places = field(init=False, compare=False, repr=False)
+
+    def __reduce__(self) -> tuple[type["Limit"], tuple[int, Key, int]]:
+        """For another process, which has places of its own."""
+        return Limit, (self.max_in_flight, self.key, self.slot)
+
+    @property
+    def name(self) -> str:
+        """As it is shown."""
+        return " ".join(self.key[:2])
+
+    @property
+    def in_flight(self) -> int:
+        """Of all workers together."""
+        return self.places.total(self.slot)
+
+    def take(self) -> bool:
+        """Whether there was room for one more call, which has it now. `leave` must follow."""
+        return self.places.take(self.slot, self.max_in_flight)
+
+    def leave(self) -> None:
+        self.places.give_back(self.slot)
+
+
+class Slots:
+    """The parent's: which limit is counted where. One that stays, or comes back, stays where it was, with the calls
+    that count there; and none gets the place of another as long as any does."""
+
+    def __init__(self, tallies: Tallies) -> None:
+        self._tallies = tallies
+        self._slots: dict[Key, int] = {}
+        self._left: dict[Key, int] = {}  # limits that are gone, the first to go first
+
+    def give(self, limits: Iterable[tuple[Key, Limit]]) -> None:
+        """To all limits that there are from now on. `StartupError` if they are too many; nothing is changed then."""
+        wanted = dict(limits)
+        known = {**self._left, **self._slots}
+        fresh = [key for key in wanted if key not in known]
+        taken = {*known.values()}
+        free = [slot for slot in range(SLOTS) if slot not in taken][: len(fresh)]
+        idle = [key for key, slot in self._left.items() if key not in wanted and not self._tallies.total(slot)]
+        free += [known.pop(key) for key in idle[: len(fresh) - len(free)]]
+        if len(free) < len(fresh):
+            raise StartupError(
+                f"INVOKER_MODELS_FILE: limits: {len(wanted)} of models and upstreams are too many: at most {SLOTS} are "
+                "counted, those included that are gone since a moment ago, or whose calls have yet to end"
+            )
+        known.update(zip(fresh, free, strict=True))
+        self._slots = {key: known[key] for key in wanted}
+        self._left = {key: slot for key, slot in known.items() if key not in wanted}
+        for key, limit in wanted.items():
+            limit.key, limit.slot = key, known[key]
