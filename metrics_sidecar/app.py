@@ -84,6 +84,7 @@ async def _start(app: web.Application, settings: SidecarSettings, stack: context
         reconcile=auditor.reconcile,
         readiness=lambda: _readiness(ledger, intake, [*writer.failures, *([plan.reason] if plan.reason else [])]),
         snapshot=live.snapshot,
+        families=live.families,
         measure_disk=backend.measure_disk,
         metrics=metrics,
     )
@@ -131,7 +132,7 @@ def _readiness(ledger: Ledger, intake: Intake, failures: list[str]) -> Readiness
         failures = [*failures, "records that this release can't read are dropped: there is no more room for them"]
     if intake.acceptors.reason is not None:
         reasons.append(intake.acceptors.reason)
-    reasons += [*logs.reasons(), *failures]
+    reasons += [*logs.reasons(), *failures, *intake.live.overflows]
     if ledger.reckoning.concern is not None:
         reasons.append(ledger.reckoning.concern)
     return Readiness("not_ready" if stopped else "degraded" if reasons else "ready", [*stopped, *reasons])

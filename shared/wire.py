@@ -10,8 +10,8 @@ with defaults, and those that can't be read here (`Unread`) are kept as they are
 """
 
 import itertools
-from collections.abc import Iterator, Sequence
-from typing import Annotated, ClassVar
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Annotated, ClassVar, TypeVar
 
 import msgspec
 from msgspec import Meta
@@ -26,17 +26,28 @@ MAX_MODELS = 10_000
 """In one frame, known or in flight; and in flight on one connection."""
 MODELS_PER_FRAME = 500
 """Ids of 1 KiB each leave room in a frame for all else that a report holds. What is more goes into further ones."""
+LABELS_PER_FRAME = 500
+"""Values of first labels, of all families; they have frames of their own."""
 MAX_REASON_CHARS = 500
 
 OVERHEAD_BOUNDS_S = (0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 1.0)
-OVERHEAD_SUM = "sum_us"
+SUM_US = "sum_us"
 """How a report's counter `invoker_overhead_seconds` is labelled: upper bounds, and the sum in µs."""
+
+UPSTREAM_BOUNDS_S = (0.001, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0)
+"""Likewise of an upstream's `invoker_upstream_latency_seconds`."""
 
 _REPORT_TAG = 5
 
 ProducerId = Annotated[str, Meta(pattern="^[0-9a-f]{32}\\Z")]
 Sequence_ = Annotated[int, Meta(ge=1, le=2**62)]
 ShortText = Annotated[str, Meta(max_length=64)]
+LabelValue = Annotated[str, Meta(min_length=1, max_length=256)]
+
+Labelled = dict[str, dict[str, dict[str, int]]]
+"""Family → value of its first label → value of its second, empty where it has none → count."""
+LabelledGauges = dict[str, dict[str, float | None]]
+"""Family → value of its label → how much it is now; None: it is no more."""
 
 
 class Hello(msgspec.Struct, frozen=True, array_like=True, tag=1):
@@ -77,6 +88,7 @@ class Report(msgspec.Struct, frozen=True, array_like=True, tag=_REPORT_TAG):
 
     `in_flight`: model → calls; `counters`: name → label value → count since the producer's life began;
     `gauges`: name → value, summed over live producers; `models`: as in a hello, those that it had no room for.
+    `labelled`: likewise counters, and `labelled_gauges`: gauges, of those values of labels whose numbers changed.
     """
 
     in_flight: Annotated[dict[ModelId, Count], Meta(max_length=MAX_MODELS)] = {}
@@ -85,6 +97,20 @@ class Report(msgspec.Struct, frozen=True, array_like=True, tag=_REPORT_TAG):
     ] = {}
     gauges: Annotated[dict[ShortText, float], Meta(max_length=64)] = {}
     models: Annotated[list[ModelId], Meta(max_length=MAX_MODELS)] = []
+    labelled: Annotated[
+        dict[
+            ShortText,
+            Annotated[
+                dict[LabelValue, Annotated[dict[ShortText, Count], Meta(max_length=64)]],
+                Meta(max_length=LABELS_PER_FRAME),
+            ],
+        ],
+        Meta(max_length=64),
+    ] = {}
+    labelled_gauges: Annotated[
+        dict[ShortText, Annotated[dict[LabelValue, float | None], Meta(max_length=LABELS_PER_FRAME)]],
+        Meta(max_length=64),
+    ] = {}
 
 
 class Bye(msgspec.Struct, frozen=True, array_like=True, tag=6):
@@ -136,6 +162,7 @@ class _Parcel(msgspec.Struct, frozen=True, array_like=True, tag=3):
 
 UNREADABLE = (msgspec.DecodeError, RecursionError, ValueError)
 """What the decoders raise."""
+Numbers = TypeVar("Numbers")
 _encoder = msgspec.msgpack.Encoder()
 _to_sidecar: msgspec.msgpack.Decoder[ToSidecar] = msgspec.msgpack.Decoder(ToSidecar)
 _to_producer: msgspec.msgpack.Decoder[ToProducer] = msgspec.msgpack.Decoder(ToProducer)
@@ -161,9 +188,23 @@ def encode_report(report: Report) -> Iterator[bytes]:
         counts = dict(itertools.islice(in_flight, MODELS_PER_FRAME))
         known = list(itertools.islice(models, MODELS_PER_FRAME - len(counts)))
         if not (counts or known or counters or gauges):
-            return
+            break
         yield encode(Report(counts, counters, gauges, known))
         counters, gauges = {}, {}
+    for labelled in _parts(report.labelled):
+        yield encode(Report(labelled=labelled))
+    for labelled_gauges in _parts(report.labelled_gauges):
+        yield encode(Report(labelled_gauges=labelled_gauges))
+
+
+def _parts(families: Mapping[str, Mapping[str, Numbers]]) -> Iterator[dict[str, dict[str, Numbers]]]:
+    """Of no more label values than a frame takes."""
+    values = ((name, *item) for name, of_family in families.items() for item in of_family.items())
+    while part := [*itertools.islice(values, LABELS_PER_FRAME)]:
+        found: dict[str, dict[str, Numbers]] = {}
+        for name, label, numbers in part:
+            found.setdefault(name, {})[label] = numbers
+        yield found
 
 
 def clip_reason(reason: str) -> str:

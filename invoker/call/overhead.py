@@ -2,7 +2,7 @@
 
 from bisect import bisect_left
 
-from shared.wire import OVERHEAD_BOUNDS_S, OVERHEAD_SUM
+from shared.wire import OVERHEAD_BOUNDS_S, SUM_US
 
 _BOUNDS_US = tuple(round(bound * 1_000_000) for bound in OVERHEAD_BOUNDS_S)
 _LABELS = (*(str(bound) for bound in OVERHEAD_BOUNDS_S), "+Inf")
@@ -21,4 +21,4 @@ class Overhead:
 
     def report(self) -> dict[str, int]:
         """Upper bound → count, and the sum, for the sidecar."""
-        return {**dict(zip(_LABELS, self._counts, strict=True)), OVERHEAD_SUM: self._sum_us}
+        return {**dict(zip(_LABELS, self._counts, strict=True)), SUM_US: self._sum_us}

@@ -2,11 +2,13 @@
 
 import asyncio
 import contextlib
-import itertools
 import random
 from collections.abc import AsyncIterator, Awaitable, Callable
 from pathlib import Path
 
+import msgspec
+
+from invoker.delivery.reporting import NONE, FamilySource, Reporting, ReportSource
 from invoker.journal.journal import Journal
 from shared import logs
 from shared.clock import Clock
@@ -21,7 +23,6 @@ from shared.wire import (
     Flushed,
     Hello,
     Refusal,
-    Report,
     ToProducer,
     Welcome,
     clip_reason,
@@ -42,16 +43,11 @@ WINDOW_RECORDS = 8192
 the transport has room again, and what waits, waits in the journal.)"""
 MAX_RECORD_BYTES = MAX_FRAME_BYTES - 64
 IN_FLIGHT_INTERVAL_S = 0.1
-IN_FLIGHT_PER_REPORT = 10
 RECONNECT_FIRST_S, RECONNECT_LAST_S = 0.05, 1.0
 WELCOME_TIMEOUT_S = 5.0
 BYE_TIMEOUT_S = 2.0
 
 log = logs.get("outbox")
-
-ReportSource = Callable[[bool], Report]
-"""The worker's own numbers: all of them if True, else what calls in flight changed since the last time."""
-
 
 Durable = Callable[[], Awaitable[None]]
 
@@ -74,6 +70,7 @@ class Outbox:
         durable: Durable | None = None,
         *,
         finishing: bool = False,
+        families: FamilySource = lambda: NONE,
     ) -> None:
         """`models`: those that are known before any call. `durable`: what records wait for before they are shipped."""
         self.connected = False
@@ -81,7 +78,7 @@ class Outbox:
         self._journal = journal
         self._socket_path = socket_path
         self._clock = clock
-        self._report = report
+        self._reporting = Reporting(report, families)
         self._models = models
         self._untold: list[str] = []  # of those, on this connection
         self._durable = durable
@@ -89,7 +86,6 @@ class Outbox:
         self._flushed = asyncio.Event()
         self._next_to_send = 1
         self._refused: set[int] = set()  # sequences that the sidecar can never take, until all before are committed
-        self._report_failed = False
         self._finishing = finishing
         journal.on_append = self._wake.set
 
@@ -236,40 +232,22 @@ class Outbox:
 
     async def _send_reports(self, writer: asyncio.StreamWriter) -> None:
         """Calls in flight as they change, a few times a second; the other numbers about once a second."""
-        last = self._make_report(everything=True)
+        report = msgspec.structs.replace(self._reporting.all(), models=self._models[MODELS_PER_FRAME:])
         self._untold = []
-        report = Report(last.in_flight, last.counters, last.gauges, self._models[MODELS_PER_FRAME:])
-        for turn in itertools.count(1):
+        while True:
             for frame in encode_report(report):
                 await writer.drain()
                 write(writer, frame)
             await asyncio.sleep(IN_FLIGHT_INTERVAL_S)
             await writer.drain()  # a change that can't be sent yet is not looked for
-            report = self._make_report(everything=False)
-            if turn % IN_FLIGHT_PER_REPORT or (report.counters, report.gauges) == (last.counters, last.gauges):
-                report = Report(report.in_flight, models=self._untold)
-            else:
-                last = report
-                report = Report(report.in_flight, report.counters, report.gauges, self._untold)
+            report = msgspec.structs.replace(self._reporting.next(), models=self._untold)
             self._untold = []
-
-    def _make_report(self, *, everything: bool) -> Report:
-        """An empty one, and a word about it, if it can't be made: records don't stop for a report."""
-        try:
-            report = self._report(everything)
-        except Exception:
-            if not self._report_failed:
-                log.exception("outbox.report_failed")
-            self._report_failed = True
-            return Report()
-        self._report_failed = False
-        return report
 
     async def _say_bye(self, writer: asyncio.StreamWriter) -> None:
         # Removed only when the last report is committed, and before the bye: after that, the sidecar wouldn't
         # recognise records that are sent again.
         self._flushed.clear()
-        for frame in encode_report(self._make_report(everything=True)):
+        for frame in encode_report(self._reporting.all()):
             write(writer, frame)
         write(writer, encode(Flush()))
         await self._flushed.wait()

@@ -11,7 +11,7 @@ from metrics_sidecar.history.backend import DiskUse
 from metrics_sidecar.history.reader import Reader
 from metrics_sidecar.history.reconcile import Reconciliation
 from metrics_sidecar.metrics.exposition import Exposition
-from metrics_sidecar.metrics.live import Snapshot
+from metrics_sidecar.metrics.live import Families, Snapshot
 from metrics_sidecar.metrics.process_metrics import SidecarMetrics
 from shared.clock import Clock
 
@@ -25,14 +25,15 @@ class Readiness(msgspec.Struct, frozen=True):
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
 class Sidecar:
-    """`snapshot`: what is committed and reported at this moment. `measure_disk` asks the file system, which may take
-    its time. `reconcile` compares all books; it raises `StoreError`."""
+    """`snapshot` and `families`: what is committed and reported at this moment. `measure_disk` asks the file system,
+    which may take its time. `reconcile` compares all books; it raises `StoreError`."""
 
     clock: Clock
     reader: Reader
     reconcile: Callable[[], Awaitable[Reconciliation]]
     readiness: Callable[[], Readiness]
     snapshot: Callable[[], Snapshot]
+    families: Callable[[], Families]
     measure_disk: Callable[[], DiskUse | None]
     metrics: SidecarMetrics
     exposition: Exposition = dataclasses.field(default_factory=Exposition)

@@ -4,6 +4,7 @@ import asyncio
 import dataclasses
 from typing import cast
 
+from metrics_sidecar.intake.families import known_labelled
 from metrics_sidecar.intake.intake import Intake
 from metrics_sidecar.intake.reported import Counters, known_counters
 from metrics_sidecar.ledger.transaction import Work
@@ -172,11 +173,15 @@ class ProducerConnection(asyncio.BufferedProtocol):
             self._submit(Work(self._producer_id), 1, FRAME_BYTES, Flushed())
 
     def _take_report(self, report: Report, share: WorkerShare) -> None:
-        self._intake.live.report(share, report.in_flight, report.gauges)
+        self._intake.live.report(share, report.in_flight, report.gauges, report.labelled_gauges)
         self._intake.live.know(report.models)
         counters = known_counters(report.counters)
-        if counters and counters != self._reported:
+        if counters == self._reported:
+            counters = {}
+        elif counters:
             self._reported = counters
+        counters = counters | known_labelled(report.labelled)
+        if counters:
             values = sum(map(len, counters.values()))
             self._submit(Work(self._producer_id, reported=counters), 1, FRAME_BYTES + RECORD_BYTES * values)
 

@@ -1,5 +1,9 @@
 """Which of their own numbers gateway workers may report. Their socket is not trusted: all others are left out."""
 
+from typing import NamedTuple
+
+from metrics_sidecar.intake.families import Merge, is_reported
+
 ACCEPT_ERRORS = ("EMFILE", "ENFILE", "ENOBUFS", "ENOMEM")
 
 REPORTED_COUNTERS = {
@@ -14,6 +18,16 @@ REPORTED_COUNTERS = {
         "reason",
         "Lines of the gateway's log that were dropped because nobody read them",
         ("not_read",),
+    ),
+    "invoker_retries": (
+        "reason",
+        "Further attempts that were made: nothing could be received, or there was no room",
+        ("busy", "connect"),
+    ),
+    "invoker_retries_denied": (
+        "reason",
+        "Further attempts that were not made, as the retry budget was spent",
+        ("busy", "connect"),
     ),
     "invoker_records_dropped": (
         "reason",
@@ -49,15 +63,30 @@ OVERHEAD = "invoker_overhead_seconds"
 OVERHEAD_HELP = "Latency that the gateway itself added to invocations, in seconds"
 """Reported like a counter, labelled by upper bounds; exposed as a histogram."""
 
+
+class Measured(NamedTuple):
+    """`merge`: how the numbers of several workers become one."""
+
+    help: str
+    merge: Merge = "sum"
+
+
 REPORTED_GAUGES = {
-    "invoker_journal_bytes": "Size of the journals of the connected gateway workers in bytes",
-    "invoker_records_waiting": "Records in the journals of the connected workers, not yet acknowledged",
-    "invoker_connections": "Open connections of model callers to the gateway",
-    "invoker_workers_connected": "Gateway workers that are connected to the sidecar",
+    "invoker_journal_bytes": Measured("Size of the journals of the connected gateway workers in bytes"),
+    "invoker_records_waiting": Measured("Records in the journals of the connected workers, not yet acknowledged"),
+    "invoker_connections": Measured("Open connections of model callers to the gateway"),
+    "invoker_workers_connected": Measured("Gateway workers that are connected to the sidecar"),
+    "invoker_config_last_reload_successful": Measured(
+        "Whether the models file, as it is now, is what the gateway goes by: 1, or 0", "min"
+    ),
+    "invoker_config_last_reload_success_timestamp_seconds": Measured(
+        "When the models file that the gateway goes by was read, in seconds since 1970", "min"
+    ),
+    "invoker_config_models": Measured("Tables of models, and of beginnings of their ids, that the gateway has", "max"),
+    "invoker_config_upstreams": Measured("Upstreams of all of these tables", "max"),
 }
 MAX_REPORTED_VALUES = 32
-OTHER_VALUES = "__overflow__"
-"""Stands for all label values of a counter after the first 32."""
+"""The others together are `__overflow__`, too."""
 
 Counters = dict[str, dict[str, int]]
 """Name (`…_total`) → label value → count, as producers report them."""
@@ -68,7 +97,7 @@ def known_counters(reported: Counters) -> Counters:
     return {
         name: values
         for name, values in reported.items()
-        if name.removesuffix("_total") in REPORTED_COUNTERS or name == OVERHEAD
+        if name.removesuffix("_total") in REPORTED_COUNTERS or name == OVERHEAD or is_reported(name)
     }
 
 

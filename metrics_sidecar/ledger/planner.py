@@ -5,14 +5,14 @@ import itertools
 from collections.abc import Iterable, Sequence
 from typing import cast
 
-import msgspec
-
-from metrics_sidecar.intake.reported import MAX_REPORTED_VALUES, OTHER_VALUES, Counters, known_counters
+from metrics_sidecar.intake.families import FALLBACKS
+from metrics_sidecar.intake.reported import Counters, known_counters
+from metrics_sidecar.ledger.growth import Growth
 from metrics_sidecar.ledger.times import ANY_TIME, Times
 from metrics_sidecar.ledger.totals import aggregate
 from metrics_sidecar.ledger.transaction import Commit, Gap, Origin, Producer, State, UnreadRecord, Work
 from metrics_sidecar.metrics.exemplars import find_exemplars
-from shared.record import MAX_COUNT, ErrorType, Record
+from shared.record import ErrorType, Record
 from shared.wire import Unread, encode_record
 
 MAX_ERROR_TYPES = 64
@@ -27,7 +27,7 @@ class Planner:
     def __init__(self, state: State) -> None:
         self._number = state.number
         self._producers = dict(state.producers)
-        self._label_values = {name: set(values) for name, values in state.counters.items()}
+        self._growth = Growth(state.counters)
         self._error_types: set[str | None] = {None, *ErrorType}
         self._error_types.update(kind for totals in state.totals.values() for kind in totals.errors)
         self.unread_bytes = state.unread_bytes
@@ -65,7 +65,7 @@ class Planner:
                 self._plan_report(commit, work.producer_id, known_counters(work.reported))
             self._plan_seen(commit, work)
         commit.records, commit.newest_us, commit.clamped = times.clamp(commit.records)
-        commit.totals = aggregate(commit.records)
+        self._sum(commit)
         commit.exemplars = find_exemplars(commit.records, times.arrival_us)
         return commit
 
@@ -80,7 +80,7 @@ class Planner:
             records = [*itertools.compress(records, taken)]
         commit.origin = origin
         commit.records, _, commit.clamped = times.clamp([*records])
-        commit.totals = aggregate(commit.records)
+        self._sum(commit)
         return commit
 
     def plan_retirement(self, seen_before_us: int, running_us: int) -> Commit:
@@ -96,11 +96,16 @@ class Planner:
                 self._producers.pop(producer_id, None)
             else:
                 self._producers[producer_id] = producer
-        for name, values in commit.counters.items():
-            self._label_values.setdefault(name, set()).update(values)
+        self._growth.applied(commit.counters)
         self._error_types |= commit.error_types
         self.unread_bytes += commit.unread_bytes
         self._dropped_unread |= commit.unread_dropped_count > 0
+
+    def _sum(self, commit: Commit) -> None:
+        commit.totals = aggregate(commit.records)
+        asked = [record.fallback_from for record in commit.records if record.fallback_from is not None]
+        if asked:
+            self._growth.count(FALLBACKS, asked, commit.counters)
 
     def _account(self, commit: Commit, producer_id: str) -> Producer:
         known = self._producers.get(producer_id)
@@ -179,29 +184,9 @@ class Planner:
     def _plan_report(self, commit: Commit, producer_id: str, reported: Counters) -> None:
         """Add to the counters what grew since this producer's last report."""
         account = self._account(commit, producer_id)
-        before = msgspec.msgpack.decode(account.reported, type=Counters) if account.reported else {}
-        grew = False
-        for name, values in reported.items():
-            last = before.setdefault(name, {})
-            for label, value in self._bounded(commit, name, values).items():
-                grown = value - last.get(label, 0)
-                if grown > 0:
-                    grew = True
-                    last[label] = value
-                    counter = commit.counters.setdefault(name, {})
-                    counter[label] = min(counter.get(label, 0) + grown, MAX_COUNT)
-        if grew:
-            commit.producers[producer_id] = dataclasses.replace(account, reported=msgspec.msgpack.encode(before))
-
-    def _bounded(self, commit: Commit, name: str, values: dict[str, int]) -> dict[str, int]:
-        """With one label for all values after the first 32 of this counter, whoever reported them."""
-        known = self._label_values.get(name, set()) | commit.counters.get(name, {}).keys()
-        bounded: dict[str, int] = {}
-        for value, count in values.items():
-            label = value if value in known or len(known) < MAX_REPORTED_VALUES else OTHER_VALUES
-            known.add(label)
-            bounded[label] = min(bounded.get(label, 0) + count, MAX_COUNT)
-        return bounded
+        known = self._growth.grown(account.reported, reported, commit.counters)
+        if known is not account.reported:
+            commit.producers[producer_id] = dataclasses.replace(account, reported=known)
 
     def _plan_seen(self, commit: Commit, work: Work) -> None:
         """Note when; and end the account of a producer that retires."""

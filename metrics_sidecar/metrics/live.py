@@ -7,12 +7,22 @@ import asyncio
 from collections.abc import Iterable
 from typing import NamedTuple
 
-from metrics_sidecar.intake.reported import Counters, known_gauges
+from metrics_sidecar.intake.families import (
+    MAX_VALUES,
+    MEASURED,
+    OTHER_VALUES,
+    OVERFLOWED,
+    is_family,
+    known_labelled_gauges,
+    merged,
+)
+from metrics_sidecar.intake.reported import REPORTED_GAUGES, Counters, known_gauges
 from metrics_sidecar.ledger.labelled import Committed
 from metrics_sidecar.ledger.totals import NO_TOTALS, ModelTotals
 from metrics_sidecar.ledger.transaction import State
 from metrics_sidecar.metrics.exemplars import Buckets, latest
 from shared.record import MAX_COUNT, OVERFLOW_MODEL_ID
+from shared.wire import LabelledGauges
 
 MAX_IN_FLIGHT_MODELS = 50_000
 """Models in flight, added up over all connections; those beyond it are not shown."""
@@ -34,12 +44,20 @@ class Snapshot(NamedTuple):
     created_us: dict[str, int]
 
 
+class Families(NamedTuple):
+    """Counters by name and labels, and gauges: family → label → value."""
+
+    counters: Counters
+    gauges: dict[str, dict[str, float]]
+
+
 class WorkerShare:
     """One connected worker's part of the live numbers; gone when its connection is."""
 
     def __init__(self) -> None:
         self.in_flight: dict[str, int] = {}
         self.gauges: dict[str, float] = {}
+        self.labelled: dict[str, dict[str, float]] = {}
 
 
 class Live:
@@ -111,7 +129,13 @@ class Live:
             self.shares.discard(share)
             self._in_flight_models -= len(share.in_flight)
 
-    def report(self, share: WorkerShare, in_flight: dict[str, int], gauges: dict[str, float]) -> None:
+    def report(
+        self,
+        share: WorkerShare,
+        in_flight: dict[str, int],
+        gauges: dict[str, float],
+        labelled: LabelledGauges | None = None,
+    ) -> None:
         """Take over what changed of a connected worker's numbers."""
         mine = share.in_flight
         self._in_flight_models -= len(mine)
@@ -122,6 +146,13 @@ class Live:
                 mine[model_id] = count
         self._in_flight_models += len(mine)
         share.gauges.update(known_gauges(gauges))
+        for name, values in known_labelled_gauges(labelled or {}).items():
+            of_family = share.labelled.setdefault(name, {})
+            for label, value in values.items():
+                if value is None:
+                    of_family.pop(label, None)
+                elif label in of_family or len(of_family) <= MAX_VALUES:  # `__overflow__` is one more
+                    of_family[label] = value
 
     def snapshot(self) -> Snapshot:
         """All labels. A model that is only known or in flight counts 0 so far."""
@@ -136,12 +167,36 @@ class Live:
         return Snapshot(totals, active, dict(self.exemplars), dict(self.created_us))
 
     def gauges(self) -> dict[str, float]:
-        """Sums over the connected workers."""
-        sums: dict[str, float] = {}
+        """Of all connected workers together."""
+        found: dict[str, list[float]] = {}
         for share in self.shares:
             for name, value in share.gauges.items():
-                sums[name] = sums.get(name, 0.0) + value
-        return sums
+                found.setdefault(name, []).append(value)
+        return {name: merged(values, REPORTED_GAUGES[name].merge) for name, values in found.items()}
+
+    @property
+    def overflows(self) -> list[str]:
+        """In which families some values have no label of their own; in words for `/readyz`."""
+        return [
+            f"{name} has more than {MAX_VALUES} values of a label: the others are under {OTHER_VALUES}"
+            for name, values in self.counters.items()
+            if is_family(name) and any(both.startswith(OVERFLOWED) for both in values)
+        ]
+
+    def families(self) -> Families:
+        """As committed, and of all connected workers together."""
+        found: dict[str, dict[str, list[float]]] = {}
+        for share in self.shares:
+            for name, values in share.labelled.items():
+                of_family = found.setdefault(name, {})
+                for label, value in values.items():
+                    shown = label if label in of_family or len(of_family) < MAX_VALUES else OTHER_VALUES
+                    of_family.setdefault(shown, []).append(value)
+        gauges = {
+            name: {label: merged(values, MEASURED[name].merge) for label, values in of_family.items()}
+            for name, of_family in found.items()
+        }
+        return Families(self.counters, gauges)
 
     def _copy(self) -> LiveCopy:
         return LiveCopy(dict(self.totals), {name: dict(values) for name, values in self.counters.items()})

@@ -23,7 +23,7 @@ from metrics_sidecar.intake.reported import ACCEPT_ERRORS, OVERHEAD, OVERHEAD_HE
 from metrics_sidecar.ledger.labelled import FATES
 from metrics_sidecar.ledger.times import REASONS
 from shared import logs
-from shared.wire import OVERHEAD_BOUNDS_S, OVERHEAD_SUM
+from shared.wire import OVERHEAD_BOUNDS_S, SUM_US
 
 COMMIT_SECONDS = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0)
 
@@ -180,9 +180,9 @@ class _GatewayCollector(Collector):
                 counter.add_metric([value], count)
             yield counter
         yield _overhead(self._metrics.gateway_counters.get(OVERHEAD, {}))
-        for name, help_ in REPORTED_GAUGES.items():
+        for name, gauge in REPORTED_GAUGES.items():
             # Without a report there is no sample: 0 would be a claim.
-            yield GaugeMetricFamily(name, help_, value=self._metrics.gateway_gauges.get(name))
+            yield GaugeMetricFamily(name, gauge.help, value=self._metrics.gateway_gauges.get(name))
 
 
 class _DiskCollector(Collector):
@@ -263,7 +263,7 @@ def _overhead(counts: Mapping[str, int]) -> HistogramMetricFamily:
     bounds = (*(str(bound) for bound in OVERHEAD_BOUNDS_S), "+Inf")
     cumulated = itertools.accumulate(counts.get(bound, 0) for bound in bounds)
     buckets = [(bound, float(count)) for bound, count in zip(bounds, cumulated, strict=True)]
-    return HistogramMetricFamily(OVERHEAD, OVERHEAD_HELP, buckets, counts.get(OVERHEAD_SUM, 0) / 1_000_000)
+    return HistogramMetricFamily(OVERHEAD, OVERHEAD_HELP, buckets, counts.get(SUM_US, 0) / 1_000_000)
 
 
 def _nothing() -> None:

@@ -10,8 +10,12 @@ def began_at(created_us: int | None) -> str:
 
 def labels_of(model_id: str) -> str:
     """Its label, as part of a template."""
-    escaped = model_id.replace("\\", r"\\").replace('"', r"\"").replace("\n", r"\n")  # as both text formats want it
-    return f'model_id="{escaped}"'.replace("%", "%%")
+    return f'model_id="{escaped(model_id)}"'.replace("%", "%%")
+
+
+def escaped(value: str) -> str:
+    """A label's value, as both text formats want it."""
+    return value.replace("\\", r"\\").replace('"', r"\"").replace("\n", r"\n")
 
 
 def counter(name: str, labels: str, began: str, value: str = "%d") -> str:

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from shared.framing import MAX_FRAME_BYTES, FrameError, FrameReader
 from shared.record import MAX_COUNT, MAX_TIMESTAMP_US, ErrorType, Record
 from shared.wire import (
+    LABELS_PER_FRAME,
     MAX_BATCH_RECORDS,
     MAX_MODELS,
     MODELS_PER_FRAME,
@@ -174,6 +175,43 @@ def test_a_report_of_any_size_fits_its_frames(in_flight: int, models: int) -> No
     assert found == report
 
 
+@pytest.mark.parametrize("count", [1, LABELS_PER_FRAME, LABELS_PER_FRAME + 1, 1001])
+def test_families_of_any_size_fit_their_frames(count: int) -> None:
+    """Of the longest names, with as much of each as a worker has; no frame is beyond the limit."""
+    names = [f"{number:04}" + "\U0001f600" * 252 for number in range(count)]
+    numbers = {f"{number:020}": MAX_COUNT for number in range(16)}
+    report = Report(
+        {"m": 1},
+        labelled={"f_total": dict.fromkeys(names, numbers), "g_total": {names[0]: {"": 1}}},
+        labelled_gauges={"h": {**dict.fromkeys(names, 0.5), names[0]: None}},
+    )
+    labelled: dict[str, dict[str, dict[str, int]]] = {}
+    gauges: dict[str, dict[str, float | None]] = {}
+    for frame in encode_report(report):
+        (body,) = bodies(frame)
+        part = decode_to_sidecar(body)
+        assert isinstance(part, Report)
+        for name, values in part.labelled.items():
+            labelled.setdefault(name, {}).update(values)
+        for name, of_labels in part.labelled_gauges.items():
+            gauges.setdefault(name, {}).update(of_labels)
+    assert (labelled, gauges) == (report.labelled, report.labelled_gauges)
+
+
+def test_a_sidecar_of_an_earlier_release_passes_families_over() -> None:
+    """It reads what it knows of the same frame, and none of its frames is another message to it."""
+
+    class Earlier(msgspec.Struct, frozen=True, array_like=True, tag=5):
+        in_flight: dict[str, int] = {}
+        counters: dict[str, dict[str, int]] = {}
+        gauges: dict[str, float] = {}
+        models: list[str] = []
+
+    report = Report({"m": 1}, labelled={"f_total": {"u": {"x": 1}}}, labelled_gauges={"g": {"u": 1.0}})
+    read = [msgspec.msgpack.decode(body, type=Earlier) for frame in encode_report(report) for body in bodies(frame)]
+    assert read == [Earlier({"m": 1}), Earlier(), Earlier()]
+
+
 def test_an_empty_report_is_no_frame() -> None:
     """There is nothing to send where nothing has changed."""
     assert list(encode_report(Report())) == []
@@ -228,7 +266,7 @@ def test_a_reason_is_cut_to_a_lines_length() -> None:
 
 def test_what_a_later_version_adds_to_a_message_is_passed_over() -> None:
     """New fields go last, so that either side may be the newer one."""
-    later = msgspec.msgpack.encode([5, {"m": 1}, {}, {}, [], "later"])
+    later = msgspec.msgpack.encode([5, {"m": 1}, {}, {}, [], {}, {}, "later"])
     assert decode_to_sidecar(later) == Report({"m": 1})
     assert decode_to_producer(msgspec.msgpack.encode([7, "reason"])) == Refusal("reason")
 
@@ -239,7 +277,10 @@ WRITTEN: list[tuple[ToSidecar | ToProducer, list[object]]] = [
     (Welcome(1, 5), [2, 1, 5]),
     (Batch(7, [RECORD]), [3, 7, [["m", 1, 2, "timeout", "late", 3, 4, None, None, *[None] * 15]]]),
     (Ack(5), [4, 5]),
-    (Report({"m": 1}, {"a": {"x": 2}}, {"g": 1.5}, ["n"]), [5, {"m": 1}, {"a": {"x": 2}}, {"g": 1.5}, ["n"]]),
+    (
+        Report({"m": 1}, {"a": {"x": 2}}, {"g": 1.5}, ["n"], {"f": {"u": {"": 3}}}, {"h": {"u": None}}),
+        [5, {"m": 1}, {"a": {"x": 2}}, {"g": 1.5}, ["n"], {"f": {"u": {"": 3}}}, {"h": {"u": None}}],
+    ),
     (Bye(), [6]),
     (Refusal("why", [3]), [7, "why", [3]]),
     (Flush(), [8]),
@@ -328,7 +369,14 @@ def test_what_a_producer_takes_has_bounds(body: list[object], is_allowed: bool) 
 
 @pytest.mark.parametrize(
     "report",
-    [Report({"m": 1}), Report({}, {"a": {"x": 1}}), Report({}, {}, {"g": 1.0}), Report({}, {}, {}, ["m"])],
+    [
+        Report({"m": 1}),
+        Report({}, {"a": {"x": 1}}),
+        Report({}, {}, {"g": 1.0}),
+        Report({}, {}, {}, ["m"]),
+        Report(labelled={"f": {"u": {"x": 1}}}),
+        Report(labelled_gauges={"f": {"u": None}}),
+    ],
 )
 def test_a_report_of_one_thing_is_a_frame(report: Report) -> None:
     """And no other frame follows it."""

@@ -19,7 +19,7 @@ from metrics_sidecar.history.exports import Export
 from metrics_sidecar.history.queries import HistoryPage, HistoryQuery, HistoryRow, StoreError
 from metrics_sidecar.history.reconcile import Reconciliation
 from metrics_sidecar.ledger.totals import ModelTotals, aggregate
-from metrics_sidecar.metrics.live import Snapshot
+from metrics_sidecar.metrics.live import Families, Snapshot
 from metrics_sidecar.metrics.process_metrics import SidecarMetrics
 from shared.errors import problem_middleware
 from shared.record import ErrorType, Record
@@ -159,6 +159,7 @@ def make_app(reader: FakeReader, reasons: list[str]) -> web.Application:
         reconcile=reader.reconcile,
         readiness=lambda: Readiness("not_ready" if reasons else "ready", reasons),
         snapshot=lambda: Snapshot(reader.totals, {"starting": 1}, {}, {}),
+        families=lambda: Families({}, {}),
         measure_disk=lambda: DiskUse(1, 2, 3),
         metrics=SidecarMetrics(),
     )

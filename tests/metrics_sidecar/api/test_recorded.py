@@ -22,7 +22,7 @@ from metrics_sidecar.history.reconcile import Reconciliation
 from metrics_sidecar.history.retention import Retention
 from metrics_sidecar.ledger.planner import Planner
 from metrics_sidecar.ledger.transaction import Work
-from metrics_sidecar.metrics.live import Snapshot
+from metrics_sidecar.metrics.live import Families, Snapshot
 from metrics_sidecar.metrics.process_metrics import SidecarMetrics
 from metrics_sidecar.settings import HISTORY_FILE
 from metrics_sidecar.sqlite.backend import SqliteBackend
@@ -130,6 +130,7 @@ async def clients(directory: Path) -> AsyncIterator[TestClient[web.Request, web.
         reconcile=no_check,
         readiness=lambda: Readiness("ready", []),
         snapshot=lambda: Snapshot({}, {}, {}, {}),
+        families=lambda: Families({}, {}),
         measure_disk=backend.measure_disk,
         metrics=SidecarMetrics(),
     )

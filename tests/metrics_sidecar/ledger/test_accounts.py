@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 
 from metrics_sidecar.history.aggregate import Ask
-from metrics_sidecar.intake.reported import MAX_REPORTED_VALUES, OTHER_VALUES
+from metrics_sidecar.intake.families import OTHER_VALUES
+from metrics_sidecar.intake.reported import MAX_REPORTED_VALUES
 from metrics_sidecar.ledger import ledger as ledger_module
 from metrics_sidecar.ledger.ledger import FORGET_PRODUCERS_AFTER_US
 from metrics_sidecar.ledger.transaction import Work

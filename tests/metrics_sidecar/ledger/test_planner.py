@@ -3,7 +3,8 @@
 import msgspec
 import pytest
 
-from metrics_sidecar.intake.reported import MAX_REPORTED_VALUES, OTHER_VALUES
+from metrics_sidecar.intake.families import OTHER_VALUES
+from metrics_sidecar.intake.reported import MAX_REPORTED_VALUES
 from metrics_sidecar.ledger.planner import MAX_ERROR_TYPES, Planner
 from metrics_sidecar.ledger.times import ANY_TIME
 from metrics_sidecar.ledger.totals import aggregate
@@ -151,6 +152,15 @@ def test_label_values_beyond_32_share_one(known_count: int) -> None:
     assert one.plan([report(Q, **{COUNTER: {**values, **new}})], 0).counters == {COUNTER: {**values, **expected}}
     same.applied(together)
     assert same.plan([report("2" * 32, **{COUNTER: {"d": 1}})], 0).counters == {COUNTER: {OTHER_VALUES: 1}}
+
+
+def test_calls_that_another_model_served_count_for_the_one_that_was_asked_for() -> None:
+    """In the transaction of their records, each once; imported ones too."""
+    fallbacks = [Record("n", 1, 1, fallback_from="m"), Record("o", 1, 1, fallback_from="m"), Record("m", 1, 1)]
+    commit = planner().plan([Work(P, 11, fallbacks), Work(P, 11, fallbacks[:1])], 0)
+    assert commit.counters == {"model_fallbacks_total": {"m ": 2}}
+    imported = planner().plan_import(Origin("1" * 32, [1, 2, 3]), fallbacks, 0, ANY_TIME)
+    assert imported.counters == {"model_fallbacks_total": {"m ": 2}}
 
 
 def test_what_nothing_is_said_of_is_nothing() -> None:

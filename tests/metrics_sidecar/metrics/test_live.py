@@ -15,6 +15,7 @@ from shared.record import MAX_COUNT, OVERFLOW_MODEL_ID
 ONE = ModelTotals(success_count=1)
 TWO = ModelTotals(success_count=2)
 GAUGE, OTHER_GAUGE = "invoker_connections", "invoker_journal_bytes"
+HEALTHY, OUTSTANDING = "invoker_upstream_healthy", "invoker_upstream_outstanding"
 
 
 def committed(
@@ -149,3 +150,50 @@ def test_models_that_are_known_are_bounded() -> None:
     live.know(["a", "b", "c"])
     live.know(["d"])
     assert labels(live) == {"a": 0, "b": 0}
+
+
+def families_of(live: Live) -> dict[str, dict[str, float]]:
+    return live.families().gauges
+
+
+def test_labelled_gauges_are_of_all_workers_together_and_go() -> None:
+    """A share that is told as gone, or whose worker left, is no longer part of it."""
+    live = Live(State(), 9)
+    first, second = live.join([]), live.join([])
+    live.report(first, {}, {}, {HEALTHY: {"a": 1.0, "b": 1.0}, OUTSTANDING: {"a": 2.0}, "made_up": {"a": 1.0}})
+    live.report(second, {}, {}, {HEALTHY: {"a": 0.0}, OUTSTANDING: {"a": 3.0}})
+    assert families_of(live) == {HEALTHY: {"a": 0.5, "b": 1.0}, OUTSTANDING: {"a": 5.0}}
+    live.report(first, {}, {}, {HEALTHY: {"b": None, "never": None}})
+    assert families_of(live) == {HEALTHY: {"a": 0.5}, OUTSTANDING: {"a": 5.0}}
+    live.leave(first)
+    assert families_of(live) == {HEALTHY: {"a": 0.0}, OUTSTANDING: {"a": 3.0}}
+    live.leave(second)
+    assert families_of(live) == {}
+
+
+def test_labels_of_gauges_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of a worker, and of all together: what is too many is under `__overflow__`."""
+    monkeypatch.setattr(live_module, "MAX_VALUES", 2)
+    live = Live(State(), 9)
+    first = live.join([])
+    live.report(first, {}, {}, {OUTSTANDING: {"a": 1.0, "b": 2.0, "__overflow__": 4.0, "d": 8.0}})
+    assert families_of(live) == {OUTSTANDING: {"a": 1.0, "b": 2.0, "__overflow__": 4.0}}
+    live.report(live.join([]), {}, {}, {OUTSTANDING: {"a": 16.0, "__overflow__": 32.0}})
+    assert families_of(live) == {OUTSTANDING: {"a": 17.0, "b": 2.0, "__overflow__": 36.0}}
+
+
+@pytest.mark.parametrize(("name", "expected"), [(GAUGE, 3.0), ("invoker_config_last_reload_successful", 1.0)])
+def test_gauges_of_several_workers_become_one(name: str, expected: float) -> None:
+    """Connections add up; a reload was successful where it was in all of them."""
+    live = Live(State(), 9)
+    for value in (1.0, 2.0):
+        live.report(live.join([]), {}, {name: value})
+    assert live.gauges() == {name: expected}
+
+
+def test_a_family_with_too_many_values_is_told_of() -> None:
+    """In words, for `/readyz`; other counters have `__overflow__` for other reasons."""
+    attempts = "invoker_upstream_attempts_total"
+    assert Live(State(counters={attempts: {"a success": 1}, "a_total": {"__overflow__": 1}}), 9).overflows == []
+    (reason,) = Live(State(counters={attempts: {"__overflow__ success": 1}}), 9).overflows
+    assert reason.startswith(f"{attempts} has more than 1000 values of a label")
