@@ -1,7 +1,7 @@
 """Streams are asked for their usage where their callers don't; and not again where an upstream refuses to be."""
 
 from invoker.http.pieces import Body, begin_of
-from invoker.protocols.base import Call, Splice
+from invoker.protocols.base import Call
 
 REFUSED = frozenset((400, 422))
 MAX_REFUSALS = 10_000
@@ -15,9 +15,9 @@ class Asking:
     def __init__(self) -> None:
         self._refused: set[tuple[str, str]] = set()
 
-    def find(self, call: Call, url: str) -> Splice | None:
-        """What asks for it, if anything is to."""
-        return None if call.asking is None or (url, call.model_id) in self._refused else call.asking
+    def may(self, call: Call, url: str) -> bool:
+        """Whether this upstream hasn't refused to be asked for it."""
+        return (url, call.model_id) not in self._refused
 
     def note_refused(self, call: Call, url: str) -> None:
         """It was refused, and without it the same request wasn't."""

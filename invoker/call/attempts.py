@@ -16,7 +16,7 @@ from invoker.call.flights import Flight
 from invoker.http.passing import joined_url
 from invoker.http.pieces import Body
 from invoker.journal.begun import Answered
-from invoker.protocols.base import Call, Splice
+from invoker.protocols.base import Call, Protocol
 from invoker.routing.credentials import Credentials
 from invoker.routing.endpoints import Endpoint, Member, NoRoomError
 from invoker.routing.limits import Limit
@@ -51,6 +51,7 @@ class Attempts(msgspec.Struct):
 
     upstream: Upstream
     clock: Clock
+    protocol: Protocol
     model: Model
     call: Call
     headers: bytes
@@ -100,7 +101,7 @@ class Attempts(msgspec.Struct):
         endpoint = self.endpoint
         if endpoint is None or not may_be_refusal(body):
             return exchange, body
-        exchange = await self._send(endpoint, None)
+        exchange = await self._send(endpoint, asks=False)
         if 200 <= exchange.status < 300:
             self.asking.note_refused(self.call, endpoint.url)
         return exchange, None
@@ -135,8 +136,8 @@ class Attempts(msgspec.Struct):
             member = self._chosen(model, call.model_id)
             self.place = member.endpoint.limit
         self.member = member
-        asking = self.asking.find(call, member.endpoint.url) if call.asking is not None and model.asks_usage else None
-        return self._send(member.endpoint, asking)
+        asks = call.asking is not None and model.asks_usage and self.asking.may(call, member.endpoint.url)
+        return self._send(member.endpoint, asks=asks)
 
     def _chosen(self, model: Model, model_id: str) -> Member:
         try:
@@ -145,15 +146,18 @@ class Attempts(msgspec.Struct):
             message = "each upstream of this model has as many calls as it may"
             raise UpstreamError(ErrorType.OVERLOADED, message) from None
 
-    def _send(self, endpoint: Endpoint, asking: Splice | None) -> Awaitable[Exchange]:
+    def _send(self, endpoint: Endpoint, *, asks: bool) -> Awaitable[Exchange]:
         answered, call = self.answered, self.call
         self.endpoint = endpoint
         answered.upstream = endpoint.name
         answered.attempts = (answered.attempts or 0) + 1
+        if endpoint.alias is not None:
+            call = self.protocol.renamed(call, endpoint.alias.of(call.model_id))
         url = joined_url(endpoint.url, call.target) if call.target else endpoint.url
         headers = self.headers if endpoint.credentials is None else endpoint.credentials.put_into(self.headers)
-        self.asks_usage = asking is not None
-        return self.upstream.open(url, call.body if asking is None else asking.put_into(call.body), headers)
+        self.asks_usage = asks
+        body = call.asking.put_into(call.body) if asks and call.asking is not None else call.body
+        return self.upstream.open(url, body, headers)
 
     def _next_pause_s(self, remaining_s: float, asked_s: float | None = None) -> float | None:
         """Before the next attempt; None if there is to be none. None of an endpoint's pauses is for another one."""

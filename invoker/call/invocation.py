@@ -100,7 +100,7 @@ class Invoker:
             *(protocol.name, call.operation, call.streamed, call.tags),
         )
         answered = Answered(attempts=0)
-        attempts = Attempts(self._upstream, self._clock, model, call, headers, answered, self._asking)
+        attempts = Attempts(self._upstream, self._clock, protocol, model, call, headers, answered, self._asking)
         course = Course(protocol, call, model, sink, id_line, begun, started_us, answered, attempts)
         end, gone = SUCCESS, None
         try:

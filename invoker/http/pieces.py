@@ -41,6 +41,11 @@ def begin_of(body: Body, max_bytes: int) -> bytes:
     return body[:max_bytes] if isinstance(body, bytes) else b"".join(body.part(0, max_bytes))
 
 
+def whole(body: Body) -> bytes:
+    """In one piece; of a large one, a copy."""
+    return body if isinstance(body, bytes) else b"".join(body)
+
+
 def add_piece(pieces: list[bytes], piece: bytes) -> None:
     """As the next one, unless the last is small."""
     if pieces and len(pieces[-1]) < MIN_PIECE_BYTES:

@@ -3,7 +3,7 @@ for the stream's usage."""
 
 import msgspec
 
-from invoker.protocols.base import BadRequestError, Splice
+from invoker.protocols.base import BadRequestError, Name, Splice
 from invoker.protocols.json_problem import json_problem
 from invoker.protocols.unique_keys import first_repeated, place_of
 from shared.record import OVERFLOW_MODEL_ID, RESERVED_MODEL_ID, ModelId, in_words
@@ -14,11 +14,12 @@ _ASKING = b'{"include_usage":true}'
 
 class Asked(msgspec.Struct, frozen=True, array_like=True, tag=5):
     """A request, as far as it is read. `streamed`: its `stream` is `true`, and nothing that only looks like it;
-    `asking`: what would have it ask for usage, too."""
+    `asking`: what would have it ask for usage, too; `name`: where the model stands, if that is known already."""
 
     model_id: str
     streamed: bool = False
     asking: Splice | None = None
+    name: Name | None = None
 
 
 class _Request(msgspec.Struct, frozen=True):

@@ -59,10 +59,19 @@ class Splice(msgspec.Struct, frozen=True, array_like=True):
         return Pieces([*body.part(0, self.begin), self.text, *body.part(self.end, len(body))])
 
 
+class Name(msgspec.Struct, frozen=True, array_like=True):
+    """Where a body says which model is called; `quoted`: as JSON."""
+
+    begin: int
+    end: int
+    quoted: bool = True
+
+
 class Call(msgspec.Struct, frozen=True):
     """A request that was understood: where to, the body to pass on, and the input's size as recorded. `target`: the
     path and query that its upstream's URL goes on with; `headers`: whole lines to send along; `streamed`: whether it
-    asks for a stream; `asking`: what asks for the stream's usage, too, if the caller doesn't."""
+    asks for a stream; `asking`: what asks for the stream's usage, too, if the caller doesn't; `name`: where the body
+    says the model, if that is known already."""
 
     model_id: str
     body: Body
@@ -73,6 +82,7 @@ class Call(msgspec.Struct, frozen=True):
     streamed: bool = False
     tags: dict[str, str] | None = None
     asking: Splice | None = None
+    name: Name | None = None
 
 
 class Usage(msgspec.Struct, frozen=True, gc=False):
@@ -179,6 +189,10 @@ class Protocol(typing.Protocol):
 
     async def decode_large(self, head: RequestHead, body: Body) -> Call:
         """The same, of a body of more than `LARGE_BYTES`: others have their turn meanwhile. `ReaderDiedError`, too."""
+        ...
+
+    def renamed(self, call: Call, model_id: str) -> Call:
+        """The same call, as an upstream is told it that knows the model by this name."""
         ...
 
     def reader(self, call: Call) -> AnswerReader: ...

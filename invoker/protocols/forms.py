@@ -8,7 +8,7 @@ from urllib.parse import unquote
 import msgspec
 
 from invoker.protocols.asked import Asked
-from invoker.protocols.base import BadRequestError
+from invoker.protocols.base import BadRequestError, Name
 from shared.record import check_model_id
 
 FORM = "multipart/form-data"
@@ -52,6 +52,7 @@ def boundary_of(content_type: str) -> bytes:
 def decode_form(body: bytes, boundary: bytes) -> Asked:
     """What a form asks for. `BadRequestError` for what is none."""
     model: str | None = None
+    name: Name | None = None
     streamed = False
     for part in _parts(body, boundary):
         if _may_mean(part.name, "_charset_"):
@@ -64,12 +65,12 @@ def decode_form(body: bytes, boundary: bytes) -> Asked:
             raise BadRequestError(400, "repeated_key", f"The form has the field {FIELD!r} twice")
         if part.name != FIELD or part.filename is not None:
             raise BadRequestError(400, "invalid_shape", f"The form's field {FIELD!r} is a file, or oddly written")
-        model = _text(body, part)
+        model, name = _text(body, part), Name(*part.content, quoted=False)
     if model is None:
         raise BadRequestError(400, "invalid_shape", f"The form has no field {FIELD!r}, which says where it goes")
     if problem := check_model_id(model):
         raise BadRequestError(400, "invalid_shape", f"The form's field {FIELD!r}: {problem}")
-    return Asked(model, streamed)
+    return Asked(model, streamed, name=name)
 
 
 def _parts(body: bytes, boundary: bytes) -> Iterator[_Part]:

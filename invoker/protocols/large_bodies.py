@@ -63,7 +63,7 @@ class LargeBodies:
         result = await self._read_request(REQUEST, body)
         assert isinstance(result, ReadRequest)
         passed = _pieces(body).part(result.skipped_bytes, len(body)) if result.skipped_bytes else body
-        return Call(result.model_id, passed, result.input_size, tags=result.tags)
+        return Call(result.model_id, passed, result.input_size, tags=result.tags, name=result.name)
 
     async def decode_asked(self, body: Body) -> Asked:
         """As the function of that name, or `ReaderDiedError`."""

@@ -10,11 +10,13 @@ import sys
 
 import msgspec
 
+from invoker.http.pieces import whole
 from invoker.protocols.asked import Asked, decode_asked
-from invoker.protocols.base import BadRequestError, InvalidAnswerError
+from invoker.protocols.base import BadRequestError, InvalidAnswerError, Name
 from invoker.protocols.forms import decode_form
+from invoker.protocols.naming import find_name
 from invoker.protocols.usage import find_report
-from invoker.protocols.worklet import decode_answer, decode_request
+from invoker.protocols.worklet import NAME, decode_answer, decode_request
 
 REQUEST, ANSWER, ASKED, FORM, REPORT = b"q", b"a", b"m", b"f", b"u"
 MAX_KIND_BYTES = 1 + 70
@@ -25,11 +27,12 @@ NICENESS = 5
 
 
 class ReadRequest(msgspec.Struct, frozen=True, array_like=True, tag=1):
-    """`skipped_bytes` at the body's beginning are not to be passed on."""
+    """`skipped_bytes` at the body's beginning are not to be passed on; `name`: where the model stands behind them."""
 
     model_id: str
     input_size: int
     skipped_bytes: int
+    name: Name
     tags: dict[str, str] | None = None
 
 
@@ -68,14 +71,16 @@ def read(kind: bytes, body: bytes) -> Result:
     """What a body says."""
     try:
         if kind == ASKED:
-            return decode_asked(body)
+            return msgspec.structs.replace(decode_asked(body), name=find_name(body, "model"))
         if kind.startswith(FORM):
             return decode_form(body, kind.removeprefix(FORM))
         if kind == REPORT:
             return FoundReport(find_report(body))
         if kind == REQUEST:
             call = decode_request(body)
-            return ReadRequest(call.model_id, call.input_size, len(body) - len(call.body), call.tags)
+            passed = whole(call.body)
+            name = find_name(passed, *NAME)
+            return ReadRequest(call.model_id, call.input_size, len(body) - len(passed), name, call.tags)
         output, output_size = decode_answer(body)
     except BadRequestError as error:
         return Refused(error.status, error.reason, str(error)[:2048])

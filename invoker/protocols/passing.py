@@ -10,11 +10,12 @@ import msgspec
 
 from invoker.http.heads import RequestHead
 from invoker.http.passing import request_lines
-from invoker.http.pieces import Body, begin_of
+from invoker.http.pieces import Body, begin_of, whole
 from invoker.protocols.asked import Asked, decode_asked
 from invoker.protocols.base import JSON, BadRequestError, Call, Outcome, ReaderDiedError, Result, check_json
 from invoker.protocols.events import EventReader
 from invoker.protocols.forms import boundary_of, decode_form, is_form
+from invoker.protocols.naming import find_name, renamed
 from invoker.protocols.sound import SoundReader, is_sound
 from invoker.protocols.tags import checked_tags
 from invoker.protocols.usage import Meaning, find_report
@@ -102,7 +103,12 @@ class Passing:
         headers = request_lines(head.fields)
         tags = checked_tags(head.tags) if head.tags else None
         asking = asked.asking if operation in self.asks_usage else None
-        return Call(asked.model_id, body, len(body), target, headers, operation, asked.streamed, tags, asking)
+        return Call(
+            *(asked.model_id, body, len(body), target, headers, operation, asked.streamed, tags, asking, asked.name)
+        )
+
+    def renamed(self, call: Call, model_id: str) -> Call:
+        return renamed(call, call.name or find_name(whole(call.body), "model"), model_id)
 
     def reader(self, _call: Call) -> "PassingReader":
         return PassingReader(type(self).usage, self._large_bodies)

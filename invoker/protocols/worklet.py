@@ -8,7 +8,7 @@ import msgspec
 from msgspec import Meta
 
 from invoker.http.heads import RequestHead
-from invoker.http.pieces import Body, Pieces
+from invoker.http.pieces import Body, Pieces, whole
 from invoker.protocols.base import (
     JSON,
     BadRequestError,
@@ -20,6 +20,7 @@ from invoker.protocols.base import (
     check_json,
 )
 from invoker.protocols.json_problem import Invalid, json_problem
+from invoker.protocols.naming import find_name, renamed
 from invoker.protocols.tags import checked_tags
 from invoker.protocols.unique_keys import repeated_key
 from shared.record import (
@@ -119,6 +120,9 @@ class Worklet:
         check_json(head.content_type)
         return _tagged(await self._large_bodies.decode_request(body), head)
 
+    def renamed(self, call: Call, model_id: str) -> Call:
+        return renamed(call, call.name or find_name(whole(call.body), *NAME), model_id)
+
     def reader(self, _call: Call) -> "WorkletReader":
         return WorkletReader(self._large_bodies)
 
@@ -163,6 +167,8 @@ class WorkletReader:
 BOM = codecs.BOM_UTF8
 """May stand before JSON and be ignored (RFC 8259, 8.1); not every upstream does."""
 NULL = msgspec.Raw(b"null")
+NAME = ("worklet_input", "model_id")
+"""Where a request has it."""
 
 _requests = msgspec.json.Decoder(InvokeRequest)
 _answers = msgspec.json.Decoder(UpstreamAnswer)

@@ -10,6 +10,7 @@ from urllib.parse import unquote, urlsplit
 
 import msgspec
 
+from invoker.routing.alias import Alias
 from invoker.routing.balancing import choose
 from invoker.routing.credentials import Credentials
 from invoker.routing.ejection import NEW, Health, after, may_eject, tried, untold
@@ -31,7 +32,8 @@ _INVISIBLE = re.compile("[^!-~]")
 
 class Endpoint(msgspec.Struct, frozen=True):
     """As the models file says it. Of several, each gets calls by its `weight`; those of a higher `priority` number only
-    while none of a lower one can be called; and none beyond its `limit`."""
+    while none of a lower one can be called; and none beyond its `limit`. `alias`: by which name it knows the model, if
+    by another."""
 
     url: str
     name: str
@@ -39,6 +41,7 @@ class Endpoint(msgspec.Struct, frozen=True):
     priority: int = 0
     credentials: Credentials | None = None
     limit: Limit | None = None
+    alias: Alias | None = None
 
 
 def upstream_name(url: str) -> str:

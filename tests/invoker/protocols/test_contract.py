@@ -5,6 +5,7 @@ from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import contextmanager
 from typing import NamedTuple
 
+import msgspec
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -89,7 +90,11 @@ async def test_a_call_and_its_outcome(large_bodies: LargeBodies, sample: Sample)
     head = head_of(protocol, sample.body, sample.media_type)
     call = protocol.decode(head, sample.body)
     assert (call.model_id, call.body, call.input_size) == (sample.model_id, sample.body, sample.sizes[0])
-    assert await protocol.decode_large(head, sample.body) == call
+    large = await protocol.decode_large(head, sample.body)
+    assert msgspec.structs.replace(large, name=call.name) == call
+    for one in (call, large):
+        renamed = protocol.renamed(one, "another")
+        assert protocol.decode(head, whole(renamed.body)).model_id == "another"
     reader, large_reader = protocol.reader(call), protocol.reader(call)
     assert reader.feed(sample.answer) == large_reader.feed(sample.answer) == b""
     outcome = reader.finish()
