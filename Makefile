@@ -43,7 +43,8 @@ load: $(RUNTIME) ## Put load on a running gateway, and compare what callers saw 
 	@exec $(BIN)/load-test $(ARGS)
 
 chaos: $(DEV) ## Break things under load and compare what callers saw with what was recorded (SEED=1 FAULTS=100)
-	@exec $(BIN)/python -m tests.chaos --seed $(SEED) --faults $(FAULTS) $(ARGS)
+	@$(BIN)/python -m tests.chaos --seed $(SEED) --faults $(FAULTS) $(ARGS)
+	@test -n "$(ARGS)" || $(BIN)/python -m tests.chaos.endpoints --seed $(SEED) --faults $(FAULTS)
 
 soak: $(DEV) ## Take the sidecar away for five minutes under load
 	@exec $(BIN)/python -m tests.chaos.outage --seconds 300 --rate 1000 $(ARGS)

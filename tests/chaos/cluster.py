@@ -63,7 +63,7 @@ class Cluster(System):
     def start_workers(self) -> None:
         """The gateway, with settings that let faults bite within seconds."""
         file = self.directory / "models.toml"
-        file.write_text(models_file(self.upstream_base), encoding="utf-8")
+        file.write_text(self.models_text(), encoding="utf-8")
         settings = {
             "INVOKER_PORT": str(self._gateway_port),
             "INVOKER_WORKERS": str(self.workers),
@@ -80,6 +80,10 @@ class Cluster(System):
         if self.gateway_clock is not None:
             settings |= self.gateway_clock.environment
         self.gateway = self.start_gateway(**settings)
+
+    def models_text(self) -> str:
+        """The models file that the gateway starts with."""
+        return models_file(self.upstream_base)
 
     def worker_pids(self) -> list[int]:
         """The living workers' process ids, by worker number."""

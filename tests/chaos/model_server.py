@@ -6,18 +6,19 @@ So what the gateway sent is known even where its caller has no answer. The file 
 
 import os
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 import msgspec
 import uvloop
 from aiohttp import web
+from aiohttp.typedefs import Middleware
 
 from deploy import mock_server
 from deploy.mock.config import Config
 from deploy.mock_server import MockSettings, make_app, serve
 from shared import logs
-from tests.chaos.models import BY_NAME, MODELS, WIDE
+from tests.chaos.models import BY_NAME, MODELS, WIDE, ChaosModel
 
 Key = tuple[str, int]
 """Model id and input size: what tells calls apart."""
@@ -45,8 +46,10 @@ class Asked(msgspec.Struct):
 _decode = msgspec.json.Decoder(Asked).decode
 
 
-def serve_remembering(port: int, log_file: Path) -> None:
-    """Serve until a stop signal, on a port that is known."""
+def serve_remembering(
+    port: int, log_file: Path, models: Iterable[ChaosModel] = (*MODELS, WIDE), *others: Middleware
+) -> None:
+    """Serve until a stop signal, on a port that is known. `others`: what requests meet once they are remembered."""
     descriptor = os.open(log_file, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o640)
     os.write(descriptor, b"\n")
 
@@ -58,12 +61,12 @@ def serve_remembering(port: int, log_file: Path) -> None:
 
     def make_remembering_app(config: Config) -> web.Application:
         app = make_app(config)
-        app.middlewares.append(remember)
+        app.middlewares.extend((remember, *others))
         return app
 
     mock_server.make_app = make_remembering_app
     logs.configure("json", "info")
-    behaviours = {model.name: model.behaviour for model in (*MODELS, WIDE)}
+    behaviours = {model.name: model.behaviour for model in models}
     uvloop.run(serve(MockSettings(port=port), Config("fixed:5ms", models=behaviours)))
 
 

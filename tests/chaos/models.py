@@ -107,7 +107,17 @@ MODELS = (
 WIDE = ChaosModel("wide-" + "🦆" * 240, 1, failure_rate=1.0)
 """A call of it takes 4 KiB of journal: it fills what is left of a full disk within seconds."""
 
-BY_NAME = {model.name: model for model in (*MODELS, WIDE)}
+CALM = ChaosModel("calm", 15, "uniform:1ms,10ms")
+SPREAD = (
+    ChaosModel("spread-0", 20, "uniform:1ms,10ms"),
+    ChaosModel("spread-1", 20, "uniform:1ms,50ms"),
+    ChaosModel("tiered", 15, "uniform:1ms,10ms"),
+    ChaosModel("pair", 15, "uniform:1ms,10ms"),
+    chat("spread-chat", 10, usage=True, stream=quickly()),
+)
+"""Of several endpoints, which go wrong; those of the calm one don't."""
+
+BY_NAME = {model.name: model for model in (*MODELS, WIDE, CALM, *SPREAD)}
 
 
 def even_models(count: int) -> tuple[ChaosModel, ...]:

@@ -40,6 +40,8 @@ class Row(msgspec.Struct, frozen=True):
     reasoning_tokens: int | None = None
     cost_usd: str | None = None
     operation: str | None = None
+    upstream: str | None = None
+    attempts: int | None = None
 
     @property
     def key(self) -> tuple[str, int]:
