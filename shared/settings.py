@@ -236,7 +236,10 @@ def command_group(
 
 
 class StartupError(Exception):
-    """The process can't start, for a reason that its user can mend: one line, exit code 2."""
+    """The process can't start, for reasons that its user can mend: one line each, exit code 2."""
+
+    def __str__(self) -> str:
+        return "; ".join(map(str, self.args))
 
 
 def run_command(cli: click.Command) -> NoReturn:
@@ -251,10 +254,11 @@ def run_command(cli: click.Command) -> NoReturn:
     except click.ClickException as error:
         _fail(cli, error.format_message())
     except StartupError as error:
-        _fail(cli, str(error))
+        _fail(cli, *error.args)
     sys.exit(code or 0)
 
 
-def _fail(cli: click.Command, message: str) -> NoReturn:
-    logs.tell(f"{cli.name}: error: {' '.join(message.split())}")
+def _fail(cli: click.Command, *messages: str) -> NoReturn:
+    for message in messages:
+        logs.tell(f"{cli.name}: error: {' '.join(message.split())}")
     sys.exit(2)

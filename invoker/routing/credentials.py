@@ -3,13 +3,14 @@ and so are the user and password of its URL."""
 
 import re
 from base64 import b64encode
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from urllib.parse import parse_qsl, unquote, urlsplit
 
 from invoker.http.passing import is_own_field
 from invoker.http.pieces import Body
-from shared.settings import StartupError, environment_variable
+from invoker.routing.findings import Place
+from shared.settings import environment_variable
 
 MAX_KEY_BYTES = 16 * 1024
 MAX_HEADERS = 32
@@ -133,60 +134,55 @@ def credentials(
     return made if all_headers or _secrets({}, url) else None
 
 
-def read_key(where: str, directory: Path, variable: str | None, file: str | None) -> str | None:
-    """The key that a table names, with a variable of the environment or a file, if with any. `StartupError`, which
-    doesn't show it."""
+def read_key(directory: Path, variable: str | None, file: str | None, place: Place) -> str | None:
+    """The key that a table, which is at this place, names with a variable of the environment or a file, if with any. No
+    error shows it."""
     if variable is not None and file is not None:
-        raise StartupError(f"{where}: api_key_env and api_key_file: only one of them may be given")
+        place.at("api_key_file").error("api_key_env stands there, too; only one of them may be given")
+        return None
     if variable is not None:
-        field = f"{where}: api_key_env"
-        if (text := environment_variable(variable)) is None:
+        place, text = place.at("api_key_env"), environment_variable(variable)
+        if text is None:
             name = repr(variable) if _VARIABLE.fullmatch(variable) else "named there (not shown: it may be the key)"
-            raise StartupError(f"{field}: the environment variable {name} is not set")
+            place.error(f"the environment variable {name} is not set")
     elif file is not None:
-        field = f"{where}: api_key_file: {file!r}"
-        text = _read_file(field, directory / file)
+        place = place.at("api_key_file")
+        text = _read_file(directory / file, f"{file!r:.256}", place)
     else:
         return None
-    if not _KEY.fullmatch(text):
+    if text is not None and not _KEY.fullmatch(text):
         shown = "is empty" if not text else "is not shown"
-        raise StartupError(f"{field}: its value must be visible ASCII characters without spaces; it {shown}")
+        place.error(f"what is there must be visible ASCII characters without spaces; it {shown}")
+        return None
     return text
 
 
-def _read_file(field: str, path: Path) -> str:
+def _read_file(path: Path, shown: str, place: Place) -> str | None:
     try:
         with path.open("rb") as opened:
             content = opened.read(MAX_KEY_BYTES + 1)
     except (OSError, ValueError) as error:
-        raise StartupError(f"{field}: {getattr(error, 'strerror', None) or error}") from None
+        place.error(f"{shown}: {getattr(error, 'strerror', None) or error}")
+        return None
     if len(content) > MAX_KEY_BYTES:
-        raise StartupError(f"{field}: it is larger than {MAX_KEY_BYTES} bytes, the limit")
+        place.error(f"{shown}: it is larger than {MAX_KEY_BYTES} bytes, the limit")
+        return None
     return content.decode("latin-1").rstrip("\r\n")
 
 
-def check_headers(where: str, headers: Mapping[str, str]) -> None:
-    """`StartupError` for what can't be sent, or is said by the gateway itself."""
+def check_headers(headers: Mapping[str, str], place: Place) -> None:
+    """What can't be sent, or is said by the gateway itself, is an error."""
     if len(headers) > MAX_HEADERS:
-        raise StartupError(f"{where}: headers: {len(headers)} of them; at most {MAX_HEADERS} are allowed")
-    for name, value in headers.items():
-        field = f"{where}: headers: {name!r:.70}"
-        if not _NAME.fullmatch(name):
-            raise StartupError(f"{field} is no name of a header of at most 64 characters")
-        if is_own_field(name.lower().encode()):
-            raise StartupError(f"{field} is set by the gateway itself")
-        if not _VALUE.fullmatch(value):
-            raise StartupError(
-                f"{field}: its value (not shown) must be 1 to 4096 printable ASCII characters, with no space around"
-            )
-    if repeated := _repeated(name.lower() for name in headers):
-        raise StartupError(f"{where}: headers: {repeated!r} stands there twice")
-
-
-def _repeated(names: Iterable[str]) -> str | None:
+        place.error(f"{len(headers)} of them; at most {MAX_HEADERS} are allowed")
     seen: set[str] = set()
-    for name in names:
-        if name in seen:
-            return name
-        seen.add(name)
-    return None
+    for name, value in headers.items():
+        field = place.at(name)
+        if not _NAME.fullmatch(name):
+            field.error("that is no name of a header of at most 64 characters")
+        elif is_own_field(name.lower().encode()):
+            field.error("it is set by the gateway itself")
+        elif name.lower() in seen:
+            field.error("it stands there twice")
+        if not _VALUE.fullmatch(value):
+            field.error("its value (not shown) must be 1 to 4096 printable ASCII characters, with no space around")
+        seen.add(name.lower())

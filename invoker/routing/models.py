@@ -74,9 +74,9 @@ class Models:
 
     def limits(self) -> Iterator[tuple[Key, Limit]]:
         """All that there are, and whose each is."""
-        for _, name, model in self.tables():
+        for protocol, name, model in self.tables():
             if model.limit is not None:
-                yield (name or "",), model.limit
+                yield (name,) if name else ("*", protocol), model.limit
             for endpoint in (member.endpoint for member in model.group.members):
                 if endpoint.limit is not None:
                     yield (name or "", endpoint.name, endpoint.url), endpoint.limit

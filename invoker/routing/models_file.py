@@ -2,167 +2,192 @@
 
 import re
 import tomllib
+from collections.abc import Mapping
 from decimal import Decimal
-from typing import get_args
+from pathlib import Path
+from typing import NamedTuple, get_args
 
-import msgspec
-
-from invoker.routing.credentials import HIDDEN, check_headers, credentials, read_key
-from invoker.routing.endpoints import Endpoint, Group, single, upstream_name
-from invoker.routing.limits import Limit
+from invoker.routing.allowed import read_table
+from invoker.routing.credentials import credentials
+from invoker.routing.defaults import Inherited, check_prices
+from invoker.routing.endpoint_tables import limit_of, read_endpoints
+from invoker.routing.endpoints import Group, single
+from invoker.routing.findings import Finding, Findings, Place
 from invoker.routing.models import Model, Models
 from invoker.routing.prices import parse_prices, with_floats
-from invoker.routing.tables import ModelTable, Protocol, UpstreamTable
+from invoker.routing.tables import Manner, ModelTable, Protocol
 from invoker.settings import InvokerSettings
 from shared.record import check_model_id
-from shared.settings import ABSOLUTE_URL, UNIX_URL, StartupError, is_http_url
+from shared.settings import StartupError
 
-_USER = re.compile(r"(//)[^/?#]*(?=@)")
+MAX_FILE_BYTES = 16 * 1024 * 1024
+MAX_TOLD = 5
+"""Errors of one file that are told where it is used; `invoker check-config` tells all."""
+
+_SYNTAX = re.compile(r"(.*?)( \(at line (\d+), (column \d+)\))?", re.DOTALL)
+
+Table = dict[str, Model]
+
+
+class Checked(NamedTuple):
+    """`models`: None if there are errors. `findings`: with warnings, in the order of the file."""
+
+    models: Models | None
+    findings: list[Finding]
 
 
 def load_models(settings: InvokerSettings) -> Models:
-    """The models of these settings; `StartupError` names the file, the table and what is wrong."""
+    """The models of these settings; `StartupError` names the file, lines, tables and what is wrong."""
+    models, findings = check_models(settings)
+    if models is None:
+        errors = [finding for finding in findings if finding.is_error]
+        file = shown_path(settings.models_file)
+        told = [f"INVOKER_MODELS_FILE: {error.after(file)}" for error in errors[:MAX_TOLD]]
+        if more := len(errors) - len(told):
+            told.append(f"INVOKER_MODELS_FILE: {file}: … and {more} more; invoker check-config tells all of them")
+        raise StartupError(*told)
+    return models
+
+
+def check_models(settings: InvokerSettings) -> Checked:
+    """Whatever is wrong in a file is found, and told at once."""
     try:
-        named, by_prefix = _read_tables(settings)
+        text, tables = ("", {}) if settings.models_file is None else _read(settings.models_file)
+        findings = Findings()
+        reader = _Reader(settings, findings)
+        reader.read(tables)
+        found = findings.listed(text)
+    except _UnreadableError as error:
+        return Checked(None, [Finding(*error.args)])
     except RecursionError:
-        message = f"INVOKER_MODELS_FILE: {str(settings.models_file)!r}: it is nested too deeply"
-        raise StartupError(message) from None
-    urls: dict[Protocol, str] = {"openai": settings.openai_url, "anthropic": settings.anthropic_url}
-    dialects: dict[str, Models] = {
-        protocol: Models(named[protocol], _default(settings, protocol, url), by_prefix[protocol])
-        for protocol, url in urls.items()
-    }
-    default = _default(settings, "worklet", settings.upstream_url)
-    return Models(named["worklet"], default, by_prefix["worklet"], dialects)
+        return Checked(None, [Finding(0, "it is nested too deeply")])
+    return Checked(None if findings.wrong else reader.models(), found)
 
 
-Tables = dict[Protocol, dict[str, Model]]
+def shown_path(path: Path | None) -> str:
+    text = str(path)
+    return text if text.isprintable() else repr(text)
 
 
-def _default(settings: InvokerSettings, protocol: Protocol, url: str) -> Model | None:
-    return Model(single(url, credentials(protocol, url)), settings.timeout_s) if url else None
+class _UnreadableError(Exception):
+    """With a line, or 0, and a reason."""
 
 
-def _read_tables(settings: InvokerSettings) -> tuple[Tables, Tables]:
-    """By protocol, the models by id, and by how their ids begin."""
-    named: Tables = {protocol: {} for protocol in get_args(Protocol)}
-    by_prefix: Tables = {protocol: {} for protocol in get_args(Protocol)}
-    if settings.models_file is None:
-        return named, by_prefix
+def _read(path: Path) -> tuple[str, dict[str, object]]:
+    """Its text, and what that is as TOML."""
     try:
-        text = settings.models_file.read_text(encoding="utf-8-sig")
-        tables = tomllib.loads(text, parse_float=Decimal)
-    except (OSError, ValueError) as error:  # ValueError: also of numbers with too many digits
-        raise StartupError(f"INVOKER_MODELS_FILE: {str(settings.models_file)!r}: {error}") from None
-    for name, table in tables.items():
-        where = f"INVOKER_MODELS_FILE: {str(settings.models_file)!r}: [{name!r}]"
-        is_pattern, text = _parse_name(where, name)
-        protocol, model = _model(settings, where, table)
-        (by_prefix if is_pattern else named)[protocol][text] = model
-    return named, by_prefix
+        with path.open("rb") as file:
+            content = file.read(MAX_FILE_BYTES + 1)
+    except (OSError, ValueError) as error:
+        raise _UnreadableError(0, getattr(error, "strerror", None) or str(error)) from None
+    if len(content) > MAX_FILE_BYTES:
+        raise _UnreadableError(0, f"it is larger than {MAX_FILE_BYTES} bytes, the limit")
+    try:
+        text = content.decode("utf-8-sig")
+        return text, tomllib.loads(text, parse_float=Decimal)
+    except UnicodeDecodeError as error:
+        line = content.count(b"\n", 0, error.start) + 1
+        like = ", but like UTF-16" if content[:2] in (b"\xff\xfe", b"\xfe\xff") else ""
+        raise _UnreadableError(line, f"byte 0x{content[error.start]:02x} is no UTF-8{like}; TOML is") from None
+    except ValueError as error:  # also of numbers with too many digits
+        found = _SYNTAX.fullmatch(str(error))
+        assert found is not None  # it matches all
+        reason, at, line_number, column = found.groups()
+        raise _UnreadableError(int(line_number or 0), f"{reason} ({column})" if at else reason) from None
 
 
-def _parse_name(where: str, name: str) -> tuple[bool, str]:
+class _Reader:
+    """Of one file. `named`, `by_prefix`: by protocol, the models by id, and by how their ids begin."""
+
+    def __init__(self, settings: InvokerSettings, findings: Findings) -> None:
+        self._settings = settings
+        self._findings = findings
+        self._inherited = Inherited()
+        self._named: dict[str, Table] = {protocol: {} for protocol in get_args(Protocol)}
+        self._by_prefix: dict[str, Table] = {protocol: {} for protocol in get_args(Protocol)}
+
+    def read(self, tables: Mapping[str, object]) -> None:
+        known: list[tuple[bool, str, dict[str, object], Place]] = []
+        for key, written in tables.items():
+            place = Place(self._findings, (key,))
+            name = _parse_name(key, place)
+            table = with_floats(written)
+            if not isinstance(table, dict):
+                place.error(f"this is no table; there is one for each model, and {_FOR_ALL}")
+            elif name is not None:
+                alone = self._read_defaults(*name, table, place) and not table
+                if not alone:
+                    known.append((*name, table, place))
+        for one in known:
+            self._read_table(*one)
+
+    def models(self) -> Models:
+        settings = self._settings
+        worklet = self._of("worklet", settings.upstream_url)
+        dialects = {"openai": settings.openai_url, "anthropic": settings.anthropic_url}
+        return Models(*worklet, {name: Models(*self._of(name, url)) for name, url in dialects.items()})
+
+    def _of(self, protocol: str, url: str) -> tuple[Table, Model | None, Table]:
+        return self._named[protocol], self._default(protocol, url), self._by_prefix[protocol]
+
+    def _read_defaults(self, is_pattern: bool, text: str, table: dict[str, object], place: Place) -> bool:
+        """Out of a table that may have nothing else; whether there are any."""
+        if "defaults" not in table:
+            return False
+        place, written = place.at("defaults"), table.pop("defaults")
+        if is_pattern:
+            self._inherited.add(text, written, place)
+        else:
+            place.error(f"only the table of a pattern, such as 'team/*', has them; {_FOR_ALL}")
+        return True
+
+    def _read_table(self, is_pattern: bool, text: str, table: dict[str, object], place: Place) -> None:
+        protocol = table.get("protocol", "worklet")
+        written = {**self._inherited.of(text, str(protocol)), **table}
+        parsed = read_table(ModelTable, written, place)
+        if parsed is None or (table and not table.keys() & set(ModelTable.__struct_fields__)):
+            return  # nothing of it is what it should be, which was told
+        check_prices(parsed, place)
+        directory = self._settings.models_file.parent if self._settings.models_file is not None else Path()
+        endpoints = read_endpoints(parsed, written, directory, place)
+        if endpoints and not place.has_errors:
+            models = (self._by_prefix if is_pattern else self._named)[parsed.protocol]
+            models[text] = self._model(parsed, Group(endpoints))
+
+    def _default(self, protocol: str, url: str) -> Model | None:
+        """Where those go that no table names."""
+        if not url:
+            return None
+        manner = read_table(Manner, self._inherited.of("", protocol), Place(self._findings, ("*", "defaults")))
+        assert manner is not None  # it was read before
+        return self._model(manner, single(url, credentials(protocol, url)))
+
+    def _model(self, manner: Manner, group: Group) -> Model:
+        others = len(group.members) - 1
+        return Model(
+            group,
+            timeout_s=manner.timeout or self._settings.timeout_s,
+            retries=manner.retries if manner.retries is not None else others,
+            limit=limit_of(manner.limits.max_in_flight),
+            idle_s=manner.idle,
+            retry_busy=others > 0 if manner.retry_busy is None else manner.retry_busy,
+            first_token_s=manner.first_token,
+            asks_usage=manner.usage == "ask",
+            prices=None if manner.prices is None else parse_prices(manner.prices),
+        )
+
+
+_FOR_ALL = 'what is for all of them stands in ["*".defaults]'
+
+
+def _parse_name(name: str, place: Place) -> tuple[bool, str] | None:
     """Whether a table is for all ids that begin so, and how they begin; or the one id."""
     is_pattern = name.endswith("*") and not name.endswith("\\*")
     text = name[:-1] if is_pattern else f"{name[:-2]}*" if name.endswith("\\*") else name
     if "*" in (text if is_pattern else text[:-1]):
-        raise StartupError(
-            f"{where}: a * may only stand at the end, as in 'team/*'; one that is meant as it is, as '\\*'"
-        )
-    if (text or not is_pattern) and (problem := check_model_id(text)):
-        raise StartupError(f"{where}: {problem}")
-    return is_pattern, text
-
-
-def _model(settings: InvokerSettings, where: str, written: object) -> tuple[Protocol, Model]:
-    table = with_floats(written)
-    try:
-        parsed = msgspec.convert(table, ModelTable)
-    except msgspec.ValidationError as error:
-        raise StartupError(f"{where}: {_explain(error, table)}") from None
-    endpoints = _endpoints(settings, where, parsed)
-    several = len(endpoints) > 1
-    try:
-        prices = None if parsed.prices is None else parse_prices(parsed.prices)
-    except ValueError as error:
-        raise StartupError(f"{where}: {error}") from None
-    return parsed.protocol, Model(
-        Group(endpoints),
-        timeout_s=parsed.timeout or settings.timeout_s,
-        retries=parsed.retries if parsed.retries is not None else len(endpoints) - 1,
-        limit=_limit(parsed.limits.max_in_flight),
-        idle_s=parsed.idle,
-        retry_busy=several if parsed.retry_busy is None else parsed.retry_busy,
-        first_token_s=parsed.first_token,
-        asks_usage=parsed.usage == "ask",
-        prices=prices,
-    )
-
-
-def _endpoints(settings: InvokerSettings, where: str, parsed: ModelTable) -> list[Endpoint]:
-    if bool(parsed.upstream) == bool(parsed.upstreams):
-        both = "not both" if parsed.upstream else "there is neither"
-        raise StartupError(f"{where}: either upstream, a URL, or upstreams, several tables, must be given; {both}")
-    if parsed.upstream:
-        return [_endpoint(settings, where, parsed, UpstreamTable(parsed.upstream), "upstream")]
-    found: dict[str, Endpoint] = {}
-    for number, table in enumerate(parsed.upstreams, 1):
-        of_one = f"{where}: upstreams, the {number}."
-        endpoint = _endpoint(settings, of_one, parsed, table, "url")
-        if endpoint.name in found:
-            raise StartupError(f"{of_one}: name: {endpoint.name!r} stands there twice; it is the URL's host and port "
-                               "if none is given")  # fmt: skip
-        found[endpoint.name] = endpoint
-    return [*found.values()]
-
-
-def _endpoint(settings: InvokerSettings, where: str, model: ModelTable, table: UpstreamTable, field: str) -> Endpoint:
-    if not is_http_url(table.url, unix=True):
-        raise StartupError(f"{where}: {field}: {_shown(table.url)} is not {ABSOLUTE_URL} or {UNIX_URL}")
-    own_key = table.api_key_env is not None or table.api_key_file is not None
-    keys = table if own_key else model
-    headers = model.headers if table.headers is None else table.headers
-    check_headers(where, headers)
-    assert settings.models_file is not None
-    key = read_key(where, settings.models_file.parent, keys.api_key_env, keys.api_key_file)
-    try:
-        own = credentials(model.protocol, table.url, key=key, headers=headers)
-    except ValueError as error:
-        raise StartupError(f"{where}: {error}") from None
-    name, limit = table.name or upstream_name(table.url), _limit(table.max_in_flight)
-    return Endpoint(table.url, name, table.weight, table.priority, own, limit)
-
-
-def _limit(max_in_flight: int | None) -> Limit | None:
-    return None if max_in_flight is None else Limit(max_in_flight)
-
-
-def _explain(error: msgspec.ValidationError, table: object) -> str:
-    """msgspec's reason, with the key first and the value that it leaves out, unless that may be secret."""
-    if isinstance(table, dict) and any(
-        isinstance(value, dict) for key, value in table.items() if key not in ModelTable.__struct_fields__
-    ):
-        return f'{error}; a model id with a dot in it is written in quotes: ["gpt-3.5"]'
-    reason, _, path = str(error).partition(" - at `$.")
-    value = _without_secrets(table)
-    for key in filter(None, path.rstrip("`").partition("[")[0].split(".")):
-        value = value.get(key) if isinstance(value, dict) else None
-    return f"{path.rstrip('`')}: {reason}, is {_shown(value)}" if path else f"{reason}, is {_shown(value)}"
-
-
-def _without_secrets(value: object) -> object:
-    """What isn't known may be a key that was written where its name belongs."""
-    if isinstance(value, list):
-        return [_without_secrets(one) for one in value]
-    if not isinstance(value, dict):
-        return value
-    known = {*ModelTable.__struct_fields__, *UpstreamTable.__struct_fields__} - {"headers", "api_key_env"}
-    return {
-        key: _without_secrets(one) if key in known or isinstance(one, int | float) else HIDDEN
-        for key, one in value.items()
-    }
-
-
-def _shown(value: object) -> str:
-    return _USER.sub(rf"\1{HIDDEN}", repr(value))[:80]
+        place.error("a * may only stand at the end, as in 'team/*'; one that is meant as it is, as '\\*'")
+    elif (text or not is_pattern) and (problem := check_model_id(text)):
+        place.error(problem)
+    else:
+        return is_pattern, text
+    return None

@@ -9,6 +9,7 @@ from invoker.protocols.base import Usage
 
 MAX_USD = 1_000_000
 MAX_DECIMALS = 12
+_ALLOWED = f"US dollars from 0 to {MAX_USD} with at most {MAX_DECIMALS} decimals"
 _PER_NANO = 10**9
 _PER_MILLIONTH = 10**6
 _WHOLE = {"cached_input": "input", "reasoning": "output"}
@@ -25,19 +26,34 @@ class Prices(msgspec.Struct, frozen=True):
     request: int = 0
 
 
+class PricesError(ValueError):
+    """All that is wrong with prices, by their names; of an empty one all of them together."""
+
+    def __init__(self, problems: Mapping[str, str]) -> None:
+        super().__init__("; ".join(f"prices{name and f'.{name}'}: {text}" for name, text in problems.items()))
+        self.problems = problems
+
+
 def parse_prices(table: Mapping[str, object]) -> Prices:
-    """Of a table with US dollars per million tokens, and per request. `ValueError` names what is wrong with which."""
+    """Of a table with US dollars per million tokens, and per request."""
     names = Prices.__struct_fields__
-    if unknown := next((name for name in table if name not in names), None):
-        raise ValueError(f"prices: unknown field {unknown!r:.80}; there are {', '.join(names)}")
     if not table:
-        raise ValueError(f"prices: is empty; there are {', '.join(names)}")
-    scaled = {name: _scaled(name, value) for name, value in table.items()}
+        raise PricesError({"": f"is empty; there are {', '.join(names)}"})
+    problems, scaled = dict[str, str](), dict[str, int]()
+    for name, value in table.items():
+        if name not in names:
+            problems[name] = f"there is no such field; there are {', '.join(names)}"
+        elif (number := _scaled(value)) is None:
+            problems[name] = f"{_shown(value)} is no number of {_ALLOWED}"
+        else:
+            scaled[name] = number
     for part, whole in _WHOLE.items():
-        if part in scaled and whole not in scaled:
-            raise ValueError(f"prices.{part}: needs prices.{whole}, of which it is a part")
+        if part in table and whole not in table:
+            problems.setdefault(part, f"needs prices.{whole}, of which it is a part")
         if whole in scaled:
             scaled.setdefault(part, scaled[whole])
+    if problems:
+        raise PricesError(problems)
     scaled["request"] = scaled.get("request", 0) * _PER_MILLIONTH
     return Prices(**scaled)
 
@@ -71,7 +87,7 @@ def cost_nano_usd(prices: Prices, usage: Usage | None, *, success: bool) -> int 
     return (total + _PER_NANO // 2) // _PER_NANO
 
 
-def _scaled(name: str, value: object) -> int:
+def _scaled(value: object) -> int | None:
     """In units of the last decimal that is allowed."""
     exact = Decimal(value) if isinstance(value, int) and not isinstance(value, bool) else value
     if isinstance(exact, Decimal) and exact.is_finite() and 0 <= exact <= MAX_USD:
@@ -84,8 +100,8 @@ def _scaled(name: str, value: object) -> int:
             return 0
         if exponent >= -MAX_DECIMALS:
             return int(number * 10 ** (exponent + MAX_DECIMALS))
-    shown = value if isinstance(value, Decimal) else repr(value)
-    raise ValueError(
-        f"prices.{name}: {shown!s:.80} is no number of US dollars from 0 to {MAX_USD} with at most "
-        f"{MAX_DECIMALS} decimals"
-    )
+    return None
+
+
+def _shown(value: object) -> str:
+    return f"{value if isinstance(value, Decimal) else repr(value)!s}"[:80]

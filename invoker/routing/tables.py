@@ -13,6 +13,15 @@ MAX_UPSTREAMS = 64
 Protocol = Literal["worklet", "openai", "anthropic"]
 InFlight = Annotated[int, Meta(ge=1, le=1_000_000)]
 Seconds = Annotated[float, Meta(gt=0, le=86_400)]
+UpstreamName = Annotated[
+    str,
+    Meta(
+        min_length=1,
+        max_length=MAX_UPSTREAM_NAME_CHARS,
+        pattern="^[!-~]+\\Z",
+        description=f"a name of 1 to {MAX_UPSTREAM_NAME_CHARS} visible ASCII characters",
+    ),
+]
 
 
 class Limits(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -27,7 +36,7 @@ class UpstreamTable(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     does."""
 
     url: str
-    name: Annotated[str, Meta(min_length=1, max_length=MAX_UPSTREAM_NAME_CHARS, pattern="^[!-~]+\\Z")] | None = None
+    name: UpstreamName | None = None
     weight: Annotated[int, Meta(ge=1, le=1000)] = 1
     priority: Annotated[int, Meta(ge=0, le=100)] = 0
     max_in_flight: InFlight | None = None
@@ -36,16 +45,12 @@ class UpstreamTable(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     headers: dict[str, str] | None = None
 
 
-class ModelTable(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """One table of the models file: it has an `upstream`, or several `upstreams`. `timeout` is in seconds, for the
-    whole call, `first_token` until a stream's first output, and `idle` for each wait for more of it; `usage`: whether
-    streams are asked for it; `prices`: see `routing.prices`; `retries` counts further attempts, see `call.attempts`,
-    and `retry_busy` allows them where there was no room. `api_key_env`, `api_key_file`: where the upstream's own key
-    is; `headers`: what it is told beside that."""
+class Manner(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """How calls are made, wherever they go. `timeout` is in seconds, for the whole call, `first_token` until a stream's
+    first output, and `idle` for each wait for more of it; `usage`: whether streams are asked for it; `prices`: see
+    `routing.prices`; `retries` counts further attempts, see `call.attempts`, and `retry_busy` allows them where there
+    was no room."""
 
-    upstream: str = ""
-    upstreams: Annotated[list[UpstreamTable], Meta(min_length=1, max_length=MAX_UPSTREAMS)] = []
-    protocol: Protocol = "worklet"
     timeout: Seconds | None = None
     idle: Seconds | None = None
     first_token: Seconds | None = None
@@ -54,6 +59,23 @@ class ModelTable(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     retries: Annotated[int, Meta(ge=0, le=10)] | None = None
     retry_busy: bool | None = None
     limits: Limits = Limits()
+
+
+class Defaults(Manner, frozen=True, forbid_unknown_fields=True):
+    """What tables don't say themselves, see `routing.defaults`; of one protocol before that of all."""
+
+    worklet: Manner | None = None
+    openai: Manner | None = None
+    anthropic: Manner | None = None
+
+
+class ModelTable(Manner, frozen=True, forbid_unknown_fields=True):
+    """One table of the models file: it has an `upstream`, or several `upstreams`. `api_key_env`, `api_key_file`: where
+    the upstream's own key is; `headers`: what it is told beside that."""
+
+    upstream: str | None = None
+    upstreams: Annotated[list[UpstreamTable], Meta(min_length=1, max_length=MAX_UPSTREAMS)] = []
+    protocol: Protocol = "worklet"
     api_key_env: str | None = None
     api_key_file: str | None = None
     headers: dict[str, str] = {}

@@ -128,4 +128,4 @@ def test_one_that_is_missing_is_an_error_at_the_start(tmp_path: Path, source: st
     (gateway,) = started.processes
     assert gateway.exit_code == 2
     (line,) = gateway.stderr.splitlines()
-    assert f"['a']: {source.partition(' ')[0]}: " in line
+    assert f"[a] {source.partition(' ')[0]}: " in line

@@ -100,7 +100,7 @@ def slow() -> Iterator[SlowUpstream]:
         ({"INVOKER_UPSTREAM_URL": "nowhere"}, ["INVOKER_UPSTREAM_URL", "'nowhere'", "http://"]),
         ({"INVOKER_HOST": "192.0.2.1"}, ["INVOKER_HOST", "'192.0.2.1'", "no address of this machine"]),
         ({"INVOKER_HOST": "a..b"}, ["INVOKER_HOST", "'a..b'", "no address of this machine"]),
-        ({"INVOKER_MODELS_FILE": "/nowhere.toml"}, ["INVOKER_MODELS_FILE", "'/nowhere.toml'", "No such file"]),
+        ({"INVOKER_MODELS_FILE": "/nowhere.toml"}, ["INVOKER_MODELS_FILE: /nowhere.toml: No such file"]),
         ({"INVOKER_JOURNAL_DIR": "/proc/nowhere"}, ["INVOKER_JOURNAL_DIR", "'/proc/nowhere'", "can't be written"]),
         ({"LOG_FORMAT": "xml"}, ["LOG_FORMAT", "'xml'", "'json'"]),
     ],

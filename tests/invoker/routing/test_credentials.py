@@ -83,34 +83,40 @@ def test_without_any_nothing_changes(tmp_path: Path) -> None:
         ("api_key_env = 'NOT_SET'", "api_key_env: the environment variable 'NOT_SET' is not set"),
         (
             "api_key_env = 'EMPTY'",
-            "api_key_env: its value must be visible ASCII characters without spaces; it is empty",
+            "api_key_env: what is there must be visible ASCII characters without spaces; it is empty",
         ),
-        ("api_key_env = 'SPACED'", "api_key_env: its value must be visible ASCII characters without spaces"),
+        ("api_key_env = 'SPACED'", "api_key_env: what is there must be visible ASCII characters without spaces"),
         ("api_key_env = 's3cret-0'", "api_key_env: the environment variable named there (not shown"),
         ("api_key_env = '''s3cret\\u0000'''", "api_key_env: the environment variable named there (not shown"),
-        ("api_key_env = ['s3cret']", "api_key_env: Expected `str | null`, got `array`, is '***'"),
+        ("api_key_env = ['s3cret']", "api_key_env: its value (***) is not a text"),
         ("api_key_file = 'missing'", "api_key_file: 'missing': No such file or directory"),
         ("api_key_file = '.'", "api_key_file: '.': Is a directory"),
-        ("api_key_file = 'two-lines'", "api_key_file: 'two-lines': its value must be visible"),
+        ("api_key_file = 'two-lines'", "api_key_file: what is there must be visible"),
         ("api_key_file = 'large'", "api_key_file: 'large': it is larger than 16384 bytes, the limit"),
-        ("api_key_env = 'SET'\napi_key_file = 'key'", "api_key_env and api_key_file: only one of them may be given"),
+        (
+            "api_key_env = 'SET'\napi_key_file = 'key'",
+            "api_key_file: api_key_env stands there, too; only one of them may be given",
+        ),
         (
             "api_key_env = 'SET'\nheaders = { authorization = 's3cret' }",
             "the key is sent as Authorization, which stands",
         ),
-        ("headers = { a = 's3cret\\n' }".replace("'", '"'), "headers: 'a': its value (not shown) must be 1 to 4096"),
-        ("headers = { a = '' }", "headers: 'a': its value (not shown) must be 1 to 4096 printable ASCII characters"),
-        ("headers = { a = 's3cret', A = 's3cret' }", "headers: 'a' stands there twice"),
-        ("headers = { 'a b' = 's3cret' }", "headers: 'a b' is no name of a header"),
-        ("headers = { Host = 's3cret' }", "headers: 'Host' is set by the gateway itself"),
-        ("headers = { Content-Type = 's3cret' }", "headers: 'Content-Type' is set by the gateway itself"),
-        ("headers = { X-Tag-Team = 's3cret' }", "headers: 'X-Tag-Team' is set by the gateway itself"),
-        ("headers = { a = 1 }", "headers[...]: Expected `str`, got `int`, is '***'"),
-        ("headers = 's3cret'", "headers: Expected `object`, got `str`, is '***'"),
-        ("api_key = 's3cret'", "unknown field `api_key`, is {'upstream': 'http://host:1/x', 'api_key': '***'}"),
-        ("upstreams = [{ url = 'http://h:1/', api_key = 's3cret' }]", "is [{'url': 'http://h:1/', 'api_key': '***'}]"),
-        ("upstreams = [{ url = 1, headers = { a = 's3cret' } }]", "'headers': '***'}]"),
-        ("headers = { a = 's3cret' }\nx = 1", "unknown field `x`, is {'upstream': 'http://host:1/x', 'headers': '***'"),
+        ("headers = { a = 's3cret\\n' }".replace("'", '"'), "headers.a: its value (not shown) must be 1 to 4096"),
+        ("headers = { a = '' }", "headers.a: its value (not shown) must be 1 to 4096 printable ASCII characters"),
+        ("headers = { a = 's3cret', A = 's3cret' }", "headers.A: it stands there twice"),
+        ("headers = { 'a b' = 's3cret' }", 'headers."a b": that is no name of a header'),
+        ("headers = { Host = 's3cret' }", "headers.Host: it is set by the gateway itself"),
+        ("headers = { Content-Type = 's3cret' }", "headers.Content-Type: it is set by the gateway itself"),
+        ("headers = { X-Tag-Team = 's3cret' }", "headers.X-Tag-Team: it is set by the gateway itself"),
+        ("headers = { a = 1 }", "headers.a: its value (***) is not a text"),
+        ("headers = 's3cret'", "headers: its value (***) is not a table"),
+        ("api_key = 's3cret'", "api_key: there is no such field; is api_key_env or api_key_file meant?"),
+        (
+            "upstreams = [{ url = 'http://h:1/', api_key = 's3cret' }]",
+            "upstreams[0].api_key: there is no such field; is api_key_env or api_key_file meant?",
+        ),
+        ("upstreams = [{ url = 1, headers = { a = 's3cret' } }]", "upstreams[0].url: 1 is not a text"),
+        ("headers = { a = 's3cret' }\nx = 1", "x: there is no such field; there are "),
     ],
 )
 def test_a_wrong_one_is_an_error_that_does_not_show_it(
@@ -124,7 +130,7 @@ def test_a_wrong_one_is_an_error_that_does_not_show_it(
         (tmp_path / file).write_bytes(content)
     with pytest.raises(StartupError) as error:
         loaded(tmp_path, table)
-    assert f"INVOKER_MODELS_FILE: {str(tmp_path / 'models.toml')!r}: ['a']: " in str(error.value)
+    assert re.match(rf"INVOKER_MODELS_FILE: {re.escape(str(tmp_path))}/models.toml:\d: \[a\]", str(error.value))
     assert said in str(error.value)
     assert "s3cret" not in str(error.value)
 

@@ -81,7 +81,10 @@ def test_a_cost_has_room_in_a_record() -> None:
     ("text", "said"),
     [
         ("", "prices: is empty; there are input, cached_input, output, reasoning, request"),
-        ("inputs = 2.5", "prices: unknown field 'inputs'; there are input, cached_input, output, reasoning, request"),
+        (
+            "inputs = 2.5",
+            "prices.inputs: there is no such field; there are input, cached_input, output, reasoning, request",
+        ),
         ("cached_input = 1, output = 2", "prices.cached_input: needs prices.input, of which it is a part"),
         ("reasoning = 1, input = 2", "prices.reasoning: needs prices.output, of which it is a part"),
         ("output = -1", "prices.output: -1 is no"),
@@ -98,6 +101,8 @@ def test_a_cost_has_room_in_a_record() -> None:
         ("input = -nan", "is no"),
         ("input = inf", "prices.input: Infinity is no"),
         ("input = 1e400", "prices.input: 1E+400 is no"),
+        ("request = -1, x = 1", "prices.request: -1 is no number of US dollars from 0 to 1000000 with at most 12 deci"),
+        ("request = -1, x = 1", "; prices.x: there is no such field"),
     ],
 )
 def test_prices_that_are_none(text: str, said: str) -> None:

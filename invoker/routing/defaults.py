@@ -1,0 +1,55 @@
+"""What tables of the models file don't say themselves: said once, for all of them or for those of a pattern.
+
+It stands in a pattern's table, as `["*".defaults]`: what names a field can't be a model id, too. The longer pattern
+counts before the shorter one, and what is for one protocol before what is for all, value by value.
+"""
+
+from collections.abc import Mapping
+from typing import get_args
+
+from invoker.routing.allowed import read_table
+from invoker.routing.findings import Place
+from invoker.routing.prices import PricesError, parse_prices
+from invoker.routing.tables import Defaults, Manner, Protocol
+
+Values = Mapping[str, object]
+
+
+class Inherited:
+    """Of one file."""
+
+    def __init__(self) -> None:
+        self._given: dict[str, Values] = {}
+
+    def add(self, prefix: str, written: object, place: Place) -> None:
+        """For ids and patterns that begin so. What is wrong is told, once."""
+        defaults = read_table(Defaults, written, place)
+        if defaults is None:
+            return
+        check_prices(defaults, place)
+        for protocol in get_args(Protocol):
+            if (manner := getattr(defaults, protocol)) is not None:
+                check_prices(manner, place.at(protocol))
+        if not place.has_errors:
+            assert isinstance(written, dict)  # it was read
+            self._given[prefix] = written
+
+    def of(self, name: str, protocol: str) -> dict[str, object]:
+        """What a table of this name and protocol has, unless it says it itself."""
+        found: dict[str, object] = {}
+        for length in sorted({len(prefix) for prefix in self._given}):
+            values = self._given.get(name[:length], {})
+            found |= {field: value for field, value in values.items() if field not in get_args(Protocol)}
+            of_protocol = values.get(protocol)
+            found |= of_protocol if isinstance(of_protocol, dict) else {}
+        return found
+
+
+def check_prices(manner: Manner, place: Place) -> None:
+    """What is wrong with them is told."""
+    try:
+        if manner.prices is not None:
+            parse_prices(manner.prices)
+    except PricesError as error:
+        for name, problem in error.problems.items():
+            place.at("prices", *filter(None, [name])).error(problem)
