@@ -66,7 +66,7 @@ class Generator:
         self.running_s = 0.0
         self._session = session
         self._speaker = speaker(plan.protocol, stream=plan.stream)
-        self._url = f"{plan.url.rstrip('/')}{self._speaker.path}"
+        self._urls = {model: plan.url.rstrip("/") + self._speaker.path(model) for model in plan.models}
         self._bodies = {model: self._speaker.body(model, plan.input_size) for model in plan.models}
         self._run = os.urandom(6).hex()
         self._stopping = asyncio.Event()
@@ -128,7 +128,7 @@ class Generator:
         if headers is not None:
             self.calls[headers["x-request-id"]] = seen
         try:
-            async with self._session.post(self._url, data=self._bodies[model], headers=headers) as answer:
+            async with self._session.post(self._urls[model], data=self._bodies[model], headers=headers) as answer:
                 await self._speaker.read(answer, seen)
         except aiohttp.ClientError as error:
             seen.status = type(error).__name__

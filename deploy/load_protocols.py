@@ -3,6 +3,7 @@
 import time
 from collections.abc import Callable
 from typing import Any, Protocol
+from urllib.parse import quote
 
 import aiohttp
 import msgspec
@@ -14,13 +15,14 @@ WORD = "word"
 
 
 class Speaker(Protocol):
-    """Makes calls of one protocol. `path`: where they are POSTed. `tracked`: each call has an id of its own, by which
-    its record is found."""
+    """Makes calls of one protocol. `tracked`: each call has an id of its own, by which its record is found."""
 
     @property
-    def path(self) -> str: ...
-    @property
     def tracked(self) -> bool: ...
+
+    def path(self, model: str) -> str:
+        """Where they are POSTed."""
+        ...
 
     def body(self, model: str, size: int) -> bytes:
         """A request of so many numbers, or words."""
@@ -34,8 +36,10 @@ class Speaker(Protocol):
 class Worklet:
     """`POST /invoke`. Implements `Speaker`."""
 
-    path = "/invoke"
     tracked = False
+
+    def path(self, _model: str) -> str:
+        return "/invoke"
 
     def body(self, model: str, size: int) -> bytes:
         """Numbers from 1 on."""
@@ -52,20 +56,19 @@ class Dialect:
     tracked = True
 
     def __init__(self, path: str, make_body: Body, *, stream: bool) -> None:
-        self.path = path
+        self._path = path
         self._make_body = make_body
         self._stream = stream
+
+    def path(self, _model: str) -> str:
+        return self._path
 
     def body(self, model: str, size: int) -> bytes:
         return msgspec.json.encode(self._make_body(model, size, self._stream))
 
     async def read(self, answer: aiohttp.ClientResponse, seen: Seen) -> None:
-        """An error that is a stream's last event is a failure, however the connection ends behind it. Whether a 4xx is
-        a refusal, which is no call, or the upstream's answer, is told by the record alone."""
-        seen.status = str(answer.status)
-        if not 200 <= answer.status < 300:
-            await answer.read()
-            seen.verdict = "unknown" if answer.status < 500 and answer.status != 429 else "failed"
+        """An error that is a stream's last event is a failure, however the connection ends behind it."""
+        if not await _succeeded(answer, seen):
             return
         reading = Reading(seen)
         if not answer.content_type.startswith("text/event-stream"):
@@ -79,6 +82,37 @@ class Dialect:
             if not reading.failed:
                 raise
         reading.end()
+
+
+class KServe:
+    """Inferences with one tensor of floats, as JSON. Implements `Speaker`."""
+
+    tracked = True
+
+    def path(self, model: str) -> str:
+        return f"/v2/models/{quote(model, safe='')}/infer"
+
+    def body(self, _model: str, size: int) -> bytes:
+        """Numbers from 1 on."""
+        data = [float(number) for number in range(1, size + 1)]
+        tensor = {"name": "INPUT0", "shape": [1, size], "datatype": "FP32", "data": data}
+        return msgspec.json.encode({"inputs": [tensor]})
+
+    async def read(self, answer: aiohttp.ClientResponse, seen: Seen) -> None:
+        if await _succeeded(answer, seen):
+            await answer.read()
+            seen.verdict = "successful"
+
+
+async def _succeeded(answer: aiohttp.ClientResponse, seen: Seen) -> bool:
+    """Whether its status is 2xx, and more is to be read. Whether a 4xx is a refusal, which is no call, or the
+    upstream's answer, is told by the record alone."""
+    seen.status = str(answer.status)
+    if 200 <= answer.status < 300:
+        return True
+    await answer.read()
+    seen.verdict = "unknown" if answer.status < 500 and answer.status != 429 else "failed"
+    return False
 
 
 def chat(model: str, size: int, stream: bool) -> dict[str, Any]:
@@ -103,5 +137,7 @@ def speaker(protocol: str, *, stream: bool) -> Speaker:
             return Dialect("/v1/chat/completions", chat, stream=stream)
         case "anthropic":
             return Dialect("/v1/messages", messages, stream=stream)
+        case "kserve":
+            return KServe()
         case _:
             return Worklet()

@@ -83,9 +83,9 @@ def result(generator: Generator, differences: list[str] | None) -> dict[str, Any
 
 
 def _streamed(generator: Generator) -> dict[str, Any]:
-    """What answers that are told by dialects have beside that."""
+    """What answers of dialects with tokens have beside that."""
     tally, plan = generator.tally, generator.plan
-    if plan.protocol == "worklet":
+    if plan.protocol in ("worklet", "kserve"):
         return {}
     tokens = {"input_tokens": tally.input_tokens, "output_tokens": tally.output_tokens}
     if not plan.stream:

@@ -60,7 +60,10 @@ class LoadSettings:
         "LOAD_TIMEOUT", 60.0, Number(0.1, 86_400.0), "Seconds to wait for one answer.", flag="timeout"
     )
     protocol: Any = setting(
-        "LOAD_PROTOCOL", "worklet", Choice("worklet", "openai", "anthropic"), "worklet, openai or anthropic."
+        "LOAD_PROTOCOL",
+        "worklet",
+        Choice("worklet", "openai", "anthropic", "kserve"),
+        "worklet, openai, anthropic or kserve.",
     )
 
 
@@ -114,8 +117,9 @@ def _raise_file_limit() -> None:
 
 
 def _callback(as_json: bool, check: bool, **values: Any) -> int:
-    if values["stream"] and values["protocol"] == "worklet":
-        raise StartupError("--stream: 'worklet' has no streams; allowed with --protocol openai or anthropic")
+    if values["stream"] and values["protocol"] in ("worklet", "kserve"):
+        message = f"--stream: {values['protocol']!r} has no streams; allowed with --protocol openai or anthropic"
+        raise StartupError(message)
     values["url"] = values["url"].rstrip("/")
     _raise_file_limit()
     return uvloop.run(load(Plan(**values), check=check, as_json=as_json))

@@ -1,8 +1,8 @@
 """A model server that adds 5: the upstream of examples, tests and benchmarks.
 
 `POST /invoke` answers after a drawn latency, or fails at a drawn rate; so do the routes of OpenAI's and Anthropic's
-protocols, which say again what was said to them. `/config` shows and changes how, while the server runs: `GET` and
-`PUT /config`, `PUT` and `DELETE /config/{model_id}`.
+protocols, which say again what was said to them, and those of KServe's. `/config` shows and changes how, while the
+server runs: `GET` and `PUT /config`, `PUT` and `DELETE /config/{model_id}`.
 """
 
 import asyncio
@@ -28,6 +28,7 @@ from deploy.mock.config import (
     parse_override,
 )
 from deploy.mock.dialects import Dialects, failed, failure_of, json_response
+from deploy.mock.kserve_routes import KServeRoutes
 from shared import logs
 from shared.addresses import bind, listen, urls_of
 from shared.serving import running, serving, stop_signal
@@ -178,6 +179,7 @@ def make_app(config: Config) -> web.Application:
             web.delete("/config/{model_id:.+}", server.delete_model),
             web.get("/healthz", healthz),
             *Dialects(server.meet, lambda: server.models).routes(),
+            *KServeRoutes(server.meet, lambda: server.models).routes(),
         ]
     )
     return app

@@ -97,6 +97,7 @@ def environment(stack: list[Service], given: Mapping[str, str]) -> dict[str, str
         "INVOKER_UPSTREAM_URL": f"{mock.url}/invoke",
         "INVOKER_OPENAI_URL": f"{mock.url}/v1",
         "INVOKER_ANTHROPIC_URL": mock.url,
+        "INVOKER_KSERVE_URL": mock.url,
         "INVOKER_SIDECAR_URL": sidecar.url,
         "INVOKER_DRAIN_DELAY_S": "0",  # here, all callers are stopped as well
     }

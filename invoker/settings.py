@@ -54,6 +54,12 @@ class InvokerSettings:
         HttpUrl(may_be_empty=True, unix=True),
         "Base of Anthropic's paths, which begin with /v1, for such models; empty: likewise.",
     )
+    kserve_url: str = setting(
+        "INVOKER_KSERVE_URL",
+        "http://127.0.0.1:8001",
+        HttpUrl(may_be_empty=True, unix=True),
+        "Base of KServe's paths, which begin with /v2, for such models; empty: likewise.",
+    )
     models_file: Path | None = setting(
         "INVOKER_MODELS_FILE", None, PATH, "TOML file with one table per model: upstream, timeout, limits."
     )

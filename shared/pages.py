@@ -13,6 +13,7 @@ PAGES = {
     "gateway": "Gateway",
     "openai": "Protocol of OpenAI",
     "anthropic": "Protocol of Anthropic",
+    "kserve": "Protocol of KServe",
     "models-file": "Models file",
     "history": "History and statistics",
     "metrics": "Metrics and alerts",

@@ -59,7 +59,7 @@ Protocol = Annotated[
     str,
     Meta(
         pattern="^[a-z][a-z0-9_]{0,31}\\Z",
-        description="How it was called: worklet, openai, anthropic, or what a later release speaks.",
+        description="How it was called: worklet, openai, anthropic, kserve, or what a later release speaks.",
         examples=["openai"],
     ),
 ]
@@ -186,7 +186,7 @@ class Record(msgspec.Struct, frozen=True, array_like=True, gc=False, forbid_unkn
         Protocol | None,
         Told(
             help="The protocol of its caller.",
-            filter=Equal("Only calls by this protocol: worklet, openai, anthropic, or another word.", "openai"),
+            filter=Equal("Only calls by this protocol: worklet, openai, anthropic, kserve, or another word.", "openai"),
             few=True,
             example="worklet",
         ),

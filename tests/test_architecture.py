@@ -64,6 +64,7 @@ it is kept. Of the gateway, `front/` does, and a call knows no dialect."""
 CONCRETE = {
     "PooledUpstream": {"invoker/process/assembly.py"},
     "Anthropic": {"invoker/process/assembly.py"},
+    "KServe": {"invoker/process/assembly.py"},
     "OpenAI": {"invoker/process/assembly.py"},
     "Worklet": {"invoker/process/assembly.py"},
     "SqliteBackend": {"metrics_sidecar/app.py", "metrics_sidecar/commands/import_command.py"},

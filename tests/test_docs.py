@@ -25,6 +25,7 @@ from deploy.mock_server import MockSettings
 from invoker.front.health import healthz
 from invoker.front.routes import setup_routes as setup_gateway_routes
 from invoker.protocols.anthropic import Anthropic
+from invoker.protocols.kserve import KServe
 from invoker.protocols.openai import OpenAI
 from invoker.protocols.worklet import Worklet
 from invoker.routing.models import Models
@@ -93,6 +94,7 @@ def test_no_setting_is_described_that_is_not_there() -> None:
         (lambda app: setup_gateway_routes(app, Worklet.routes), "docs/gateway.md"),
         (lambda app: setup_dialect(app, OpenAI.routes), "docs/openai.md"),
         (lambda app: setup_dialect(app, Anthropic.routes), "docs/anthropic.md"),
+        (lambda app: setup_dialect(app, KServe.routes), "docs/kserve.md"),
         (setup_sidecar_routes, "docs/history.md"),
     ],
 )

@@ -31,9 +31,9 @@ class Answers:
             timer.close()
         return exchange.whole()
 
-    async def outcome(self, protocol: Protocol, call: Call, body: Body) -> Outcome:
+    async def outcome(self, protocol: Protocol, call: Call, exchange: Exchange, body: Body) -> Outcome:
         """Of a success that is here. `InvalidAnswerError`, `ReaderDiedError`."""
-        reader = protocol.reader(call)
+        reader = protocol.reader(call, exchange.headers)
         reader.feed(body)
         if len(body) <= LARGE_BYTES:
             return reader.finish()

@@ -152,7 +152,7 @@ class Invoker:
         if course.stream is not None:
             course.stream.check()
         elif 200 <= exchange.status < 300:
-            course.outcome = await self._answers.outcome(course.protocol, call, body)
+            course.outcome = await self._answers.outcome(course.protocol, call, exchange, body)
         else:
             raise status_error(exchange.status, body, exchange.headers)
 

@@ -104,8 +104,7 @@ class Answering:
             case BadRequestError():
                 return error
             case UnknownModelError(args=(model_id,)):
-                message = f"Model {model_id!r} is not in the models file, and there is no default upstream"
-                return BadRequestError(404, "unknown_model", message)
+                return unknown_model(model_id)
             case _:
                 self._invoker.defects.tell(error)
                 reason = str(error) if isinstance(error, OSError | ReaderDiedError) else "its log says why"
@@ -131,6 +130,12 @@ class Answering:
         """What a caller is told that closes its side before that; it may be gone, too."""
         error = BadRequestError(*ENDED)
         return self.refusal(error) if head is None else self.refusal(error, head.path, head.request_id)
+
+
+def unknown_model(model_id: str) -> BadRequestError:
+    """What is wrong with a request for a model that no upstream is known for."""
+    message = f"Model {model_id!r} is not in the models file, and there is no default upstream"
+    return BadRequestError(404, "unknown_model", message)
 
 
 def _end_stream(protocol: Protocol, result: Result, sink: Sink) -> None:

@@ -1,25 +1,23 @@
 """`GET /v1/models` and `/v1/models/{id}`: the models that the models file names for a dialect, or else the upstream's
 answer. No invocation."""
 
-import asyncio
 from collections.abc import Callable, Mapping, Sequence
 
 import msgspec
 from aiohttp import web
 
+from invoker.front.asking import Answer, ask
 from invoker.front.responses import given_request_id, response_of
 from invoker.front.unserved import dialect_path, is_anthropics
 from invoker.front.worker import WORKER, Worker
-from invoker.http.passing import answer_lines, fields_of, joined_url, request_lines
+from invoker.http.passing import fields_of, request_lines
 from invoker.http.request_id import make_request_id, request_id_line
-from invoker.protocols.base import JSON, BadRequestError
+from invoker.protocols.base import BadRequestError
+from invoker.protocols.passing import refuse_dots
 from invoker.routing.models import Model
-from invoker.upstream.port import UpstreamError
 from shared.record import check_model_id
 
 Json = Mapping[str, object]
-Answer = tuple[int, bytes, bytes, bytes]
-"""HTTP status, body, header lines and Content-Type."""
 
 
 async def list_models(request: web.Request) -> web.Response:
@@ -75,27 +73,10 @@ def _listed(names: Sequence[str], model_id: str | None, shape: Shape) -> Json:
 
 
 async def _ask(request: web.Request, worker: Worker, model: Model | None, protocol: str, id_line: bytes) -> Answer:
-    """The upstream, with its own key if it has one."""
     if model is None:
         raise BadRequestError(404, "not_found", "No upstream is known here that could list its models")
-    if any(segment in (".", "..") for segment in request.path.split("/")):
-        raise BadRequestError(404, "not_found", "Paths with dot segments are not served")
     target = request.rel_url.raw_path_qs
-    endpoint = model.group.members[0].endpoint
-    url = joined_url(endpoint.url, target.removeprefix("/v1") if protocol == "openai" else target)
-    lines, own = request_lines(fields_of(request.headers.items())) + id_line, endpoint.credentials
-    try:
-        async with asyncio.timeout(model.timeout_s):
-            exchange = await worker.upstream.open(url, b"", lines if own is None else own.put_into(lines), b"GET")
-            body = await exchange.whole()
-    except UpstreamError as error:
-        message = str(error) if own is None else own.left_out_of(str(error))
-        raise BadRequestError(502, "upstream_failed", message) from None
-    except TimeoutError:
-        message = f"The upstream gave no whole answer within {model.timeout_s:g} s"
-        raise BadRequestError(504, "upstream_failed", message) from None
-    if own is not None and exchange.status >= 400:
-        body = own.left_out_of_body(body)
-    whole = body if isinstance(body, bytes) else await asyncio.to_thread(b"".join, body)
-    media_type = exchange.headers.get(b"content-type", JSON.encode())
-    return exchange.status, whole, answer_lines(exchange.headers), media_type
+    refuse_dots(target)
+    lines = request_lines(fields_of(request.headers.items())) + id_line
+    target = target.removeprefix("/v1") if protocol == "openai" else target
+    return await ask(worker.upstream, model, lambda _endpoint: target, lines)

@@ -7,6 +7,7 @@ from aiohttp import hdrs, web
 
 from invoker.front.health import healthz, readyz
 from invoker.front.held_bodies import SMALL_BYTES, Held
+from invoker.front.kserve import ask_of_model, server_live, server_metadata, server_ready
 from invoker.front.model_list import list_models
 from invoker.front.openapi import DOCUMENT
 from invoker.front.request_body import check_origin, expect_nothing, read_body
@@ -32,6 +33,12 @@ def setup_routes(app: web.Application, invocations: Iterable[str]) -> None:
             web.get("/v1/models", list_models),
             web.get("/v1/models/{id:.+}", list_models),
             web.route("*", "/v1/{path:.*}", unserved),
+            web.get("/v2", server_metadata),
+            web.get("/v2/health/live", server_live),
+            web.get("/v2/health/ready", server_ready),
+            web.get("/v2/models/{path:.+}", ask_of_model),
+            web.route("*", "/v2", unserved),
+            web.route("*", "/v2/{path:.*}", unserved),
             web.get("/metrics", forward_to_sidecar),
             web.get("/metrics/{path:.*}", forward_to_sidecar),
             web.get("/healthz", healthz),

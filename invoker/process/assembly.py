@@ -20,6 +20,7 @@ from invoker.process.report import worker_report
 from invoker.process.snapshot import Snapshot
 from invoker.protocols.anthropic import Anthropic
 from invoker.protocols.base import Protocol
+from invoker.protocols.kserve import KServe
 from invoker.protocols.large_bodies import LargeBodies
 from invoker.protocols.openai import OpenAI
 from invoker.protocols.worklet import Worklet
@@ -73,7 +74,12 @@ async def assembled(
     invoker = Invoker(snapshot.models, upstream, journal, clock, settings.max_in_flight, durable, places)
 
     large_bodies = LargeBodies()
-    protocols: list[Protocol] = [Worklet(large_bodies), OpenAI(large_bodies), Anthropic(large_bodies)]
+    protocols: list[Protocol] = [
+        Worklet(large_bodies),
+        OpenAI(large_bodies),
+        Anthropic(large_bodies),
+        KServe(large_bodies),
+    ]
     answering = Answering(invoker, protocols, settings.max_body_bytes, HeldBodies(settings.max_bodies_bytes))
     connections = Connections(answering, plan.max_connections, plan.probes, plan.lingering, settings.max_header_bytes)
 

@@ -14,12 +14,14 @@ ReaderDiedError      a body could not be read, and the gateway is at fault; the 
 
 import typing
 from collections.abc import Mapping, Sequence
+from types import MappingProxyType
 
 import msgspec
 
 from invoker.http.heads import RequestHead
 from invoker.http.pieces import Body, Pieces
 
+NO_FIELDS: Mapping[bytes, bytes] = MappingProxyType({})
 READ_TIMEOUT_S = 60.0
 """So long may the reading of one body take; what takes longer hangs."""
 JSON = "application/json"
@@ -195,7 +197,9 @@ class Protocol(typing.Protocol):
         """The same call, as an upstream is told it that knows the model by this name."""
         ...
 
-    def reader(self, call: Call) -> AnswerReader: ...
+    def reader(self, call: Call, fields: Mapping[bytes, bytes] = NO_FIELDS) -> AnswerReader:
+        """For a 2xx answer with these headers."""
+        ...
 
     def stream_reader(self, fields: Mapping[bytes, bytes], *, hides_usage: bool = False) -> StreamReader | None:
         """For a 2xx answer with these headers, if the dialect `passes`; None for one to be waited for until it is

@@ -24,9 +24,12 @@ from invoker.protocols.large_body_process import (
     ANSWER,
     ASKED,
     FORM,
+    INPUTS,
     MAX_MESSAGE_BYTES,
+    OUTPUTS,
     REPORT,
     REQUEST,
+    Counted,
     FoundReport,
     NoAnswer,
     ReadAnswer,
@@ -98,6 +101,18 @@ class LargeBodies:
         result = await self._read(REPORT, _pieces(body))
         assert isinstance(result, FoundReport)
         return result.report
+
+    async def input_elements(self, body: Body) -> int | None:
+        """Likewise."""
+        result = await self._read_request(INPUTS, body)
+        assert isinstance(result, Counted)
+        return result.elements
+
+    async def output_elements(self, body: Body) -> int | None:
+        """Likewise."""
+        result = await self._read(OUTPUTS, _pieces(body))
+        assert isinstance(result, Counted)
+        return result.elements
 
     async def close(self) -> None:
         """The process ends as its socket does."""

@@ -15,10 +15,11 @@ from invoker.protocols.asked import Asked, decode_asked
 from invoker.protocols.base import BadRequestError, InvalidAnswerError, Name
 from invoker.protocols.forms import decode_form
 from invoker.protocols.naming import find_name
+from invoker.protocols.tensors import input_elements, output_elements
 from invoker.protocols.usage import find_report
 from invoker.protocols.worklet import NAME, decode_answer, decode_request
 
-REQUEST, ANSWER, ASKED, FORM, REPORT = b"q", b"a", b"m", b"f", b"u"
+REQUEST, ANSWER, ASKED, FORM, REPORT, INPUTS, OUTPUTS = b"q", b"a", b"m", b"f", b"u", b"i", b"o"
 MAX_KIND_BYTES = 1 + 70
 """A form's has its boundary behind it."""
 MAX_MESSAGE_BYTES = 32 * 1024
@@ -64,7 +65,13 @@ class FoundReport(msgspec.Struct, frozen=True, array_like=True, tag=6):
     report: bytes
 
 
-Result = FoundReport | ReadRequest | Asked | Refused | ReadAnswer | NoAnswer
+class Counted(msgspec.Struct, frozen=True, array_like=True, tag=7):
+    """What `input_elements` or `output_elements` gives."""
+
+    elements: int | None
+
+
+Result = FoundReport | ReadRequest | Asked | Refused | ReadAnswer | NoAnswer | Counted
 
 
 def read(kind: bytes, body: bytes) -> Result:
@@ -76,6 +83,10 @@ def read(kind: bytes, body: bytes) -> Result:
             return decode_form(body, kind.removeprefix(FORM))
         if kind == REPORT:
             return FoundReport(find_report(body))
+        if kind == INPUTS:
+            return Counted(input_elements(body))
+        if kind == OUTPUTS:
+            return Counted(output_elements(body))
         if kind == REQUEST:
             call = decode_request(body)
             passed = whole(call.body)

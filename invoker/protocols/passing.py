@@ -12,7 +12,7 @@ from invoker.http.heads import RequestHead
 from invoker.http.passing import request_lines
 from invoker.http.pieces import Body, begin_of, whole
 from invoker.protocols.asked import Asked, decode_asked
-from invoker.protocols.base import JSON, BadRequestError, Call, Outcome, ReaderDiedError, Result, check_json
+from invoker.protocols.base import JSON, NO_FIELDS, BadRequestError, Call, Outcome, ReaderDiedError, Result, check_json
 from invoker.protocols.events import EventReader
 from invoker.protocols.forms import boundary_of, decode_form, is_form
 from invoker.protocols.naming import find_name, renamed
@@ -88,10 +88,7 @@ class Passing:
                 check_json(content_type)
         if head.tags:
             checked_tags(head.tags)
-        if _DOT.search(head.target) is not None:
-            path = unquote(head.target.partition("?")[0])
-            if any(segment in (".", "..") for segment in path.replace("\\", "/").split("/")):
-                raise BadRequestError(404, "not_found", "Paths with dot segments are not served")
+        refuse_dots(head.target)
         if head.path.startswith(self.only_listed):
             raise BadRequestError(405, "method_not_allowed", "Models are only listed", b"Allow: GET, HEAD\r\n")
         return boundary
@@ -110,7 +107,7 @@ class Passing:
     def renamed(self, call: Call, model_id: str) -> Call:
         return renamed(call, call.name or find_name(whole(call.body), "model"), model_id)
 
-    def reader(self, _call: Call) -> "PassingReader":
+    def reader(self, _call: Call, _fields: Mapping[bytes, bytes] = NO_FIELDS) -> "PassingReader":
         return PassingReader(type(self).usage, self._large_bodies)
 
     def stream_reader(
@@ -134,6 +131,14 @@ class Passing:
     def encode_error(self, status: int, message: str) -> bytes:
         """What the dialect's clients take for an error."""
         raise NotImplementedError
+
+
+def refuse_dots(target: str) -> None:
+    """`BadRequestError` for a path that another server might resolve to one that isn't meant for callers."""
+    if _DOT.search(target) is not None:
+        path = unquote(target.partition("?")[0])
+        if any(segment in (".", "..") for segment in path.replace("\\", "/").split("/")):
+            raise BadRequestError(404, "not_found", "Paths with dot segments are not served")
 
 
 class PassingReader:

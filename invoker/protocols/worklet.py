@@ -11,6 +11,7 @@ from invoker.http.heads import RequestHead
 from invoker.http.pieces import Body, Pieces, whole
 from invoker.protocols.base import (
     JSON,
+    NO_FIELDS,
     BadRequestError,
     Call,
     InvalidAnswerError,
@@ -123,7 +124,7 @@ class Worklet:
     def renamed(self, call: Call, model_id: str) -> Call:
         return renamed(call, call.name or find_name(whole(call.body), *NAME), model_id)
 
-    def reader(self, _call: Call) -> "WorkletReader":
+    def reader(self, _call: Call, _fields: Mapping[bytes, bytes] = NO_FIELDS) -> "WorkletReader":
         return WorkletReader(self._large_bodies)
 
     def stream_reader(self, fields: Mapping[bytes, bytes], *, hides_usage: bool = False) -> StreamReader | None:

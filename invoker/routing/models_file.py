@@ -124,7 +124,11 @@ class _Reader:
     def models(self) -> Models:
         settings = self._settings
         worklet = self._of("worklet", settings.upstream_url)
-        dialects = {"openai": settings.openai_url, "anthropic": settings.anthropic_url}
+        dialects = {
+            "openai": settings.openai_url,
+            "anthropic": settings.anthropic_url,
+            "kserve": settings.kserve_url,
+        }
         return Models(*worklet, {name: Models(*self._of(name, url)) for name, url in dialects.items()})
 
     def _of(self, protocol: str, url: str) -> tuple[Table, Model | None, Table]:

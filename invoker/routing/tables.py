@@ -10,7 +10,7 @@ from shared.record import MAX_UPSTREAM_NAME_CHARS
 MAX_UPSTREAMS = 64
 """Of one model."""
 
-Protocol = Literal["worklet", "openai", "anthropic"]
+Protocol = Literal["worklet", "openai", "anthropic", "kserve"]
 InFlight = Annotated[int, Meta(ge=1, le=1_000_000)]
 Seconds = Annotated[float, Meta(gt=0, le=86_400)]
 UpstreamName = Annotated[
@@ -67,6 +67,7 @@ class Defaults(Manner, frozen=True, forbid_unknown_fields=True):
     worklet: Manner | None = None
     openai: Manner | None = None
     anthropic: Manner | None = None
+    kserve: Manner | None = None
 
 
 class ModelTable(Manner, frozen=True, forbid_unknown_fields=True):

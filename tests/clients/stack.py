@@ -147,6 +147,7 @@ def stack(directory: Path, more_models: str = "") -> Iterator[Stack]:
             gateway = started.start_gateway(
                 INVOKER_OPENAI_URL=f"{tap.url}/v1",
                 INVOKER_ANTHROPIC_URL=tap.url,
+                INVOKER_KSERVE_URL=tap.url,
                 INVOKER_MODELS_FILE=str(models),
                 OWN_KEY=OWN_KEY,
             )

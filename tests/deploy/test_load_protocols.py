@@ -21,7 +21,7 @@ def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[System]:
         started.start_mock()
         base = started.upstream.removesuffix("/invoke")
         started.start_sidecar()
-        started.start_gateway(INVOKER_OPENAI_URL=f"{base}/v1", INVOKER_ANTHROPIC_URL=base)
+        started.start_gateway(INVOKER_OPENAI_URL=f"{base}/v1", INVOKER_ANTHROPIC_URL=base, INVOKER_KSERVE_URL=base)
         yield started
 
 
@@ -59,6 +59,18 @@ def test_every_answer_is_whole_and_recorded(stack: System, protocol: str, stream
         assert "first_output_ms" not in result
 
 
+def test_inferences(stack: System) -> None:
+    """Likewise, of models with slashes, and of some that fail."""
+    behave(stack, "failing", failure_rate=0.5)
+    arguments = ["--protocol", "kserve", "--rate", "50", "--models", "org/sum=3,failing=1", "--input-size", "100"]
+    code, output = load(stack, "--json", *arguments)
+    result = json.loads(output)
+    assert (code, result["agree"], result["differences"]) == (0, True, [])
+    assert result["models"]["org/sum"]["successful"] == result["models"]["org/sum"]["sent"] > 10
+    assert result["models"]["failing"]["failed"] > 0
+    assert "input_tokens" not in result
+
+
 def test_broken_streams_are_failures_in_both_accounts(stack: System) -> None:
     """Whether it is cut off, ends early, or says that it fails."""
     behave(stack, "cut", stream={"cut_at_byte": 600})
@@ -84,9 +96,10 @@ def test_the_summary_has_a_line_for_each(stack: System) -> None:
     assert lines[-1] == "agree: yes"
 
 
-def test_worklet_has_no_streams() -> None:
+@pytest.mark.parametrize("protocol", ["worklet", "kserve"])
+def test_some_have_no_streams(protocol: str) -> None:
     """One line that names the flag and what is allowed."""
-    command = [sys.executable, "-m", "deploy.load_test", "--stream"]
+    command = [sys.executable, "-m", "deploy.load_test", "--stream", "--protocol", protocol]
     done = subprocess.run(command, cwd=PROJECT, capture_output=True, text=True, check=False, timeout=60)
     assert (done.returncode, done.stdout, done.stderr.count("\n")) == (2, "", 1)
     assert "--stream" in done.stderr

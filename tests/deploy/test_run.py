@@ -44,6 +44,7 @@ def test_the_processes_find_each_other_wherever_their_ports_are() -> None:
         "INVOKER_UPSTREAM_URL": "http://127.0.0.1:1/invoke",
         "INVOKER_OPENAI_URL": "http://127.0.0.1:1/v1",
         "INVOKER_ANTHROPIC_URL": "http://127.0.0.1:1",
+        "INVOKER_KSERVE_URL": "http://127.0.0.1:1",
         "INVOKER_SIDECAR_URL": "http://[::1]:2",
         "INVOKER_DRAIN_DELAY_S": "0",
         "PYTHONUNBUFFERED": "1",

@@ -19,6 +19,7 @@ from invoker.front.listener import Connections
 from invoker.front.worker import Worker
 from invoker.protocols.anthropic import Anthropic
 from invoker.protocols.base import Protocol
+from invoker.protocols.kserve import KServe
 from invoker.protocols.large_bodies import LargeBodies
 from invoker.protocols.openai import OpenAI
 from invoker.protocols.worklet import Worklet
@@ -66,7 +67,7 @@ class Gateway:
         self.invoker = Invoker(models, self.upstream, self.journal, FakeClock(), 100)
         self.large_bodies = LargeBodies()
         bodies = self.large_bodies
-        protocols: list[Protocol] = [Worklet(bodies), OpenAI(bodies), Anthropic(bodies)]
+        protocols: list[Protocol] = [Worklet(bodies), OpenAI(bodies), Anthropic(bodies), KServe(bodies)]
         self.answering = Answering(self.invoker, protocols, BODY_LIMIT, HeldBodies(32 * BODY_LIMIT))
         self.rejected = self.answering.rejected
         self.connections = Connections(self.answering, max_connections)

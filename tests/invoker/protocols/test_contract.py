@@ -14,6 +14,7 @@ from invoker.http.heads import RequestHead
 from invoker.http.pieces import Pieces
 from invoker.protocols.anthropic import Anthropic
 from invoker.protocols.base import JSON, BadRequestError, InvalidAnswerError, Outcome, Protocol, Result
+from invoker.protocols.kserve import KServe
 from invoker.protocols.large_bodies import LargeBodies
 from invoker.protocols.openai import OpenAI
 from invoker.protocols.worklet import Worklet
@@ -29,6 +30,7 @@ class Sample(NamedTuple):
     model_id: str
     sizes: tuple[int, int]
     media_type: str = JSON
+    path: str = ""
 
 
 SAMPLES = [
@@ -53,6 +55,14 @@ SAMPLES = [
         model_id="m",
         sizes=(30, 15),
     ),
+    Sample(
+        make=KServe,
+        body=b'{"inputs": [{"name": "a", "shape": [2, 3], "datatype": "INT8", "data": [1, 2, 3, 4, 5, 6]}]}',
+        answer=b'{"outputs": [{"shape": [2]}, {"shape": [1, 3]}]}',
+        model_id="m",
+        sizes=(6, 5),
+        path="/v2/models/m/infer",
+    ),
 ]
 DIALECTS = pytest.mark.parametrize("sample", SAMPLES, ids=lambda sample: sample.make.__name__)
 
@@ -64,8 +74,8 @@ async def large_bodies() -> AsyncIterator[LargeBodies]:
     await made.close()
 
 
-def head_of(protocol: Protocol, body: bytes, media_type: str | None) -> RequestHead:
-    return RequestHead(protocol.routes[0], len(body), media_type, False, None)
+def head_of(protocol: Protocol, sample: Sample, body: bytes, media_type: str | None) -> RequestHead:
+    return RequestHead(sample.path or protocol.routes[0], len(body), media_type, False, None)
 
 
 def outcome_of(outcome: Outcome) -> tuple[bytes, int]:
@@ -87,14 +97,15 @@ def refusing() -> Iterator[list[tuple[int, str, str]]]:
 async def test_a_call_and_its_outcome(large_bodies: LargeBodies, sample: Sample) -> None:
     """The same whether they are large or not, and nothing is sent before the end unless it is a stream."""
     protocol = sample.make(large_bodies)
-    head = head_of(protocol, sample.body, sample.media_type)
+    head = head_of(protocol, sample, sample.body, sample.media_type)
     call = protocol.decode(head, sample.body)
     assert (call.model_id, call.body, call.input_size) == (sample.model_id, sample.body, sample.sizes[0])
     large = await protocol.decode_large(head, sample.body)
     assert msgspec.structs.replace(large, name=call.name) == call
     for one in (call, large):
         renamed = protocol.renamed(one, "another")
-        assert protocol.decode(head, whole(renamed.body)).model_id == "another"
+        told = head._replace(path=renamed.target or head.path)
+        assert protocol.decode(told, whole(renamed.body)).model_id == "another"
     reader, large_reader = protocol.reader(call), protocol.reader(call)
     assert reader.feed(sample.answer) == large_reader.feed(sample.answer) == b""
     outcome = reader.finish()
@@ -126,7 +137,7 @@ def texts(value: object) -> Iterator[str]:
 async def test_what_a_head_shows_is_refused_before_the_body_is_here(large_bodies: LargeBodies, sample: Sample) -> None:
     """And in the same words once it is."""
     protocol = sample.make(large_bodies)
-    head = head_of(protocol, sample.body, "application/x-www-form-urlencoded")
+    head = head_of(protocol, sample, sample.body, "application/x-www-form-urlencoded")
     with refusing() as first:
         protocol.check(head)
     with refusing() as second:
@@ -134,7 +145,7 @@ async def test_what_a_head_shows_is_refused_before_the_body_is_here(large_bodies
     with refusing() as third:
         await protocol.decode_large(head, sample.body)
     assert first == second == third != []
-    protocol.check(head_of(protocol, sample.body, sample.media_type))
+    protocol.check(head_of(protocol, sample, sample.body, sample.media_type))
 
 
 @DIALECTS
@@ -143,10 +154,10 @@ async def test_what_a_head_shows_is_refused_before_the_body_is_here(large_bodies
 async def test_whatever_is_sent(large_bodies: LargeBodies, sample: Sample, noise: bytes, place: int) -> None:
     """A request is understood or refused, and an answer likewise; nothing else is raised."""
     protocol = sample.make(large_bodies)
-    call = protocol.decode(head_of(protocol, sample.body, None), sample.body)
+    call = protocol.decode(head_of(protocol, sample, sample.body, None), sample.body)
     for damaged in (noise, sample.body[:place] + noise + sample.body[place:]):
         with refusing():
-            protocol.decode(head_of(protocol, damaged, None), damaged)
+            protocol.decode(head_of(protocol, sample, damaged, None), damaged)
     for damaged in (noise, sample.answer[:place] + noise + sample.answer[place:]):
         reader = protocol.reader(call)
         reader.feed(damaged)

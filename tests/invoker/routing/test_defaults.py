@@ -77,7 +77,7 @@ def test_they_are_no_model(tmp_path: Path) -> None:
 def test_a_limit_is_each_ones_own(tmp_path: Path) -> None:
     """Of a table, and of each place that the settings name: none counts another's calls."""
     keys = [key for key, _ in load_models(settings(written(tmp_path, TEXT))).limits()]
-    assert len({*keys}) == len(keys) == 8
+    assert len({*keys}) == len(keys) == 9
 
 
 def test_prices_are_given_as_a_whole(tmp_path: Path) -> None:
