@@ -25,6 +25,7 @@ from invoker.protocols.large_bodies import LargeBodies
 from invoker.protocols.openai import OpenAI
 from invoker.protocols.worklet import Worklet
 from invoker.routing.places import Places
+from invoker.routing.probes import Probes
 from invoker.routing.states import EndpointState, UpstreamsAnswer, merged, states_of
 from invoker.settings import InvokerSettings
 from invoker.upstream.pool import PooledUpstream
@@ -35,8 +36,9 @@ from shared.tasks import Background
 class KnownModels:
     """The models of one worker. `refused`: why the models file, as it is now, can't be used."""
 
-    def __init__(self, snapshot: Snapshot, invoker: Invoker, outbox: Outbox, clock: Clock) -> None:
+    def __init__(self, snapshot: Snapshot, invoker: Invoker, outbox: Outbox, probes: Probes, clock: Clock) -> None:
         self.refused = snapshot.refused
+        self._probes = probes
         self._invoker = invoker
         self._outbox = outbox
         self._clock = clock
@@ -46,6 +48,7 @@ class KnownModels:
         self.refused = snapshot.refused
         self._invoker.swap(snapshot.models)
         self._outbox.tell_of(snapshot.models.names)
+        self._probes.follow(snapshot.models)
 
     def states(self) -> list[EndpointState]:
         """What is known of their endpoints here."""
@@ -86,7 +89,8 @@ async def assembled(
     report = worker_report(journal, invoker, connections)
     outbox = Outbox(journal, settings.sidecar_socket, clock, report, snapshot.models.names, durable)
     background = Background(clock)
-    models = KnownModels(snapshot, invoker, outbox, clock)
+    probes = Probes(upstream, clock)
+    models = KnownModels(snapshot, invoker, outbox, probes, clock)
 
     async def upstreams() -> UpstreamsAnswer:
         return merged([*await others(), models.states()])
@@ -111,6 +115,10 @@ async def assembled(
             upstreams,
             settings.cors_origins,
         )
-        yield worker, models
+        probes.follow(snapshot.models)
+        try:
+            yield worker, models
+        finally:
+            await probes.close()
     await large_bodies.close()
     await upstream.close()

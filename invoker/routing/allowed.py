@@ -45,6 +45,7 @@ def shown(value: object, place: Place) -> str:
 
 def _good_of(hint: Any, written: object, place: Place) -> Any:
     """What is left of a value without what is wrong in it, or UNSET."""
+    hint = _meant(hint, written)
     bare, allowed = _bare(hint), _allowed(_info(hint))
     if isinstance(written, dict) and isinstance(bare, type) and issubclass(bare, msgspec.Struct):
         return _good_fields(bare, written, place)
@@ -97,6 +98,15 @@ def _info(hint: Any) -> inspect.Type:
     if isinstance(info, inspect.UnionType):
         (info,) = [one for one in info.types if not isinstance(one, inspect.NoneType)]
     return info
+
+
+def _meant(hint: Any, written: object) -> Any:
+    """Of what may be a text or a table, the one that it is like."""
+    is_union = get_origin(hint) in (Union, types.UnionType)
+    kinds = [one for one in get_args(hint) if one is not types.NoneType] if is_union else []
+    if len(kinds) < 2:
+        return hint
+    return next(one for one in kinds if isinstance(one, type) == isinstance(written, dict))
 
 
 def _bare(hint: Any) -> Any:

@@ -16,10 +16,13 @@ JITTER = 0.2
 """So much longer at most, so that workers don't try it all at once."""
 CALM_US = 300_000_000
 """After so long without, the next time is a first one again."""
+UNTIL_WELL_US = 1 << 62
+"""Until when one is out whose probes fail: no call is its trial, its probes are."""
 
 
 class Health(NamedTuple):
-    """What one worker knows of an endpoint. Times are µs of a monotonic clock; `ejected_until_us`: 0 while it is in."""
+    """What one worker knows of an endpoint. Times are µs of a monotonic clock; `ejected_until_us`: 0 while it is in;
+    `beside`: of one whose probes fail, what its calls have come to."""
 
     failures_in_a_row: int = 0
     window_us: int = 0
@@ -30,10 +33,15 @@ class Health(NamedTuple):
     ejections: int = 0
     is_tried: bool = False
     reason: str = ""
+    beside: "Health | None" = None
 
     @property
     def is_in(self) -> bool:
         return not self.ejected_until_us
+
+    @property
+    def is_unwell(self) -> bool:
+        return self.ejected_until_us == UNTIL_WELL_US
 
     def is_due(self, now_us: int) -> bool:
         """Whether its trial may be made now."""
@@ -46,6 +54,32 @@ NEW = Health()
 def may_eject(out: int, total: int) -> bool:
     """One more beside those that are out: never more than half of them, and of two one."""
     return out + 1 <= total // 2
+
+
+def unwell(health: Health, failure: str, now_us: int) -> Health:
+    """Its probes fail; `failure`: the last one, or empty if that didn't. It isn't one of its ejections, which are for
+    what becomes of calls, and it ends none."""
+    if health.is_unwell and not failure:
+        return health
+    reason = f"its probes fail, the last: {failure}"
+    if health.is_unwell:
+        return health._replace(reason=reason)
+    return Health(
+        ejected_us=now_us,
+        ejected_until_us=UNTIL_WELL_US,
+        ejections=health.ejections,
+        reason=reason,
+        beside=health,
+    )
+
+
+def well(health: Health, _failure: str, now_us: int) -> Health:
+    """They don't. It is in again, or out as long as its calls had put it."""
+    if not health.is_unwell:
+        return health
+    if health.beside is not None and not health.beside.is_in:
+        return health.beside._replace(is_tried=False)
+    return _back(health, now_us)
 
 
 def tried(health: Health) -> Health:
@@ -80,13 +114,17 @@ def after(
 
 def _after_while_out(health: Health, failure: str, began_us: int, now_us: int, jitter: float) -> Health:
     """What began before it was out says nothing new."""
-    if began_us < health.ejected_us:
+    if began_us < health.ejected_us or health.is_unwell:
         return health
     if not failure:
-        return NEW._replace(window_us=now_us, ejected_us=now_us, ejections=health.ejections)
+        return _back(health, now_us)
     if now_us < health.ejected_until_us:
         return health
     return _ejected(health, f"its trial failed: {failure}", now_us, jitter)
+
+
+def _back(health: Health, now_us: int) -> Health:
+    return NEW._replace(window_us=now_us, ejected_us=now_us, ejections=health.ejections)
 
 
 def _ejected(health: Health, reason: str, now_us: int, jitter: float) -> Health:

@@ -8,7 +8,8 @@ from invoker.routing.credentials import check_headers, credentials, read_key
 from invoker.routing.endpoints import Endpoint, upstream_name
 from invoker.routing.findings import Findings, Place
 from invoker.routing.limits import Limit
-from invoker.routing.tables import ModelTable, UpstreamTable
+from invoker.routing.probing import HealthCheck
+from invoker.routing.tables import Health, HealthTable, ModelTable, UpstreamTable
 from shared.settings import ABSOLUTE_URL, UNIX_URL, is_http_url
 
 
@@ -30,6 +31,13 @@ def read_endpoints(table: ModelTable, written: Mapping[str, object], directory: 
 
 def limit_of(max_in_flight: int | None) -> Limit | None:
     return None if max_in_flight is None else Limit(max_in_flight)
+
+
+def health_check(said: Health) -> HealthCheck | None:
+    check = HealthTable(said) if isinstance(said, str) else said
+    if check is None or not check.path:
+        return None
+    return HealthCheck(check.path, check.interval, check.timeout, check.failures, check.successes)
 
 
 class _Reader:
@@ -71,7 +79,8 @@ class _Reader:
             place.error(str(error))
             return None
         name, limit = table.name or upstream_name(table.url), limit_of(table.max_in_flight)
-        return Endpoint(table.url, name, table.weight, table.priority, own, limit)
+        health = health_check(self._table.health if table.health is None else table.health)
+        return Endpoint(table.url, name, table.weight, table.priority, own, limit, health=health)
 
     def _key(self, table: UpstreamTable, place: Place) -> str | None:
         """Its own, or else its model's."""

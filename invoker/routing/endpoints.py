@@ -15,6 +15,7 @@ from invoker.routing.balancing import choose
 from invoker.routing.credentials import Credentials
 from invoker.routing.ejection import NEW, Health, after, may_eject, tried, untold
 from invoker.routing.limits import Limit
+from invoker.routing.probing import HealthCheck, Probed
 from invoker.routing.retry_budget import RetryBudget
 from shared.record import MAX_UPSTREAM_NAME_CHARS
 
@@ -42,6 +43,7 @@ class Endpoint(msgspec.Struct, frozen=True):
     credentials: Credentials | None = None
     limit: Limit | None = None
     alias: Alias | None = None
+    health: HealthCheck | None = None
 
 
 def upstream_name(url: str) -> str:
@@ -52,13 +54,15 @@ def upstream_name(url: str) -> str:
 
 @dataclass(slots=True)
 class Member:
-    """An endpoint of a model. `cooling`: until when which model ids leave it alone; `attempts`: by how they ended."""
+    """An endpoint of a model. `cooling`: until when which model ids leave it alone; `attempts`: by how they ended;
+    `probed`: what its probes have come to, if it has any."""
 
     endpoint: Endpoint
     outstanding: int = field(default=0, compare=False)
     health: Health = field(default=NEW, compare=False)
     cooling: dict[str, int] = field(default_factory=dict, compare=False)
     attempts: Counter[str] = field(default_factory=Counter, compare=False)
+    probed: Probed | None = field(default=None, compare=False)
 
     @property
     def weight(self) -> int:

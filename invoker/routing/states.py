@@ -12,6 +12,14 @@ from invoker.routing.models import Models
 from shared.clock import Clock, format_timestamp
 
 
+class ProbeState(msgspec.Struct, frozen=True):
+    """The last probe of an endpoint."""
+
+    path: str
+    at: Annotated[str, Meta(description="When it ended.")]
+    failure: Annotated[str, Meta(description="Empty if it succeeded.")]
+
+
 class EndpointState(msgspec.Struct, frozen=True, kw_only=True):
     """One endpoint of one table of the models file, as one worker, or all of them, know it."""
 
@@ -25,10 +33,13 @@ class EndpointState(msgspec.Struct, frozen=True, kw_only=True):
         Literal["in", "out", "partly_out"], Meta(description="`partly_out`: some workers leave it out, and some don't.")
     ]
     reason: Annotated[str, Meta(description="Why it is out; empty while it is in.")] = ""
-    until: Annotated[str | None, Meta(description="When its next trial is due.")] = None
+    until: Annotated[str | None, Meta(description="When its next trial is due; null also while its probes decide.")] = (
+        None
+    )
     cooling_models: Annotated[int, Meta(description="Ids that leave it alone for a moment, as it had no room.")] = 0
     outstanding: Annotated[int, Meta(description="Calls that it has now.")] = 0
     attempts: Annotated[dict[str, int], Meta(description="How many have ended, and how, since the workers began.")] = {}
+    probe: Annotated[ProbeState | None, Meta(description="The last one; null before the first, or without any.")] = None
 
 
 class UpstreamsAnswer(msgspec.Struct, frozen=True):
@@ -62,11 +73,19 @@ def _state(member: Member, protocol: str, name: str | None, now_us: int, offset_
         priority=endpoint.priority,
         state="in" if health.is_in else "out",
         reason=health.reason,
-        until=None if health.is_in else format_timestamp(health.ejected_until_us + offset_us),
+        until=None if health.is_in or health.is_unwell else format_timestamp(health.ejected_until_us + offset_us),
         cooling_models=sum(until_us > now_us for until_us in member.cooling.values()),
         outstanding=member.outstanding,
         attempts=dict(member.attempts),
+        probe=_probe(member, offset_us),
     )
+
+
+def _probe(member: Member, offset_us: int) -> ProbeState | None:
+    check, probed = member.endpoint.health, member.probed
+    if check is None or probed is None or not probed.at_us:
+        return None
+    return ProbeState(check.path, format_timestamp(probed.at_us + offset_us), probed.failure)
 
 
 def merged(of_workers: Iterable[list[EndpointState]]) -> UpstreamsAnswer:
@@ -95,4 +114,5 @@ def _together(states: list[EndpointState]) -> EndpointState:
         cooling_models=max(one.cooling_models for one in states),
         outstanding=sum(one.outstanding for one in states),
         attempts=dict(sorted(attempts.items())),
+        probe=max((one.probe for one in states if one.probe), key=lambda probe: probe.at, default=None),
     )

@@ -24,11 +24,34 @@ UpstreamName = Annotated[
 ]
 
 
+HealthPath = Annotated[
+    str,
+    Meta(
+        pattern=r"^(?:/[!-\"$-~]{0,1023})?\Z",
+        description="a path such as '/health': at most 1024 visible ASCII characters, without #",
+    ),
+]
+
+
 class Limits(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """`max_in_flight`: calls of this table's models at one time, to the gateway as a whole; a further one is answered
     429."""
 
     max_in_flight: InFlight | None = None
+
+
+class HealthTable(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """How an endpoint's probes are made, see `routing.probing`; times are in seconds."""
+
+    path: HealthPath
+    interval: Annotated[float, Meta(ge=0.1, le=3600)] = 5.0
+    timeout: Annotated[float, Meta(gt=0, le=60)] = 2.0
+    failures: Annotated[int, Meta(ge=1, le=100)] = 3
+    successes: Annotated[int, Meta(ge=1, le=100)] = 2
+
+
+Health = HealthPath | HealthTable | None
+"""Its path alone, or more; an empty path for none."""
 
 
 class UpstreamTable(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -43,6 +66,7 @@ class UpstreamTable(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     api_key_env: str | None = None
     api_key_file: str | None = None
     headers: dict[str, str] | None = None
+    health: Health = None
 
 
 class Manner(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -72,7 +96,7 @@ class Defaults(Manner, frozen=True, forbid_unknown_fields=True):
 
 class ModelTable(Manner, frozen=True, forbid_unknown_fields=True):
     """One table of the models file: it has an `upstream`, or several `upstreams`. `api_key_env`, `api_key_file`: where
-    the upstream's own key is; `headers`: what it is told beside that."""
+    the upstream's own key is; `headers`: what it is told beside that; `health`: what its probes are."""
 
     upstream: str | None = None
     upstreams: Annotated[list[UpstreamTable], Meta(min_length=1, max_length=MAX_UPSTREAMS)] = []
@@ -80,3 +104,4 @@ class ModelTable(Manner, frozen=True, forbid_unknown_fields=True):
     api_key_env: str | None = None
     api_key_file: str | None = None
     headers: dict[str, str] = {}
+    health: Health = None

@@ -5,7 +5,7 @@ import os
 import signal
 import threading
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -88,6 +88,29 @@ def rows(started: System, count: int) -> list[Json]:
         cursor = f"&cursor={page['next_cursor']}"
     assert len(found) == count
     return found
+
+
+def test_probes_tell_that_a_model_server_is_away_and_back(started: System, tmp_path: Path) -> None:
+    """Without any call; to all workers; and none of them is an invocation."""
+    (first, _), urls = mocks(started, 2)
+    started.start_sidecar()
+    check = '{ path = "/healthz", interval = 0.1, failures = 2 }'
+    (tmp_path / "models.toml").write_text(f"[m]\nhealth = {check}\n{several(urls)}")
+    started.start_gateway(INVOKER_MODELS_FILE=str(tmp_path / "models.toml"), INVOKER_WORKERS="2")
+
+    def first_of_m(reached: Callable[[Json], bool]) -> Json:
+        found: Json = eventually(lambda: get(f"{started.gateway_url}/upstreams")["upstreams"][0], reached)
+        return found
+
+    assert first_of_m(lambda told: told["probe"] is not None)["probe"]["failure"] == ""
+    first.kill_all()
+    told = first_of_m(lambda told: told["state"] == "out")
+    assert (told["until"], told["attempts"], told["probe"]["path"]) == (None, {}, "/healthz")
+    assert told["reason"].startswith("its probes fail, the last: ")
+    assert [started.invoke("m")[0] for _ in range(20)] == [200] * 20
+    started.start_mock(MOCK_PORT=urls[0].partition("/invoke")[0].rpartition(":")[2])
+    assert first_of_m(lambda told: told["state"] == "in")["attempts"] == {}
+    assert {row["upstream"] for row in rows(started, 20)} == {urls[1].split("/")[2]}
 
 
 def test_a_model_server_that_is_killed_loses_no_call_whose_retry_is_safe(started: System, tmp_path: Path) -> None:

@@ -8,10 +8,12 @@ from dataclasses import dataclass, field
 from random import Random
 
 from invoker.routing.balancing import choose
-from invoker.routing.ejection import NEW, Health, after, may_eject, tried
+from invoker.routing.ejection import NEW, Health, after, may_eject, tried, unwell, well
+from invoker.routing.probing import HealthCheck, Probed, after_probe, pause_s
 from invoker.routing.retry_budget import RetryBudget
 
 SECOND_US = 1_000_000
+CHECK = HealthCheck("/health")
 Behaviour = Callable[[int, Random], tuple[int, str]]
 """At a moment: how long an answer takes in µs, and why it fails; empty for a success."""
 
@@ -36,6 +38,11 @@ class Place:
     health: Health = NEW
     began_us: list[int] = field(default_factory=list)
     """Of all calls that it got."""
+    is_well: Callable[[int], bool] | None = None
+    """What a probe finds at a moment; without it there are no probes."""
+    probed: Probed = field(default_factory=Probed)
+    turned_us: list[int] = field(default_factory=list)
+    """When its probes put it out, or in again."""
 
     def calls_between(self, since_us: int, until_us: int) -> int:
         return sum(since_us <= began < until_us for began in self.began_us)
@@ -66,6 +73,9 @@ class Simulation:
         at_us = self.now_us
         while (at_us := at_us + round(self._die.expovariate(self.rate) * SECOND_US)) < until_us:
             self._at(at_us, self._arrive)
+        for place in self.places:
+            if place.is_well is not None:
+                self._plan_probe(place, until_us)
         while self._due:
             self.now_us, _, do = heapq.heappop(self._due)
             do()
@@ -73,6 +83,20 @@ class Simulation:
 
     def _at(self, at_us: int, do: Callable[[], None]) -> None:
         heapq.heappush(self._due, (at_us, next(self._numbers), do))
+
+    def _plan_probe(self, place: Place, until_us: int) -> None:
+        at_us = self.now_us + round(pause_s(CHECK, self._die) * SECOND_US)
+        if at_us < until_us:
+            self._at(at_us, lambda: self._probe(place, until_us))
+
+    def _probe(self, place: Place, until_us: int) -> None:
+        assert place.is_well is not None
+        was_well, failure = place.probed.is_well, "" if place.is_well(self.now_us) else "500"
+        place.probed = after_probe(place.probed, failure, self.now_us, CHECK)
+        place.health = (well if place.probed.is_well else unwell)(place.health, failure, self.now_us)
+        if place.probed.is_well != was_well:
+            place.turned_us.append(self.now_us)
+        self._plan_probe(place, until_us)
 
     def _arrive(self) -> None:
         self._budget.note_call(self.now_us)

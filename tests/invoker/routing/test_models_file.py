@@ -10,6 +10,7 @@ from invoker.routing.limits import Limit
 from invoker.routing.models import MAX_MATCHED, Model
 from invoker.routing.models_file import MAX_FILE_BYTES, MAX_TOLD, check_models, load_models
 from invoker.routing.prices import Prices
+from invoker.routing.probing import HealthCheck
 from invoker.settings import InvokerSettings
 from shared.settings import StartupError
 
@@ -64,6 +65,37 @@ def test_a_model_is_read_with_all_its_keys(tmp_path: Path) -> None:
     )
     assert models.find("bert-base") == Model(single("http://[::1]:9000"), 30.0, 0, None)
     assert models.find("with space/é😀") == Model(single("http://xn--bcher-kva.example/"), 0.5)
+
+
+def test_probes_are_those_of_the_table_or_of_one_upstream(tmp_path: Path) -> None:
+    """A path alone, or more of it; an empty one is none."""
+    text = """
+        [m]
+        health = "/health"
+        upstreams = [
+            { url = "http://a/" },
+            { url = "http://b/", health = { path = "/?a", interval = 0.5, timeout = 1, failures = 1, successes = 9 } },
+            { url = "http://c/", health = "" },
+        ]
+
+        [n]
+        upstream = "http://a/"
+        health = "/"
+
+        [o]
+        upstream = "http://a/"
+        health = { path = "" }
+        """
+    found = {
+        name: [member.endpoint.health for member in model.group.members]
+        for _, name, model in load_models(settings(written(tmp_path, text))).tables()
+        if name is not None
+    }
+    assert found == {
+        "m": [HealthCheck("/health", 5.0, 2.0, 3, 2), HealthCheck("/?a", 0.5, 1.0, 1, 9), None],
+        "n": [HealthCheck("/")],
+        "o": [None],
+    }
 
 
 def test_the_longest_pattern_wins_and_an_id_before_all(tmp_path: Path) -> None:
@@ -159,6 +191,23 @@ def test_no_file_is_no_names() -> None:
             "3: [a] limits.max_in_flight: 0 is not a whole number from 1 to ",
         ),
         (f"[a]\n{UP}[a.limits]\nrate = 1", "4: [a] limits.rate: there is no such field; there are max_in_flight"),
+        (f"[a]\n{UP}health = 'up'", "3: [a] health: 'up' is not a path such as '/health': at most 1024 visible ASCII"),
+        (f"[a]\n{UP}health = '/a b'", "3: [a] health: '/a b' is not a path"),
+        (f"[a]\n{UP}health = '/{'a' * 1024}'", "3: [a] health: '/aaa"),
+        (f"[a]\n{UP}health = 1", "3: [a] health: 1 is not a path"),
+        (f"[a]\n{UP}[a.health]\npath = '/#a'", "4: [a] health.path: '/#a' is not a path"),
+        (f"[[a.upstreams]]\n{URL}health = 'up'", "3: [a] upstreams[0].health: 'up' is not a path"),
+        (f"[a]\n{UP}[a.health]\ninterval = 5", "3: [a] health: path is missing: a path such as '/health'"),
+        (
+            f"[a]\n{UP}[a.health]\npath = '/'\nevery = 5",
+            "5: [a] health.every: there is no such field; there are path, ",
+        ),
+        (f"[a]\n{UP}health = {{ path = '/', interval = 0 }}", "health.interval: 0 is not a number from 0.1 to 3600"),
+        (
+            f"[a]\n{UP}health = {{ path = '/', timeout = 61 }}",
+            "health.timeout: 61 is not a number above 0 and at most 60",
+        ),
+        (f"[a]\n{UP}health = {{ path = '/', failures = 0 }}", "health.failures: 0 is not a whole number from 1 to 100"),
         (
             f"[gpt-3.5]\n{UP}",
             '1: [gpt-3] 5: there is no such field; a model id with a dot in it is written in quotes: ["g',
