@@ -15,7 +15,7 @@ from tests.bench.producers import Producer, make_frames, make_records
 from tests.processes import get
 from tests.tools import require_tools
 
-TOOLS = dict.fromkeys(("chat", "recording", "streams", "visibility"), ("wrk", "nginx"))
+TOOLS = dict.fromkeys(("chat", "recording", "streams", "upstreams", "visibility"), ("wrk", "nginx"))
 
 
 @pytest.mark.parametrize(
@@ -79,7 +79,9 @@ def test_servers_are_measured_and_gone() -> None:
     assert not on.directory.exists()
 
 
-@pytest.mark.parametrize("line", ["ingest", "rss", "history", "recording", "visibility", "windows", "chat", "streams"])
+@pytest.mark.parametrize(
+    "line", ["ingest", "rss", "history", "recording", "visibility", "windows", "chat", "streams", "upstreams"]
+)
 def test_quick_line(line: str, tmp_path: Path) -> None:
     """A quick run of a line measures something and writes it down. What one run has more than another may be nothing,
     or less."""
