@@ -6,7 +6,6 @@ others' calls, and none sends all to the one that looked best a moment ago.
 """
 
 from collections.abc import Collection, Sequence
-from itertools import groupby
 from random import Random
 from typing import Protocol, TypeVar
 
@@ -35,31 +34,40 @@ C = TypeVar("C", bound=Candidate)
 def choose(candidates: Sequence[C], now_us: int, die: Random, avoid: Collection[C] = ()) -> C:
     """Of one at least, in order of priority. `avoid`: those that the same call was tried at; they come last."""
     fresh = ([each for each in candidates if each not in avoid] if avoid else candidates) or candidates
-    for _, tier in groupby(fresh, _priority):
-        members = [*tier]
-        for each in members:
-            if each.health.is_due(now_us):
-                return each  # its trial
-        if usable := [each for each in members if each.health.is_in]:
-            return _draw(usable, die)
-    # None is in: rather than none, any is tried.
-    return _draw(fresh, die)
-
-
-def _priority(candidate: Candidate) -> int:
-    return candidate.priority
+    usable: list[C] = []
+    priority = fresh[0].priority
+    for each in fresh:
+        if each.priority != priority:
+            if usable:
+                break
+            priority = each.priority
+        if each.health.is_in:
+            usable.append(each)
+        elif each.health.is_due(now_us):
+            return each  # its trial
+    # If none is in: rather than none, any is tried.
+    return _draw(usable or fresh, die)
 
 
 def _draw(among: Sequence[C], die: Random) -> C:
     if len(among) == 1:
         return among[0]
-    first = _by_weight(among, die)
-    second = _by_weight([each for each in among if each is not first], die)
+    weights = 0
+    for each in among:
+        weights += each.weight
+    first = _by_weight(among, die.random() * weights)
+    rest = [each for each in among if each is not first]
+    second = _by_weight(rest, die.random() * (weights - first.weight))
     return second if _load(second) < _load(first) else first
 
 
-def _by_weight(among: Sequence[C], die: Random) -> C:
-    return die.choices(among, [each.weight for each in among])[0] if len(among) > 1 else among[0]
+def _by_weight(among: Sequence[C], at: float) -> C:
+    """The one at that place, if each takes as much as its weight."""
+    for each in among:
+        at -= each.weight
+        if at < 0:
+            return each
+    return among[-1]
 
 
 def _load(candidate: Candidate) -> float:

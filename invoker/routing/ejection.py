@@ -92,18 +92,27 @@ def untold(health: Health, began_us: int) -> Health:
     return health._replace(is_tried=False) if health.is_tried and began_us >= health.ejected_us else health
 
 
+def after_success(health: Health, now_us: int) -> Health:
+    """Of one that is in, as nearly all calls are."""
+    _, window_us, calls, failures, ejected_us, _, ejections, *_ = health
+    if now_us - window_us >= WINDOW_US:
+        window_us, calls, failures = now_us, 0, 0
+    return Health(0, window_us, calls + 1, failures, ejected_us, 0, ejections)
+
+
 def after(
     health: Health, failure: str, began_us: int, now_us: int, *, may_eject: bool = True, jitter: float = 0.0
 ) -> Health:
     """After a call that began then and ended now; `failure`: why it failed, if it did. `jitter`: 0 to 1, at random."""
     if not health.is_in:
         return _after_while_out(health, failure, began_us, now_us, jitter)
+    if not failure:
+        return after_success(health, now_us)
     if now_us - health.window_us >= WINDOW_US:
         health = health._replace(window_us=now_us, calls=0, failures=0)
-    in_a_row = health.failures_in_a_row + 1 if failure else 0
-    calls, failures = health.calls + 1, health.failures + bool(failure)
+    in_a_row, calls, failures = health.failures_in_a_row + 1, health.calls + 1, health.failures + 1
     health = health._replace(failures_in_a_row=in_a_row, calls=calls, failures=failures)
-    if not (failure and may_eject):
+    if not may_eject:
         return health
     if in_a_row >= FAILURES_IN_A_ROW:
         return _ejected(health, f"{in_a_row} failures in a row, the last: {failure}", now_us, jitter)

@@ -13,7 +13,7 @@ import msgspec
 from invoker.routing.alias import Alias
 from invoker.routing.balancing import choose
 from invoker.routing.credentials import Credentials
-from invoker.routing.ejection import NEW, Health, after, may_eject, tried, untold
+from invoker.routing.ejection import NEW, Health, after, after_success, may_eject, tried, untold
 from invoker.routing.limits import Limit
 from invoker.routing.probing import HealthCheck, Probed
 from invoker.routing.retry_budget import RetryBudget
@@ -134,6 +134,9 @@ class Group:
         if failure is None:
             member.health = untold(member.health, began_us)
             return
+        if not failure and member.health.is_in:
+            member.health = after_success(member.health, now_us)
+            return
         out = sum(not each.health.is_in for each in self.members)
         may = may_eject(out, len(self.members))
         member.health = after(member.health, failure, began_us, now_us, may_eject=may, jitter=self.die.random())
@@ -168,6 +171,11 @@ def _has_room(member: Member) -> bool:
 def _avoided(members: Sequence[Member], model_id: str, now_us: int, before: Sequence[Member]) -> Sequence[Member]:
     """Where the same call was tried, and those that have no room for this model, unless all others are out: one that
     answers that it is busy does answer."""
+    for each in members:
+        if each.cooling:
+            break
+    else:
+        return before
     avoid = [each for each in members if each in before or each.cooling.get(model_id, 0) > now_us]
     fresh = [each for each in members if each not in avoid] if avoid else members
     return avoid if any(each.health.is_in or each.health.is_due(now_us) for each in fresh) else before

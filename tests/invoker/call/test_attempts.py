@@ -178,12 +178,13 @@ async def test_a_call_for_which_no_endpoint_has_room_is_refused() -> None:
     """No attempt is counted, and no endpoint is to blame. Each end of a call leaves its place."""
     limits = {"a": Limit(1), "b": Limit(1)}
     hosts = Hosts({"http://a/": GOOD, "http://b/": (500, b"", {})}, limits)
-    assert [await hosts.invoke() for _ in range(9)].count(200) not in (0, 9)
+    while len({*hosts.posts}) < 2:
+        await hosts.invoke()
     assert all(limits[name].take() for name in "ab")
     assert await hosts.invoke() == 429
     record = hosts.domain.journal.records[-1]
     assert (record.error_type, record.attempts, record.upstream) == (ErrorType.OVERLOADED, 0, None)
-    assert sum(hosts.attempts().values()) == 9
+    assert sum(hosts.attempts().values()) == len(hosts.posts)
     limits["b"].leave()
     assert await hosts.invoke() == 502
     limits["a"].leave()
