@@ -46,7 +46,8 @@ def pause_s(repeated: int, die: Random) -> float:
 
 class Attempts(msgspec.Struct):
     """Of one call. After `open`, `end` must follow, whatever happened. `endpoint`: where the last one went, as it was
-    then: its member may have other credentials by now; `place`: what it counts in there. `asks_usage`: it did so, where
+    then: its member may have other credentials by now; `place`: what it counts in there; `reserved`: where the
+    first one is to go. `asks_usage`: it did so, where
     the caller didn't."""
 
     upstream: Upstream
@@ -62,7 +63,18 @@ class Attempts(msgspec.Struct):
     member: Member | None = None
     endpoint: Endpoint | None = None
     place: Limit | None = None
+    reserved: Member | None = None
     began_us: int = 0
+
+    def reserve(self) -> bool:
+        """Whether an endpoint has room for the first attempt, which is to go there."""
+        self.began_us = self.clock.monotonic_us()
+        try:
+            self.reserved = self.model.group.take(self.call.model_id, self.began_us, self.tried)
+        except NoRoomError:
+            return False
+        self.place = self.reserved.endpoint.limit
+        return True
 
     def open(self, flight: Flight) -> Awaitable[Exchange]:
         """The exchange of the last attempt; `UpstreamError` of it if it came to none."""
@@ -113,6 +125,10 @@ class Attempts(msgspec.Struct):
 
     def end(self, error_type: str | None, message: str, exchange: Exchange | None) -> None:
         """So the call ended; which says something of its last endpoint."""
+        if self.reserved is not None:
+            self.model.group.give_up(self.reserved, self.began_us)
+            self.reserved = None
+            self._leave()
         if self.member is None:
             return
         status = None if exchange is None else exchange.status
@@ -132,19 +148,18 @@ class Attempts(msgspec.Struct):
         if (member := model.group.only) is not None:
             member.outstanding += 1
         else:
-            self.began_us = self.clock.monotonic_us()
-            member = self._chosen(model, call.model_id)
-            self.place = member.endpoint.limit
+            member = self._chosen()
         self.member = member
         asks = call.asking is not None and model.asks_usage and self.asking.may(call, member.endpoint.url)
         return self._send(member.endpoint, asks=asks)
 
-    def _chosen(self, model: Model, model_id: str) -> Member:
-        try:
-            return model.group.take(model_id, self.began_us, self.tried)
-        except NoRoomError:
+    def _chosen(self) -> Member:
+        if self.reserved is None and not self.reserve():
             message = "each upstream of this model has as many calls as it may"
-            raise UpstreamError(ErrorType.OVERLOADED, message) from None
+            raise UpstreamError(ErrorType.OVERLOADED, message)
+        member, self.reserved = self.reserved, None
+        assert member is not None
+        return member
 
     def _send(self, endpoint: Endpoint, *, asks: bool) -> Awaitable[Exchange]:
         answered, call = self.answered, self.call
@@ -170,6 +185,11 @@ class Attempts(msgspec.Struct):
             return None
         return pause
 
+    def _leave(self) -> None:
+        if self.place is not None:
+            self.place.leave()
+            self.place = None
+
     def _cool(self, seconds: float | None) -> None:
         if self.member is not None:
             self.model.group.cool(self.member, self.call.model_id, seconds, self.clock.monotonic_us())
@@ -179,9 +199,7 @@ class Attempts(msgspec.Struct):
         if member is None:
             return
         self.tried.append(member)
-        if self.place is not None:
-            self.place.leave()
-            self.place = None
+        self._leave()
         if member is self.model.group.only:
             member.outstanding -= 1
             member.attempts[outcome] += 1

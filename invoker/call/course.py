@@ -4,6 +4,7 @@ import msgspec
 
 from invoker.call.attempts import Attempts
 from invoker.call.streaming import Sink
+from invoker.call.waiting import Waiter
 from invoker.http.pieces import Body
 from invoker.journal.begun import Answered, Begun
 from invoker.journal.journal import NO_CALL
@@ -17,7 +18,7 @@ from shared.record import ErrorType, Record
 
 class Course(msgspec.Struct):
     """`exchange`: the last one; `body`: what goes on to the caller of an answer that is here, as it came; `place`: what
-    it counts in, see `call.admission`."""
+    it counts in, and `waiter`: as what it waits for that, see `call.admission`."""
 
     protocol: Protocol
     call: Call
@@ -36,6 +37,7 @@ class Course(msgspec.Struct):
     outcome: Outcome | None = None
     body: Body | None = None
     place: Limit | None = None
+    waiter: Waiter | None = None
 
     def record(self, latency_us: int, error_type: ErrorType | None, error_log: str) -> Record:
         """Of the call, which has ended so."""

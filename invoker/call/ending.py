@@ -18,14 +18,19 @@ class UntakenError(asyncio.CancelledError):
     """A call was cancelled while its caller had yet to take what was there."""
 
 
+class LeftWaitingError(asyncio.CancelledError):
+    """A call was cancelled while it waited for room."""
+
+
 class EndedError(Exception):
     """A call was ended by us, and its caller is still to be answered. `untaken`: it is that caller that was waited
-    for."""
+    for; `queued`: it was room."""
 
-    def __init__(self, ending: Ending, *, untaken: bool = False) -> None:
+    def __init__(self, ending: Ending, *, untaken: bool = False, queued: bool = False) -> None:
         super().__init__(ending)
         self.ending = ending
         self.untaken = untaken
+        self.queued = queued
 
 
 class Endings:

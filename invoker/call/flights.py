@@ -5,7 +5,7 @@ import contextlib
 from typing import Self
 
 from invoker.call.deadlines import Deadlines
-from invoker.call.ending import EndedError, Ending, Endings, UntakenError
+from invoker.call.ending import EndedError, Ending, Endings, LeftWaitingError, UntakenError
 from invoker.call.in_flight import InFlight
 
 
@@ -58,7 +58,7 @@ class Flight:
         if kind is None or not issubclass(kind, asyncio.CancelledError):
             return
         if (ending := flights.endings.take(self._task)) is not Ending.CALLER_GONE:
-            raise EndedError(ending, untaken=kind is UntakenError) from None
+            raise EndedError(ending, untaken=kind is UntakenError, queued=kind is LeftWaitingError) from None
 
     @property
     def remaining_s(self) -> float:

@@ -66,10 +66,9 @@ class Invoker:
         self.in_flight = self.flights.counts
         self.overhead = Overhead()
         self.defects = Defects(clock)
-        self.admission = Admission(self.in_flight, max_in_flight)
-        self.places = places or Tallies(1).of(0)
+        self.admission = Admission(self.flights, places or Tallies(1).of(0), clock, max_in_flight)
+        self.admission.swap(models)
         self.models = models
-        models.count_with(self.places)
         self._upstream = upstream
         self._asking = Asking()
         self._journal = journal
@@ -79,7 +78,7 @@ class Invoker:
 
     def swap(self, models: Models) -> None:
         """From now on, calls go by these; those in flight by what they began with."""
-        models.count_with(self.places)
+        self.admission.swap(models)
         models.carry_over(self.models)
         self.models = models
 
@@ -134,6 +133,8 @@ class Invoker:
         course.number = self._journal.begin(course.begun)
         course.sent_us = self._clock.monotonic_us()
         with Flight(self.flights, call.model_id, model.timeout_s) as flight:
+            if course.waiter is not None:
+                await self.admission.wait(course, flight)
             timer = None
             if model.first_token_s is not None or model.idle_s is not None:
                 timer = StreamTimer(self.flights, model, streamed=call.streamed)

@@ -48,6 +48,9 @@ def end_of(error: Exception, course: Course, defects: Defects) -> End:
         case EndedError(ending=Ending.DEADLINE, untaken=True):
             error_type = ErrorType.CLIENT_DISCONNECTED
             message = f"the caller had not taken its answer within {model.timeout_s:g} s"
+        case EndedError(ending=Ending.DEADLINE, queued=True):
+            error_type = ErrorType.OVERLOADED
+            message = f"there was no room for one more call of this model within {model.timeout_s:g} s, all that it had"
         case EndedError(ending=Ending.DEADLINE):
             error_type, message = ErrorType.TIMEOUT, f"upstream gave no whole answer within {model.timeout_s:g} s"
         case EndedError(ending=Ending.FIRST_TOKEN):

@@ -20,6 +20,7 @@ class Answered(msgspec.Struct, gc=False):
     output_tokens: int | None = None
     reasoning_tokens: int | None = None
     cost_nano_usd: int | None = None
+    queue_us: int | None = None
 
 
 class Begun(msgspec.Struct, frozen=True, array_like=True, gc=False):

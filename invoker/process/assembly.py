@@ -26,7 +26,7 @@ from invoker.protocols.openai import OpenAI
 from invoker.protocols.worklet import Worklet
 from invoker.routing.places import Places
 from invoker.routing.probes import Probes
-from invoker.routing.states import EndpointState, UpstreamsAnswer, merged, states_of
+from invoker.routing.states import EndpointState, UpstreamsAnswer, limits_of, merged, states_of
 from invoker.settings import InvokerSettings
 from invoker.upstream.pool import PooledUpstream
 from shared.clock import Clock, SystemClock
@@ -93,7 +93,7 @@ async def assembled(
     models = KnownModels(snapshot, invoker, outbox, probes, clock)
 
     async def upstreams() -> UpstreamsAnswer:
-        return merged([*await others(), models.states()])
+        return merged([*await others(), models.states()], limits_of(invoker.models))
 
     def reasons() -> list[str]:
         return [

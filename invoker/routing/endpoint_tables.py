@@ -29,10 +29,6 @@ def read_endpoints(table: ModelTable, written: Mapping[str, object], directory: 
     return []
 
 
-def limit_of(max_in_flight: int | None) -> Limit | None:
-    return None if max_in_flight is None else Limit(max_in_flight)
-
-
 def health_check(said: Health) -> HealthCheck | None:
     check = HealthTable(said) if isinstance(said, str) else said
     if check is None or not check.path:
@@ -78,7 +74,8 @@ class _Reader:
         except ValueError as error:
             place.error(str(error))
             return None
-        name, limit = table.name or upstream_name(table.url), limit_of(table.max_in_flight)
+        name = table.name or upstream_name(table.url)
+        limit = None if table.max_in_flight is None else Limit(table.max_in_flight)
         health = health_check(self._table.health if table.health is None else table.health)
         return Endpoint(table.url, name, table.weight, table.priority, own, limit, health=health)
 

@@ -141,6 +141,11 @@ class Group:
         may = may_eject(out, len(self.members))
         member.health = after(member.health, failure, began_us, now_us, may_eject=may, jitter=self.die.random())
 
+    def give_up(self, member: Member, began_us: int) -> None:
+        """The attempt is not made."""
+        member.outstanding -= 1
+        member.health = untold(member.health, began_us)
+
     def cool(self, member: Member, model_id: str, seconds: float | None, now_us: int) -> None:
         """This endpoint has no room for this model; and has said for how long, or not."""
         if self.only is not None:
@@ -164,8 +169,7 @@ class Group:
 
 
 def _has_room(member: Member) -> bool:
-    limit = member.endpoint.limit
-    return limit is None or limit.in_flight < limit.max_in_flight
+    return member.endpoint.limit is None or member.endpoint.limit.has_room
 
 
 def _avoided(members: Sequence[Member], model_id: str, now_us: int, before: Sequence[Member]) -> Sequence[Member]:

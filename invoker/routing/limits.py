@@ -3,27 +3,32 @@
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
-from invoker.routing.places import SLOTS, Places, Tallies
+from invoker.routing.places import SLOTS, WAITING, Places, Tallies
+from shared.record import MAX_COUNT
 from shared.settings import StartupError
 
 Key = tuple[str, ...]
 """Table; and of an endpoint's limit, its name and URL."""
 NOWHERE = -1
+QUEUE_TIMEOUT_S = 5.0
 
 
 @dataclass(slots=True)
 class Limit:
-    """Holds for the gateway as a whole. `slot`: where it is counted; the parent says so, see `Slots`. `places`: what
-    this worker counts with."""
+    """Holds for the gateway as a whole. `max_in_flight`: None where only endpoints have such. `queue`: so many calls
+    beyond it may wait, for so long at most. `slot`: where it is counted; the parent says so, see `Slots`. `places`:
+    what this worker counts with."""
 
-    max_in_flight: int
+    max_in_flight: int | None
+    queue: int = 0
+    queue_timeout_s: float = QUEUE_TIMEOUT_S
     key: Key = field(default=(), compare=False)
     slot: int = field(default=NOWHERE, compare=False)
     places: Places = field(init=False, compare=False, repr=False)
 
-    def __reduce__(self) -> tuple[type["Limit"], tuple[int, Key, int]]:
+    def __reduce__(self) -> "tuple[type[Limit], tuple[int | None, int, float, Key, int]]":
         """For another process, which has places of its own."""
-        return Limit, (self.max_in_flight, self.key, self.slot)
+        return Limit, (self.max_in_flight, self.queue, self.queue_timeout_s, self.key, self.slot)
 
     @property
     def name(self) -> str:
@@ -35,9 +40,18 @@ class Limit:
         """Of all workers together."""
         return self.places.total(self.slot)
 
+    @property
+    def waiting(self) -> int:
+        """Likewise."""
+        return self.places.total(WAITING + self.slot)
+
+    @property
+    def has_room(self) -> bool:
+        return self.max_in_flight is None or self.in_flight < self.max_in_flight
+
     def take(self) -> bool:
         """Whether there was room for one more call, which has it now. `leave` must follow."""
-        return self.places.take(self.slot, self.max_in_flight)
+        return self.places.take(self.slot, MAX_COUNT if self.max_in_flight is None else self.max_in_flight)
 
     def leave(self) -> None:
         self.places.give_back(self.slot)
@@ -59,7 +73,7 @@ class Slots:
         fresh = [key for key in wanted if key not in known]
         taken = {*known.values()}
         free = [slot for slot in range(SLOTS) if slot not in taken][: len(fresh)]
-        idle = [key for key, slot in self._left.items() if key not in wanted and not self._tallies.total(slot)]
+        idle = [key for key, slot in self._left.items() if key not in wanted and not self._counted(slot)]
         free += [known.pop(key) for key in idle[: len(fresh) - len(free)]]
         if len(free) < len(fresh):
             raise StartupError(
@@ -71,3 +85,6 @@ class Slots:
         self._left = {key: slot for key, slot in known.items() if key not in wanted}
         for key, limit in wanted.items():
             limit.key, limit.slot = key, known[key]
+
+    def _counted(self, slot: int) -> int:
+        return self._tallies.total(slot) + self._tallies.total(WAITING + slot)

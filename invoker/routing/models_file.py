@@ -10,12 +10,13 @@ from typing import NamedTuple, get_args
 from invoker.routing.allowed import read_table
 from invoker.routing.credentials import credentials
 from invoker.routing.defaults import Inherited, check_prices
-from invoker.routing.endpoint_tables import limit_of, read_endpoints
+from invoker.routing.endpoint_tables import read_endpoints
 from invoker.routing.endpoints import Group, single
 from invoker.routing.findings import Finding, Findings, Place
+from invoker.routing.limits import Limit
 from invoker.routing.models import Model, Models
 from invoker.routing.prices import parse_prices, with_floats
-from invoker.routing.tables import Manner, ModelTable, Protocol
+from invoker.routing.tables import Limits, Manner, ModelTable, Protocol
 from invoker.settings import InvokerSettings
 from shared.record import check_model_id
 from shared.settings import StartupError
@@ -156,7 +157,9 @@ class _Reader:
         endpoints = read_endpoints(parsed, written, directory, place)
         if endpoints and not place.has_errors:
             models = (self._by_prefix if is_pattern else self._named)[parsed.protocol]
-            models[text] = self._model(parsed, Group(endpoints))
+            models[text] = model = self._model(parsed, Group(endpoints))
+            if parsed.limits.queue and model.limit is None and "limits" in table:
+                place.at("limits", "queue").warn("there is no max_in_flight to wait for, here or of an upstream")
 
     def _default(self, protocol: str, url: str) -> Model | None:
         """Where those go that no table names."""
@@ -172,13 +175,20 @@ class _Reader:
             group,
             timeout_s=manner.timeout or self._settings.timeout_s,
             retries=manner.retries if manner.retries is not None else others,
-            limit=limit_of(manner.limits.max_in_flight),
+            limit=_limit(manner.limits, group),
             idle_s=manner.idle,
             retry_busy=others > 0 if manner.retry_busy is None else manner.retry_busy,
             first_token_s=manner.first_token,
             asks_usage=manner.usage == "ask",
             prices=None if manner.prices is None else parse_prices(manner.prices),
         )
+
+
+def _limit(limits: Limits, group: Group) -> Limit | None:
+    """Of the whole table; also where only its endpoints have one: it is the table's calls that wait for them."""
+    if limits.max_in_flight is None and not group.limited:
+        return None
+    return Limit(limits.max_in_flight, limits.queue, limits.queue_timeout)
 
 
 _FOR_ALL = 'what is for all of them stands in ["*".defaults]'

@@ -1,6 +1,6 @@
 """What all workers together know of the endpoints, for people to look at."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Annotated, Literal
 from urllib.parse import urlsplit, urlunsplit
 
@@ -42,11 +42,22 @@ class EndpointState(msgspec.Struct, frozen=True, kw_only=True):
     probe: Annotated[ProbeState | None, Meta(description="The last one; null before the first, or without any.")] = None
 
 
+class LimitState(msgspec.Struct, frozen=True):
+    """Of one limit, which all workers count together."""
+
+    limit: Annotated[str, Meta(description="The table's id or pattern; of one of its upstreams, that one's name, too.")]
+    max_in_flight: Annotated[int | None, Meta(description="Null where only the table's upstreams have such.")]
+    in_flight: Annotated[int, Meta(description="Calls that it has now.")]
+    queue: Annotated[int, Meta(description="How many may wait for room.")]
+    waiting: Annotated[int, Meta(description="How many do.")]
+
+
 class UpstreamsAnswer(msgspec.Struct, frozen=True):
-    """All endpoints, by table and priority. `workers`: how many of them have told what they know."""
+    """All endpoints, by table and priority, and all limits. `workers`: how many of them have told what they know."""
 
     workers: int
     upstreams: list[EndpointState]
+    limits: list[LimitState] = []
 
 
 def states_of(models: Models, clock: Clock) -> list[EndpointState]:
@@ -57,6 +68,14 @@ def states_of(models: Models, clock: Clock) -> list[EndpointState]:
         _state(member, protocol, name, now_us, offset_us)
         for protocol, name, model in models.tables()
         for member in model.group.members
+    ]
+
+
+def limits_of(models: Models) -> list[LimitState]:
+    """As they are at this moment."""
+    return [
+        LimitState(limit.name, limit.max_in_flight, limit.in_flight, limit.queue, limit.waiting)
+        for _, limit in models.limits()
     ]
 
 
@@ -88,7 +107,7 @@ def _probe(member: Member, offset_us: int) -> ProbeState | None:
     return ProbeState(check.path, format_timestamp(probed.at_us + offset_us), probed.failure)
 
 
-def merged(of_workers: Iterable[list[EndpointState]]) -> UpstreamsAnswer:
+def merged(of_workers: Iterable[list[EndpointState]], limits: Sequence[LimitState] = ()) -> UpstreamsAnswer:
     """Of all workers that have told theirs; a worker may not have the newest models file yet."""
     together: dict[tuple[str, str | None, str, str], list[EndpointState]] = {}
     workers = 0
@@ -96,7 +115,7 @@ def merged(of_workers: Iterable[list[EndpointState]]) -> UpstreamsAnswer:
         workers += 1
         for one in states:
             together.setdefault((one.protocol, one.model, one.name, one.url), []).append(one)
-    return UpstreamsAnswer(workers, [_together(states) for states in together.values()])
+    return UpstreamsAnswer(workers, [_together(states) for states in together.values()], [*limits])
 
 
 def _together(states: list[EndpointState]) -> EndpointState:

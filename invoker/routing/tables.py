@@ -5,6 +5,7 @@ from typing import Annotated, Any, Literal
 import msgspec
 from msgspec import Meta
 
+from invoker.routing.limits import QUEUE_TIMEOUT_S
 from shared.record import MAX_UPSTREAM_NAME_CHARS
 
 MAX_UPSTREAMS = 64
@@ -34,10 +35,12 @@ HealthPath = Annotated[
 
 
 class Limits(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """`max_in_flight`: calls of this table's models at one time, to the gateway as a whole; a further one is answered
-    429."""
+    """`max_in_flight`: calls of this table's models at one time, to the gateway as a whole. `queue`: so many further
+    ones wait for room, for `queue_timeout` seconds at most; any other is answered 429."""
 
     max_in_flight: InFlight | None = None
+    queue: Annotated[int, Meta(ge=0, le=100_000)] = 0
+    queue_timeout: Seconds = QUEUE_TIMEOUT_S
 
 
 class HealthTable(msgspec.Struct, frozen=True, forbid_unknown_fields=True):

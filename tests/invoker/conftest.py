@@ -25,7 +25,7 @@ from invoker.protocols.openai import OpenAI
 from invoker.protocols.worklet import Worklet
 from invoker.routing.endpoints import single
 from invoker.routing.models import Model, Models
-from invoker.routing.states import UpstreamsAnswer, merged, states_of
+from invoker.routing.states import UpstreamsAnswer, limits_of, merged, states_of
 from shared.addresses import BACKLOG
 from shared.serving import running
 from tests.invoker.fakes import GOOD, URL, Answer, FakeClock, FakeJournal, FakeUpstream
@@ -76,7 +76,7 @@ class Gateway:
         )
 
     async def upstreams(self) -> UpstreamsAnswer:
-        return merged([states_of(self.invoker.models, FakeClock())])
+        return merged([states_of(self.invoker.models, FakeClock())], limits_of(self.invoker.models))
 
     async def _answer(self, body: bytes) -> Answer:
         return GOOD if self.script is None else await self.script(body)

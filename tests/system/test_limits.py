@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from tests.invoker.process.test_parent import worker_pids
-from tests.processes import System, eventually, system
+from tests.processes import System, eventually, get, system
 from tests.system.counting_server import counting
 
 WORKERS, CALLERS = 3, 12
@@ -92,6 +92,51 @@ def test_a_limit_is_never_exceeded_and_always_reached(started: System, table: st
         assert server.most == 3
     assert {*callers.statuses} <= {0, 200, 429}
     assert callers.statuses[429] > 0
+
+
+def test_calls_wait_for_room_whichever_worker_frees_it(started: System) -> None:
+    """None is refused, whatever becomes of workers, nor does any wait while there is room; never too many at once."""
+    with counting(0.005) as server:
+        limits = "{ max_in_flight = 2, queue = 100, queue_timeout = 60 }"
+        pids = start(started, f"[m]\nupstream = '{server.url}'\nlimits = {limits}")
+        gateway = started.processes[-1]
+        with calling(started) as callers:
+            callers.more(200, 200)
+            for killed in range(1, 4):
+                os.kill(pids[-1], signal.SIGKILL)
+                pids.append(gateway.event("worker.listening", WORKERS + killed)["pid"])
+                callers.more(200, 100)
+        (limit,) = eventually(
+            lambda: get(f"{started.gateway_url}/upstreams")["limits"], lambda told: not told[0]["in_flight"]
+        )
+    assert server.most == 2
+    assert {*callers.statuses} <= {0, 200}
+    told = {"limit": "m", "max_in_flight": 2, "in_flight": 0, "queue": 100, "waiting": 0}
+    assert limit == told
+
+
+def test_calls_that_wait_are_shown(started: System) -> None:
+    """Of all workers, whichever is asked; and beyond the queue they are told when to come again."""
+    with counting(0.0) as server:
+        server.hold()
+        limits = "{ max_in_flight = 1, queue = 4, queue_timeout = 60 }"
+        start(started, f"[m]\nupstream = '{server.url}'\nlimits = {limits}")
+
+        def shown() -> tuple[int, int]:
+            (limit,) = get(f"{started.gateway_url}/upstreams")["limits"]
+            return limit["in_flight"], limit["waiting"]
+
+        with calling(started, count=5) as callers:
+            eventually(shown, lambda told: told == (1, 4))
+            status, answer = started.invoke("m")
+            assert (status, answer["error_log"]) == (
+                429,
+                "1 calls of this model are in flight, its limit, and its queue is full",
+            )
+            server.release()
+            callers.more(200, 20)
+    assert server.most == 1
+    assert {*callers.statuses} == {200}
 
 
 def test_an_upstream_without_room_is_spared_while_another_has_some(started: System) -> None:

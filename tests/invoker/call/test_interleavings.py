@@ -38,7 +38,7 @@ outcomes: st.SearchStrategy[Outcome] = st.sampled_from(
 )
 steps = st.lists(
     st.one_of(
-        st.tuples(st.just("call"), st.sampled_from(["a", "limited", "retried"])),
+        st.tuples(st.just("call"), st.sampled_from(["a", "limited", "queued", "retried"])),
         st.tuples(st.just("answer"), st.integers(0, 20), outcomes),
         st.tuples(st.just("leave"), st.integers(0, 20)),
         st.tuples(st.just("answer and leave"), st.integers(0, 20), outcomes),
@@ -57,7 +57,11 @@ class Play:
         self.waiting: list[asyncio.Future[Answer]] = []
         self.tasks: list[asyncio.Task[tuple[int, Any]]] = []
         both = Group([Endpoint(URL, name, limit=Limit(1)) for name in "ab"])
-        known = models(limited=Model(single(URL), 60.0, limit=Limit(1)), retried=Model(both, 60.0, retries=1))
+        known = models(
+            limited=Model(single(URL), 60.0, limit=Limit(1)),
+            queued=Model(Group([Endpoint(URL, "a", limit=Limit(2))]), 60.0, limit=Limit(1, 2)),
+            retried=Model(both, 60.0, retries=1),
+        )
         self.domain = Domain(self._wait, known, max_in_flight=4)
         if journal is not None:
             self.domain.journal = self.domain.invoker._journal = journal

@@ -20,6 +20,7 @@ from invoker.protocols.worklet import Worklet
 from invoker.routing.endpoints import single
 from invoker.routing.limits import Limit
 from invoker.routing.models import Model, Models
+from invoker.routing.places import Places
 from invoker.upstream.port import ConnectError, UpstreamError
 from shared.record import MAX_ERROR_LOG_BYTES, ErrorType, Record
 from tests.invoker.fakes import GOOD, START_US, URL, Answer, FakeClock, FakeJournal, FakeUpstream, Gate, models
@@ -32,7 +33,11 @@ class Domain:
     """An invoker on fakes."""
 
     def __init__(
-        self, script: Callable[[bytes], Awaitable[Answer]], known: Models | None = None, max_in_flight: int = 100
+        self,
+        script: Callable[[bytes], Awaitable[Answer]],
+        known: Models | None = None,
+        max_in_flight: int = 100,
+        places: Places | None = None,
     ) -> None:
         self.clock = FakeClock()
         self.protocol = Worklet(LargeBodies())
@@ -44,6 +49,7 @@ class Domain:
             self.journal,
             self.clock,
             max_in_flight,
+            places=places,
         )
 
     async def invoke(self, model_id: str = "m") -> tuple[int, Any]:
@@ -61,8 +67,8 @@ class Domain:
         return tasks
 
     def at_rest(self) -> bool:
-        places = [limit.in_flight for _, limit in self.invoker.models.limits()]
-        return self.invoker.in_flight.total == 0 and not self.journal.open and not any(places)
+        places = sum(limit.in_flight + limit.waiting for _, limit in self.invoker.models.limits())
+        return not (self.invoker.in_flight.total or self.journal.open or places)
 
     @property
     def error_types(self) -> list[str | None]:

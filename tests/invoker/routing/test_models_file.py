@@ -190,6 +190,8 @@ def test_no_file_is_no_names() -> None:
             f"[a]\n{UP}limits = {{ max_in_flight = 0 }}",
             "3: [a] limits.max_in_flight: 0 is not a whole number from 1 to ",
         ),
+        (f"[a]\n{UP}limits.queue = -1", "3: [a] limits.queue: -1 is not a whole number from 0 to "),
+        (f"[a]\n{UP}limits.queue_timeout = 0", "3: [a] limits.queue_timeout: 0 is not a number above 0"),
         (f"[a]\n{UP}[a.limits]\nrate = 1", "4: [a] limits.rate: there is no such field; there are max_in_flight"),
         (f"[a]\n{UP}health = 'up'", "3: [a] health: 'up' is not a path such as '/health': at most 1024 visible ASCII"),
         (f"[a]\n{UP}health = '/a b'", "3: [a] health: '/a b' is not a path"),
@@ -369,3 +371,34 @@ def test_what_is_known_of_an_endpoint_is_carried_over(tmp_path: Path) -> None:
     assert [each.weight for each in group.members] == [1, 5]
     group.give_back(member, "success", "", 0, 1)
     assert [each.outstanding for each in group.members] == [0, 0]
+
+
+def test_limits_of_tables_and_upstreams(tmp_path: Path) -> None:
+    """Where only an upstream has one, its table's calls may wait for it; a queue for nothing is told."""
+    text = f"""[a]
+{UP}limits = {{ queue = 5 }}
+[[b.upstreams]]
+url = "http://b/"
+max_in_flight = 2
+[b.limits]
+queue = 3
+queue_timeout = 1.5
+["*".defaults]
+limits = {{ max_in_flight = 7 }}
+["*".defaults.openai.limits]
+queue = 4
+"""
+    checked = check_models(settings(written(tmp_path, text)))
+    assert checked.models is not None
+    assert [
+        (key, limit.max_in_flight, limit.queue, limit.queue_timeout_s) for key, limit in checked.models.limits()
+    ] == [
+        (("b",), None, 3, 1.5),
+        (("b", "b", "http://b/"), 2, 0, 5.0),
+        (("*", "worklet"), 7, 0, 5.0),
+        (("*", "anthropic"), 7, 0, 5.0),
+        (("*", "kserve"), 7, 0, 5.0),
+    ]
+    (warning,) = checked.findings
+    assert warning.text == "[a] limits.queue: there is no max_in_flight to wait for, here or of an upstream"
+    assert (warning.line, warning.is_error) == (3, False)
