@@ -13,6 +13,7 @@ import msgspec
 
 from invoker.call.asking import Asking, may_be_refusal
 from invoker.call.flights import Flight
+from invoker.call.retries import NO_CONNECTION, NO_ROOM, Retries
 from invoker.http.passing import joined_url
 from invoker.http.pieces import Body
 from invoker.journal.begun import Answered
@@ -30,7 +31,10 @@ FIRST_PAUSE_S, LONGEST_PAUSE_S = 0.05, 2.0
 so that the callers of an endpoint that was away don't come back all at once."""
 
 _OF_ENDPOINT = frozenset((ErrorType.CONNECT, ErrorType.TIMEOUT, ErrorType.INVALID_RESPONSE, ErrorType.UPSTREAM_STATUS))
-SUCCESS, BUSY_OUTCOME = "success", "busy"
+SUCCESS, BUSY_OUTCOME, USAGE_REFUSED = "success", "busy", "usage_refused"
+"""How attempts end, beside what a call can fail with. One that is followed by another counts as what it came to by
+itself: `connect`, `busy`, or `usage_refused` where it was sent again without the question for its usage. The last one
+counts as its call ends, so `attempts` of records add up to those of upstreams."""
 
 
 def may_try_again(error: UpstreamError) -> bool:
@@ -47,8 +51,8 @@ def pause_s(repeated: int, die: Random) -> float:
 class Attempts(msgspec.Struct):
     """Of one call. After `open`, `end` must follow, whatever happened. `endpoint`: where the last one went, as it was
     then: its member may have other credentials by now; `place`: what it counts in there; `reserved`: where the
-    first one is to go. `asks_usage`: it did so, where
-    the caller didn't."""
+    first one is to go; `began_us`: when; the first one of an only endpoint began when its call was sent.
+    `asks_usage`: it did so, where the caller didn't."""
 
     upstream: Upstream
     clock: Clock
@@ -58,6 +62,7 @@ class Attempts(msgspec.Struct):
     headers: bytes
     answered: Answered
     asking: Asking
+    retries: Retries
     asks_usage: bool = False
     tried: list[Member] = []
     member: Member | None = None
@@ -77,7 +82,8 @@ class Attempts(msgspec.Struct):
         return True
 
     def open(self, flight: Flight) -> Awaitable[Exchange]:
-        """The exchange of the last attempt; `UpstreamError` of it if it came to none."""
+        """The exchange of the last attempt; `UpstreamError` of it if it came to none. `note_head` is to follow: of
+        the attempts before it, that is done."""
         return self._open(flight) if self.model.retries else self._attempt()
 
     async def _open(self, flight: Flight) -> Exchange:
@@ -89,7 +95,8 @@ class Attempts(msgspec.Struct):
             except UpstreamError as error:
                 if not may_try_again(error):
                     raise
-                pause = self._next_pause_s(flight.remaining_s)
+                reason = NO_CONNECTION
+                pause = self._next_pause_s(reason, flight.remaining_s)
                 if pause is None:
                     raise
                 self._give_back(error.error_type, str(error))
@@ -97,14 +104,17 @@ class Attempts(msgspec.Struct):
                 if exchange.status not in BUSY or not model.retry_busy:
                     return exchange
                 asked_s = retry_after_s(exchange.headers.get(b"retry-after", b""), self.clock)
-                pause = self._next_pause_s(flight.remaining_s, asked_s)
+                reason = NO_ROOM
+                pause = self._next_pause_s(reason, flight.remaining_s, asked_s)
                 if pause is None:
                     return exchange
+                self.note_head()
                 exchange.abort()
                 self._cool(asked_s)
                 self._give_back(BUSY_OUTCOME, None)
             if pause:
                 await asyncio.sleep(pause)
+            self.retries.made[reason] += 1
 
     async def open_unasked(self, exchange: Exchange) -> tuple[Exchange, Body | None]:
         """Of a request that was refused, perhaps for what was put into it: as its caller wrote it, or else the same
@@ -113,10 +123,19 @@ class Attempts(msgspec.Struct):
         endpoint = self.endpoint
         if endpoint is None or not may_be_refusal(body):
             return exchange, body
+        if self.member is not None:
+            self.member.tally.attempts[USAGE_REFUSED] += 1
+        self.began_us = self.clock.monotonic_us()
         exchange = await self._send(endpoint, asks=False)
+        self.note_head()
         if 200 <= exchange.status < 300:
             self.asking.note_refused(self.call, endpoint.url)
         return exchange, None
+
+    def note_head(self) -> None:
+        """The head of an attempt's answer is here: what follows comes at its caller's pace, or as it is thought of."""
+        if self.member is not None:
+            self.member.tally.heads.observe(self.clock.monotonic_us() - self.began_us)
 
     @property
     def credentials(self) -> Credentials | None:
@@ -147,6 +166,8 @@ class Attempts(msgspec.Struct):
         call, model = self.call, self.model
         if (member := model.group.only) is not None:
             member.outstanding += 1
+            if self.tried:
+                self.began_us = self.clock.monotonic_us()
         else:
             member = self._chosen()
         self.member = member
@@ -174,14 +195,17 @@ class Attempts(msgspec.Struct):
         body = call.asking.put_into(call.body) if asks and call.asking is not None else call.body
         return self.upstream.open(url, body, headers)
 
-    def _next_pause_s(self, remaining_s: float, asked_s: float | None = None) -> float | None:
+    def _next_pause_s(self, reason: str, remaining_s: float, asked_s: float | None = None) -> float | None:
         """Before the next attempt; None if there is to be none. None of an endpoint's pauses is for another one."""
         model, tried = self.model, [*self.tried, self.member]
         if len(tried) > model.retries or not model.group.has_room(self.member):
             return None
         rounds, rest = divmod(len(tried), len(model.group.members))
         pause = 0.0 if rest or not rounds else max(pause_s(rounds, model.group.die), asked_s or 0.0)
-        if pause >= remaining_s or not model.group.budget.take(self.clock.monotonic_us()):
+        if pause >= remaining_s:
+            return None
+        if not model.group.budget.take(self.clock.monotonic_us()):
+            self.retries.denied[reason] += 1
             return None
         return pause
 
@@ -202,7 +226,7 @@ class Attempts(msgspec.Struct):
         self._leave()
         if member is self.model.group.only:
             member.outstanding -= 1
-            member.attempts[outcome] += 1
+            member.tally.attempts[outcome] += 1
         else:
             self.model.group.give_back(member, outcome, failure, self.began_us, self.clock.monotonic_us())
 

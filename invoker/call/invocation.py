@@ -12,7 +12,7 @@ from invoker.call.course import Course
 from invoker.call.defects import Defects
 from invoker.call.ending import Ending
 from invoker.call.flights import Flight, Flights
-from invoker.call.overhead import Overhead
+from invoker.call.retries import Retries
 from invoker.call.stream_timer import StreamTimer
 from invoker.call.streaming import Sink
 from invoker.call.verdict import CALLER_GONE, SUCCESS, End, end_of
@@ -25,9 +25,12 @@ from invoker.journal.journal import NO_CALL
 from invoker.protocols.base import Call, Outcome, Protocol, Result
 from invoker.routing.models import Models
 from invoker.routing.places import Places, Tallies
+from invoker.routing.tally import Spread
+from invoker.routing.upstream_sums import UpstreamSums
 from invoker.upstream.port import Exchange, Upstream, status_error
 from shared.clock import Clock
 from shared.record import Record
+from shared.wire import OVERHEAD_BOUNDS_S
 
 
 class Recorder(typing.Protocol):
@@ -64,7 +67,9 @@ class Invoker:
         limits are counted with; none of who has no other workers beside it."""
         self.flights = Flights()
         self.in_flight = self.flights.counts
-        self.overhead = Overhead()
+        self.overhead = Spread(OVERHEAD_BOUNDS_S)
+        self.retries = Retries()
+        self.upstreams = UpstreamSums()
         self.defects = Defects(clock)
         self.admission = Admission(self.flights, places or Tallies(1).of(0), clock, max_in_flight)
         self.admission.swap(models)
@@ -80,6 +85,7 @@ class Invoker:
         """From now on, calls go by these; those in flight by what they began with."""
         self.admission.swap(models)
         models.carry_over(self.models)
+        self.upstreams.note_swap(self.models, models)
         self.models = models
 
     async def invoke(
@@ -99,7 +105,8 @@ class Invoker:
             *(protocol.name, call.operation, call.streamed, call.tags),
         )
         answered = Answered(attempts=0)
-        attempts = Attempts(self._upstream, self._clock, protocol, model, call, headers, answered, self._asking)
+        given = (protocol, model, call, headers, answered, self._asking, self.retries)
+        attempts = Attempts(self._upstream, self._clock, *given)
         course = Course(protocol, call, model, sink, id_line, begun, started_us, answered, attempts)
         end, gone = SUCCESS, None
         try:
@@ -131,7 +138,7 @@ class Invoker:
         call, model = course.call, course.model
         self.admission.admit(course)
         course.number = self._journal.begin(course.begun)
-        course.sent_us = self._clock.monotonic_us()
+        course.sent_us = course.attempts.began_us = self._clock.monotonic_us()
         with Flight(self.flights, call.model_id, model.timeout_s) as flight:
             if course.waiter is not None:
                 await self.admission.wait(course, flight)
@@ -140,6 +147,7 @@ class Invoker:
                 timer = StreamTimer(self.flights, model, streamed=call.streamed)
             try:
                 exchange, body = await course.attempts.open(flight), None
+                course.attempts.note_head()
                 if course.attempts.asks_usage and exchange.status in REFUSED:
                     exchange, body = await course.attempts.open_unasked(exchange)
                 course.exchange, course.answered.status_code = exchange, exchange.status

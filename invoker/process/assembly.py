@@ -16,7 +16,7 @@ from invoker.journal.durability import GroupSync
 from invoker.journal.journal import Journal
 from invoker.process import readiness
 from invoker.process.file_plan import plan_files
-from invoker.process.report import worker_report
+from invoker.process.report import of_configuration, worker_families, worker_report
 from invoker.process.snapshot import Snapshot
 from invoker.protocols.anthropic import Anthropic
 from invoker.protocols.base import Protocol
@@ -38,6 +38,7 @@ class KnownModels:
 
     def __init__(self, snapshot: Snapshot, invoker: Invoker, outbox: Outbox, probes: Probes, clock: Clock) -> None:
         self.refused = snapshot.refused
+        self.configuration = of_configuration(snapshot)
         self._probes = probes
         self._invoker = invoker
         self._outbox = outbox
@@ -45,7 +46,7 @@ class KnownModels:
 
     def swap(self, snapshot: Snapshot) -> None:
         """From now on, calls go by these."""
-        self.refused = snapshot.refused
+        self.refused, self.configuration = snapshot.refused, of_configuration(snapshot)
         self._invoker.swap(snapshot.models)
         self._outbox.tell_of(snapshot.models.names)
         self._probes.follow(snapshot.models)
@@ -86,8 +87,9 @@ async def assembled(
     answering = Answering(invoker, protocols, settings.max_body_bytes, HeldBodies(settings.max_bodies_bytes))
     connections = Connections(answering, plan.max_connections, plan.probes, plan.lingering, settings.max_header_bytes)
 
-    report = worker_report(journal, invoker, connections)
-    outbox = Outbox(journal, settings.sidecar_socket, clock, report, snapshot.models.names, durable)
+    report = worker_report(journal, invoker, connections, lambda: models.configuration)
+    families = worker_families(invoker)
+    outbox = Outbox(journal, settings.sidecar_socket, clock, report, snapshot.models.names, durable, families=families)
     background = Background(clock)
     probes = Probes(upstream, clock)
     models = KnownModels(snapshot, invoker, outbox, probes, clock)

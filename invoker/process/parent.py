@@ -74,7 +74,7 @@ class Workers:
 
     def run(self) -> int:
         """The exit code: 0 after a requested stop, 2 if the workers can't start."""
-        self._models_file = ModelsFile(self._settings, self._common.models, self._common.tallies)
+        self._models_file = ModelsFile(self._settings, self._common.models, self._common.tallies, self._clock)
         tell_plan(plan_files(self._settings.max_connections, self._settings.max_in_flight))
         self._reserve_port()
         signal.signal(signal.SIGCHLD, signal.SIG_DFL)  # if it is ignored, no worker can be waited for

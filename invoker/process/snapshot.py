@@ -16,16 +16,19 @@ from invoker.routing.models_file import load_models
 from invoker.routing.places import Tallies
 from invoker.settings import InvokerSettings
 from shared import logs
+from shared.clock import Clock
 from shared.settings import StartupError
 
 log = logs.get("models")
 
 
 class Snapshot(NamedTuple):
-    """`refused`: why the file, as it is now, is not what these are from; empty if they are."""
+    """`refused`: why the file, as it is now, is not what these are from; empty if they are. `loaded_us`: when they were
+    read."""
 
     models: Models
     refused: str = ""
+    loaded_us: int = 0
 
 
 class Swapping:
@@ -45,13 +48,14 @@ class Swapping:
 class ModelsFile:
     """The parent's: what is in use, and what the file is like."""
 
-    def __init__(self, settings: InvokerSettings, snapshots: SharedValue, tallies: Tallies) -> None:
+    def __init__(self, settings: InvokerSettings, snapshots: SharedValue, tallies: Tallies, clock: Clock) -> None:
         """`StartupError` if it can't be used."""
         self._settings = settings
         self._snapshots = snapshots
         self._slots = Slots(tallies)
+        self._clock = clock
         self._seen = self._state()
-        self.current = Snapshot(self._load())
+        self.current = Snapshot(self._load(), loaded_us=self._clock.now_us())
 
     def look(self, *, asked: bool = False) -> None:
         """Load it if it was changed, or if that is `asked` for; a bad one changes nothing but what is told of it."""
@@ -60,7 +64,7 @@ class ModelsFile:
             return
         self._seen = seen
         try:
-            self.current = Snapshot(self._load())
+            self.current = Snapshot(self._load(), loaded_us=self._clock.now_us())
         except StartupError as error:
             self.current = self.current._replace(refused=str(error))
             log.error("models.refused", reason=str(error))

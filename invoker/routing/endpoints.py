@@ -2,7 +2,6 @@
 
 import os
 import re
-from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from random import Random
@@ -17,6 +16,7 @@ from invoker.routing.ejection import NEW, Health, after, after_success, may_ejec
 from invoker.routing.limits import Limit
 from invoker.routing.probing import HealthCheck, Probed
 from invoker.routing.retry_budget import RetryBudget
+from invoker.routing.tally import Tally
 from shared.record import MAX_UPSTREAM_NAME_CHARS
 
 MAX_COOLING = 1000
@@ -52,16 +52,16 @@ def upstream_name(url: str) -> str:
     return _INVISIBLE.sub("?", name)[:MAX_UPSTREAM_NAME_CHARS]
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, weakref_slot=True)
 class Member:
-    """An endpoint of a model. `cooling`: until when which model ids leave it alone; `attempts`: by how they ended;
-    `probed`: what its probes have come to, if it has any."""
+    """An endpoint of a model. `cooling`: until when which model ids leave it alone; `probed`: what its probes have come
+    to, if it has any."""
 
     endpoint: Endpoint
     outstanding: int = field(default=0, compare=False)
     health: Health = field(default=NEW, compare=False)
     cooling: dict[str, int] = field(default_factory=dict, compare=False)
-    attempts: Counter[str] = field(default_factory=Counter, compare=False)
+    tally: Tally = field(default_factory=Tally, compare=False)
     probed: Probed | None = field(default=None, compare=False)
 
     @property
@@ -128,7 +128,7 @@ class Group:
         """An attempt has ended, and counts as `outcome`. `failure`: why it is the endpoint's, empty for none; None
         where that isn't known."""
         member.outstanding -= 1
-        member.attempts[outcome] += 1
+        member.tally.attempts[outcome] += 1
         if self.only is not None:
             return
         if failure is None:
@@ -139,7 +139,9 @@ class Group:
             return
         out = sum(not each.health.is_in for each in self.members)
         may = may_eject(out, len(self.members))
-        member.health = after(member.health, failure, began_us, now_us, may_eject=may, jitter=self.die.random())
+        before = member.health
+        member.health = after(before, failure, began_us, now_us, may_eject=may, jitter=self.die.random())
+        member.tally.ejections += member.health.ejected_until_us > before.ejected_until_us
 
     def give_up(self, member: Member, began_us: int) -> None:
         """The attempt is not made."""

@@ -95,7 +95,7 @@ def _state(member: Member, protocol: str, name: str | None, now_us: int, offset_
         until=None if health.is_in or health.is_unwell else format_timestamp(health.ejected_until_us + offset_us),
         cooling_models=sum(until_us > now_us for until_us in member.cooling.values()),
         outstanding=member.outstanding,
-        attempts=dict(member.attempts),
+        attempts=dict(member.tally.attempts),
         probe=_probe(member, offset_us),
     )
 

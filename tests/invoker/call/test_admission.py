@@ -236,7 +236,7 @@ async def test_calls_wait_for_upstreams_that_have_room() -> None:
     for number in (0, 2, 3):
         await queue.upstream.answer(number)
     assert [status for status, _ in await asyncio.gather(*tasks)] == [200] * 4
-    assert [dict(member.attempts) for member in group.members] == [{"success": 2}] * 2
+    assert [dict(member.tally.attempts) for member in group.members] == [{"success": 2}] * 2
     assert queue.domain.at_rest()
 
 

@@ -53,7 +53,11 @@ class Hosts:
         return member.health.is_in
 
     def attempts(self) -> dict[str, int]:
-        return dict(sum((each.attempts for each in self.group.members), start=type(self.group.members[0].attempts)()))
+        return dict(
+            sum(
+                (each.tally.attempts for each in self.group.members), start=type(self.group.members[0].tally.attempts)()
+            )
+        )
 
 
 BUSY: Answer = (429, b"{}", {})
@@ -206,3 +210,59 @@ async def test_a_call_is_tried_again_only_where_there_is_room() -> None:
         for name in full:
             limits[name].leave()
         assert hosts.domain.at_rest()
+
+
+async def test_attempts_of_records_add_up_to_those_of_upstreams() -> None:
+    """Those that were followed by another one, too, and what was asked anew without the question for its usage."""
+    hosts = Hosts({"http://a/": REFUSED, "http://b/": BUSY, "http://c/": GOOD}, retries=2)
+    for _ in range(30):
+        await hosts.invoke()
+        hosts.domain.clock.elapsed_us += 1_000_000
+    assert sum(record.attempts or 0 for record in hosts.domain.journal.records) == sum(hosts.attempts().values())
+    assert hosts.attempts().keys() == {"connect", "busy", "success"}
+    retries = hosts.domain.invoker.retries
+    assert [*sorted(retries.made)] == ["busy", "connect"]
+    assert retries.made.total() == sum(hosts.attempts().values()) - 30
+
+
+async def test_what_is_not_tried_again_for_want_of_budget_is_counted() -> None:
+    """By why it would have been; not what had no time or no other upstream."""
+    hosts = Hosts({"http://a/": BUSY, "http://b/": BUSY})
+    for _ in range(20):
+        await hosts.invoke()
+    retries = hosts.domain.invoker.retries
+    assert ([*retries.made], [*retries.denied]) == (["busy"], ["busy"])
+    assert retries.made["busy"] + retries.denied["busy"] == 20
+    alone = Hosts({"http://a/": REFUSED}, retries=0)
+    await alone.invoke()
+    assert not alone.domain.invoker.retries.denied
+
+
+@pytest.mark.parametrize("hosts", [("http://a/",), ("http://a/", "http://b/")])
+async def test_how_long_the_head_of_an_answer_took(hosts: tuple[str, ...]) -> None:
+    """Of each attempt that got one, by itself."""
+    servers = Hosts(dict.fromkeys(hosts, GOOD), retries=0)
+    answer = servers._answer
+
+    async def slow(body: bytes) -> Answer:
+        servers.domain.clock.elapsed_us += 30_000
+        return await answer(body)
+
+    servers.domain.upstream._script = slow
+    await servers.invoke()
+    servers.does = dict.fromkeys(hosts, REFUSED)
+    await servers.invoke()
+    heads = [each.tally.heads.report() for each in servers.group.members]
+    assert (sum(one["0.05"] for one in heads), sum(one["sum_us"] for one in heads)) == (1, 30_000)
+
+
+async def test_each_time_that_an_endpoint_is_left_out_counts() -> None:
+    """A trial that fails leaves it out for longer."""
+    hosts = Hosts({"http://a/": (500, b"", {}), "http://b/": GOOD})
+    (first,) = (each for each in hosts.group.members if each.endpoint.name == "a")
+    while hosts.is_in("a"):
+        await hosts.invoke()
+    assert first.tally.ejections == 1
+    hosts.domain.clock.elapsed_us += 2 * FIRST_US
+    await hosts.invoke()
+    assert (first.tally.ejections, hosts.is_in("a")) == (2, False)

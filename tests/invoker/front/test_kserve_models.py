@@ -99,4 +99,4 @@ async def test_of_several_endpoints_one_that_is_in_is_asked(gateway: Gateway) ->
     gateway.script = answer_third
     assert (await gateway.request("GET", "/v2/models/m/ready")).status == 200
     assert [url for url, _ in asked] == ["http://b.test/v2/models/m/ready", "http://c.test/v2/models/m/ready"]
-    assert all(not member.attempts for member in group.members)
+    assert all(not member.tally.attempts for member in group.members)

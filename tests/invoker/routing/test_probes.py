@@ -88,7 +88,7 @@ async def test_an_endpoint_goes_out_and_comes_back_as_its_probes_say() -> None:
         assert b"\r\nX-Key: k3y\r\n" in head
         assert b"\r\nAuthorization: Basic dXNlcjpzM2NyZXQ=\r\n" in head
         assert (asked.most, server.accepted) == (1, 1)
-        assert (member.outstanding, member.attempts) == (0, Counter())
+        assert (member.outstanding, member.tally.attempts) == (0, Counter())
 
 
 async def test_equal_ones_are_asked_once() -> None:
