@@ -152,7 +152,7 @@ def test_the_examples_of_a_models_file_are_read(tmp_path: Path, monkeypatch: pyt
     path.write_text("".join(re.findall(r"```toml\n(.*?)```", PAGES["docs/models-file.md"], re.DOTALL)))
     models = load_models(InvokerSettings(models_file=path))
     assert isinstance(models, Models)
-    assert models.names == ["gpt-3.5", "gpt-4o"]
+    assert models.names == ["gpt-3.5", "gpt-4o", "big", "small"]
 
 
 @pytest.mark.parametrize("target", sorted(set(re.findall(r"`make ([a-z-]+)", "".join(PAGES.values())))))

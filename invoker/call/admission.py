@@ -41,7 +41,7 @@ class Admission:
     def admit(self, course: Course) -> None:
         """A call that is to begin now, or `UpstreamError`: then no upstream was asked, and none is to blame. If it has
         a `waiter` by then, `wait` must follow before it begins; and `leave`, however it ends."""
-        if self.draining:
+        if self.draining and course.due is None:
             raise UpstreamError(ErrorType.DRAINING, "the gateway is shutting down")
         if self._in_flight.total >= self._max_in_flight:
             self._refuse(OF_THE_WORKER, "limit", f"{self._max_in_flight} calls are in flight, the limit")
@@ -82,6 +82,8 @@ class Admission:
         course.answered.queue_us = course.answered.queue_us or 0
         if not self.waiting.anyone(limit) and self._enter(course, limit):
             return
+        if course.due is not None:
+            self._refuse(limit.name, "limit", _full(limit))  # as the next model is not to wait for this one
         course.waiter = self.waiting.join(limit, partial(self._enter, course, limit))
         if course.waiter is None:
             self._refuse(limit.name, "queue_full", f"{_full(limit)}, and its queue is full")

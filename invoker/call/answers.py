@@ -5,10 +5,11 @@ from collections.abc import Awaitable
 from invoker.call.course import Course
 from invoker.call.ending import EndedError, Ending
 from invoker.call.flights import Flight, Flights
+from invoker.call.holding import HeldSink
 from invoker.call.stream_timer import StreamTimer
-from invoker.call.streaming import relay
+from invoker.call.streaming import Sink, relay
 from invoker.http.pieces import LARGE_BYTES, Body
-from invoker.protocols.base import READ_TIMEOUT_S, AnswerReader, Call, Outcome, Protocol, ReaderDiedError
+from invoker.protocols.base import READ_TIMEOUT_S, AnswerReader, Call, Outcome, Protocol, ReaderDiedError, StreamReader
 from invoker.upstream.port import Exchange
 from shared.clock import Clock
 
@@ -26,10 +27,20 @@ class Answers:
             hides_usage = course.attempts.asks_usage
             course.stream = course.protocol.stream_reader(exchange.headers, hides_usage=hides_usage)
         if course.sink is not None and (stream := course.stream) is not None:
+            if course.turns is not None:
+                return self._relay_held(course, course.sink, exchange, stream, timer)
             return relay(exchange, stream, course.sink, course.id_line, self._clock, timer)
         if timer is not None:
             timer.close()
         return exchange.whole()
+
+    async def _relay_held(
+        self, course: Course, sink: Sink, exchange: Exchange, stream: StreamReader, timer: StreamTimer | None
+    ) -> Body:
+        """Likewise, of a call that another model may yet answer."""
+        course.held = HeldSink(sink, stream)
+        rest = await relay(exchange, stream, course.held, course.id_line, self._clock, timer)
+        return course.held.take() + rest
 
     async def outcome(self, protocol: Protocol, call: Call, exchange: Exchange, body: Body) -> Outcome:
         """Of a success that is here. `InvalidAnswerError`, `ReaderDiedError`."""

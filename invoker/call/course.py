@@ -3,6 +3,8 @@
 import msgspec
 
 from invoker.call.attempts import Attempts
+from invoker.call.fallback import Other, Turns, served_by_line
+from invoker.call.holding import HeldSink
 from invoker.call.streaming import Sink
 from invoker.call.waiting import Waiter
 from invoker.http.pieces import Body
@@ -17,8 +19,10 @@ from shared.record import ErrorType, Record
 
 
 class Course(msgspec.Struct):
-    """`exchange`: the last one; `body`: what goes on to the caller of an answer that is here, as it came; `place`: what
-    it counts in, and `waiter`: as what it waits for that, see `call.admission`."""
+    """A call at one model, which others may follow, see `call.fallback`. `exchange`: the last one; `body`: what goes on
+    to the caller of an answer that is here, as it came; `place`: what it counts in, and `waiter`: as what it waits for
+    that, see `call.admission`. `turns`: what may follow; then `held` is where a stream goes; `due`: when the time of a
+    call is over that follows another."""
 
     protocol: Protocol
     call: Call
@@ -38,6 +42,42 @@ class Course(msgspec.Struct):
     body: Body | None = None
     place: Limit | None = None
     waiter: Waiter | None = None
+    turns: Turns | None = None
+    due: float | None = None
+    held: HeldSink | None = None
+
+    @property
+    def has_passed(self) -> bool:
+        """Whether its caller has some of its answer."""
+        return self.held is not None and self.held.passed
+
+    def followed_by(self, other: Other, asked: "Course", due: float) -> "Course":
+        """The same call at another model, after this one has failed."""
+        call = asked.protocol.renamed(asked.call, other.model_id)
+        call = msgspec.structs.replace(call, model_id=other.model_id)
+        model = msgspec.structs.replace(other.model, timeout_s=asked.model.timeout_s)
+        answered = Answered(attempts=self.answered.attempts, queue_us=self.answered.queue_us)
+        before = asked.attempts
+        given = (asked.protocol, model, call, before.headers, answered, before.asking, before.retries)
+        attempts = Attempts(before.upstream, before.clock, *given, began_us=before.clock.monotonic_us())
+        id_line = asked.id_line + served_by_line(other.model_id)
+        return Course(
+            *(asked.protocol, call, model, asked.sink, id_line, asked.begun, asked.started_us, answered, attempts),
+            *(self.number, self.sent_us),
+            turns=asked.turns,
+            due=due,
+        )
+
+    def take_place_of(self, model_id: str) -> None:
+        """What the call came to is this one's, and not the model's that was asked for."""
+        self.begun = msgspec.structs.replace(self.begun, model_id=self.call.model_id)
+        self.answered.fallback_from = model_id
+
+    def go_on_from(self, last: "Course") -> None:
+        """The call ends as this one's, now that another has failed, too."""
+        if last is not self:
+            self.number, self.sent_us, self.answered_us = last.number, last.sent_us, -1
+            self.answered.attempts, self.answered.queue_us = last.answered.attempts, last.answered.queue_us
 
     def record(self, latency_us: int, error_type: ErrorType | None, error_log: str) -> Record:
         """Of the call, which has ended so."""

@@ -63,3 +63,28 @@ class Flight:
     @property
     def remaining_s(self) -> float:
         return self._flights.deadlines.remaining_s(self._task, self._timeout_s)
+
+
+class FurtherFlight(Flight):
+    """What a call does that was in flight before, as another model's. `due`: when its time is over, by the loop's
+    clock."""
+
+    __slots__ = ("_due", "_timer")
+
+    def __init__(self, flights: Flights, model_id: str, timeout_s: float, due: float) -> None:
+        super().__init__(flights, model_id, timeout_s)
+        self._due = due
+
+    def __enter__(self) -> Self:
+        super().__enter__()
+        flights = self._flights
+        self._timer = flights.loop.call_at(self._due, flights.endings.end, self._task, Ending.DEADLINE)
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, *error: object) -> None:
+        self._timer.cancel()
+        super().__exit__(kind, *error)
+
+    @property
+    def remaining_s(self) -> float:
+        return self._due - self._flights.loop.time()

@@ -11,11 +11,12 @@ from invoker.call.attempts import Attempts
 from invoker.call.course import Course
 from invoker.call.defects import Defects
 from invoker.call.ending import Ending
-from invoker.call.flights import Flight, Flights
+from invoker.call.fallback import Turns, others_of
+from invoker.call.flights import Flight, Flights, FurtherFlight
 from invoker.call.retries import Retries
 from invoker.call.stream_timer import StreamTimer
 from invoker.call.streaming import Sink
-from invoker.call.verdict import CALLER_GONE, SUCCESS, End, end_of
+from invoker.call.verdict import CALLER_GONE, OF_NO_MODEL, SUCCESS, End, end_of
 from invoker.http.passing import answer_lines
 from invoker.http.pieces import Body
 from invoker.http.request_id import request_id_line
@@ -108,16 +109,12 @@ class Invoker:
         given = (protocol, model, call, headers, answered, self._asking, self.retries)
         attempts = Attempts(self._upstream, self._clock, *given)
         course = Course(protocol, call, model, sink, id_line, begun, started_us, answered, attempts)
-        end, gone = SUCCESS, None
-        try:
-            await self._run(course)
-        except asyncio.CancelledError as error:
-            end, gone = CALLER_GONE, error
-        except Exception as error:  # noqa: BLE001  # a defect is logged, only not each time
-            end = end_of(error, course, self.defects)
-        attempts.end(end.error_type, end.error_log, course.exchange)
-        if course.place is not None:
-            self.admission.leave(course)
+        if model.fallback and call.falls_back:
+            due = self.flights.loop.time() + model.timeout_s
+            course.turns = Turns(others_of(self.models, model, call, protocol.name), due)
+        end, gone = await self._run(course)
+        if course.turns is not None and end.for_another and not course.has_passed:
+            course, end, gone = await self._fall_back(course, course.turns, end)
         answered_us = course.answered_us
         latency_us = (self._clock.monotonic_us() if answered_us < 0 else answered_us) - started_us
         self._journal.append(course.record(latency_us, end.error_type, end.error_log), course.number)
@@ -128,42 +125,80 @@ class Invoker:
         if answered_us >= 0:
             self.overhead.observe(self._clock.monotonic_us() - started_us - (answered_us - course.sent_us))
         if protocol.passes and course.exchange is not None and course.body is not None:
-            return _passed_on(course.exchange, course.body, attempts, end, latency_us, id_line)
+            return _passed_on(course, course.exchange, course.body, end, latency_us)
         of_events = course.stream is None or course.stream.of_events
-        headers = end.headers + id_line
+        headers = end.headers + course.id_line
         return Result(end.status, course.outcome, end.error_log, latency_us, headers, of_events=of_events)
 
-    async def _run(self, course: Course) -> None:
-        """Raises what the call fails with."""
-        call, model = course.call, course.model
-        self.admission.admit(course)
-        course.number = self._journal.begin(course.begun)
-        course.sent_us = course.attempts.began_us = self._clock.monotonic_us()
-        with Flight(self.flights, call.model_id, model.timeout_s) as flight:
-            if course.waiter is not None:
-                await self.admission.wait(course, flight)
-            timer = None
-            if model.first_token_s is not None or model.idle_s is not None:
-                timer = StreamTimer(self.flights, model, streamed=call.streamed)
-            try:
-                exchange, body = await course.attempts.open(flight), None
-                course.attempts.note_head()
-                if course.attempts.asks_usage and exchange.status in REFUSED:
-                    exchange, body = await course.attempts.open_unasked(exchange)
-                course.exchange, course.answered.status_code = exchange, exchange.status
-                if body is None:
-                    body = await self._answers.body(course, exchange, timer)
-            finally:
-                if timer is not None:
-                    timer.close()
-        course.answered_us = self._clock.monotonic_us()
-        course.body = body
-        if course.stream is not None:
-            course.stream.check()
-        elif 200 <= exchange.status < 300:
-            course.outcome = await self._answers.outcome(course.protocol, call, exchange, body)
-        else:
-            raise status_error(exchange.status, body, exchange.headers)
+    async def _run(self, course: Course) -> tuple[End, asyncio.CancelledError | None]:
+        """How it ended with one model, whose part in it is over then; the error if it was cancelled."""
+        end, gone = SUCCESS, None
+        try:
+            self.admission.admit(course)
+            if course.sent_us < 0:
+                course.number = self._journal.begin(course.begun)
+                course.sent_us = course.attempts.began_us = self._clock.monotonic_us()
+            with self._flight(course) as flight:
+                if course.waiter is not None:
+                    await self.admission.wait(course, flight)
+                timer = None
+                if course.model.first_token_s is not None or course.model.idle_s is not None:
+                    timer = StreamTimer(self.flights, course.model, streamed=course.call.streamed)
+                try:
+                    exchange, body = await course.attempts.open(flight), None
+                    course.attempts.note_head()
+                    if course.attempts.asks_usage and exchange.status in REFUSED:
+                        exchange, body = await course.attempts.open_unasked(exchange)
+                    course.exchange, course.answered.status_code = exchange, exchange.status
+                    if body is None:
+                        body = await self._answers.body(course, exchange, timer)
+                finally:
+                    if timer is not None:
+                        timer.close()
+            course.answered_us, course.body = self._clock.monotonic_us(), body
+            if course.stream is not None:
+                course.stream.check()
+            elif 200 <= exchange.status < 300:
+                course.outcome = await self._answers.outcome(course.protocol, course.call, exchange, body)
+            else:
+                raise status_error(exchange.status, body, exchange.headers)
+        except asyncio.CancelledError as error:
+            end, gone = CALLER_GONE, error
+        except Exception as error:  # noqa: BLE001  # a defect is logged, only not each time
+            end = end_of(error, course, self.defects)
+        course.attempts.end(end.error_type, end.error_log, course.exchange)
+        if course.place is not None:
+            self.admission.leave(course)
+        return end, gone
+
+    def _flight(self, course: Course) -> Flight:
+        model_id, timeout_s = course.call.model_id, course.model.timeout_s
+        if course.due is None:
+            return Flight(self.flights, model_id, timeout_s)
+        return FurtherFlight(self.flights, model_id, timeout_s, course.due)
+
+    async def _fall_back(
+        self, asked: Course, turns: Turns, end: End
+    ) -> tuple[Course, End, asyncio.CancelledError | None]:
+        """To the models that may take the place of one that has failed so: what the call came to. It is the asked one's
+        error if none of them has brought any of an answer."""
+        last, gone = asked, None
+        for other in turns.others:
+            if asyncio.current_task(self.flights.loop).cancelling():  # type: ignore[union-attr]  # there is one
+                end, gone = CALLER_GONE, asyncio.CancelledError()
+                break
+            last = last.followed_by(other, asked, turns.due)
+            how, gone = await self._run(last)
+            if how.error_type is None or last.has_passed:
+                last.take_place_of(asked.call.model_id)
+                return last, how, gone
+            if how.error_type in OF_NO_MODEL:
+                end = how
+                asked.answered.upstream, asked.answered.status_code = last.answered.upstream, last.answered.status_code
+            if not how.for_another:
+                break
+        asked.go_on_from(last)
+        return asked, end, gone
 
     async def drain(self, grace_s: float) -> None:
         """Admit no more calls; give those in flight the grace time, then end and answer them."""
@@ -173,12 +208,12 @@ class Invoker:
         await self.flights.wait_idle(1.0)
 
 
-def _passed_on(exchange: Exchange, body: Body, attempts: Attempts, end: End, latency_us: int, id_line: bytes) -> Result:
+def _passed_on(course: Course, exchange: Exchange, body: Body, end: End, latency_us: int) -> Result:
     """An upstream's whole answer as it came, whether or not it counts as a success; only of an error, which may say
     what was asked, its own key is left out."""
-    if end.error_type is not None and (own := attempts.credentials) is not None:
+    if end.error_type is not None and (own := course.attempts.credentials) is not None:
         body = own.left_out_of_body(body)
     fields = exchange.headers
     media_type = fields.get(b"content-type", b"application/octet-stream")
-    headers = answer_lines(fields) + id_line
+    headers = answer_lines(fields) + course.id_line
     return Result(exchange.status, Outcome(body, len(body)), end.error_log, latency_us, headers, media_type)

@@ -5,6 +5,7 @@ import typing
 from invoker.call.course import Course
 from invoker.call.defects import Defects
 from invoker.call.ending import EndedError, Ending
+from invoker.call.fallback import is_for_another
 from invoker.protocols.base import InvalidAnswerError
 from invoker.routing.credentials import in_confidence
 from invoker.upstream.port import BusyError, UpstreamError
@@ -25,15 +26,19 @@ RETRY_AFTER = b"Retry-After: 1\r\n"
 
 
 class End(typing.NamedTuple):
-    """How a call ended, for its record; and what its caller is told beside that."""
+    """How a call ended, for its record; and what its caller is told beside that. `for_another`: whether another model
+    may do better."""
 
     error_type: ErrorType | None
     error_log: str
     status: int
     headers: bytes = b""
+    for_another: bool = False
 
 
 SUCCESS = End(None, "", 200)
+OF_NO_MODEL = frozenset((ErrorType.CLIENT_DISCONNECTED, ErrorType.DRAINING))
+"""What ends a call, whichever model it was at."""
 CALLER_GONE = End(ErrorType.CLIENT_DISCONNECTED, "the caller closed the connection before the answer", 0)
 
 
@@ -70,4 +75,5 @@ def end_of(error: Exception, course: Course, defects: Defects) -> End:
     elif error_type is ErrorType.OVERLOADED:
         headers = RETRY_AFTER
     message = in_confidence(message, course.attempts.credentials, call.headers)
-    return End(error_type, clip_error_log(message), status or HTTP_STATUS[error_type], headers)
+    for_another = is_for_another(error, course.answered.status_code)
+    return End(error_type, clip_error_log(message), status or HTTP_STATUS[error_type], headers, for_another)

@@ -4,6 +4,8 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 from typing import Protocol as Contract
 
+import msgspec
+
 from invoker.call.invocation import Invoker, UnknownModelError
 from invoker.front.held_bodies import HeldBodies
 from invoker.http.heads import RequestHead
@@ -84,10 +86,13 @@ class Answering:
         request_id = head.request_id or make_request_id()
         media_type = JSON.encode()
         try:
+            falls_back = head.fallback is None or _falls_back(head.fallback)
             if isinstance(body, bytes) and len(body) <= LARGE_BYTES:
                 call = protocol.decode(head, body)
             else:
                 call = await protocol.decode_large(head, body)
+            if not falls_back:
+                call = msgspec.structs.replace(call, falls_back=False)
             result = await self._invoker.invoke(protocol, call, head.trace, request_id, sink)
             if sink.begun:
                 _end_stream(protocol, result, sink)
@@ -136,6 +141,14 @@ def unknown_model(model_id: str) -> BadRequestError:
     """What is wrong with a request for a model that no upstream is known for."""
     message = f"Model {model_id!r} is not in the models file, and there is no default upstream"
     return BadRequestError(404, "unknown_model", message)
+
+
+def _falls_back(said: bytes) -> bool:
+    """Whether another model may take the place of one that fails."""
+    if (word := said.lower()) not in (b"on", b"off"):
+        message = f"x-fallback: {said[:64].decode('latin-1')!r} is neither 'on' nor 'off'"
+        raise BadRequestError(400, "invalid_request", message)
+    return word == b"on"
 
 
 def _end_stream(protocol: Protocol, result: Result, sink: Sink) -> None:

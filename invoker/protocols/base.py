@@ -73,7 +73,7 @@ class Call(msgspec.Struct, frozen=True):
     """A request that was understood: where to, the body to pass on, and the input's size as recorded. `target`: the
     path and query that its upstream's URL goes on with; `headers`: whole lines to send along; `streamed`: whether it
     asks for a stream; `asking`: what asks for the stream's usage, too, if the caller doesn't; `name`: where the body
-    says the model, if that is known already."""
+    says the model, if that is known already; `falls_back`: whether another model may take its place."""
 
     model_id: str
     body: Body
@@ -85,6 +85,7 @@ class Call(msgspec.Struct, frozen=True):
     tags: dict[str, str] | None = None
     asking: Splice | None = None
     name: Name | None = None
+    falls_back: bool = True
 
 
 class Usage(msgspec.Struct, frozen=True, gc=False):

@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from pathlib import Path
 
+from invoker.routing.alias import Alias, parse_alias
 from invoker.routing.allowed import read_table, shown
 from invoker.routing.credentials import check_headers, credentials, read_key
 from invoker.routing.endpoints import Endpoint, upstream_name
@@ -13,10 +14,12 @@ from invoker.routing.tables import Health, HealthTable, ModelTable, UpstreamTabl
 from shared.settings import ABSOLUTE_URL, UNIX_URL, is_http_url
 
 
-def read_endpoints(table: ModelTable, written: Mapping[str, object], directory: Path, place: Place) -> list[Endpoint]:
-    """Those of a table that was `written` so and is at this place; files that it names are looked for in `directory`.
-    What is wrong is told."""
-    reader = _Reader(table, directory, place)
+def read_endpoints(
+    table: ModelTable, written: Mapping[str, object], prefix: str | None, directory: Path, place: Place
+) -> list[Endpoint]:
+    """Those of a table that was `written` so, for all ids that begin with `prefix` or (None) for one, and is at this
+    place; files that it names are looked for in `directory`. What is wrong is told."""
+    reader = _Reader(table, prefix, directory, place)
     if "upstream" in written and "upstreams" in written:
         place.at("upstreams").error("upstream stands there, too; only one of them may be given")
     elif "upstream" in written:
@@ -37,11 +40,13 @@ def health_check(said: Health) -> HealthCheck | None:
 
 
 class _Reader:
-    def __init__(self, table: ModelTable, directory: Path, place: Place) -> None:
+    def __init__(self, table: ModelTable, prefix: str | None, directory: Path, place: Place) -> None:
         self._table = table
+        self._prefix = prefix
         self._directory = directory
         self._place = place
         self._common_key: list[str | None] = []  # once it was looked for
+        self._common_alias = self._alias(table.upstream_model, place)
         check_headers(table.headers, place.at("headers"))
 
     def read_all(self, written: object) -> list[Endpoint]:
@@ -77,7 +82,17 @@ class _Reader:
         name = table.name or upstream_name(table.url)
         limit = None if table.max_in_flight is None else Limit(table.max_in_flight)
         health = health_check(self._table.health if table.health is None else table.health)
-        return Endpoint(table.url, name, table.weight, table.priority, own, limit, health=health)
+        alias = self._alias(table.upstream_model, place) or self._common_alias
+        return Endpoint(table.url, name, table.weight, table.priority, own, limit, health=health, alias=alias)
+
+    def _alias(self, text: str | None, place: Place) -> Alias | None:
+        if text is None:
+            return None
+        try:
+            return parse_alias(text, self._prefix)
+        except ValueError as error:
+            place.at("upstream_model").error(str(error))
+            return None
 
     def _key(self, table: UpstreamTable, place: Place) -> str | None:
         """Its own, or else its model's."""

@@ -14,7 +14,7 @@ MAX_MATCHED = 10_000
 
 
 class Model(msgspec.Struct, frozen=True):
-    """How to call one model."""
+    """How to call one model. `fallback`: ids of others that may take its place, see `call.fallback`."""
 
     group: Group
     timeout_s: float
@@ -25,6 +25,7 @@ class Model(msgspec.Struct, frozen=True):
     first_token_s: float | None = None
     asks_usage: bool = True
     prices: Prices | None = None
+    fallback: tuple[str, ...] = ()
 
 
 class Models:

@@ -15,6 +15,7 @@ from invoker.routing.endpoints import Group, single
 from invoker.routing.findings import Finding, Findings, Place
 from invoker.routing.limits import Limit
 from invoker.routing.models import Model, Models
+from invoker.routing.other_models import OtherModels
 from invoker.routing.prices import parse_prices, with_floats
 from invoker.routing.tables import Limits, Manner, ModelTable, Protocol
 from invoker.settings import InvokerSettings
@@ -104,6 +105,7 @@ class _Reader:
         self._settings = settings
         self._findings = findings
         self._inherited = Inherited()
+        self._others = OtherModels()
         self._named: dict[str, Table] = {protocol: {} for protocol in get_args(Protocol)}
         self._by_prefix: dict[str, Table] = {protocol: {} for protocol in get_args(Protocol)}
 
@@ -119,6 +121,8 @@ class _Reader:
                 alone = self._read_defaults(*name, table, place) and not table
                 if not alone:
                     known.append((*name, table, place))
+        for is_pattern, text, table, _ in known:
+            self._others.add(str(table.get("protocol", "worklet")), is_pattern=is_pattern, text=text)
         for one in known:
             self._read_table(*one)
 
@@ -153,11 +157,12 @@ class _Reader:
         if parsed is None or (table and not table.keys() & set(ModelTable.__struct_fields__)):
             return  # nothing of it is what it should be, which was told
         check_prices(parsed, place)
+        self._others.check(parsed.fallback, parsed.protocol, None if is_pattern else text, place.at("fallback"))
         directory = self._settings.models_file.parent if self._settings.models_file is not None else Path()
-        endpoints = read_endpoints(parsed, written, directory, place)
+        endpoints = read_endpoints(parsed, written, text if is_pattern else None, directory, place)
         if endpoints and not place.has_errors:
             models = (self._by_prefix if is_pattern else self._named)[parsed.protocol]
-            models[text] = model = self._model(parsed, Group(endpoints))
+            models[text] = model = self._model(parsed, Group(endpoints), tuple(parsed.fallback))
             if parsed.limits.queue and model.limit is None and "limits" in table:
                 place.at("limits", "queue").warn("there is no max_in_flight to wait for, here or of an upstream")
 
@@ -169,7 +174,7 @@ class _Reader:
         assert manner is not None  # it was read before
         return self._model(manner, single(url, credentials(protocol, url)))
 
-    def _model(self, manner: Manner, group: Group) -> Model:
+    def _model(self, manner: Manner, group: Group, fallback: tuple[str, ...] = ()) -> Model:
         others = len(group.members) - 1
         return Model(
             group,
@@ -181,6 +186,7 @@ class _Reader:
             first_token_s=manner.first_token,
             asks_usage=manner.usage == "ask",
             prices=None if manner.prices is None else parse_prices(manner.prices),
+            fallback=fallback,
         )
 
 

@@ -10,6 +10,8 @@ from shared.record import MAX_UPSTREAM_NAME_CHARS
 
 MAX_UPSTREAMS = 64
 """Of one model."""
+MAX_FALLBACK = 8
+"""Likewise."""
 
 Protocol = Literal["worklet", "openai", "anthropic", "kserve"]
 InFlight = Annotated[int, Meta(ge=1, le=1_000_000)]
@@ -58,14 +60,15 @@ Health = HealthPath | HealthTable | None
 
 
 class UpstreamTable(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """One of several upstreams of a model, see `routing.endpoints`. What it doesn't say of keys and headers, its model
-    does."""
+    """One of several upstreams of a model, see `routing.endpoints`. What it doesn't say of keys, headers and its name
+    for the model, its model does."""
 
     url: str
     name: UpstreamName | None = None
     weight: Annotated[int, Meta(ge=1, le=1000)] = 1
     priority: Annotated[int, Meta(ge=0, le=100)] = 0
     max_in_flight: InFlight | None = None
+    upstream_model: str | None = None
     api_key_env: str | None = None
     api_key_file: str | None = None
     headers: dict[str, str] | None = None
@@ -98,12 +101,16 @@ class Defaults(Manner, frozen=True, forbid_unknown_fields=True):
 
 
 class ModelTable(Manner, frozen=True, forbid_unknown_fields=True):
-    """One table of the models file: it has an `upstream`, or several `upstreams`. `api_key_env`, `api_key_file`: where
-    the upstream's own key is; `headers`: what it is told beside that; `health`: what its probes are."""
+    """One table of the models file: it has an `upstream`, or several `upstreams`. `upstream_model`: what it calls the
+    model, see `routing.alias`; `fallback`: ids of others that may take its place, see `call.fallback`. `api_key_env`,
+    `api_key_file`: where the upstream's own key is; `headers`: what it is told beside that; `health`: what its probes
+    are."""
 
     upstream: str | None = None
     upstreams: Annotated[list[UpstreamTable], Meta(min_length=1, max_length=MAX_UPSTREAMS)] = []
     protocol: Protocol = "worklet"
+    upstream_model: str | None = None
+    fallback: Annotated[list[str], Meta(max_length=MAX_FALLBACK)] = []
     api_key_env: str | None = None
     api_key_file: str | None = None
     headers: dict[str, str] = {}

@@ -222,6 +222,20 @@ def test_no_file_is_no_names() -> None:
         (f'["a\\n*"]\n{UP}', "1: [\"a\\n*\"]: 'a\\n' is no model id"),
         (f'["{"m" * 257}"]\n{UP}', f"1: [{'m' * 80}…]: '{'m' * 64}' is no model id"),
         (f'["a\\n"]\n{UP}', "is no model id"),
+        (f"[a]\n{UP}fallback = 'b'", "3: [a] fallback: 'b' is not an array of 0 to 8"),
+        (f"[a]\n{UP}fallback = [1]", "3: [a] fallback[0]: 1 is not a text"),
+        (f"[a]\n{UP}fallback = ['b']", "3: [a] fallback[0]: 'b' is not in this file, as a table's id or by a pattern"),
+        (f"[a]\n{UP}fallback = ['a']", "3: [a] fallback[0]: 'a' is this model itself; others may take its place"),
+        (f"[a]\n{UP}fallback = ['b', 'b']\n[b]\n{UP}", "3: [a] fallback[1]: 'b' stands there twice"),
+        (f"['*']\n{UP}fallback = ['\\u0007']".replace("'\\u", '"\\u').replace("7']", '7"]'), "is no model id"),
+        (
+            f"[a]\n{UP}fallback = ['b']\n[b]\nprotocol = 'openai'\n{UP}",
+            "3: [a] fallback[0]: 'b' is called by the protocol openai, and this table's by worklet",
+        ),
+        (f"[a]\n{UP}upstream_model = 'x*'", "3: [a] upstream_model: 'x*': a * at the end is what that of a pattern"),
+        (f"['a*']\n{UP}upstream_model = 'x*y'", "upstream_model: 'x*y': a * may only stand at the end"),
+        (f"[a]\n{UP}upstream_model = ''", "3: [a] upstream_model: '' is no model id"),
+        (f"[[a.upstreams]]\n{URL}upstream_model = '*'", "3: [a] upstreams[0].upstream_model: '*': a * at the end is"),
         ("[a]\nupstream = ''", "2: [a] upstream: '' is not an absolute http:// or https:// URL"),
         ("[a]\nupstream = '/invoke'", "upstream: '/invoke' is not"),
         ("[a]\nupstream = 'localhost:8001'", "upstream: 'localhost:8001' is not"),
@@ -358,6 +372,63 @@ def test_a_model_may_have_several_upstreams(tmp_path: Path) -> None:
     alone = models.find("b")
     assert alone is not None
     assert (alone.retries, alone.retry_busy, alone.group.members[0].endpoint.name) == (0, False, "/run/b.sock")
+
+
+def test_upstreams_may_call_a_model_otherwise(tmp_path: Path) -> None:
+    """As its table says it, or that of one of several; of a pattern, what its * has matched may stay."""
+    text = f"""
+        [a]
+        upstream_model = "org/a"
+        [[a.upstreams]]
+        url = "http://x/"
+        [[a.upstreams]]
+        url = "http://y/"
+        upstream_model = "y"
+        ["team/*"]
+        {UP}upstream_model = "*"
+        ["group/*"]
+        {UP}upstream_model = "org/*"
+        ["all/*"]
+        {UP}upstream_model = "one"
+        ["star"]
+        {UP}upstream_model = "s\\\\*"
+        ["same"]
+        {UP}"""
+    models = load_models(settings(written(tmp_path, text)))
+
+    def names(model_id: str) -> list[str | None]:
+        model = models.find(model_id)
+        assert model is not None
+        aliases = [member.endpoint.alias for member in model.group.members]
+        return [None if alias is None else alias.of(model_id) for alias in aliases]
+
+    assert {model_id: names(model_id) for model_id in (
+        "a", "team/b", "team/", "group/b", "group/", "all/b", "star", "same",
+    )} == {
+        "a": ["org/a", "y"], "team/b": ["b"], "team/": ["team/"], "group/b": ["org/b"], "group/": ["org/"],
+        "all/b": ["one"], "star": ["s*"], "same": [None],
+    }  # fmt: skip
+
+
+def test_other_models_may_take_a_models_place(tmp_path: Path) -> None:
+    """Those that the file names by their id or with a pattern, wherever in it; also each in the other's."""
+    text = f"""
+        [a]
+        {UP}fallback = ["b", "team/x"]
+        ["team/*"]
+        {UP}fallback = ["team/small"]
+        [b]
+        {UP}fallback = ["a"]"""
+    models = load_models(settings(written(tmp_path, text)))
+    others = {model_id: (models.find(model_id) or Model(single(DEFAULT_URL), 1.0)).fallback for model_id in "ab"}
+    assert others == {"a": ("b", "team/x"), "b": ("a",)}
+
+
+def test_a_wrong_table_is_no_reason_for_another_error(tmp_path: Path) -> None:
+    """That it is wrong is told once."""
+    text = f"[a]\n{UP}fallback = ['b']\n[b]\n{UP}timeout = -1"
+    found = check_models(settings(written(tmp_path, text))).findings
+    assert [finding.line for finding in found] == [6]
 
 
 def test_what_is_known_of_an_endpoint_is_carried_over(tmp_path: Path) -> None:
