@@ -41,7 +41,7 @@ def choose(candidates: Sequence[C], now_us: int, die: Random, avoid: Collection[
             if usable:
                 break
             priority = each.priority
-        if each.health.is_in:
+        if not each.health.ejected_until_us:
             usable.append(each)
         elif each.health.is_due(now_us):
             return each  # its trial
@@ -56,18 +56,20 @@ def _draw(among: Sequence[C], die: Random) -> C:
     for each in among:
         weights += each.weight
     first = _by_weight(among, die.random() * weights)
-    rest = [each for each in among if each is not first]
-    second = _by_weight(rest, die.random() * (weights - first.weight))
+    second = _by_weight(among, die.random() * (weights - first.weight), first)
     return second if _load(second) < _load(first) else first
 
 
-def _by_weight(among: Sequence[C], at: float) -> C:
+def _by_weight(among: Sequence[C], at: float, beside: C | None = None) -> C:
     """The one at that place, if each takes as much as its weight."""
+    found = among[0]
     for each in among:
-        at -= each.weight
-        if at < 0:
-            return each
-    return among[-1]
+        if each is not beside:
+            found = each
+            at -= each.weight
+            if at < 0:
+                break
+    return found
 
 
 def _load(candidate: Candidate) -> float:

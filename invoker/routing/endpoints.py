@@ -64,13 +64,16 @@ class Member:
     tally: Tally = field(default_factory=Tally, compare=False)
     probed: Probed | None = field(default=None, compare=False)
 
-    @property
-    def weight(self) -> int:
-        return self.endpoint.weight
+    weight: int = field(init=False, compare=False)
+    priority: int = field(init=False, compare=False)
 
-    @property
-    def priority(self) -> int:
-        return self.endpoint.priority
+    def __post_init__(self) -> None:
+        self.become(self.endpoint)
+
+    def become(self, endpoint: Endpoint) -> None:
+        """The same one, as the models file says it now."""
+        self.endpoint = endpoint
+        self.weight, self.priority = endpoint.weight, endpoint.priority  # looked at by each call
 
 
 class NoRoomError(Exception):
@@ -163,7 +166,7 @@ class Group:
         known = {(member.endpoint.name, member.endpoint.url): member for member in before.members}
         for at, member in enumerate(self.members):
             if (old := known.get((member.endpoint.name, member.endpoint.url))) is not None:
-                old.endpoint = member.endpoint
+                old.become(member.endpoint)
                 self.members[at] = old
         if len(self.members) == 1:
             self.members[0].health = NEW  # an only one is never out

@@ -4,7 +4,6 @@ from collections.abc import Mapping
 from random import Random
 from types import MappingProxyType
 
-import msgspec
 import pytest
 
 from invoker.call.attempts import retry_after_s
@@ -200,7 +199,7 @@ async def test_a_call_is_tried_again_only_where_there_is_room() -> None:
     for full, posts, status in ((("b",), ["a"], 502), ((), ["a", "b"], 200)):
         limits = {"a": Limit(1), "b": Limit(1)}
         hosts = Hosts({"http://a/": REFUSED, "http://b/": GOOD}, limits)
-        hosts.group.members[0].endpoint = msgspec.structs.replace(hosts.group.members[0].endpoint, weight=1000)
+        hosts.group.members[0].weight = 1000
         for name in full:
             assert limits[name].take()
         while hosts.posts[:1] != ["a"]:
