@@ -84,7 +84,8 @@ def _unknown(name: str, value: object, known: list[str], place: Place) -> str:
     if isinstance(value, dict) and len(place.keys) == 1:
         return f'there is no such field; a model id with a dot in it is written in quotes: ["{place.keys[0]}.{name}"]'
     close = difflib.get_close_matches(name, known, 2)
-    return f"there is no such field; {f'is {in_words(close)} meant?' if close else f'there are {in_words(known)}'}"
+    names = f"is {in_words(close)} meant?" if close else f"there are {', '.join(known)}"
+    return f"there is no such field; {names}"
 
 
 @functools.cache

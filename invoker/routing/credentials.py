@@ -24,13 +24,15 @@ HIDDEN = "***"
 CARRIERS = frozenset((b"authorization", b"x-api-key", b"api-key", b"x-goog-api-key"))
 """Where callers have their keys. None of them is of use to an upstream with a key of its own."""
 
+LIKE_A_SECRET = re.compile(r"key|token|secret|sig|pass|auth", re.IGNORECASE)
+"""Names of what isn't to be told."""
+
 _CARRIED = re.compile(rb"(?im)^(?:%b):[ \t]*(.*?)[ \t]*\r?$" % b"|".join(sorted(CARRIERS)))
 _BEGIN = re.compile(r"[0-9A-Za-z]{,4}")  # which is written in one way only
 _KEY = re.compile(r"[!-~]+")
 _NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]{1,64}")
 _VALUE = re.compile(r"[!-~](?:[ -~]{0,4094}[!-~])?")
 _VARIABLE = re.compile(r"[A-Z_][A-Z0-9_]{0,63}")
-_LIKE_A_SECRET = re.compile(r"key|token|secret|sig|pass|auth", re.IGNORECASE)
 
 
 class Credentials:
@@ -100,7 +102,7 @@ def _secrets(headers: Mapping[str, str], url: str) -> set[str]:
     if parts.username is not None:
         user, password = unquote(parts.username), unquote(parts.password or "")
         found |= {password, parts.password or "", b64encode(f"{user}:{password}".encode()).decode()}
-    found |= {value for name, value in parse_qsl(parts.query) if _LIKE_A_SECRET.search(name)}
+    found |= {value for name, value in parse_qsl(parts.query) if LIKE_A_SECRET.search(name)}
     return {secret for secret in found if len(secret) >= MIN_SECRET_CHARS}
 
 

@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from typing import get_args
 
 from invoker.routing.allowed import read_table
+from invoker.routing.doubts import doubt_manner
 from invoker.routing.findings import Place
 from invoker.routing.prices import PricesError, parse_prices
 from invoker.routing.tables import Defaults, Manner, Protocol
@@ -20,6 +21,8 @@ class Inherited:
 
     def __init__(self) -> None:
         self._given: dict[str, Values] = {}
+        self._places: dict[tuple[str, ...], Place] = {}  # by prefix, and protocol if it is for one
+        self._used: set[tuple[str, ...]] = set()
 
     def add(self, prefix: str, written: object, place: Place) -> None:
         """For ids and patterns that begin so. What is wrong is told, once."""
@@ -27,9 +30,12 @@ class Inherited:
         if defaults is None:
             return
         check_prices(defaults, place)
+        self._places[(prefix,)] = place
         for protocol in get_args(Protocol):
             if (manner := getattr(defaults, protocol)) is not None:
-                check_prices(manner, place.at(protocol))
+                self._places[prefix, protocol] = within = place.at(protocol)
+                check_prices(manner, within)
+                doubt_manner(manner, manner_fields(written, protocol), protocol, within)
         if not place.has_errors:
             assert isinstance(written, dict)  # it was read
             self._given[prefix] = written
@@ -38,11 +44,26 @@ class Inherited:
         """What a table of this name and protocol has, unless it says it itself."""
         found: dict[str, object] = {}
         for length in sorted({len(prefix) for prefix in self._given}):
-            values = self._given.get(name[:length], {})
+            prefix = name[:length]
+            values = self._given.get(prefix, {})
             found |= {field: value for field, value in values.items() if field not in get_args(Protocol)}
-            of_protocol = values.get(protocol)
-            found |= of_protocol if isinstance(of_protocol, dict) else {}
+            found |= manner_fields(values, protocol)
+            self._used |= {(prefix,), (prefix, protocol)}
         return found
+
+    def doubt(self) -> None:
+        """Warn of those that no table has. Those of all ids are those of what no table names, too."""
+        for key, place in self._places.items():
+            if key[0] and key not in self._used and (len(key) == 1 or key[:1] in self._used):
+                place.warn(
+                    f"has no effect: no table {f'of {key[1]} ' if len(key) > 1 else ''}has a name that begins so"
+                )
+
+
+def manner_fields(written: object, protocol: str) -> dict[str, object]:
+    """What is said for this protocol alone."""
+    found = written.get(protocol) if isinstance(written, dict) else None
+    return found if isinstance(found, dict) else {}
 
 
 def check_prices(manner: Manner, place: Place) -> None:

@@ -19,9 +19,9 @@ class Finding(NamedTuple):
     text: str
     is_error: bool = True
 
-    def after(self, file: str) -> str:
+    def after(self, file: str, kind: str = "") -> str:
         """With its place before it."""
-        return f"{file}:{self.line}: {self.text}" if self.line else f"{file}: {self.text}"
+        return f"{file}:{f'{self.line}:' if self.line else ''} {kind}{self.text}"
 
 
 class Findings:

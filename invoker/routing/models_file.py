@@ -10,6 +10,7 @@ from typing import NamedTuple, get_args
 from invoker.routing.allowed import read_table
 from invoker.routing.credentials import credentials
 from invoker.routing.defaults import Inherited, check_prices
+from invoker.routing.doubts import doubt_manner, doubt_upstreams
 from invoker.routing.endpoint_tables import read_endpoints
 from invoker.routing.endpoints import Group, single
 from invoker.routing.findings import Finding, Findings, Place
@@ -125,6 +126,7 @@ class _Reader:
             self._others.add(str(table.get("protocol", "worklet")), is_pattern=is_pattern, text=text)
         for one in known:
             self._read_table(*one)
+        self._inherited.doubt()
 
     def models(self) -> Models:
         settings = self._settings
@@ -165,6 +167,8 @@ class _Reader:
             models[text] = model = self._model(parsed, Group(endpoints), tuple(parsed.fallback))
             if parsed.limits.queue and model.limit is None and "limits" in table:
                 place.at("limits", "queue").warn("there is no max_in_flight to wait for, here or of an upstream")
+            doubt_manner(parsed, table.keys(), parsed.protocol, place)
+            doubt_upstreams(parsed, written, directory, place)
 
     def _default(self, protocol: str, url: str) -> Model | None:
         """Where those go that no table names."""
