@@ -82,6 +82,10 @@ class Tap(socketserver.ThreadingTCPServer):
         """Likewise, whose bodies are forms."""
         return [request for request in self._all() if f'name="model"\r\n\r\n{model_id}\r\n'.encode() in request.body]
 
+    def sent_to(self, path: str) -> list[Request]:
+        """Likewise, whose path this is."""
+        return [request for request in self._all() if request.path == path]
+
     def _all(self) -> list[Request]:
         return [request for heard in list(self._heard) for request in _requests(bytes(heard.requests))]
 

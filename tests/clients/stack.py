@@ -35,6 +35,10 @@ upstream = "http://127.0.0.1:1/v1"
 protocol = "anthropic"
 upstream = "http://127.0.0.1:1"
 
+["tensors-away"]
+protocol = "kserve"
+upstream = "http://127.0.0.1:1"
+
 ["as-is/*"]
 protocol = "openai"
 upstream = "{tap}/v1"
