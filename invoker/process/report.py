@@ -8,6 +8,7 @@ from invoker.delivery.reporting import Families, FamilySource, ReportSource
 from invoker.front.listener import Connections
 from invoker.journal.journal import Journal
 from invoker.process.snapshot import Snapshot
+from invoker.routing.limit_sums import LimitSums
 from shared import logs
 from shared.wire import Report
 
@@ -50,10 +51,14 @@ def worker_report(
 
 def worker_families(invoker: Invoker) -> FamilySource:
     """Makes what a living worker tells by label."""
+    limits = LimitSums()
 
     def families() -> Families:
         models, upstreams = invoker.models, invoker.upstreams
-        return Families(upstreams.counted(models), upstreams.measured(models))
+        return Families(
+            upstreams.counted(models) | limits.counted(invoker.admission.limited),
+            upstreams.measured(models) | limits.measured(models),
+        )
 
     return families
 

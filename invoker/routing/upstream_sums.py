@@ -27,11 +27,25 @@ class _Left(NamedTuple):
     tally: Tally
 
 
+class Names:
+    """The first so many that a worker has known; all others are one."""
+
+    def __init__(self) -> None:
+        self._names: set[str] = set()
+
+    def shown(self, name: str) -> str:
+        if name not in self._names:
+            if len(self._names) >= MAX_NAMES:
+                return OTHERS
+            self._names.add(name)
+        return name
+
+
 class UpstreamSums:
     """Counts never go down: what was counted of an endpoint stays, when the models file has it no longer."""
 
     def __init__(self) -> None:
-        self._names: set[str] = set()
+        self._names = Names()
         self._left: list[_Left] = []
         self._gone: dict[str, dict[str, Counter[str]]] = {ATTEMPTS: {}, EJECTIONS: {}, LATENCY: {}}
 
@@ -50,16 +64,16 @@ class UpstreamSums:
         self._settle()
         sums = {name: {label: Counter(counts) for label, counts in of.items()} for name, of in self._gone.items()}
         for left in self._left:
-            _add(sums, self._label(left.name), left.tally)
+            _add(sums, self._names.shown(left.name), left.tally)
         for member in _members(models):
-            _add(sums, self._label(member.endpoint.name), member.tally)
+            _add(sums, self._names.shown(member.endpoint.name), member.tally)
         return {name: {label: dict(counts) for label, counts in of.items()} for name, of in sums.items()}
 
     def measured(self, models: Models) -> LabelledGauges:
         """Of what the tables have now. An upstream of several is as healthy as they are together."""
         found: dict[str, list[Member]] = {}
         for member in _members(models):
-            found.setdefault(self._label(member.endpoint.name), []).append(member)
+            found.setdefault(self._names.shown(member.endpoint.name), []).append(member)
         return {
             HEALTHY: {name: sum(one.health.is_in for one in members) / len(members) for name, members in found.items()},
             OUTSTANDING: {name: float(sum(one.outstanding for one in members)) for name, members in found.items()},
@@ -70,17 +84,10 @@ class UpstreamSums:
         still = []
         for left in self._left:
             if left.member() is None:
-                _add(self._gone, self._label(left.name), left.tally)
+                _add(self._gone, self._names.shown(left.name), left.tally)
             else:
                 still.append(left)
         self._left = still
-
-    def _label(self, name: str) -> str:
-        if name not in self._names:
-            if len(self._names) >= MAX_NAMES:
-                return OTHERS
-            self._names.add(name)
-        return name
 
 
 def _members(models: Models) -> Iterator[Member]:

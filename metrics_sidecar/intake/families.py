@@ -73,6 +73,11 @@ COUNTED = {
         values=("",),
         beside="invoker_upstream_healthy",
     ),
+    "invoker_limited": Counted(
+        *("limit", "reason", "Calls that were refused as a limit of the models file, or of the gateway, was reached"),
+        values=("limit", "queue_full", "queue_timeout", "shed"),
+        beside="invoker_limit_in_flight",
+    ),
     "model_fallbacks": Counted("model_id", "", "Invocations that another model served, by the one that was asked for"),
 }
 SPREADS = {
@@ -87,6 +92,10 @@ MEASURED = {
         "upstream", "Whether an upstream gets calls: 1 if it does, 0 if it is left out, else the share of it", "mean"
     ),
     "invoker_upstream_outstanding": Measured("upstream", "Calls that an upstream has now"),
+    "invoker_limit_in_flight": Measured("limit", "Calls that count for a limit now"),
+    "invoker_limit_max_in_flight": Measured("limit", "How many calls a limit lets in at a time", "max"),
+    "invoker_queue_length": Measured("limit", "Calls that wait for room now"),
+    "invoker_queue_max_length": Measured("limit", "How many calls may wait for room", "max"),
 }
 
 
