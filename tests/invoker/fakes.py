@@ -52,7 +52,8 @@ class FakeJournal:
 
 
 class FakeExchange:
-    """An answer that is whole, or comes in pieces, and breaks off after them if it has a header `breaks-off`."""
+    """An answer that is whole, or comes in pieces, and breaks off after them if it has a header `breaks-off`, or stands
+    still if it has one of that name."""
 
     def __init__(self, status: int, body: Body, headers: Mapping[bytes, bytes]) -> None:
         self.status = status
@@ -63,6 +64,8 @@ class FakeExchange:
         for piece in [self._body] if isinstance(self._body, bytes) else self._body:
             yield bytes(piece)
             await asyncio.sleep(0)
+        if b"stands-still" in self.headers:
+            await asyncio.Event().wait()
         if b"breaks-off" in self.headers:
             raise UpstreamError(ErrorType.INVALID_RESPONSE, "it broke off")
 
