@@ -1,0 +1,1 @@
+"""The models files that are examples."""
