@@ -8,6 +8,7 @@ DEV := .venv/.dev-installed
 BENCH := .venv/.bench-installed
 MUTANTS := .venv/.mutants-installed
 PEERS := .peers/.installed
+MLSERVER := .mlserver/.installed
 # Arguments for what is run, as in `make load ARGS="--rate 1000"` or `make test ARGS="-k mock"`.
 ARGS ?=
 SEED ?= 1
@@ -61,7 +62,7 @@ bench: $(BENCH) $(if $(filter peers,$(ARGS)),$(PEERS)) ## Measure speed beside y
 	@$(BIN)/python -m tests.bench $(ARGS)
 	@test -n "$(ARGS)" || $(BIN)/python -m tests.bench report
 
-peers: $(DEV) $(PEERS) ## Have LiteLLM's proxy, in an environment of its own, as an upstream and as a caller
+peers: $(DEV) $(PEERS) $(MLSERVER) ## Have LiteLLM's proxy as an upstream and as a caller, and MLServer as an upstream
 	$(BIN)/pytest -n 0 -m peers tests/peers $(ARGS)
 
 dashboards: $(DEV) ## Write Grafana's dashboards anew from deploy/grafana
@@ -87,10 +88,11 @@ lock: $(DEV) ## Write the lock files anew from pyproject.toml
 	$(LOCK) --group build --extra bench --constraint requirements-dev.lock --output-file requirements-bench.lock
 	$(LOCK) --group build --extra mutants --constraint requirements-dev.lock --output-file requirements-mutants.lock
 	$(LOCK_PEERS) tests/peers/requirements.in --python-version 3.11 --output-file requirements-peers.lock
+	$(LOCK_PEERS) tests/peers/mlserver.in --python-version 3.11 --output-file requirements-mlserver.lock
 	$(POETRY) lock --no-interaction
 
 clean: ## Remove .venv and caches; recorded data stays
-	rm -rf .venv .peers .mypy_cache .ruff_cache .pytest_cache .hypothesis *.egg-info
+	rm -rf .venv .peers .mlserver .mypy_cache .ruff_cache .pytest_cache .hypothesis *.egg-info
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 help: ## Show this list
@@ -133,6 +135,12 @@ $(MUTANTS): requirements-mutants.lock $(DEV)
 $(PEERS): requirements-peers.lock $(DEV)
 	$(PYTHON) -m venv --clear --without-pip .peers
 	$(BIN)/uv pip install --quiet --python .peers/bin/python --require-hashes -r requirements-peers.lock
+	@touch $@
+
+# Its lock has nothing for Python 3.13 and above, for which it isn't made: the tests say so then.
+$(MLSERVER): requirements-mlserver.lock $(DEV)
+	$(PYTHON) -m venv --clear --without-pip .mlserver
+	$(BIN)/uv pip install --quiet --python .mlserver/bin/python --require-hashes -r requirements-mlserver.lock
 	@touch $@
 
 $(BIN)/python:

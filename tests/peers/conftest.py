@@ -1,4 +1,5 @@
-"""The stack with LiteLLM's proxy as an upstream of the gateway, and as one of its callers."""
+"""The stack with servers that nobody here wrote: LiteLLM's proxy as an upstream of the gateway, and as one of its
+callers; MLServer as an upstream."""
 
 from collections.abc import Iterator
 from typing import NamedTuple
@@ -8,7 +9,7 @@ from openai import OpenAI
 
 from tests.clients.stack import Stack, stack
 from tests.deploy.processes import free_port
-from tests.peers import litellm
+from tests.peers import litellm, mlserver
 
 
 class Peers(NamedTuple):
@@ -33,3 +34,25 @@ def peers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Peers]:
         litellm.proxy(directory, port, running.gateway_url),
     ):
         yield Peers(running, url)
+
+
+class Tensors(NamedTuple):
+    """`url`: of MLServer itself."""
+
+    stack: Stack
+    url: str
+
+
+@pytest.fixture(scope="session")
+def tensors(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Tensors]:
+    if not mlserver.IS_FOR_THIS_PYTHON:
+        pytest.skip("MLServer isn't made for Python 3.13 and above")
+    if not mlserver.COMMAND.exists():
+        pytest.fail("MLServer isn't installed: run `make peers`")
+    port = free_port()
+    url = f"http://127.0.0.1:{port}"
+    with (
+        stack(tmp_path_factory.mktemp("tensors"), mlserver.models_file(url)) as running,
+        mlserver.server(tmp_path_factory.mktemp("mlserver"), port, free_port()),
+    ):
+        yield Tensors(running, url)
