@@ -54,6 +54,28 @@ protocol = "anthropic"
 upstream = "{tap}"
 api_key_env = "OWN_KEY"
 
+["replaced-openai/*"]
+protocol = "openai"
+upstream = "{tap}/v1"
+first_token = 1.0
+fallback = ["stand-in-openai/big"]
+
+["stand-in-openai/*"]
+protocol = "openai"
+upstream = "{tap}/v1"
+upstream_model = "its-own/*"
+
+["replaced-anthropic/*"]
+protocol = "anthropic"
+upstream = "{tap}"
+first_token = 1.0
+fallback = ["stand-in-anthropic/big"]
+
+["stand-in-anthropic/*"]
+protocol = "anthropic"
+upstream = "{tap}"
+upstream_model = "its-own/*"
+
 ["hurried-message-*"]
 protocol = "anthropic"
 upstream = "{tap}"

@@ -38,7 +38,7 @@ outcomes: st.SearchStrategy[Outcome] = st.sampled_from(
 )
 steps = st.lists(
     st.one_of(
-        st.tuples(st.just("call"), st.sampled_from(["a", "limited", "queued", "retried"])),
+        st.tuples(st.just("call"), st.sampled_from(["a", "limited", "queued", "retried", "replaced"])),
         st.tuples(st.just("answer"), st.integers(0, 20), outcomes),
         st.tuples(st.just("leave"), st.integers(0, 20)),
         st.tuples(st.just("answer and leave"), st.integers(0, 20), outcomes),
@@ -61,6 +61,7 @@ class Play:
             limited=Model(single(URL), 60.0, limit=Limit(1)),
             queued=Model(Group([Endpoint(URL, "a", limit=Limit(2))]), 60.0, limit=Limit(1, 2)),
             retried=Model(both, 60.0, retries=1),
+            replaced=Model(single(URL), 60.0, fallback=("limited", "queued", "a")),
         )
         self.domain = Domain(self._wait, known, max_in_flight=4)
         if journal is not None:
