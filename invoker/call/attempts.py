@@ -84,7 +84,8 @@ class Attempts(msgspec.Struct):
     def open(self, flight: Flight) -> Awaitable[Exchange]:
         """The exchange of the last attempt; `UpstreamError` of it if it came to none. `note_head` is to follow: of
         the attempts before it, that is done."""
-        return self._open(flight) if self.model.retries else self._attempt()
+        model = self.model
+        return self._open(flight) if model.retries or model.group.has_addresses else self._attempt()
 
     async def _open(self, flight: Flight) -> Exchange:
         model = self.model
@@ -96,7 +97,7 @@ class Attempts(msgspec.Struct):
                 if not may_try_again(error):
                     raise
                 reason = NO_CONNECTION
-                pause = self._next_pause_s(reason, flight.remaining_s)
+                pause = 0.0 if self._has_other_address() else self._next_pause_s(reason, flight.remaining_s)
                 if pause is None:
                     raise
                 self._give_back(error.error_type, str(error))
@@ -193,7 +194,16 @@ class Attempts(msgspec.Struct):
         headers = self.headers if endpoint.credentials is None else endpoint.credentials.put_into(self.headers)
         self.asks_usage = asks
         body = call.asking.put_into(call.body) if asks and call.asking is not None else call.body
+        if endpoint.address:
+            return self.upstream.open(url, body, headers, address=endpoint.address)
         return self.upstream.open(url, body, headers)
+
+    def _has_other_address(self) -> bool:
+        """As a connection to a name tries one after the other, whatever may be tried again."""
+        group, member = self.model.group, self.member
+        if member is None or not group.has_addresses or not group.has_room(member):
+            return False
+        return group.is_spread(member, [*self.tried, member])
 
     def _next_pause_s(self, reason: str, remaining_s: float, asked_s: float | None = None) -> float | None:
         """Before the next attempt; None if there is to be none. None of an endpoint's pauses is for another one."""

@@ -71,6 +71,7 @@ class Invoker:
         self.overhead = Spread(OVERHEAD_BOUNDS_S)
         self.retries = Retries()
         self.upstreams = UpstreamSums()
+        self.upstreams.follow(models)
         self.defects = Defects(clock)
         self.admission = Admission(self.flights, places or Tallies(1).of(0), clock, max_in_flight)
         self.admission.swap(models)
@@ -86,7 +87,7 @@ class Invoker:
         """From now on, calls go by these; those in flight by what they began with."""
         self.admission.swap(models)
         models.carry_over(self.models)
-        self.upstreams.note_swap(self.models, models)
+        self.upstreams.follow(models)
         self.models = models
 
     async def invoke(

@@ -37,7 +37,8 @@ async def ask(
 async def _ask_one(upstream: Upstream, endpoint: Endpoint, target: str, lines: bytes) -> Answer:
     own = endpoint.credentials
     url = joined_url(endpoint.url, target)
-    exchange = await upstream.open(url, b"", lines if own is None else own.put_into(lines), b"GET")
+    lines = lines if own is None else own.put_into(lines)
+    exchange = await upstream.open(url, b"", lines, b"GET", endpoint.address)
     body = await exchange.whole()
     if own is not None and exchange.status >= 400:
         body = own.left_out_of_body(body)

@@ -24,6 +24,8 @@ from invoker.protocols.kserve import KServe
 from invoker.protocols.large_bodies import LargeBodies
 from invoker.protocols.openai import OpenAI
 from invoker.protocols.worklet import Worklet
+from invoker.routing.models import Models
+from invoker.routing.names import Names, resolve
 from invoker.routing.places import Places
 from invoker.routing.probes import Probes
 from invoker.routing.states import EndpointState, UpstreamsAnswer, limits_of, merged, states_of
@@ -39,6 +41,7 @@ class KnownModels:
     def __init__(self, snapshot: Snapshot, invoker: Invoker, outbox: Outbox, probes: Probes, clock: Clock) -> None:
         self.refused = snapshot.refused
         self.configuration = of_configuration(snapshot)
+        self.names = Names(resolve, self._endpoints_changed)
         self._probes = probes
         self._invoker = invoker
         self._outbox = outbox
@@ -49,7 +52,17 @@ class KnownModels:
         self.refused, self.configuration = snapshot.refused, of_configuration(snapshot)
         self._invoker.swap(snapshot.models)
         self._outbox.tell_of(snapshot.models.names)
+        self.follow(snapshot)
+
+    def follow(self, snapshot: Snapshot) -> None:
+        """Their endpoints are looked up, and asked how they are."""
+        self.names.follow(snapshot.models)
         self._probes.follow(snapshot.models)
+
+    def _endpoints_changed(self, models: Models) -> None:
+        """Addresses have come or gone."""
+        self._invoker.upstreams.follow(models)
+        self._probes.follow(models)
 
     def states(self) -> list[EndpointState]:
         """What is known of their endpoints here."""
@@ -117,9 +130,10 @@ async def assembled(
             upstreams,
             settings.cors_origins,
         )
-        probes.follow(snapshot.models)
+        models.follow(snapshot)
         try:
-            yield worker, models
+            async with background.task("names", models.names.run):
+                yield worker, models
         finally:
             await probes.close()
     await large_bodies.close()

@@ -2,7 +2,7 @@
 
 import os
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from random import Random
 from urllib.parse import unquote, urlsplit
@@ -19,6 +19,8 @@ from invoker.routing.retry_budget import RetryBudget
 from invoker.routing.tally import Tally
 from shared.record import MAX_UPSTREAM_NAME_CHARS
 
+MAX_GONE = 256
+"""Addresses that a group's names haven't any more, and that may come back."""
 MAX_COOLING = 1000
 """Models that one endpoint has no room for, at once."""
 SHORTEST_COOL_US, LONGEST_COOL_US = 1_000_000, 60_000_000
@@ -34,7 +36,7 @@ _INVISIBLE = re.compile("[^!-~]")
 class Endpoint(msgspec.Struct, frozen=True):
     """As the models file says it. Of several, each gets calls by its `weight`; those of a higher `priority` number only
     while none of a lower one can be called; and none beyond its `limit`. `alias`: by which name it knows the model, if
-    by another."""
+    by another; `address`: of a name that has several, one of them."""
 
     url: str
     name: str
@@ -44,6 +46,7 @@ class Endpoint(msgspec.Struct, frozen=True):
     limit: Limit | None = None
     alias: Alias | None = None
     health: HealthCheck | None = None
+    address: str = ""
 
 
 def upstream_name(url: str) -> str:
@@ -82,14 +85,19 @@ class NoRoomError(Exception):
 
 class Group:
     """The endpoints of one model: at least one. `only`: where there is no more than one, and nothing to choose; its
-    calls are only counted. `limited`: whether any has a limit of its own."""
+    calls are only counted. `limited`: whether any has a limit of its own; `has_addresses`: whether a name is several of
+    the `members`."""
 
     def __init__(self, endpoints: Sequence[Endpoint], die: Random | None = None) -> None:
-        self.members = [Member(endpoint) for endpoint in sorted(endpoints, key=lambda each: each.priority)]
+        self.endpoints = sorted(endpoints, key=lambda each: each.priority)
+        self.members = [Member(endpoint) for endpoint in self.endpoints]
         self.limited = any(endpoint.limit is not None for endpoint in endpoints)
-        self.only = self.members[0] if len(self.members) == 1 and not self.limited else None
         self.budget = RetryBudget()
         self.die = die or DIE
+        self.only: Member | None
+        self.has_addresses: bool
+        self._gone: dict[tuple[str, str, str], Member] = {}  # the first to go first
+        self._settle()
 
     def __eq__(self, other: object) -> bool:
         return isinstance(other, Group) and self.members == other.members
@@ -98,7 +106,7 @@ class Group:
 
     def __reduce__(self) -> tuple[type["Group"], tuple[list[Endpoint]]]:
         """For another process: what is known here stays here."""
-        return Group, ([member.endpoint for member in self.members],)
+        return Group, (self.endpoints,)
 
     def take(self, model_id: str, now_us: int, before: Sequence[Member] = ()) -> Member:
         """The one that an attempt goes to, and what it has room for by its limit; `NoRoomError` if none has. `before`:
@@ -163,14 +171,52 @@ class Group:
     def carry_over(self, before: "Group") -> None:
         """What is known of the same endpoints, whose calls may still be on their way; and what was tried again."""
         self.budget = before.budget
-        known = {(member.endpoint.name, member.endpoint.url): member for member in before.members}
-        for at, member in enumerate(self.members):
-            if (old := known.get((member.endpoint.name, member.endpoint.url))) is not None:
-                old.become(member.endpoint)
-                self.members[at] = old
+        addresses: dict[tuple[str, str], list[str]] = {}
+        for member in before.members:
+            addresses.setdefault(_key(member.endpoint)[:2], []).append(member.endpoint.address)
+        self._gone = {**before._gone, **{_key(member.endpoint): member for member in before.members}}
+        self.members = []
+        self.spread(lambda endpoint: addresses.get(_key(endpoint)[:2], ()))
+
+    def spread(self, addresses: Callable[[Endpoint], Sequence[str]]) -> bool:
+        """Each of an endpoint's `addresses` is one of its own, or else it is one. Whether that changes anything. What
+        is known of one that goes is known when it comes back, as long as it has calls or is out."""
+        wanted = [
+            msgspec.structs.replace(endpoint, address=address)
+            for endpoint in self.endpoints
+            for address in addresses(endpoint) or ("",)
+        ]
+        if [_key(endpoint) for endpoint in wanted] == [_key(member.endpoint) for member in self.members]:
+            return False
+        known = {**self._gone, **{_key(member.endpoint): member for member in self.members}}
+        self.members = []
+        for endpoint in wanted:
+            member = known.pop(_key(endpoint), None) or Member(endpoint)
+            member.become(endpoint)
+            self.members.append(member)
+        left = [(key, member) for key, member in known.items() if member.outstanding or not member.health.is_in]
+        self._gone = dict(left[-MAX_GONE:])
+        self._settle()
+        return True
+
+    def is_spread(self, member: Member, tried: Sequence[Member]) -> bool:
+        """Whether its name has another address, which isn't among those that were tried."""
+        if not member.endpoint.address:
+            return False
+        name = _key(member.endpoint)[:2]
+        return any(_key(each.endpoint)[:2] == name and each not in tried for each in self.members)
+
+    def _settle(self) -> None:
+        """How many there are is known."""
+        self.has_addresses = len(self.members) > len(self.endpoints)
+        self.only = None
         if len(self.members) == 1:
             self.members[0].health = NEW  # an only one is never out
             self.only = None if self.limited else self.members[0]
+
+
+def _key(endpoint: Endpoint) -> tuple[str, str, str]:
+    return endpoint.name, endpoint.url, endpoint.address
 
 
 def _has_room(member: Member) -> bool:

@@ -26,8 +26,8 @@ GET = b"GET"
 
 log = logs.get("probes")
 
-Key = tuple[str, HealthCheck, bytes]
-"""URL that is asked, how, and the credentials that are sent along."""
+Key = tuple[str, HealthCheck, bytes, str]
+"""URL that is asked, how, the credentials that are sent along, and the address, if it has several."""
 
 
 @dataclass(eq=False, slots=True)
@@ -104,7 +104,7 @@ class Probes:
         timeout_s = probe.check.timeout_s
         try:
             async with asyncio.timeout(timeout_s):
-                exchange = await self._upstream.open(probe.url, b"", probe.lines, GET)
+                exchange = await self._upstream.open(probe.url, b"", probe.lines, GET, probe.endpoint.address)
             exchange.leave()  # no more of it matters
         except TimeoutError:
             return f"no answer within {timeout_s:g} s"
@@ -136,4 +136,4 @@ def _key(endpoint: Endpoint) -> Key | None:
     parts = urlsplit(endpoint.url)
     url = f"{parts.scheme}://{parts.netloc}{endpoint.health.path}"
     lines = b"" if endpoint.credentials is None else endpoint.credentials.put_into(b"")
-    return url, endpoint.health, lines
+    return url, endpoint.health, lines, endpoint.address

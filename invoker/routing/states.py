@@ -27,6 +27,7 @@ class EndpointState(msgspec.Struct, frozen=True, kw_only=True):
     protocol: str
     name: str
     url: Annotated[str, Meta(description="Without user, password and query.")]
+    address: Annotated[str, Meta(description="Where its host is several endpoints; or else empty.")] = ""
     weight: int
     priority: int
     state: Annotated[
@@ -88,6 +89,7 @@ def _state(member: Member, protocol: str, name: str | None, now_us: int, offset_
         protocol=protocol,
         name=endpoint.name,
         url=url,
+        address=endpoint.address,
         weight=endpoint.weight,
         priority=endpoint.priority,
         state="in" if health.is_in else "out",
@@ -109,12 +111,12 @@ def _probe(member: Member, offset_us: int) -> ProbeState | None:
 
 def merged(of_workers: Iterable[list[EndpointState]], limits: Sequence[LimitState] = ()) -> UpstreamsAnswer:
     """Of all workers that have told theirs; a worker may not have the newest models file yet."""
-    together: dict[tuple[str, str | None, str, str], list[EndpointState]] = {}
+    together: dict[tuple[str, str | None, str, str, str], list[EndpointState]] = {}
     workers = 0
     for states in of_workers:
         workers += 1
         for one in states:
-            together.setdefault((one.protocol, one.model, one.name, one.url), []).append(one)
+            together.setdefault((one.protocol, one.model, one.name, one.url, one.address), []).append(one)
     return UpstreamsAnswer(workers, [_together(states) for states in together.values()], [*limits])
 
 

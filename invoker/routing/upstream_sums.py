@@ -19,8 +19,8 @@ LATENCY = "invoker_upstream_latency_seconds"
 HEALTHY, OUTSTANDING = "invoker_upstream_healthy", "invoker_upstream_outstanding"
 
 
-class _Left(NamedTuple):
-    """An endpoint that is in no table now. As long as it is there, a call that began before may still go to it."""
+class _Known(NamedTuple):
+    """An endpoint, in a table or in none now. As long as it is there, a call that began before may still go to it."""
 
     member: "weakref.ref[Member]"
     name: str
@@ -46,27 +46,22 @@ class UpstreamSums:
 
     def __init__(self) -> None:
         self._names = Names()
-        self._left: list[_Left] = []
+        self._known: dict[int, _Known] = {}  # by identity
         self._gone: dict[str, dict[str, Counter[str]]] = {ATTEMPTS: {}, EJECTIONS: {}, LATENCY: {}}
 
-    def note_swap(self, before: Models, now: Models) -> None:
-        """These models take the place of those."""
+    def follow(self, models: Models) -> None:
+        """Whenever endpoints have come or gone: what goes later on isn't forgotten then."""
         self._settle()
-        stay = {id(member) for member in _members(now)}
-        self._left += [
-            _Left(weakref.ref(member), member.endpoint.name, member.tally)
-            for member in _members(before)
-            if id(member) not in stay
-        ]
+        for member in _members(models):
+            if id(member) not in self._known:
+                self._known[id(member)] = _Known(weakref.ref(member), member.endpoint.name, member.tally)
 
     def counted(self, models: Models) -> Labelled:
         """As a report has it."""
-        self._settle()
+        self.follow(models)
         sums = {name: {label: Counter(counts) for label, counts in of.items()} for name, of in self._gone.items()}
-        for left in self._left:
-            _add(sums, self._names.shown(left.name), left.tally)
-        for member in _members(models):
-            _add(sums, self._names.shown(member.endpoint.name), member.tally)
+        for known in self._known.values():
+            _add(sums, self._names.shown(known.name), known.tally)
         return {name: {label: dict(counts) for label, counts in of.items()} for name, of in sums.items()}
 
     def measured(self, models: Models) -> LabelledGauges:
@@ -81,13 +76,10 @@ class UpstreamSums:
 
     def _settle(self) -> None:
         """What is counted of an endpoint that nobody can call any more is complete."""
-        still = []
-        for left in self._left:
-            if left.member() is None:
-                _add(self._gone, self._names.shown(left.name), left.tally)
-            else:
-                still.append(left)
-        self._left = still
+        for number, known in [*self._known.items()]:
+            if known.member() is None:
+                _add(self._gone, self._names.shown(known.name), known.tally)
+                del self._known[number]
 
 
 def _members(models: Models) -> Iterator[Member]:

@@ -32,12 +32,14 @@ URL_CHARACTERS = "%/:?#[]@!$&'()*+,;=-._~"
 
 
 class Origin(NamedTuple):
-    """Where a URL's connections go: a host and a port, with TLS or without, or a Unix socket."""
+    """Where a URL's connections go: a host and a port, with TLS or without, or a Unix socket. `address`: of the
+    host's, the one that is meant; or else any."""
 
     host: str
     port: int
     tls: bool
     unix_path: str
+    address: str = ""
 
 
 class Target(NamedTuple):
@@ -55,16 +57,19 @@ class PooledUpstream:
     def __init__(self, clock: Clock, max_answer_bytes: int, max_idle: int = MAX_IDLE) -> None:
         self._clock = clock
         self._max_answer_bytes = max_answer_bytes
-        self._targets: dict[str, Target] = {}
+        self._targets: dict[str | tuple[str, str], Target] = {}
         self._idle = IdleConnections(clock, limit=max_idle)
         self._tls: asyncio.Future[ssl.SSLContext] | None = None
 
-    async def open(self, endpoint: str, body: Body, headers: bytes = b"", method: bytes = POST) -> WireExchange:
-        target = self._targets.get(endpoint)
+    async def open(
+        self, endpoint: str, body: Body, headers: bytes = b"", method: bytes = POST, address: str = ""
+    ) -> WireExchange:
+        key = (endpoint, address) if address else endpoint
+        target = self._targets.get(key)
         if target is None:
             if len(self._targets) >= KNOWN_TARGETS:
                 self._targets.clear()
-            target = self._targets[endpoint] = prepare(endpoint)
+            target = self._targets[key] = prepare(endpoint, address)
         if target.authorized:
             headers = _AUTHORIZATION.sub(b"", headers)
         head = b"%b%d\r\n%b\r\n" % (target.head, len(body), headers)
@@ -108,7 +113,9 @@ class PooledUpstream:
                 if origin.unix_path:
                     return (await loop.create_unix_connection(protocol, origin.unix_path))[1]
                 tls = await self._tls_context() if origin.tls else None
-                return (await loop.create_connection(protocol, origin.host, origin.port, ssl=tls))[1]
+                name = origin.host if origin.tls else None
+                place = origin.address or origin.host
+                return (await loop.create_connection(protocol, place, origin.port, ssl=tls, server_hostname=name))[1]
         except TimeoutError:
             raise ConnectError(f"can't connect to upstream: timed out after {CONNECT_TIMEOUT_S:g} s") from None
         except (OSError, UnicodeError) as error:
@@ -127,8 +134,8 @@ class PooledUpstream:
             raise
 
 
-def prepare(url: str) -> Target:
-    """What every request to this URL has in common."""
+def prepare(url: str, address: str = "") -> Target:
+    """What every request to this URL has in common; at this address of its host, if one is meant."""
     parts = urlsplit(url)
     path = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
     if parts.scheme == UNIX_SCHEME:
@@ -136,7 +143,7 @@ def prepare(url: str) -> Target:
     else:
         tls = parts.scheme == "https"
         name = (parts.hostname or "").encode("idna").decode()
-        origin = Origin(name, parts.port or (443 if tls else 80), tls, "")
+        origin = Origin(name, parts.port or (443 if tls else 80), tls, "", address)
         host = (f"[{name}]" if ":" in name else name) + (f":{parts.port}" if parts.port else "")
     head = f"POST {quote(path, safe=URL_CHARACTERS)} HTTP/1.1\r\nHost: {host}\r\n"
     if parts.username is not None:

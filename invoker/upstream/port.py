@@ -100,8 +100,11 @@ class Exchange(Protocol):
 class Upstream(Protocol):
     """Posts a body, or gets without one. Cancelling ends what was begun."""
 
-    async def open(self, endpoint: str, body: Body, headers: bytes = b"", method: bytes = b"POST") -> Exchange:
-        """As soon as the answer's head is here. `headers` are whole lines to send along. `UpstreamError` of type
+    async def open(
+        self, endpoint: str, body: Body, headers: bytes = b"", method: bytes = b"POST", address: str = ""
+    ) -> Exchange:
+        """As soon as the answer's head is here. `headers` are whole lines to send along; `address`: which one of the
+        URL's host is called, if that has several. `UpstreamError` of type
         `connect` when the request can't have been received, or no answer came; `invalid_response` when what came is
         none; `gateway_error` when this machine has nothing left to connect with."""
         ...

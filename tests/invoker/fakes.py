@@ -96,9 +96,13 @@ class FakeUpstream:
         self.posts: list[tuple[str, bytes]] = []
         self.headers: list[bytes] = []
         self.methods: list[bytes] = []
+        self.addresses: list[str] = []
         self._script = script
 
-    async def open(self, endpoint: str, body: Body, headers: bytes = b"", method: bytes = b"POST") -> Exchange:
+    async def open(
+        self, endpoint: str, body: Body, headers: bytes = b"", method: bytes = b"POST", address: str = ""
+    ) -> Exchange:
+        self.addresses.append(address)
         self.methods.append(method)
         whole = body if isinstance(body, bytes) else b"".join(body)
         self.posts.append((endpoint, whole))

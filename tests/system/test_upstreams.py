@@ -3,6 +3,7 @@
 import contextlib
 import os
 import signal
+import socket
 import threading
 from collections import Counter
 from collections.abc import Callable, Iterator
@@ -10,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.namespaces import first_of_namespace
 from tests.processes import Json, Process, System, eventually, get, system
 
 CALLERS = 8
@@ -111,6 +113,33 @@ def test_probes_tell_that_a_model_server_is_away_and_back(started: System, tmp_p
     started.start_mock(MOCK_PORT=urls[0].partition("/invoke")[0].rpartition(":")[2])
     assert first_of_m(lambda told: told["state"] == "in")["attempts"] == {}
     assert {row["upstream"] for row in rows(started, 20)} == {urls[1].split("/")[2]}
+
+
+def test_a_name_of_several_addresses_is_several_endpoints(started: System, tmp_path: Path) -> None:
+    """As the system has them in its file of hosts. While one of them is away, no call fails."""
+    hosts = tmp_path / "hosts"
+    hosts.write_text("127.0.0.1 localhost\n127.0.0.2 several.test\n127.0.0.3 several.test\n")
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = str(free.getsockname()[1])
+    first, _ = [started.start_mock(MOCK_HOST=host, MOCK_PORT=port) for host in ("127.0.0.2", "127.0.0.3")]
+    started.start_sidecar()
+    url = f"http://several.test:{port}"
+    mounted = ("sh", "-c", 'mount --bind "$0" /etc/hosts && exec "$@"', str(hosts))
+    settings = {"INVOKER_UPSTREAM_URL": f"{url}/invoke", "INVOKER_OPENAI_URL": "", "INVOKER_ANTHROPIC_URL": ""}
+    started.start_gateway(prefix=(*first_of_namespace(), *mounted), **settings)
+
+    def of_worklets() -> list[Json]:
+        return [one for one in get(f"{started.gateway_url}/upstreams")["upstreams"] if one["protocol"] == "worklet"]
+
+    told = eventually(of_worklets, lambda told: len(told) == 2)
+    name = url.removeprefix("http://")
+    assert [(one["name"], one["address"]) for one in told] == [(name, "127.0.0.2"), (name, "127.0.0.3")]
+    assert [started.invoke("m")[0] for _ in range(50)] == [200] * 50
+    assert min(one["attempts"]["success"] for one in of_worklets()) > 5
+    first.kill_all()
+    assert [started.invoke("m")[0] for _ in range(50)] == [200] * 50
+    assert [one["state"] for one in of_worklets()] == ["out", "in"]
+    assert {row["upstream"] for row in rows(started, 100)} == {name}
 
 
 def test_a_model_server_that_is_killed_loses_no_call_whose_retry_is_safe(started: System, tmp_path: Path) -> None:

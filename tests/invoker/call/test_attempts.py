@@ -76,6 +76,42 @@ async def test_another_endpoint_is_tried_at_once() -> None:
     assert [each.outstanding for each in hosts.group.members] == [0, 0]
 
 
+async def test_each_address_of_a_name_is_tried() -> None:
+    """As a connection to the name would; whatever the model's retries, and without any of its budget. One that has no
+    room is no reason to try another."""
+    hosts = Hosts({"http://a/": REFUSED}, retries=0, retry_busy=True)
+    hosts.group.spread(lambda _endpoint: ("1", "2", "3"))
+    for call in range(1, FAILURES_IN_A_ROW + 1):
+        assert await hosts.invoke() == 502
+        assert sorted(hosts.domain.upstream.addresses[-3:]) == ["1", "2", "3"]
+        assert len(hosts.posts) == 3 * call
+    assert hosts.domain.journal.records[0].attempts == 3
+    hosts.group.spread(lambda _endpoint: ("4", "5"))
+    before = len(hosts.posts)
+    hosts.does["http://a/"] = BUSY
+    assert (await hosts.invoke(), len(hosts.posts)) == (429, before + 1)
+    assert hosts.group.budget.spent == 0
+    assert {record.upstream for record in hosts.domain.journal.records} == {"a"}
+
+
+async def test_a_name_that_becomes_one_or_several_during_a_call_takes_no_count_away() -> None:
+    """Each call ends where it began."""
+    hosts = Hosts({"http://a/": GOOD})
+    later: list[tuple[str, ...]] = [("1", "2"), (), ("1", "2"), ("3", "4")]
+    seen = [*hosts.group.members]
+
+    async def answer(_body: bytes) -> Answer:
+        hosts.group.spread(lambda _endpoint: later[len(hosts.posts) - 1])
+        seen.extend(hosts.group.members)
+        return GOOD
+
+    hosts.domain.upstream._script = answer
+    for _ in later:
+        assert await hosts.invoke() == 200
+    assert {member.outstanding for member in seen} == {0}
+    assert sum({id(member): member.tally.attempts["success"] for member in seen}.values()) == len(later)
+
+
 async def test_what_may_have_been_received_is_not_tried_again() -> None:
     for error in (
         UpstreamError(ErrorType.CONNECT, "closed without an answer"),

@@ -35,8 +35,9 @@ def call(of_table: Group, name: str, outcome: str = "success", failure: str = ""
 
 
 def swapped(sums: UpstreamSums, before: Models, now: Models) -> None:
+    sums.follow(before)
     now.carry_over(before)
-    sums.note_swap(before, now)
+    sums.follow(now)
 
 
 def test_tables_that_name_the_same_upstream_are_summed() -> None:
@@ -89,7 +90,26 @@ def test_endpoints_that_are_gone_are_not_held() -> None:
         known = changed
         gc.collect()
         sums.counted(known)
-    assert len(sums._left) <= 1
+    assert len(sums._known) <= 2
+
+
+def test_addresses_that_come_and_go_lose_no_count() -> None:
+    """Nor have two of one: those of a name are one upstream."""
+    one, sums = group("a"), UpstreamSums()
+    known = models(m=one)
+    sums.follow(known)
+    for number in range(20):
+        one.spread(lambda _endpoint: ("1", "2") if number % 2 else ("2", "3"))  # noqa: B023  # called at once
+        sums.follow(known)
+        for each in one.members:
+            each.outstanding += 2
+            one.give_back(each, "success", "", 0, 1)
+            if number % 4:
+                one.give_back(each, "success", "", 0, 1)
+        gc.collect()
+    one.spread(lambda _endpoint: ())
+    assert sums.counted(known)[ATTEMPTS] == {"a": {"success": 20 * 2 + 15 * 2}}
+    assert sums.measured(known) == {HEALTHY: {"a": 1.0}, OUTSTANDING: {"a": 0.0}}
 
 
 def test_names_beyond_the_bound_share_one(monkeypatch: pytest.MonkeyPatch) -> None:

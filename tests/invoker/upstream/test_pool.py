@@ -107,6 +107,38 @@ async def test_ipv6_and_unix_sockets(upstream: Upstream, echo: web.AppRunner, tm
     assert await asked(upstream, f"http+unix://{quote(str(path), safe='')}/invoke", BODY) == (200, BODY)
 
 
+async def test_an_address_of_a_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Is called by its name: in the request and in TLS. Connections of one are not for another."""
+    authority = trustme.CA()
+    server_side = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    authority.issue_cert("several.test").configure_cert(server_side)
+    bundle = tmp_path / "ca.pem"
+    authority.cert_pem.write_to_path(str(bundle))
+    monkeypatch.setenv("SSL_CERT_FILE", str(bundle))
+
+    async def tell(request: web.Request) -> web.Response:
+        assert request.transport is not None
+        return web.Response(text=f"{request.host} {request.transport.get_extra_info('sockname')[0]}")
+
+    app = web.Application()
+    app.router.add_post("/", tell)
+    runner = web.AppRunner(app, access_log=None)
+    await runner.setup()
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = free.getsockname()[1]
+    places = ["127.0.0.2", "127.0.0.3"]
+    for place in places:
+        await web.TCPSite(runner, place, port, ssl_context=server_side).start()
+    upstream = PooledUpstream(SystemClock(), 1000)
+    for place in [*places, *places]:
+        exchange = await upstream.open(f"https://several.test:{port}/", b"", address=place)
+        assert await exchange.whole() == f"several.test:{port} {place}".encode()
+    with pytest.raises(ConnectError):
+        await upstream.open(f"https://several.test:{port}/", b"")  # nobody knows it
+    await upstream.close()
+    await runner.cleanup()
+
+
 @pytest.mark.parametrize("size", [0, 1, 65_536, 65_537, 1_048_576, 10_485_760])
 async def test_bodies_of_any_size_pass_unchanged(upstream: Upstream, echo: web.AppRunner, size: int) -> None:
     """Both ways, in one piece or in many."""
