@@ -12,7 +12,7 @@ from typing import NamedTuple
 from invoker.process.shared_value import SharedValue
 from invoker.routing.limits import Slots
 from invoker.routing.models import Models
-from invoker.routing.models_file import load_models
+from invoker.routing.models_file import check_models, shown_path, usable
 from invoker.routing.places import Tallies
 from invoker.settings import InvokerSettings
 from shared import logs
@@ -73,8 +73,13 @@ class ModelsFile:
         self._snapshots.write(pickle.dumps(self.current))
 
     def _load(self) -> Models:
-        models = load_models(self._settings)
+        path = self._settings.models_file
+        checked = check_models(self._settings)
+        models = usable(checked, path)
         self._slots.give(models.limits())
+        if checked.findings:  # no errors
+            first = checked.findings[0].after(shown_path(path))
+            log.warning("models.doubtful", warnings=len(checked.findings), first=first)
         return models
 
     def _state(self) -> object:

@@ -17,6 +17,7 @@ from invoker.routing.findings import Finding, Findings, Place
 from invoker.routing.limits import Limit
 from invoker.routing.models import Model, Models
 from invoker.routing.other_models import OtherModels
+from invoker.routing.places import SLOTS
 from invoker.routing.prices import parse_prices, with_floats
 from invoker.routing.tables import Limits, Manner, ModelTable, Protocol
 from invoker.settings import InvokerSettings
@@ -40,16 +41,20 @@ class Checked(NamedTuple):
 
 
 def load_models(settings: InvokerSettings) -> Models:
-    """The models of these settings; `StartupError` names the file, lines, tables and what is wrong."""
-    models, findings = check_models(settings)
-    if models is None:
-        errors = [finding for finding in findings if finding.is_error]
-        file = shown_path(settings.models_file)
-        told = [f"INVOKER_MODELS_FILE: {error.after(file)}" for error in errors[:MAX_TOLD]]
-        if more := len(errors) - len(told):
-            told.append(f"INVOKER_MODELS_FILE: {file}: … and {more} more; invoker check-config tells all of them")
-        raise StartupError(*told)
-    return models
+    """The models of these settings, or what `usable` raises."""
+    return usable(check_models(settings), settings.models_file)
+
+
+def usable(checked: Checked, path: Path | None) -> Models:
+    """The models of a file; `StartupError` names it, lines, tables and what is wrong."""
+    if checked.models is not None:
+        return checked.models
+    errors = [finding for finding in checked.findings if finding.is_error]
+    file = shown_path(path)
+    told = [f"INVOKER_MODELS_FILE: {error.after(file)}" for error in errors[:MAX_TOLD]]
+    if more := len(errors) - len(told):
+        told.append(f"INVOKER_MODELS_FILE: {file}: … and {more} more; invoker check-config tells all of them")
+    raise StartupError(*told)
 
 
 def check_models(settings: InvokerSettings) -> Checked:
@@ -64,7 +69,13 @@ def check_models(settings: InvokerSettings) -> Checked:
         return Checked(None, [Finding(*error.args)])
     except RecursionError:
         return Checked(None, [Finding(0, "it is nested too deeply")])
-    return Checked(None if findings.wrong else reader.models(), found)
+    if findings.wrong:
+        return Checked(None, found)
+    models = reader.models()
+    if (limits := len(dict(models.limits()))) > SLOTS:
+        told = f"limits: {limits} of models and upstreams are too many; at most {SLOTS} are counted"
+        return Checked(None, [Finding(0, told), *found])
+    return Checked(models, found)
 
 
 def shown_path(path: Path | None) -> str:

@@ -22,10 +22,14 @@ WRONG = '[a]\nupstream = "host"\ntimeout = 0\n[b]\nupstream = "http://b/"\nidle 
 
 def checked(*arguments: str | Path, directory: Path, models_file: str | None = None) -> tuple[int, str, str]:
     """The exit code, and what was printed."""
+    return run("check-config", *arguments, directory=directory, models_file=models_file)
+
+
+def run(*arguments: str | Path, directory: Path, models_file: str | None) -> tuple[int, str, str]:
     environment = {name: value for name, value in os.environ.items() if not name.startswith("INVOKER_")}
     if models_file is not None:
         environment["INVOKER_MODELS_FILE"] = models_file
-    command = [sys.executable, "-m", "invoker", "check-config", *map(str, arguments)]
+    command = [sys.executable, "-m", "invoker", *map(str, arguments)]
     done = subprocess.run(command, cwd=directory, env=environment, check=False, capture_output=True)
     return done.returncode, done.stdout.decode(), done.stderr.decode()
 
@@ -102,6 +106,20 @@ def test_a_large_one(tmp_path: Path) -> None:
     shell = f"{sys.executable} -m invoker check-config models.toml | head -n 1"
     done = subprocess.run(shell, cwd=tmp_path, shell=True, check=True, capture_output=True)
     assert (done.stdout.count(b"\n"), done.stderr) == (1, b"")
+
+
+def test_what_a_gateway_tells_at_its_start(tmp_path: Path) -> None:
+    """The same errors, each in a line of its own, but not more than a few; and no process is left."""
+    (tmp_path / "models.toml").write_text("".join(f"[m-{number}]\ntimeout = 0\n" for number in range(4)))
+    (_, said, _), started = (
+        checked("models.toml", directory=tmp_path),
+        run(directory=tmp_path, models_file="models.toml"),
+    )
+    told = [f"invoker: error: INVOKER_MODELS_FILE: {line}" for line in said.replace("error: ", "").splitlines()[:5]]
+    told.append(
+        "invoker: error: INVOKER_MODELS_FILE: models.toml: … and 3 more; invoker check-config tells all of them"
+    )
+    assert (started[0], started[2].splitlines()) == (2, told)
 
 
 def test_what_its_page_shows(tmp_path: Path) -> None:
