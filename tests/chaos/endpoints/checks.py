@@ -74,10 +74,18 @@ def check(told: Told) -> Found:
         found.arrived += len(hits)
         found.again += max((row.attempts or 0) - 1, 0)
         found.problems += [f"{name(call.key)}: {what}" for what in check_attempts(told, call, row, hits)]
+    found.problems += check_answered(told)
     found.problems += check_endpoints_out(told, found)
     found.problems += check_safe_retries(told, found)
     found.problems += check_budget(told)
     return found
+
+
+def check_answered(told: Told) -> Iterator[str]:
+    """Whatever endpoints do, each caller has an answer, unless a worker died."""
+    for call in told.calls:
+        if call.outcome != "answered" and not any(not trouble.site for trouble in told.troubled(call)):
+            yield f"{name(call.key)}: {call.outcome} after {call.latency_s:.1f} s, though no worker died"
 
 
 def check_attempts(told: Told, call: Call, row: Row, hits: Sequence[str]) -> Iterator[str]:

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from tests.chaos.calls import Call
+from tests.chaos.calls import Call, Outcome
 from tests.chaos.endpoints.checks import Told, check
 from tests.chaos.endpoints.faults import KINDS, Trouble, draw
 from tests.chaos.endpoints.run import Options, run_endpoints
@@ -31,10 +31,16 @@ def test_a_seed_is_a_sequence() -> None:
     assert sorted(fault.kind for fault in faults) == sorted(KINDS)
 
 
-def told(hits: tuple[str, ...] = ("a",), troubles: tuple[Trouble, ...] = (), count: int = 1, **row: Any) -> Told:
+def told(
+    hits: tuple[str, ...] = ("a",),
+    troubles: tuple[Trouble, ...] = (),
+    count: int = 1,
+    outcome: Outcome = "answered",
+    **row: Any,
+) -> Told:
     """Calls of one model, alike, from second 10 to 11."""
     fields = {"success": True, "error_type": None, "error_log": "", "attempts": 1, "upstream": "a", **row}
-    calls = [Call("spread-0", size, 1, 10.0, 11.0, "answered", 200) for size in range(1, count + 1)]
+    calls = [Call("spread-0", size, 1, 10.0, 11.0, outcome, 200) for size in range(1, count + 1)]
     rows = {
         call.key: Row(id=1, model_id="spread-0", latency_ms=1.0, input_size=1, output_size=1, **fields)
         for call in calls
@@ -60,10 +66,12 @@ REFUSED: dict[str, Any] = {"success": False, "error_type": "connect", "error_log
         (told(success=False, error_type="timeout"), ["nothing was wrong, and it ended with timeout"]),
         (told((), DIES, **REFUSED), ["no other was tried"]),
         (told(("b",), DIES, attempts=2, upstream="b"), []),
+        (told(outcome="unknown"), ["unknown after 1.0 s, though no worker died"]),
+        (told(outcome="unknown", troubles=(Trouble("worker_killed", "", 10.5, 12.0),)), []),
         (told(count=3), ["a was out, and got 3 calls"]),
         (told(("a", "b", "c"), DIES, count=50, attempts=3), ["100 attempts beyond the first of 50 calls"]),
     ],
-    ids=range(11),
+    ids=range(13),
 )
 def test_what_does_not_add_up_is_told(case: Told, said: list[str]) -> None:
     problems = check(case).problems
