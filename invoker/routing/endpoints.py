@@ -111,29 +111,20 @@ class Group:
     def take(self, model_id: str, now_us: int, before: Sequence[Member] = ()) -> Member:
         """The one that an attempt goes to, and what it has room for by its limit; `NoRoomError` if none has. `before`:
         where the same call was tried. `give_back` must follow, and that its limit is left."""
-        members = self._with_room(now_us) if self.limited else self.members
-        while members:
+        members: Sequence[Member] = self.members
+        member = choose(members, now_us, self.die, _avoided(members, model_id, now_us, before))
+        while (limit := member.endpoint.limit) is not None and not limit.take():
+            members = _others(members, member, now_us)
             member = choose(members, now_us, self.die, _avoided(members, model_id, now_us, before))
-            if member.endpoint.limit is None or member.endpoint.limit.take():
-                return self._taken(member, now_us)
-            members = [each for each in members if each is not member]  # another worker was faster
-        raise NoRoomError
+        if member.health.is_due(now_us):
+            member.health = tried(member.health)
+        member.outstanding += 1
+        return member
 
     def has_room(self, beside: Member | None) -> bool:
         """Whether any endpoint has for a call that is at this one, if there are others."""
         others = [each for each in self.members if each is not beside] if self.limited else []
         return not others or any(map(_has_room, others))
-
-    def _with_room(self, now_us: int) -> list[Member]:
-        """None that is out takes the place of those that have no room."""
-        usable = [each for each in self.members if each.health.is_in or each.health.is_due(now_us)]
-        return [each for each in usable or self.members if _has_room(each)]
-
-    def _taken(self, member: Member, now_us: int) -> Member:
-        if member.health.is_due(now_us):
-            member.health = tried(member.health)
-        member.outstanding += 1
-        return member
 
     def give_back(self, member: Member, outcome: str, failure: str | None, began_us: int, now_us: int) -> None:
         """An attempt has ended, and counts as `outcome`. `failure`: why it is the endpoint's, empty for none; None
@@ -219,6 +210,20 @@ def _key(endpoint: Endpoint) -> tuple[str, str, str]:
     return endpoint.name, endpoint.url, endpoint.address
 
 
+def _others(members: Sequence[Member], full: Member, now_us: int) -> Sequence[Member]:
+    """Beside one that has no room; `NoRoomError` if there is none. None that is out takes the place of one that is
+    in."""
+    may_be_out = not _may_be_called(full, now_us)
+    others = [each for each in members if each is not full and (may_be_out or _may_be_called(each, now_us))]
+    if not others:
+        raise NoRoomError
+    return others
+
+
+def _may_be_called(member: Member, now_us: int) -> bool:
+    return member.health.is_in or member.health.is_due(now_us)
+
+
 def _has_room(member: Member) -> bool:
     return member.endpoint.limit is None or member.endpoint.limit.has_room
 
@@ -233,7 +238,7 @@ def _avoided(members: Sequence[Member], model_id: str, now_us: int, before: Sequ
         return before
     avoid = [each for each in members if each in before or each.cooling.get(model_id, 0) > now_us]
     fresh = [each for each in members if each not in avoid] if avoid else members
-    return avoid if any(each.health.is_in or each.health.is_due(now_us) for each in fresh) else before
+    return avoid if any(_may_be_called(each, now_us) for each in fresh) else before
 
 
 def single(url: str, credentials: Credentials | None = None) -> Group:
