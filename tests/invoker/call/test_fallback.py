@@ -193,6 +193,22 @@ async def test_each_has_rules_of_its_own() -> None:
     assert stage.at_rest()
 
 
+async def test_two_tiers_of_upstreams() -> None:
+    """One that has no room is followed by the next tier's, which calls the model otherwise; then by another model."""
+    tiers = Group([Endpoint(f"http://{name}.test/", name, priority=at, alias=Alias(f"{name}'s"))
+                   for at, name in enumerate(("x", "y"))])  # fmt: skip
+    stage = Stage(
+        {"x": (429, b"", {}), "y": BUSY, "b": GOOD},
+        a=Model(tiers, 60.0, retries=1, retry_busy=True, fallback=("b",)),
+    )
+    assert (await stage.invoke()).status == 200
+    assert stage.upstream.posts == [
+        ("http://x.test/", BODY % b"x's"), ("http://y.test/", BODY % b"y's"), ("http://b.test/", BODY % b"b")
+    ]  # fmt: skip
+    assert stage.told == ("b", "a", None, "b.test", 3)
+    assert stage.at_rest()
+
+
 async def test_a_model_at_its_limit_is_not_waited_for() -> None:
     """The next one is asked; nothing was tried before."""
     stage = Stage({"b": GOOD}, a=model("a", fallback=("b",), limit=Limit(1)))
