@@ -2,7 +2,7 @@
 
 from grafana_foundation_sdk.models import dashboard, units
 
-from deploy.grafana import annotations, gateway, links, overview, streams, variables
+from deploy.grafana import annotations, gateway, links, overview, streams, upstreams, variables
 from deploy.grafana import queries as q
 from deploy.grafana.fields import COUNT, GREEN, NONE_SEEN, ORANGE, RED, Field, Limits, fixed_color, red_from
 from deploy.grafana.limits import BURN_RATE_1H, BURN_RATE_6H, ERROR_BUDGET, ERROR_RATE_PERCENT, P95_S
@@ -64,6 +64,15 @@ def make_model_invocation_metrics() -> dashboard.Dashboard:
             Row(
                 "Streams and tokens",
                 [Line(4, streams.figures()), Line(9, streams.first_tokens()), Line(9, streams.tokens_and_cost())],
+            ),
+            Row(
+                "Upstreams",
+                [
+                    Line(4, upstreams.figures()),
+                    Line(9, upstreams.health()),
+                    Line(9, upstreams.load()),
+                    Line(8, upstreams.limits()),
+                ],
             ),
             Row("Gateway", [Line(8, gateway.gateway())]),
             Row("Health", [Line(8, gateway.health())]),

@@ -31,7 +31,7 @@ def test_what_is_not_known_has_no_colour(name: str) -> None:
     assert {"Not reported", "No rules", "None known"} >= {shown for ((shown, _),) in nothing}
     idle = figures([(panel, [("m", None)]) for panel in asked])
     assert {color for ((_, color),) in idle} == {"text"}
-    assert {"No traffic", "No cost", "No tokens"} >= {shown for ((shown, _),) in idle}
+    assert {"No traffic", "No cost", "No tokens", "No queues", "None known"} >= {shown for ((shown, _),) in idle}
 
 
 def test_a_cost_is_exact_to_the_cent() -> None:

@@ -180,6 +180,7 @@ def test_panels_turn_red_where_alerts_fire() -> None:
     assert f"> {limits.P95_S:g}" in rules["ModelHighLatency", "ticket"]
     assert f"> {limits.FIRST_TOKEN_P95_S:g}" in rules["ModelSlowFirstToken", "ticket"]
     assert f"> {limits.USAGE_MISSING_PERCENT:g}" in rules["ModelUsageMissing", "ticket"]
+    assert f"> {limits.FALLBACK_PERCENT:g}" in rules["FallbackServing", "ticket"]
     assert f"> {limits.LOOP_LAG_S:g}" in rules["SidecarSlow", "ticket"]
     assert f"< {limits.DISK_FREE_TICKET_PERCENT / 100:g}" in rules["DiskNearlyFull", "ticket"]
     assert f"< {limits.DISK_FREE_PAGE_PERCENT / 100:g}" in rules["DiskNearlyFull", "page"]
@@ -230,7 +231,8 @@ def test_the_worst_comes_first(name: str) -> None:
     legends = {panel["title"]: panel["options"]["legend"] for panel in graphs}
     assert {legend["sortBy"] for legend in legends.values()} == {"Last *"}
     ascending = {title for title, legend in legends.items() if not legend["sortDesc"]}
-    assert ascending == ({"Disk Free over Time"} if name == "sidecar-health" else set())
+    low_is_worse = {"sidecar-health": {"Disk Free over Time"}, "model-invocation-metrics": {"Upstream Health"}}
+    assert ascending == low_is_worse.get(name, set())
     tables = {panel["title"]: panel["options"]["sortBy"] for panel in panels(name) if panel["type"] == "table"}
     assert tables["Firing Alerts"] == [{"displayName": "Severity", "desc": False}]  # page, then ticket
     if "Models" in tables:
