@@ -269,6 +269,14 @@ class Record(msgspec.Struct, frozen=True, array_like=True, gc=False, forbid_unkn
         ),
     ] = None
     tags: Annotated[Tags | None, Told(help="Its caller's `x-tag-…`; null without any.")] = None
+    queue_us: Annotated[
+        Count | None,
+        Told(
+            help="How long it waited for room, which is a part of its latency; null where its model has no queue.",
+            unit="us",
+            filter=Range("None that waited less.", "None that waited longer."),
+        ),
+    ] = None
 
     @property
     def success(self) -> bool:

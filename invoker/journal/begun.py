@@ -66,4 +66,5 @@ class Begun(msgspec.Struct, frozen=True, array_like=True, gc=False):
             answered.reasoning_tokens,
             answered.cost_nano_usd,
             self.tags,
+            answered.queue_us,
         )

@@ -10,7 +10,7 @@ from metrics_sidecar.api.answers import json_answer_of, milliseconds, store_prob
 from metrics_sidecar.api.sidecar import SIDECAR
 from metrics_sidecar.history.aggregate import ADDED_UP, CALLS, LATENCY, MEASURES, SPREADS, Ask, Measure, Table
 from metrics_sidecar.history.shown import Dollars, dollars
-from metrics_sidecar.ledger.usage import FIRST_TOKEN, PER_TOKEN, USAGE_MISSING
+from metrics_sidecar.ledger.usage import FIRST_TOKEN, PER_TOKEN, QUEUE, USAGE_MISSING
 from metrics_sidecar.parameters.decoding import decode_query
 from metrics_sidecar.parameters.filters import split_models
 from metrics_sidecar.parameters.window import WindowParameters, remedy_for, to_window
@@ -33,6 +33,12 @@ OfStreams = Annotated[
     float | None,
     Meta(description="Of streams, in milliseconds, within 1 %; null if none had an output. With a window only."),
 ]
+OfQueue = Annotated[
+    float | None,
+    Meta(
+        description="How long calls waited for room, in milliseconds, within 1 %. For models with a queue, in a window."
+    ),
+]
 Money = Annotated[Dollars, Meta(description="As it was recorded, exact. For models with tokens or cost only.")]
 Tokens = Annotated[int, Meta(ge=0, description="As upstreams have reported them. For models with any only.")]
 Missed = Annotated[
@@ -48,6 +54,7 @@ USED = {
 }
 """Measures of what was used, and how they are shown."""
 OF_STREAMS = {FIRST_TOKEN: "ttft_", PER_TOKEN: "time_per_output_token_"}
+WAITED = {QUEUE: "queue_"}
 """Times, and how names of their percentiles begin."""
 
 
@@ -97,6 +104,7 @@ else:
             *((f"total_{name}", Sum | UnsetType, UNSET) for name in SIZES),
             *((name, _used_type(name) | UnsetType, UNSET) for name in USED.values()),
             *((f"{prefix}p{n}", OfStreams | UnsetType, UNSET) for prefix in OF_STREAMS.values() for n in PERCENTS),
+            *((f"{prefix}p{n}", OfQueue | UnsetType, UNSET) for prefix in WAITED.values() for n in PERCENTS),
         ],
         bases=(CommonStats,),
         frozen=True,
@@ -136,7 +144,7 @@ EXAMPLE = Stats(
             errors={ErrorType.TIMEOUT: 5},
             **{f"total_{name}": 500 for name in SIZES},
             **{name: {"cost_usd": "0.125", USAGE_MISSING: 0}.get(name, 500) for name in USED.values()},
-            **{f"{prefix}p{percent}": 20.5 for prefix in OF_STREAMS.values() for percent in PERCENTS},
+            **{f"{prefix}p{percent}": 20.5 for prefix in (OF_STREAMS | WAITED).values() for percent in PERCENTS},
         )
     },
     since="2024-01-15T10:26:00Z",
@@ -194,6 +202,7 @@ def _with_window(model: ModelStats, table: Table, row: int, seconds: float) -> M
         errors=table.errors[row],
         **{f"total_{name}": table.sums[name][row] for name in SIZES},
         **_usage(table, row),
+        **_waited(table, row),
     )
 
 
@@ -210,6 +219,12 @@ def _usage(table: Table, row: int) -> dict[str, Any]:
         return {}
     shown = {USED[name]: dollars(number) if name == COST else number for name, number in used.items()}
     return {**shown, **spread}
+
+
+def _waited(table: Table, row: int) -> dict[str, Any]:
+    """Nothing for a model without a queue."""
+    spread = _percentiles(table, QUEUE, WAITED[QUEUE], row)
+    return {} if all(value is None for value in spread.values()) else spread
 
 
 def _percentiles(table: Table, field: Measure, prefix: str, row: int) -> dict[str, float | None]:

@@ -13,7 +13,7 @@ from metrics_sidecar.api.sidecar import SIDECAR
 from metrics_sidecar.history.aggregate import ALL, LATENCY, Ask, Measure, Table
 from metrics_sidecar.history.shown import NANO
 from metrics_sidecar.history.windows import HOUR, MAX_WINDOW_US, MINUTE_US, Window, align, parse_duration, window_before
-from metrics_sidecar.ledger.usage import FIRST_TOKEN, PER_TOKEN, USAGE_MISSING
+from metrics_sidecar.ledger.usage import FIRST_TOKEN, PER_TOKEN, QUEUE, USAGE_MISSING
 from metrics_sidecar.parameters.decoding import allowed_values, decode_query
 from metrics_sidecar.parameters.filters import split_models
 from metrics_sidecar.parameters.window import DURATION_PATTERN, WindowParameters, remedy_for, to_window
@@ -49,6 +49,10 @@ Metric = Literal[
     "time_per_output_token_p90",
     "time_per_output_token_p95",
     "time_per_output_token_p99",
+    "queue_p50",
+    "queue_p90",
+    "queue_p95",
+    "queue_p99",
 ]
 
 MEASURES: tuple[Measure, ...] = ("success_count", "failure_count", "latency_us")
@@ -58,7 +62,7 @@ _USED: dict[Metric, Measure] = {
     "cost_usd": "cost_nano_usd",
     "usage_missing": USAGE_MISSING,
 }
-_SPREADS = {"latency": LATENCY, "ttft": FIRST_TOKEN, "time_per_output_token": PER_TOKEN}
+_SPREADS = {"latency": LATENCY, "ttft": FIRST_TOKEN, "time_per_output_token": PER_TOKEN, "queue": QUEUE}
 _PERCENTS: dict[str, tuple[Measure, tuple[int, ...]]] = {
     f"{name}_p{percent}": (spread, (percent,)) for name, spread in _SPREADS.items() for percent in (50, 90, 95, 99)
 }
@@ -74,7 +78,8 @@ class TimeseriesParameters(WindowParameters, frozen=True, kw_only=True, forbid_u
             description="Error rates in percent, latencies in milliseconds, percentiles within 1 % of the exact value. "
             "`active`: calls in flight on average, each counted where it began (latency, added up, per time). Tokens "
             "are as upstreams have reported them, in `tokens_per_second` those of the output; `usage_missing`: "
-            "successes that should have reported some. `ttft`: of streams, time to the first output."
+            "successes that should have reported some. `ttft`: of streams, time to the first output; `queue`: "
+            "how long calls waited for room, where there is a queue."
         ),
     ] = "invocations"
     step: Annotated[

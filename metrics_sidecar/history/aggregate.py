@@ -5,7 +5,7 @@ from typing import Literal
 import msgspec
 
 from metrics_sidecar.history.windows import Window
-from metrics_sidecar.ledger.usage import FIRST_TOKEN, PER_TOKEN, USAGE_MISSING
+from metrics_sidecar.ledger.usage import FIRST_TOKEN, PER_TOKEN, QUEUE, USAGE_MISSING
 from shared.record import COUNTED, SUMMED
 
 Measure = str
@@ -26,7 +26,7 @@ SINCE_THE_BEGINNING: tuple[Measure, ...] = (*CALLS, *COUNTED, USAGE_MISSING)
 """What is known of all that ever was, whatever was removed since."""
 
 LATENCY: Measure = "latency_us"
-SPREADS: tuple[Measure, ...] = (LATENCY, FIRST_TOKEN, PER_TOKEN)
+SPREADS: tuple[Measure, ...] = (LATENCY, FIRST_TOKEN, PER_TOKEN, QUEUE)
 """Of which percentiles are known."""
 
 ALL = ""

@@ -104,6 +104,7 @@ def aggregate(records: Iterable[Record]) -> dict[str, ModelTotals]:
             or record.cost_nano_usd is not None
             or record.cached_input_tokens is not None
             or record.reasoning_tokens is not None
+            or record.queue_us is not None
         ):
             mine.usage = count_usage(mine.usage, record)
     for mine in totals.values():

@@ -1,5 +1,6 @@
-"""What invocations used since the beginning: tokens, cost, and how long streams took to their first output and between
-their tokens. A list of numbers that only grow, empty for a model that none of it is known of: most are so."""
+"""What invocations used since the beginning: tokens, cost, how long streams took to their first output and between
+their tokens, and how long calls waited for room. A list of numbers that only grow, empty for a model that none of it is
+known of: most are so."""
 
 from bisect import bisect_left
 from collections.abc import Sequence
@@ -10,11 +11,12 @@ from shared.record import COUNTED, MAX_COUNT, Record
 
 USAGE_MISSING = "usage_missing"
 """How many successes should have told their tokens and didn't."""
-FIRST_TOKEN, PER_TOKEN = "time_to_first_token_us", "time_per_output_token_us"
+FIRST_TOKEN, PER_TOKEN, QUEUE = "time_to_first_token_us", "time_per_output_token_us", "queue_us"
 
 FIRST_TOKEN_BOUNDS_S = (0.001, 0.005, 0.01, 0.02, 0.04, 0.06, 0.08, 0.1, 0.25, 0.5, 0.75, 1.0, 2.5, 5.0, 7.5, 10.0)
 PER_TOKEN_BOUNDS_S = (0.01, 0.025, 0.05, 0.075, 0.1, 0.15, 0.2, 0.3, 0.4, 0.5, 0.75, 1.0, 2.5)
 """Those of OpenTelemetry's conventions for generative AI. Columns are named by them."""
+QUEUE_BOUNDS_S = (0.001, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0)
 
 SUMS = (*COUNTED, USAGE_MISSING)
 
@@ -47,15 +49,17 @@ def _spread(field: str, prefix: str, bounds_s: tuple[float, ...], first: int) ->
 
 FIRST_TOKENS = _spread(FIRST_TOKEN, "first_token", FIRST_TOKEN_BOUNDS_S, len(SUMS))
 PER_TOKENS = _spread(PER_TOKEN, "per_token", PER_TOKEN_BOUNDS_S, len(SUMS) + len(FIRST_TOKENS.names))
-SPREADS = (FIRST_TOKENS, PER_TOKENS)
+QUEUES = _spread(QUEUE, "queue", QUEUE_BOUNDS_S, PER_TOKENS.first + len(PER_TOKENS.names))
+SPREADS = (FIRST_TOKENS, PER_TOKENS, QUEUES)
 
-USAGE_NAMES = (*SUMS, *FIRST_TOKENS.names, *PER_TOKENS.names)
+USAGE_NAMES = (*SUMS, *FIRST_TOKENS.names, *PER_TOKENS.names, *QUEUES.names)
 """Of the numbers."""
 USAGE_PLACES = {name: place for place, name in enumerate(USAGE_NAMES)}
 
 NO_USAGE: list[int] = []
 _FIRST, _FIRST_BOUNDS_US = FIRST_TOKENS.first, FIRST_TOKENS.bounds_us
 _PER, _PER_BOUNDS_US = PER_TOKENS.first, PER_TOKENS.bounds_us
+_QUEUE, _QUEUE_BOUNDS_US = QUEUES.first, QUEUES.bounds_us
 _counted = attrgetter(*COUNTED)
 
 
@@ -74,6 +78,9 @@ def count_usage(usage: list[int], record: Record) -> list[int]:
     if per_us is not None:
         usage[_PER] += per_us
         usage[_PER + 1 + bisect_left(_PER_BOUNDS_US, per_us)] += 1
+    if (queue_us := record.queue_us) is not None:
+        usage[_QUEUE] += queue_us
+        usage[_QUEUE + 1 + bisect_left(_QUEUE_BOUNDS_US, queue_us)] += 1
     return usage
 
 

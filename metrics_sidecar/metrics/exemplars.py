@@ -10,7 +10,7 @@ from itertools import accumulate
 from typing import NamedTuple
 
 from metrics_sidecar.ledger.totals import BUCKET_BOUNDS_US
-from metrics_sidecar.ledger.usage import FIRST_TOKENS, PER_TOKENS
+from metrics_sidecar.ledger.usage import FIRST_TOKENS, PER_TOKENS, QUEUES
 from shared.record import MAX_TIMESTAMP_US, Record
 
 
@@ -24,12 +24,15 @@ class Exemplar(NamedTuple):
 
 Buckets = Mapping[int, Exemplar]
 """Index of the bucket → the latest exemplar in it. Never changed. Buckets of the latency come first, then those of the
-times of streams."""
+times of streams, and of waiting for room."""
 
-BEGINS = (0, *accumulate(len(bounds) + 1 for bounds in (BUCKET_BOUNDS_US, FIRST_TOKENS.bounds_us)))
-"""Where buckets of the latency begin, of times to the first token, and of times per token."""
-_, _FIRST, _PER = BEGINS
-_FIRST_BOUNDS_US, _PER_BOUNDS_US = FIRST_TOKENS.bounds_us, PER_TOKENS.bounds_us
+BEGINS = (
+    0,
+    *accumulate(len(bounds) + 1 for bounds in (BUCKET_BOUNDS_US, FIRST_TOKENS.bounds_us, PER_TOKENS.bounds_us)),
+)
+"""Where buckets of the latency begin, of times to the first token, of times per token, and of waiting."""
+_, _FIRST, _PER, _QUEUE = BEGINS
+_FIRST_BOUNDS_US, _PER_BOUNDS_US, _QUEUE_BOUNDS_US = FIRST_TOKENS.bounds_us, PER_TOKENS.bounds_us, QUEUES.bounds_us
 
 
 def find_exemplars(records: Iterable[Record], now_us: int = MAX_TIMESTAMP_US) -> dict[str, Buckets]:
@@ -54,10 +57,12 @@ def _places(record: Record) -> Iterator[tuple[int, int]]:
         yield _FIRST + bisect_left(_FIRST_BOUNDS_US, first_us), first_us
     if per_us is not None:
         yield _PER + bisect_left(_PER_BOUNDS_US, per_us), per_us
+    if (queue_us := record.queue_us) is not None:
+        yield _QUEUE + bisect_left(_QUEUE_BOUNDS_US, queue_us), queue_us
 
 
 def of_histogram(buckets: Buckets, number: int) -> Buckets:
-    """Those of one histogram, by its own buckets: of the latency, of times to the first token, or per token."""
+    """Those of one histogram, by its own buckets: in the order of `BEGINS`."""
     begin, end = (*BEGINS, sys.maxsize)[number : number + 2]
     return {bucket - begin: exemplar for bucket, exemplar in buckets.items() if begin <= bucket < end}
 

@@ -1,10 +1,11 @@
-"""Samples of what a model used: tokens, cost, and how long its streams took. Models without any have none of them."""
+"""Samples of what a model used: tokens, cost, how long its streams took, and how long its calls waited for room. Models
+without any have none of them."""
 
 from collections.abc import Sequence
 from itertools import accumulate
 
 from metrics_sidecar.history.shown import NANO
-from metrics_sidecar.ledger.usage import FIRST_TOKENS, PER_TOKENS, SPREADS, USAGE_MISSING, USAGE_PLACES, Spread
+from metrics_sidecar.ledger.usage import FIRST_TOKENS, PER_TOKENS, QUEUES, SPREADS, USAGE_MISSING, USAGE_PLACES, Spread
 from metrics_sidecar.metrics.exemplars import Buckets, with_exemplars
 from metrics_sidecar.metrics.templates import counter, histogram
 
@@ -22,6 +23,12 @@ USAGE_FAMILIES = (
         "histogram",
         "Of streams: time from their first output to their last per output token after the first in seconds",
     ),
+    (
+        "model_queue_seconds",
+        "",
+        "histogram",
+        "Of models with a queue: time that invocations waited for room in seconds",
+    ),
     ("model_tokens", "_total", "counter", "Tokens as upstreams have reported them, by type"),
     ("model_cost_usd", "_total", "counter", "Cost of model invocations in US dollars"),
     (
@@ -35,7 +42,11 @@ TYPES = ("input", "cached_input", "output", "reasoning")
 
 _TOKENS = [USAGE_PLACES[f"{type_}_tokens"] for type_ in TYPES]
 _COST, _MISSING = USAGE_PLACES["cost_nano_usd"], USAGE_PLACES[USAGE_MISSING]
-_NAMES = {FIRST_TOKENS: "model_time_to_first_token_seconds", PER_TOKENS: "model_time_per_output_token_seconds"}
+_NAMES = {
+    FIRST_TOKENS: "model_time_to_first_token_seconds",
+    PER_TOKENS: "model_time_per_output_token_seconds",
+    QUEUES: "model_queue_seconds",
+}
 
 
 class UsageSamples:
@@ -62,7 +73,7 @@ class UsageSamples:
 
 
 def _fill(spread: Spread, template: bytes, usage: Sequence[int]) -> bytes:
-    """Nothing without streams that had an output."""
+    """Nothing without any call that has such a time."""
     cumulated = [*accumulate(spread.buckets(usage))]
     count = cumulated[-1]
     return template % (*cumulated, *divmod(spread.sum_us(usage), 1_000_000), count) if count else b""

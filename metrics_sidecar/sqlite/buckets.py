@@ -29,7 +29,7 @@ Numbers = tuple[int, ...]
 Row = tuple[Any, ...]
 """A summary as it is stored, see `COLUMNS`. Errors are msgpack, sketches `sketch.encode`d, None for none."""
 
-SKETCHES = dict(zip(SPREADS, ("sketch", "first_token_sketch", "per_token_sketch"), strict=True))
+SKETCHES = dict(zip(SPREADS, ("sketch", "first_token_sketch", "per_token_sketch", "queue_sketch"), strict=True))
 COLUMNS = ("bucket", "model", *MEASURES, "errors", *SKETCHES.values())
 OF_NUMBERS = slice(2, 2 + len(MEASURES))
 OF_ERRORS = COLUMNS.index("errors")

@@ -354,6 +354,30 @@ CREATE TABLE usage_totals (
 );
 """
 
+# How long calls waited for room; NULL in rows of before, and of models without a queue.
+_V15 = """
+ALTER TABLE invocations ADD COLUMN queue_us INTEGER;
+ALTER TABLE rollups_1 ADD COLUMN queue_sketch BLOB;
+ALTER TABLE rollups_60 ADD COLUMN queue_sketch BLOB;
+ALTER TABLE rollups_1440 ADD COLUMN queue_sketch BLOB;
+ALTER TABLE usage_totals ADD COLUMN queue_us INTEGER NOT NULL DEFAULT 0;
+ALTER TABLE usage_totals ADD COLUMN queue_1ms INTEGER NOT NULL DEFAULT 0;
+ALTER TABLE usage_totals ADD COLUMN queue_5ms INTEGER NOT NULL DEFAULT 0;
+ALTER TABLE usage_totals ADD COLUMN queue_10ms INTEGER NOT NULL DEFAULT 0;
+ALTER TABLE usage_totals ADD COLUMN queue_25ms INTEGER NOT NULL DEFAULT 0;
+ALTER TABLE usage_totals ADD COLUMN queue_50ms INTEGER NOT NULL DEFAULT 0;
+ALTER TABLE usage_totals ADD COLUMN queue_100ms INTEGER NOT NULL DEFAULT 0;
+ALTER TABLE usage_totals ADD COLUMN queue_250ms INTEGER NOT NULL DEFAULT 0;
+ALTER TABLE usage_totals ADD COLUMN queue_500ms INTEGER NOT NULL DEFAULT 0;
+ALTER TABLE usage_totals ADD COLUMN queue_1000ms INTEGER NOT NULL DEFAULT 0;
+ALTER TABLE usage_totals ADD COLUMN queue_2500ms INTEGER NOT NULL DEFAULT 0;
+ALTER TABLE usage_totals ADD COLUMN queue_5000ms INTEGER NOT NULL DEFAULT 0;
+ALTER TABLE usage_totals ADD COLUMN queue_10000ms INTEGER NOT NULL DEFAULT 0;
+ALTER TABLE usage_totals ADD COLUMN queue_30000ms INTEGER NOT NULL DEFAULT 0;
+ALTER TABLE usage_totals ADD COLUMN queue_60000ms INTEGER NOT NULL DEFAULT 0;
+ALTER TABLE usage_totals ADD COLUMN queue_more INTEGER NOT NULL DEFAULT 0;
+"""
 
-MIGRATIONS = (_V1, _V2, _V3, _V4, _V5, _V6, _V7, _V8, _V9, _V10, _V11, _V12, _V13, _V14)
+
+MIGRATIONS = (_V1, _V2, _V3, _V4, _V5, _V6, _V7, _V8, _V9, _V10, _V11, _V12, _V13, _V14, _V15)
 """`MIGRATIONS[n]` brings version n to n + 1. Never change one that was released."""

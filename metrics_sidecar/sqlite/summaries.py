@@ -6,7 +6,7 @@ from typing import Any
 
 from metrics_sidecar.history.aggregate import ADDED_UP
 from metrics_sidecar.history.windows import MINUTE_US
-from metrics_sidecar.ledger.usage import FIRST_TOKEN, PER_TOKEN, USAGE_MISSING
+from metrics_sidecar.ledger.usage import FIRST_TOKEN, PER_TOKEN, QUEUE, USAGE_MISSING
 from metrics_sidecar.sqlite.buckets import Group, Row, encode_errors
 from metrics_sidecar.sqlite.sketch import sketch
 from shared.record import MAX_COUNT, METERED
@@ -14,7 +14,7 @@ from shared.record import MAX_COUNT, METERED
 ROLLED_UP = (
     *("id", "model", "timestamp_us", "latency_us", "error_type"),
     *ADDED_UP,
-    *(USAGE_MISSING, FIRST_TOKEN, PER_TOKEN),
+    *(USAGE_MISSING, FIRST_TOKEN, PER_TOKEN, QUEUE),
 )
 """What of a row goes into its rollups."""
 
@@ -50,7 +50,7 @@ def summarize_rows(rows: Sequence[InvocationRow]) -> list[Row]:
 
 
 def _summary(group: Group, rows: Sequence[InvocationRow]) -> Row:
-    _, _, timestamps, latencies, error_types, *added_up, first_tokens, per_tokens = zip(*rows, strict=True)
+    _, _, timestamps, latencies, error_types, *added_up, first_tokens, per_tokens, queues = zip(*rows, strict=True)
     success_count = error_types.count(None)
     errors = None
     if success_count < len(rows):
@@ -68,6 +68,7 @@ def _summary(group: Group, rows: Sequence[InvocationRow]) -> Row:
         sketch(latencies),
         _sketch_of_some(first_tokens),
         _sketch_of_some(per_tokens),
+        _sketch_of_some(queues),
     )
 
 

@@ -23,12 +23,14 @@ def _bucket(spread: Spread) -> str:
     return f"CASE WHEN {spread.field} IS NULL THEN NULL {' '.join(cases)} ELSE {len(cases)} END"
 
 
+_BY_BUCKETS = ", ".join(str(column) for column in range(4, 4 + len(SPREADS)))
+
 # Most rows have none of it. The `+` keeps it from using an index.
 _OF_ROWS = f"""
 SELECT model, SUM({USAGE_IS_MISSING}), COUNT(*), {", ".join(map(_bucket, SPREADS))}, {", ".join(map(_halves, _FIELDS))}
 FROM invocations WHERE id BETWEEN ? AND ? AND +model > ? AND +model <= ?
     AND (COALESCE({", ".join(_FIELDS)}) IS NOT NULL OR {USAGE_IS_MISSING})
-GROUP BY 1, 4, 5
+GROUP BY 1, {_BY_BUCKETS}
 """
 _OF_ROLLUPS = f"""
 SELECT model, SUM({USAGE_MISSING}), {", ".join(map(_halves, COUNTED))} FROM {{table.name}}

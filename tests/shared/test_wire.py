@@ -275,7 +275,7 @@ RECORD = Record("m", 1, 2, ErrorType.TIMEOUT, "late", 3, 4)
 WRITTEN: list[tuple[ToSidecar | ToProducer, list[object]]] = [
     (Hello(1, "0" * 32, 7, ["m"], 2), [1, 1, "0" * 32, 7, ["m"], 2]),
     (Welcome(1, 5), [2, 1, 5]),
-    (Batch(7, [RECORD]), [3, 7, [["m", 1, 2, "timeout", "late", 3, 4, None, None, *[None] * 15]]]),
+    (Batch(7, [RECORD]), [3, 7, [["m", 1, 2, "timeout", "late", 3, 4, None, None, *[None] * 16]]]),
     (Ack(5), [4, 5]),
     (
         Report({"m": 1}, {"a": {"x": 2}}, {"g": 1.5}, ["n"], {"f": {"u": {"": 3}}}, {"h": {"u": None}}),

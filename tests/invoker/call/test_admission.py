@@ -78,9 +78,19 @@ async def test_who_finds_no_room_waits_in_order() -> None:
         assert [task.done() for task in tasks] == [True] * (number + 1) + [False] * (3 - number)
     assert queue.upstream.most == 1
     assert [record.latency_us for record in queue.domain.journal.records] == [1000, 2000, 3000, 4000]
+    assert [record.queue_us for record in queue.domain.journal.records] == [0, 1000, 2000, 3000]
     assert queue.domain.invoker.overhead.report()["sum_us"] == 0
     assert queue.domain.at_rest()
     assert not queue.admission.limited
+
+
+async def test_only_where_there_is_a_queue_is_told_how_long_a_call_waited() -> None:
+    for known, told in ((limited(), 0), (limited(queue=0), None), (models(), None)):
+        queue = Queue(known)
+        (task,) = await queue.calls(1)
+        await queue.upstream.answer(0)
+        await task
+        assert [record.queue_us for record in queue.domain.journal.records] == [told]
 
 
 async def test_one_more_than_may_wait_is_refused_at_once() -> None:

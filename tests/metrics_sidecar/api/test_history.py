@@ -33,6 +33,7 @@ LATER = dict.fromkeys(
         *("protocol", "operation", "streamed", "upstream", "status_code", "attempts", "fallback_from"),
         *("time_to_first_token_ms", "time_per_output_token_ms"),
         *("input_tokens", "cached_input_tokens", "output_tokens", "reasoning_tokens", "cost_usd", "tags"),
+        "queue_ms",
     )
 )
 """What rows of before don't say."""
@@ -93,7 +94,7 @@ async def test_whole_milliseconds_have_no_fraction(client: Client) -> None:
 ALLOWED = (
     "model_id, status, error_type, since, until, tag.NAME, min_latency_ms, max_latency_ms, error_contains, "
     "request_id, protocol, operation, streamed, upstream, status_code, min_time_to_first_token_ms, "
-    "max_time_to_first_token_ms, limit, offset, cursor, order"
+    "max_time_to_first_token_ms, min_queue_ms, max_queue_ms, limit, offset, cursor, order"
 )
 TYPES = MAX_ERROR_TYPES
 ERROR_TYPES = f"{', '.join(ErrorType)}, or what gateways of a later release have recorded; may be repeated"

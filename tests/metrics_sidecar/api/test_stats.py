@@ -184,6 +184,16 @@ async def test_a_stream_alone_is_use_enough(client: Client, reader: FakeReader) 
     assert (found["total_output_tokens"], found["cost_usd"], found["usage_missing"]) == (0, "0", 0)
 
 
+async def test_how_long_calls_waited_is_told_of_models_with_a_queue(client: Client, reader: FakeReader) -> None:
+    """Which need not have used any tokens, and are not said to."""
+    waited = {"queue_us": dict(zip((50, 90, 95, 99), (0.0, 1500.0, 2000.0, 9000.0), strict=True))}
+    reader.groups = [STATS, STATS._replace(name="queued", of_streams_us=waited)]
+    found = (await (await client.get(f"{PATH}?window=1m")).json())["stats"]
+    plain, queued = found["gpt-3.5"], found["queued"]
+    told = {name: queued[name] for name in queued.keys() - plain.keys()}
+    assert told == {"queue_p50": 0, "queue_p90": 1.5, "queue_p95": 2, "queue_p99": 9}
+
+
 @pytest.mark.parametrize(
     ("query", "asked"),
     [

@@ -60,6 +60,7 @@ async def test_a_metric_with_its_gaps(
         ("usage_missing", [0, 0, 4]),
         ("ttft_p95", [20.5, None, None]),
         ("time_per_output_token_p50", [None, None, 3]),
+        ("queue_p99", [None, None, 0]),
     ],
 )
 async def test_what_was_used_with_its_gaps(
@@ -75,7 +76,7 @@ async def test_what_was_used_with_its_gaps(
         ),
         last._replace(
             sums=last.sums | {"output_tokens": 3, "usage_missing": 4},
-            of_streams_us={"time_per_output_token_us": spreads[1]},
+            of_streams_us={"time_per_output_token_us": spreads[1], "queue_us": dict.fromkeys((50, 90, 95, 99), 0.0)},
         ),
     ]
     (found,) = await series_of(client, f"metric={metric}&since=1705314540&until=1705314700")

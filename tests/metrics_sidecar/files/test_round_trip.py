@@ -58,6 +58,7 @@ def records(draw: st.DrawFn) -> Record:
         fallback_from=draw(st.none() | model_ids),
         time_to_first_token_us=draw(st.none() | st.integers(0, EXACT_LATENCY_US)),
         time_per_output_token_us=draw(st.none() | st.integers(0, EXACT_LATENCY_US)),
+        queue_us=draw(st.none() | st.integers(0, EXACT_LATENCY_US)),
         input_tokens=draw(counts),
         cached_input_tokens=draw(counts),
         output_tokens=draw(counts),

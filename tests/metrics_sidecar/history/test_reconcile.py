@@ -214,7 +214,7 @@ CHATS = [
 ] + [
     Record("chat", BEGAN_US, 9, operation="chat", streamed=True, time_to_first_token_us=500_000 * n, reasoning_tokens=1)
     for n in range(4)
-]  # fmt: skip
+] + [Record("chat", BEGAN_US, 9, operation="chat", input_tokens=0, queue_us=n * 1_000) for n in range(3)]  # fmt: skip
 USED_DAMAGE = [
     ("UPDATE invocations SET output_tokens = 7 WHERE output_tokens = 3", {"rows: output_tokens"}),
     ("UPDATE invocations SET time_to_first_token_us = 1", {"rows: time_to_first_token_us", "rows: first_token_1ms"}),
@@ -228,6 +228,9 @@ USED_DAMAGE = [
         {"rows: first_token_more", "sums per 60 min: time_to_first_token_us count", "counters: first_token_more"},
     ),
     ("UPDATE usage_totals SET per_token_25ms = 3", {"rows: per_token_25ms", "counters: per_token_25ms"}),
+    ("UPDATE usage_totals SET queue_1ms = 3", {"rows: queue_1ms", "counters: queue_1ms"}),
+    ("UPDATE invocations SET queue_us = 4 WHERE queue_us = 2000", {"rows: queue_us", "rows: queue_5ms"}),
+    ("UPDATE rollups_60 SET queue_sketch = NULL", {"sums per 60 min: queue_us count"}),
     ("DELETE FROM usage_totals", {"rows: input_tokens", "counters: reasoning_tokens"}),
     ("UPDATE rollups_1 SET input_tokens = input_tokens - 1", {"sums per 1 min: input_tokens"}),
     ("UPDATE rollups_60 SET usage_missing = 0", {"sums per 60 min: usage_missing"}),

@@ -16,7 +16,7 @@ from metrics_sidecar.ledger.totals import (
     merged,
     without,
 )
-from metrics_sidecar.ledger.usage import FIRST_TOKEN_BOUNDS_S, PER_TOKEN_BOUNDS_S, SPREADS, USAGE_NAMES
+from metrics_sidecar.ledger.usage import FIRST_TOKEN_BOUNDS_S, PER_TOKEN_BOUNDS_S, QUEUE_BOUNDS_S, SPREADS, USAGE_NAMES
 from shared.record import COUNTED, MAX_COUNT, METERED, ErrorType, Record
 
 numbers = st.none() | st.none() | st.integers(0, 20_000_000) | st.integers(0, MAX_COUNT)
@@ -28,7 +28,7 @@ records = st.lists(
         latency_us=st.integers(0, MAX_COUNT) | st.integers(0, 10_000_000),
         error_type=st.none() | st.sampled_from(ErrorType),
         operation=st.sampled_from([None, "invoke", "chat", "messages"]),
-        **dict.fromkeys((*COUNTED, "time_to_first_token_us", "time_per_output_token_us"), numbers),
+        **dict.fromkeys((*COUNTED, "time_to_first_token_us", "time_per_output_token_us", "queue_us"), numbers),
     ),
     min_size=1,
     max_size=20,
@@ -68,11 +68,12 @@ def usage_of(invocations: list[Record]) -> list[int]:
     for name, bounds_s in (
         ("time_to_first_token_us", FIRST_TOKEN_BOUNDS_S),
         ("time_per_output_token_us", PER_TOKEN_BOUNDS_S),
+        ("queue_us", QUEUE_BOUNDS_S),
     ):
         bounds = [-1, *(round(bound * 1_000_000) for bound in bounds_s), MAX_COUNT]
         found.append(min(sum(values(name)), MAX_COUNT))
         found += [sum(low < value <= high for value in values(name)) for low, high in pairwise(bounds)]
-    names = (*COUNTED, "time_to_first_token_us", "time_per_output_token_us")
+    names = (*COUNTED, "time_to_first_token_us", "time_per_output_token_us", "queue_us")
     metered = any(one.operation in METERED for one in invocations)
     return found if metered or any(values(name) for name in names) else []
 
@@ -106,7 +107,7 @@ def test_nothing_adds_nothing(invocations: list[Record]) -> None:
 @given(records, records)
 def test_what_is_taken_away_again_is_as_if_it_had_not_been(first: list[Record], second: list[Record]) -> None:
     """But for minimum, maximum and last timestamp, which stay; no kind of error is left with none."""
-    times = ("latency_us", *COUNTED, "time_to_first_token_us", "time_per_output_token_us")
+    times = ("latency_us", *COUNTED, "time_to_first_token_us", "time_per_output_token_us", "queue_us")
     small = [
         replace(one, **{name: value and value % 10**9 for name in times for value in [getattr(one, name)]})
         for one in (*first, *second)

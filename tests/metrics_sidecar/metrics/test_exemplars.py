@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from prometheus_client.openmetrics.parser import text_string_to_metric_families as parse_openmetrics
 
 from metrics_sidecar.ledger.totals import BUCKET_BOUNDS_S, BUCKET_BOUNDS_US, aggregate
-from metrics_sidecar.ledger.usage import FIRST_TOKENS, PER_TOKENS
+from metrics_sidecar.ledger.usage import FIRST_TOKENS, PER_TOKENS, QUEUES
 from metrics_sidecar.metrics.exemplars import Buckets, Exemplar, find_exemplars, latest
 from metrics_sidecar.metrics.exposition import Exposition
 from metrics_sidecar.metrics.live import Snapshot
@@ -25,11 +25,13 @@ traced = st.builds(
     trace_id=st.none() | st.sampled_from(TRACES),
     time_to_first_token_us=st.none() | st.integers(0, 20_000_000) | st.sampled_from(FIRST_TOKENS.bounds_us),
     time_per_output_token_us=st.none() | st.integers(0, 5_000_000) | st.sampled_from(PER_TOKENS.bounds_us),
+    queue_us=st.none() | st.integers(0, 90_000_000) | st.sampled_from(QUEUES.bounds_us),
 )
 HISTOGRAMS = (
     ("model_invocation_latency_seconds", BUCKET_BOUNDS_S, "latency_us"),
     ("model_time_to_first_token_seconds", FIRST_TOKENS.bounds_s, "time_to_first_token_us"),
     ("model_time_per_output_token_seconds", PER_TOKENS.bounds_s, "time_per_output_token_us"),
+    ("model_queue_seconds", QUEUES.bounds_s, "queue_us"),
 )
 
 

@@ -13,7 +13,7 @@ from prometheus_client.parser import text_string_to_metric_families as parse_tex
 
 from metrics_sidecar.intake.reported import REPORTED_COUNTERS
 from metrics_sidecar.ledger.totals import BUCKET_BOUNDS_S, NO_TOTALS, ModelTotals, aggregate
-from metrics_sidecar.ledger.usage import FIRST_TOKENS, PER_TOKENS
+from metrics_sidecar.ledger.usage import FIRST_TOKENS, PER_TOKENS, QUEUES
 from metrics_sidecar.metrics.exemplars import Buckets
 from metrics_sidecar.metrics.exposition import MODELS_PER_SLICE, Exposition
 from metrics_sidecar.metrics.live import Snapshot
@@ -33,7 +33,7 @@ records = st.builds(
     error_type=st.none() | st.sampled_from([*ErrorType, "of_a_later_release"]),
     operation=st.sampled_from([None, "invoke", "chat"]),
     **dict.fromkeys(
-        (*COUNTED, "time_to_first_token_us", "time_per_output_token_us"),
+        (*COUNTED, "time_to_first_token_us", "time_per_output_token_us", "queue_us"),
         st.none() | st.integers(0, 20_000_000) | st.integers(0, 2**50),
     ),
 )
@@ -114,6 +114,7 @@ def expected_usage(label: str, sums: ModelTotals) -> Samples:
     for spread, name in (
         (FIRST_TOKENS, "model_time_to_first_token_seconds"),
         (PER_TOKENS, "model_time_per_output_token_seconds"),
+        (QUEUES, "model_queue_seconds"),
     ):
         buckets = spread.buckets(sums.usage)
         if any(buckets):
@@ -185,6 +186,7 @@ def test_families_have_their_types(openmetrics: bool) -> None:
         "model_success_rate": "gauge",
         "model_time_to_first_token_seconds": "histogram",
         "model_time_per_output_token_seconds": "histogram",
+        "model_queue_seconds": "histogram",
         "model_tokens": "counter",
         "model_cost_usd": "counter",
         "model_usage_missing": "counter",
@@ -208,13 +210,15 @@ def test_a_cost_is_exact() -> None:
 def test_a_model_without_tokens_has_no_series_of_them() -> None:
     """Nor has one without streams any of their times."""
     used = ("model_tokens_total{", "model_cost_usd_total{", "model_usage_missing_total{")
-    times = ("model_time_to_first_token_seconds_", "model_time_per_output_token_seconds_")
+    times = ("model_time_to_first_token_seconds_", "model_time_per_output_token_seconds_", "model_queue_seconds_")
     assert lines_of(one_model(), *used, *times) == []
     chat = aggregate([Record("gpt-3.5", 0, 1, operation="chat", input_tokens=3)])
     assert len(lines_of(chat, *used)) == 6
     assert lines_of(chat, *times) == []
     stream = aggregate([Record("gpt-3.5", 0, 1, time_to_first_token_us=3)])
     assert (len(lines_of(stream, *times[:1])), lines_of(stream, *times[1:])) == (19, [])
+    queued = aggregate([Record("gpt-3.5", 0, 1, queue_us=0)])
+    assert (len(lines_of(queued, *times[2:])), lines_of(queued, *times[:2])) == (17, [])
 
 
 def lines_of(totals: Totals, *begins: str) -> list[str]:

@@ -148,8 +148,8 @@ def test_sums_by_the_minute_are_kept_in_another_order(tmp_path: Path) -> None:
         schema.migrate(connection, str(path))
         found = connection.execute(f"SELECT {rollups.SUMMARY} FROM {minutes.name} ORDER BY bucket, model").fetchall()
         blocks = connection.execute(f"SELECT DISTINCT {minutes.block} FROM {minutes.name}").fetchall()
-    later = len(COLUMNS) - len(rows[0]) - 2  # sums, and sketches
-    assert found == [(*row[:10], *[0] * later, *row[10:], None, None) for row in rows]
+    later = len(COLUMNS) - len(rows[0]) - 3  # sums, and sketches
+    assert found == [(*row[:10], *[0] * later, *row[10:], None, None, None) for row in rows]
     assert blocks == [(minute,) for minute in (90, 100, 110, 120)]
 
 

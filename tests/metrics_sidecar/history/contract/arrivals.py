@@ -101,6 +101,7 @@ class Arrivals:
             "fallback_from": told.choice([None, "b", "é日"]),
             "time_to_first_token_us": told.choice([None, 0, 1500]),
             "time_per_output_token_us": told.choice([None, 1, 12_345]),
+            "queue_us": told.choice([None, 0, 2_500_000]),
             "input_tokens": told.choice([tokens, None]),
             "cached_input_tokens": told.choice([None, 0]),
             "output_tokens": tokens,
