@@ -3,6 +3,7 @@
 from aiohttp import web
 from aiohttp.typedefs import Handler
 
+from invoker.front.model_list import upstream_lists
 from invoker.front.routes import setup_routes
 from invoker.front.sidecar_proxy import sidecar_session
 from invoker.front.worker import WORKER, Worker
@@ -21,7 +22,7 @@ def make_app(worker: Worker) -> web.Application:
     app[WORKER] = worker
     allow_origins(app, worker.cors_origins)
     close_while(app, lambda: connections.full or answering.closing)
-    app.cleanup_ctx.append(sidecar_session)
+    app.cleanup_ctx.extend((sidecar_session, upstream_lists))
     setup_routes(app, answering.paths)
     return app
 

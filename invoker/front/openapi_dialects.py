@@ -92,7 +92,7 @@ def _listed(path: str, summary: str, parts: type[msgspec.Struct] | None = None) 
         path=path,
         operation_id="models" if parts is None else "model",
         summary=summary,
-        description="The models file's, or else the upstream's; with `anthropic-version`, Anthropic's. No record.",
+        description="The models file's, and its upstreams'; with `anthropic-version`, Anthropic's. No record.",
         parts=parts,
         responses={
             200: Answer("In the dialect's shape.", {JSON: Any, "*/*": Any}),

@@ -64,6 +64,14 @@ class Models:
         for dialect, models in self._dialects.items():
             yield from models.tables(dialect)
 
+    def sources(self, protocol: str) -> "list[tuple[str, Model]]":
+        """Of one of the dialects: where models go that are not named, by how their ids begin; the longest first."""
+        dialect = self._dialects.get(protocol)
+        if dialect is None:
+            return []
+        rest = [("", dialect._default)] if dialect._default is not None and "" not in dialect._of_prefix else []
+        return [*dialect._of_prefix.items(), *rest]
+
     def find(self, model_id: str, protocol: str = "worklet") -> Model | None:
         if protocol != "worklet":
             dialect = self._dialects.get(protocol)

@@ -106,9 +106,9 @@ def test_an_error_is_the_model_servers(running: System) -> None:
 
 @pytest.mark.parametrize("slash", ["/", "%2F"])
 def test_the_models_of_the_models_file(running: System, slash: str) -> None:
-    """Listed, and each by its id, however that is written."""
+    """Listed, before those of the settings' upstream, and each by its id, however that is written."""
     url = f"{running.gateway_url}/v1/models"
-    assert [model["id"] for model in get(url)["data"]] == ["away", "org/m"]
+    assert [model["id"] for model in get(url)["data"]] == ["away", "org/m", "mock"]
     assert get(f"{url}/org{slash}m")["id"] == "org/m"
     with pytest.raises(urllib.error.HTTPError) as caught:
         get(f"{url}/other")

@@ -24,7 +24,7 @@ ANTHROPIC = Model(single("http://a.test", credentials("anthropic", "http://a.tes
 
 def models(*names: str, default: bool = True) -> Models:
     dialects = {
-        protocol: Models(dict.fromkeys(names, one), one if default else None, {"team/": one})
+        protocol: Models(dict.fromkeys(names, one), one if default else None)
         for protocol, one in (("openai", OPENAI), ("anthropic", ANTHROPIC))
     }
     return Models({}, None, dialects=dialects)
@@ -32,7 +32,7 @@ def models(*names: str, default: bool = True) -> Models:
 
 async def test_those_of_the_models_file() -> None:
     """Listed, and each by its id, in the shape that a client of the dialect expects; nobody is asked."""
-    async with started(Gateway(models("a", "org/b"))) as gateway:
+    async with started(Gateway(models("a", "org/b", default=False))) as gateway:
         listed = (await gateway.request("GET", "/v1/models")).json
         assert (listed["object"], [model["id"] for model in listed["data"]]) == ("list", ["a", "org/b"])
         assert {model["object"] for model in listed["data"]} == {"model"}
