@@ -66,11 +66,17 @@ class ModelsFile:
         try:
             self.current = Snapshot(self._load(), loaded_us=self._clock.now_us())
         except StartupError as error:
-            self.current = self.current._replace(refused=str(error))
-            log.error("models.refused", reason=str(error))
+            self._refuse(str(error))
+        except Exception as error:  # a defect here is no reason to end workers that are well
+            log.exception("models.defect")
+            self._refuse(f"INVOKER_MODELS_FILE: it can't be checked: {error!r}")
         else:
             log.info("models.loaded", models=len(self.current.models.names))
         self._snapshots.write(pickle.dumps(self.current))
+
+    def _refuse(self, reason: str) -> None:
+        self.current = self.current._replace(refused=reason)
+        log.error("models.refused", reason=reason)
 
     def _load(self) -> Models:
         path = self._settings.models_file

@@ -3,7 +3,7 @@
 import re
 import tomllib
 from collections.abc import Mapping
-from decimal import Decimal
+from decimal import Decimal, InvalidOperation
 from pathlib import Path
 from typing import NamedTuple, get_args
 
@@ -98,7 +98,7 @@ def _read(path: Path) -> tuple[str, dict[str, object]]:
         raise _UnreadableError(0, f"it is larger than {MAX_FILE_BYTES} bytes, the limit")
     try:
         text = content.decode("utf-8-sig")
-        return text, tomllib.loads(text, parse_float=Decimal)
+        return text, tomllib.loads(text, parse_float=_decimal)
     except UnicodeDecodeError as error:
         line = content.count(b"\n", 0, error.start) + 1
         like = ", but like UTF-16" if content[:2] in (b"\xff\xfe", b"\xfe\xff") else ""
@@ -108,6 +108,14 @@ def _read(path: Path) -> tuple[str, dict[str, object]]:
         assert found is not None  # it matches all
         reason, at, line_number, column = found.groups()
         raise _UnreadableError(int(line_number or 0), f"{reason} ({column})" if at else reason) from None
+
+
+def _decimal(text: str) -> Decimal:
+    """`ValueError` where the exponent is beyond any that there is."""
+    try:
+        return Decimal(text)
+    except InvalidOperation:
+        raise ValueError(f"{text} is no number that can be kept") from None
 
 
 class _Reader:

@@ -23,6 +23,7 @@ URL = "url = 'http://host:1/x'\n"
         ("a = " + "[" * 5000, "it is nested too deeply"),
         ("a." * 900 + "b = 1", "it is nested too deeply"),
         ("a = " + "1" * 5000, "Exceeds the limit (4300 digits)"),
+        (f"a = 1e{'9' * 30}", f"1e{'9' * 30} is no number that can be kept"),
         (
             "timeout = 30",
             "1: [timeout]: this is no table; there is one for each model, and what is for all of them stands",
