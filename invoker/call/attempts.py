@@ -52,7 +52,7 @@ class Attempts(msgspec.Struct):
     """Of one call. After `open`, `end` must follow, whatever happened. `endpoint`: where the last one went, as it was
     then: its member may have other credentials by now; `place`: what it counts in there; `reserved`: where the
     first one is to go; `began_us`: when; the first one of an only endpoint began when its call was sent.
-    `asks_usage`: it did so, where the caller didn't."""
+    `asks_usage`: it did so, where the caller didn't; `renames`: the caller's body names another model."""
 
     upstream: Upstream
     clock: Clock
@@ -64,6 +64,7 @@ class Attempts(msgspec.Struct):
     asking: Asking
     retries: Retries
     asks_usage: bool = False
+    renames: bool = False
     tried: list[Member] = []
     member: Member | None = None
     endpoint: Endpoint | None = None
@@ -190,6 +191,8 @@ class Attempts(msgspec.Struct):
         answered.attempts = (answered.attempts or 0) + 1
         if endpoint.alias is not None:
             call = self.protocol.renamed(call, endpoint.alias.of(call.model_id))
+        elif self.renames:
+            call = self.protocol.renamed(call, call.model_id)
         url = joined_url(endpoint.url, call.target) if call.target else endpoint.url
         headers = self.headers if endpoint.credentials is None else endpoint.credentials.put_into(self.headers)
         self.asks_usage = asks

@@ -53,13 +53,12 @@ class Course(msgspec.Struct):
 
     def followed_by(self, other: Other, asked: "Course", due: float) -> "Course":
         """The same call at another model, after this one has failed."""
-        call = asked.protocol.renamed(asked.call, other.model_id)
-        call = msgspec.structs.replace(call, model_id=other.model_id)
+        call = msgspec.structs.replace(asked.call, model_id=other.model_id)
         model = msgspec.structs.replace(other.model, timeout_s=asked.model.timeout_s)
         answered = Answered(attempts=self.answered.attempts, queue_us=self.answered.queue_us)
         before = asked.attempts
         given = (asked.protocol, model, call, before.headers, answered, before.asking, before.retries)
-        attempts = Attempts(before.upstream, before.clock, *given, began_us=before.clock.monotonic_us())
+        attempts = Attempts(before.upstream, before.clock, *given, began_us=before.clock.monotonic_us(), renames=True)
         id_line = asked.id_line + served_by_line(other.model_id)
         return Course(
             *(asked.protocol, call, model, asked.sink, id_line, asked.begun, asked.started_us, answered, attempts),

@@ -185,6 +185,8 @@ class Invoker:
         error if none of them has brought any of an answer."""
         last, gone = asked, None
         for other in turns.others:
+            if turns.due <= self.flights.loop.time():
+                break
             if asyncio.current_task(self.flights.loop).cancelling():  # type: ignore[union-attr]  # there is one
                 end, gone = CALLER_GONE, asyncio.CancelledError()
                 break

@@ -22,7 +22,7 @@ _FOR_BROWSERS = (b"access-control-",)
 def is_own_field(name: bytes) -> bool:
     """Whether the gateway, or the body that it sends, says what an upstream is told under this name in lower case."""
     own = name in _NOT_TO_UPSTREAM or name in (b"content-type", b"accept") or name.startswith(_OURS)
-    return own and name != b"cookie"
+    return own and name not in (b"cookie", FALLBACK)  # which another gateway may be told
 
 
 def fields_of(headers: Iterable[tuple[str, str]]) -> dict[bytes, bytes]:

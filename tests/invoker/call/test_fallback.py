@@ -2,9 +2,11 @@
 
 import asyncio
 import json
+import time
 from typing import Any
 
 import pytest
+from structlog.testing import capture_logs
 
 from invoker.call.ending import EndedError, Ending
 from invoker.call.fallback import is_for_another, served_by_line
@@ -287,6 +289,36 @@ async def test_a_shutdown_lets_it_go_on_and_then_ends_it() -> None:
     assert (await task).status == 503
     assert stage.told == ("a", None, ErrorType.DRAINING, "b.test", 2)
     assert stage.at_rest()
+
+
+async def test_a_defect_of_ours_loses_no_record() -> None:
+    """What can't be told another name is the first model's failure."""
+
+    class Unnamed(Worklet):
+        def renamed(self, call: Call, model_id: str) -> Call:
+            raise RuntimeError("a bug")
+
+    stage = Stage({"a": BUSY, "b": GOOD, "c": GOOD})
+    stage.protocol = Unnamed(LargeBodies())
+    with capture_logs() as logged:
+        assert (await stage.invoke()).status == 503
+    assert [str(each["exc_info"]) for each in logged] == ["a bug"]
+    assert stage.told[:3] == ("a", None, ErrorType.UPSTREAM_STATUS)
+    assert stage.at_rest()
+
+
+async def test_no_time_is_left_for_another() -> None:
+    """Nothing is sent that could not be waited for."""
+
+    async def slow(_body: bytes) -> Answer:
+        time.sleep(0.02)  # noqa: ASYNC251  # the loop itself is late
+        raise REFUSED
+
+    stage = Stage({"b": GOOD}, a=model("a", fallback=("b",), timeout_s=0.01))
+    stage.upstream = stage.invoker._upstream = FakeUpstream(slow)
+    result = await stage.invoke()
+    assert (result.status, stage.posts) == (502, ["a"])
+    assert stage.told == ("a", None, ErrorType.CONNECT, "a.test", 1)
 
 
 def test_the_header_says_any_id() -> None:

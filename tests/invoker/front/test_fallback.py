@@ -76,7 +76,9 @@ async def stage() -> AsyncIterator[Stage]:
         },
         None,
     )
-    async with started(Gateway(Models({}, None, dialects={"openai": known, "anthropic": known}))) as gateway:
+    async with started(
+        Gateway(Models({}, None, dialects={"openai": known, "anthropic": known, "kserve": known}))
+    ) as gateway:
         yield Stage(gateway)
 
 
@@ -244,6 +246,23 @@ async def test_whole_answers(stage: Stage, more: bytes) -> None:
     assert body == b'{"model": "its own"}'
     assert head.lower().count(b"x-served-by") == 1
     assert b"\r\nx-served-by: b" in head
+    assert stage.told == ("b", "a", None, 2)
+
+
+@SERVERS
+async def test_a_model_in_the_path(stage: Stage, more: bytes) -> None:
+    """There the other's name stands; the body goes on as it is."""
+    body = b'{"inputs": [{"name": "a", "shape": [1], "datatype": "INT8", "data": [1]}]}'
+
+    async def script(_body: bytes) -> Answer:
+        failed = len(stage.gateway.upstream.posts) == 1
+        return 500 if failed else 200, b'{"outputs": []}', {b"content-type": b"application/json"}
+
+    stage.gateway.script = script
+    head, _ = await ask(stage.gateway, more, b"/v2/models/a/versions/1/infer", body)
+    assert b"\r\nx-served-by: b" in head
+    urls = ("http://a.test/v2/models/a/versions/1/infer", "http://b.test/v2/models/b/versions/1/infer")
+    assert stage.gateway.upstream.posts == [(url, body) for url in urls]
     assert stage.told == ("b", "a", None, 2)
 
 
