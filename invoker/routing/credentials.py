@@ -47,7 +47,7 @@ class Credentials:
         self._caller_fields = re.compile(rb"(?im)^(?:%b):.*\n" % of_caller) if names else None
         self._lines = "".join(f"{name}: {value}\r\n" for name, value in headers.items()).encode()
         self._secrets = sorted(_secrets(headers, url), key=len, reverse=True)
-        self._secret = re.compile("|".join(map(_as_written, self._secrets))) if self._secrets else None
+        self._secret: re.Pattern[str] | None = None  # of one that is needed, as there may be many
 
     def __repr__(self) -> str:
         return f"Credentials({HIDDEN})"
@@ -60,19 +60,24 @@ class Credentials:
 
     def left_out_of(self, text: str) -> str:
         """A text without them, also if it is cut in the middle of one: at an ellipsis, or at its end if it is long."""
-        if self._secret is None:
+        if not self._secrets:
             return text
-        shown, cut, end = self._secret.sub(HIDDEN, text).partition("…")
+        shown, cut, end = self._pattern().sub(HIDDEN, text).partition("…")
         if cut or len(text) >= MIN_CUT_CHARS:
             shown = self._without_begin(shown)
         return shown + cut + end
 
     def left_out_of_body(self, body: Body) -> Body:
         """Likewise, in whatever ASCII coding."""
-        if self._secret is None:
+        if not self._secrets:
             return body
         text = (body if isinstance(body, bytes) else b"".join(body)).decode("latin-1")
-        return self._secret.sub(HIDDEN, text).encode("latin-1")
+        return self._pattern().sub(HIDDEN, text).encode("latin-1")
+
+    def _pattern(self) -> re.Pattern[str]:
+        if self._secret is None:
+            self._secret = re.compile("|".join(map(_as_written, self._secrets)))
+        return self._secret
 
     def _without_begin(self, text: str) -> str:
         for secret in self._secrets:
@@ -98,7 +103,7 @@ def _secrets(headers: Mapping[str, str], url: str) -> set[str]:
     found: set[str] = set()
     for value in headers.values():
         found |= {value, value.rpartition(" ")[2]}  # after the name of a scheme
-    parts = urlsplit(url)
+    parts = urlsplit(url if "@" in url or "?" in url else "")  # most have neither
     if parts.username is not None:
         user, password = unquote(parts.username), unquote(parts.password or "")
         found |= {password, parts.password or "", b64encode(f"{user}:{password}".encode()).decode()}
@@ -132,8 +137,7 @@ def credentials(
         all_headers[carrier] = key if protocol == "anthropic" else f"Bearer {key}"
     if "authorization" in names and urlsplit(url).username is not None:
         raise ValueError("the upstream's URL has a user already, who is sent as Authorization, too")
-    made = Credentials(all_headers, url)
-    return made if all_headers or _secrets({}, url) else None
+    return Credentials(all_headers, url) if all_headers or _secrets({}, url) else None
 
 
 def read_key(directory: Path, variable: str | None, file: str | None, place: Place) -> str | None:

@@ -102,6 +102,8 @@ def _is_secret(header: str) -> bool:
 
 
 def _says_secret(url: str) -> bool:
+    if "@" not in url and "?" not in url:
+        return False
     parts = urlsplit(url)
     return bool(parts.password) or any(LIKE_A_SECRET.search(name) for name, _ in parse_qsl(parts.query))
 

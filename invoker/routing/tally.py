@@ -4,6 +4,7 @@ from bisect import bisect_left
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from functools import cache
 
 from shared.wire import SUM_US, UPSTREAM_BOUNDS_S
 
@@ -14,8 +15,7 @@ class Spread:
     __slots__ = ("_bounds_us", "_counts", "_labels", "sum_us")
 
     def __init__(self, bounds_s: Sequence[float]) -> None:
-        self._bounds_us = [round(bound * 1_000_000) for bound in bounds_s]
-        self._labels = (*map(str, bounds_s), "+Inf")
+        self._bounds_us, self._labels = _scale(tuple(bounds_s))
         self._counts = [0] * (len(bounds_s) + 1)
         self.sum_us = 0
 
@@ -26,6 +26,12 @@ class Spread:
     def report(self) -> dict[str, int]:
         """Upper bound → count, and the sum, for the sidecar."""
         return {**dict(zip(self._labels, self._counts, strict=True)), SUM_US: self.sum_us}
+
+
+@cache
+def _scale(bounds_s: tuple[float, ...]) -> tuple[Sequence[int], Sequence[str]]:
+    """Bounds in µs, and as they are said, once for all endpoints."""
+    return [round(bound * 1_000_000) for bound in bounds_s], (*map(str, bounds_s), "+Inf")
 
 
 def _heads() -> Spread:
