@@ -10,6 +10,7 @@ from contextlib import contextmanager
 
 import pytest
 
+from metrics_sidecar.intake.families import COUNTED, MAX_VALUES, MEASURED, SPREADS
 from shared.record import ErrorType
 from tests.deploy.prometheus.monitoring import Monitoring, monitoring
 from tests.deploy.prometheus.rules import DEPLOY, alert_rules
@@ -118,7 +119,8 @@ def test_the_sample_limit_lies_above_the_cap_on_models(stack: tuple[System, Moni
     scraped = get_text(f"{started.sidecar_url}/metrics", Accept="application/openmetrics-text; version=1.0.0")
     lines = [line for line in scraped.splitlines() if not line.startswith("#")]
     one = [line for line in lines if f'model_id="{CHAT}"' in line and "model_invocation_errors_" not in line]
-    families = set(re.findall(r"^# TYPE (model_\S+) ", scraped, re.MULTILINE)) - {"model_invocation_errors"}
+    families = set(re.findall(r"^# TYPE (model_\S+) ", scraped, re.MULTILINE))
+    families -= {"model_invocation_errors", "model_fallbacks"}
     assert [family for family in families if not any(line.startswith(family) for line in one)] == []
     own = [line for line in lines if "model_id=" not in line]
     assert own != []
@@ -127,7 +129,9 @@ def test_the_sample_limit_lies_above_the_cap_on_models(stack: tuple[System, Moni
     limit = int(re.findall(r"sample_limit: (\d+)", config)[0])
     assert any("_created" in line for line in one)
     samples = len(one) + 2 * len(ErrorType)
-    assert samples * models + len(own) < limit
+    counted = sum(len(family.values) or 1 for family in COUNTED.values())
+    by_label = counted + sum(len(family.bounds_s) + 3 for family in SPREADS.values()) + len(MEASURED)
+    assert samples * models + len(own) + by_label * (MAX_VALUES + 1) < limit
     assert f": {samples} samples" in config
     assert f"by {samples} for each" in (DEPLOY / "RUNBOOK.md").read_text(encoding="utf-8")
 
@@ -158,7 +162,7 @@ def test_the_commands_of_the_runbook_work(stack: tuple[System, Monitoring]) -> N
     assert len(curls) >= len(blocks) > 10
     for port, url in ports.items():
         curls = [curl.replace(f"localhost:{port}", url) for curl in curls]
-    commands = [f"MODEL=bad; {curl} --fail -o /dev/null" for curl in curls]
+    commands = [f"MODEL=bad UPSTREAM=bad; {curl} --fail -o /dev/null" for curl in curls]
     failed = [line for line in commands if subprocess.run(["bash", "-c", line], check=False).returncode != 0]
     assert failed == []
 
