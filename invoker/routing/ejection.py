@@ -43,6 +43,11 @@ class Health(NamedTuple):
     def is_unwell(self) -> bool:
         return self.ejected_until_us == UNTIL_WELL_US
 
+    @property
+    def is_out_by_calls(self) -> bool:
+        """Or would be, if its probes didn't fail."""
+        return not self.is_in and (self.beside is None or not self.beside.is_in)
+
     def is_due(self, now_us: int) -> bool:
         """Whether its trial may be made now."""
         return 0 < self.ejected_until_us <= now_us and not self.is_tried
@@ -80,6 +85,11 @@ def well(health: Health, _failure: str, now_us: int) -> Health:
     if health.beside is not None and not health.beside.is_in:
         return health.beside._replace(is_tried=False)
     return _back(health, now_us)
+
+
+def let_in(health: Health) -> Health:
+    """What its calls did is forgotten: of those that are left too many are out."""
+    return health._replace(beside=NEW) if health.is_unwell else NEW
 
 
 def tried(health: Health) -> Health:

@@ -12,7 +12,7 @@ import msgspec
 from invoker.routing.alias import Alias
 from invoker.routing.balancing import choose
 from invoker.routing.credentials import Credentials
-from invoker.routing.ejection import NEW, Health, after, after_success, may_eject, tried, untold
+from invoker.routing.ejection import NEW, Health, after, after_success, let_in, may_eject, tried, untold
 from invoker.routing.limits import Limit
 from invoker.routing.probing import HealthCheck, Probed
 from invoker.routing.retry_budget import RetryBudget
@@ -200,10 +200,19 @@ class Group:
     def _settle(self) -> None:
         """How many there are is known."""
         self.has_addresses = len(self.members) > len(self.endpoints)
-        self.only = None
+        self._let_in()
+        self.only = self.members[0] if len(self.members) == 1 and not self.limited else None
+
+    def _let_in(self) -> None:
+        """Those that calls have put out, beyond what may be out of so many: an only one never is."""
         if len(self.members) == 1:
-            self.members[0].health = NEW  # an only one is never out
-            self.only = None if self.limited else self.members[0]
+            self.members[0].health = NEW
+            return
+        by_calls = [each for each in self.members if each.health.is_out_by_calls]
+        by_calls.sort(key=lambda each: (not each.health.is_unwell, -each.health.ejected_until_us))
+        by_probes = sum(each.health.is_unwell and not each.health.is_out_by_calls for each in self.members)
+        for member in by_calls[max(len(self.members) // 2 - by_probes, 0) :]:
+            member.health = let_in(member.health)
 
 
 def _key(endpoint: Endpoint) -> tuple[str, str, str]:

@@ -37,7 +37,7 @@ class IdleConnections:
         while idle:
             connection = idle.pop()
             self.count -= 1
-            if connection.since_us > now_us - min(self._keepalive_us, connection.idle_us) and connection.is_quiet():
+            if connection.since_us > now_us - self._keepalive_us and connection.is_quiet():
                 connection.since_us = now_us
                 return connection
             connection.close()
@@ -49,6 +49,8 @@ class IdleConnections:
             connection.close()
             return
         connection.since_us = self._clock.monotonic_us()
+        if connection.idle_us < self._keepalive_us:
+            connection.since_us -= self._keepalive_us - connection.idle_us  # as if it had been here for a while
         self._idle.setdefault(origin, deque()).append(connection)
         self.count += 1
         if self._timer is None:

@@ -3,9 +3,14 @@
 import pickle
 import subprocess
 import sys
+from collections import Counter
+from random import Random
 
-from invoker.routing.ejection import FAILURES_IN_A_ROW
-from invoker.routing.endpoints import DIE, Endpoint, Group
+from hypothesis import given
+from hypothesis import strategies as st
+
+from invoker.routing.ejection import FAILURES_IN_A_ROW, unwell, well
+from invoker.routing.endpoints import DIE, Endpoint, Group, Member
 from tests.processes import ROOT
 
 DRAWN_BY_WORKERS = """
@@ -86,3 +91,61 @@ def test_an_endpoint_that_is_alone_by_now_is_not_out() -> None:
     one.carry_over(two)
     assert one.only is two.members[0]
     assert one.only.health.is_in
+
+
+def test_no_more_are_out_than_may_be_of_those_that_are_left() -> None:
+    """By a change, or as addresses vanish: those that are out for longest stay out."""
+    before = Group([Endpoint(f"http://{name}/", name) for name in "abcdef"])
+    for now_us, member in enumerate(before.members[:3]):
+        for _ in range(FAILURES_IN_A_ROW):
+            member.outstanding += 1
+            before.give_back(member, "connect", "refused", 0, 10_000_000 * (now_us + 1))
+    assert [member.health.is_in for member in before.members] == [False] * 3 + [True] * 3
+    after = Group([Endpoint(f"http://{name}/", name) for name in "abc"])
+    after.carry_over(before)
+    assert [member.health.is_in for member in after.members] == [True, True, False]
+
+
+def test_ties_are_broken_at_random() -> None:
+    """Nothing is known of any: each is the first one as often."""
+    firsts = Counter(
+        Group([Endpoint(f"http://{name}/", name) for name in "abcd"], Random(seed)).take("m", 0).endpoint.name
+        for seed in range(4000)
+    )
+    assert min(firsts.values()) > 850
+
+
+Step = tuple[str, int]
+STEPS = ("take", "take", "end", "fail", "fail", "spread", "change", "probe")
+
+
+@given(
+    st.lists(
+        st.tuples(st.sampled_from(STEPS), st.integers(0, 7)),
+        max_size=200,
+    )
+)
+def test_what_is_outstanding_is_what_was_taken_and_not_given_back(steps: list[Step]) -> None:
+    """Whatever comes and goes meanwhile; never below zero. And calls put out no more than half, never all."""
+    groups = [Group([Endpoint(f"http://{name}.test/", name) for name in "abc"])]
+    held: list[tuple[Group, Member, int]] = []
+    for now_us, (step, number) in enumerate(steps, 1):
+        group = groups[-1]
+        if step == "take":
+            held.append((group, group.take("m", now_us * 1_000_000), now_us * 1_000_000))
+        elif step in ("end", "fail") and held:
+            of, member, began_us = held.pop(number % len(held))
+            of.give_back(member, step, "refused" if step == "fail" else "", began_us, now_us * 1_000_000)
+        elif step == "spread":
+            group.spread(lambda _endpoint: tuple("1234"[: number % 5]))  # noqa: B023  # called at once
+        elif step == "change":
+            groups.append(Group([Endpoint(f"http://{name}.test/", name) for name in "abcd"[: 1 + number % 4]]))
+            groups[-1].carry_over(group)
+        elif step == "probe" and len(group.members) > 1:
+            member = group.members[number % len(group.members)]
+            member.health = (unwell if number % 2 else well)(member.health, "500", now_us * 1_000_000)
+        taken = Counter(id(member) for _, member, _ in held)
+        members = [*groups[-1].members, *(member for _, member, _ in held)]
+        assert all(member.outstanding == taken[id(member)] for member in members)
+        of_calls = sum(each.health.is_out_by_calls for each in groups[-1].members)
+        assert of_calls <= len(groups[-1].members) // 2
