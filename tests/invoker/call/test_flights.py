@@ -6,7 +6,7 @@ from collections.abc import Callable
 import pytest
 
 from invoker.call.ending import EndedError, Ending
-from invoker.call.flights import Flight, Flights
+from invoker.call.flights import Flight, Flights, FurtherFlight
 
 
 async def flying(flights: Flights, timeout_s: float = 60.0) -> None:
@@ -73,3 +73,27 @@ async def test_who_waits_until_there_is_none() -> None:
         task.cancel()
         await asyncio.wait([task])
     await asyncio.wait_for(waiting, 10)
+
+
+async def test_one_that_goes_on_at_another_model() -> None:
+    """It is in flight as that one, until the end that was set at first, and ended with all others."""
+    flights = Flights()
+
+    async def fly(seconds: float) -> None:
+        due = flights.loop.time() + seconds
+        with Flight(flights, "m", 60.0):
+            pass
+        with FurtherFlight(flights, "n", 60.0, due) as flight:
+            assert seconds - 1 < flight.remaining_s <= seconds
+            await asyncio.get_running_loop().create_future()
+
+    for seconds, ending in ((0.01, Ending.DEADLINE), (60.0, Ending.DRAIN)):
+        task = asyncio.create_task(fly(seconds))
+        await asyncio.sleep(0)
+        assert flights.counts.all() == {"n": 1}
+        if ending is Ending.DRAIN:
+            flights.end_all(ending)
+        with pytest.raises(EndedError) as ended:
+            await asyncio.wait_for(task, 10)
+        assert (ended.value.ending, task.cancelling()) == (ending, 0)
+        assert (flights.counts.total, flights.deadlines.tasks()) == (0, frozenset())
