@@ -179,7 +179,7 @@ def make_app(config: Config) -> web.Application:
             web.delete("/config/{model_id:.+}", server.delete_model),
             web.get("/healthz", healthz),
             *Dialects(server.meet, lambda: server.models).routes(),
-            *KServeRoutes(server.meet, lambda: server.models).routes(),
+            *KServeRoutes(server.meet).routes(),
         ]
     )
     return app

@@ -2,7 +2,6 @@
 
 import re
 import zlib
-from collections.abc import Callable
 from urllib.parse import unquote
 
 from aiohttp import hdrs, web
@@ -18,12 +17,10 @@ _WINDOWS = {"gzip": zlib.MAX_WBITS | 16, "deflate": zlib.MAX_WBITS}
 
 
 class KServeRoutes:
-    """The handlers. `meet` waits for a model and says whether it fails; `models` are those that are there, if any are
-    configured; else all are."""
+    """The handlers. `meet` waits for a model and says whether it fails. Whatever model is asked for is there."""
 
-    def __init__(self, meet: Meeting, models: Callable[[], list[str]]) -> None:
+    def __init__(self, meet: Meeting) -> None:
         self._meet = meet
-        self._models = models
 
     def routes(self) -> list[web.RouteDef]:
         return [
@@ -36,8 +33,8 @@ class KServeRoutes:
 
     async def _describe(self, request: web.Request) -> web.Response:
         model, _, what = _named(request)
-        if what == "/infer" or (self._models() and model not in self._models()):
-            return json_response(kserve.failure(f"there is no model {model!r}"), 404)
+        if what == "/infer":
+            return json_response(kserve.failure("inferences are POSTed"), 405)
         return json_response({"name": model, "ready": True} if what == "/ready" else kserve.metadata(model))
 
     async def _infer(self, request: web.Request) -> web.Response:

@@ -81,13 +81,16 @@ def test_a_tool_is_called(stack: Stack) -> None:
 
 
 def test_the_models_are_listed(stack: Stack) -> None:
-    """Those of the models file, each dialect's to its own client, and each by its id. No call is recorded."""
+    """Those of the models file, each dialect's to its own client, then those that the upstream of the settings lists,
+    and each by its id. No call is recorded."""
     recorded = stack.total()
+    stack.behave("listed")
     with stack.openai() as client:
-        assert [model.id for model in client.models.list()] == ["org/near", "org/away"]
+        assert [model.id for model in client.models.list()][:2] == ["org/near", "org/away"]
+        assert client.models.retrieve("listed").id == "listed"
         assert client.models.retrieve("org/away").id == "org/away"
     with stack.anthropic() as claudes:
-        assert [model.id for model in claudes.models.list(limit=3)] == ["claude-away"]
+        assert [model.id for model in claudes.models.list(limit=3)][:1] == ["claude-away"]
         assert claudes.models.retrieve("claude-away").id == "claude-away"
     assert stack.total() == recorded
 

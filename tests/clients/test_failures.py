@@ -61,8 +61,9 @@ def test_a_refusal_of_the_gateways(stack: Stack, name: str) -> None:
 
 
 def test_a_model_that_isnt_listed(stack: Stack) -> None:
-    """Is not found."""
-    with stack.openai() as client, pytest.raises(openai.NotFoundError, match="'none' is not in the models file"):
+    """Is not found, in the words of the upstream that it would go to."""
+    stack.behave("listed")
+    with stack.openai() as client, pytest.raises(openai.NotFoundError, match="there is no model 'none'"):
         client.models.retrieve("none")
 
 

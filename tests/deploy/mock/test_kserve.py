@@ -118,7 +118,7 @@ async def test_what_is_no_request(client: Any, body: bytes) -> None:
 
 
 async def test_what_it_says_of_itself_and_of_models() -> None:
-    """All are there if none is configured; else those."""
+    """Whatever is asked for is there."""
     config = Config("fixed:0ms", models={"org/a": Behaviour(failure_rate=1.0, failure_status=503, retry_after="3")})
     async with TestClient(TestServer(make_app(config))) as client:
         assert (await (await client.get("/v2")).json())["extensions"] == ["binary_tensor_data"]
@@ -126,7 +126,8 @@ async def test_what_it_says_of_itself_and_of_models() -> None:
         assert (await (await client.get("/v2/health/ready")).json()) == {"ready": True}
         assert (await (await client.get("/v2/models/org%2Fa/versions/1")).json())["name"] == "org/a"
         assert (await (await client.get("/v2/models/org/a/ready")).json()) == {"name": "org/a", "ready": True}
-        assert (await client.get("/v2/models/b/ready")).status == 404
+        assert (await client.get("/v2/models/b/ready")).status == 200
+        assert (await client.get("/v2/models/b/infer")).status == 405
         answer = await client.post("/v2/models/org/a/infer", json=request("INT8", [1]))
         assert (answer.status, answer.headers["Retry-After"]) == (503, "3")
         assert await answer.json() == {"error": "mock failure of model 'org/a'"}
