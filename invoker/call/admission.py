@@ -7,7 +7,8 @@ from typing import NoReturn
 from invoker.call.course import Course
 from invoker.call.ending import LeftWaitingError
 from invoker.call.flights import Flight, Flights
-from invoker.call.waiting import Waiting
+from invoker.call.priority import most_in_flight
+from invoker.call.waiting import WaitEnd, Waiting
 from invoker.routing.limits import Limit
 from invoker.routing.models import Models
 from invoker.routing.places import Places
@@ -55,16 +56,19 @@ class Admission:
             return
         began_us = self._clock.monotonic_us()
         try:
-            let_in = await self.waiting.wait(waiter, limit.queue_timeout_s)
+            end = await self.waiting.wait(waiter, limit.queue_timeout_s)
         except LeftWaitingError:
             if flight.remaining_s <= 0:
                 self.limited[limit.name, "queue_timeout"] += 1
             raise
         finally:
-            course.answered.queue_us = (course.answered.queue_us or 0) + self._clock.monotonic_us() - began_us
-        if not let_in:
+            now_us = course.attempts.began_us = self._clock.monotonic_us()
+            course.answered.queue_us = (course.answered.queue_us or 0) + now_us - began_us
+        if end is WaitEnd.TOO_LATE:
             message = f"there was no room for one more call of this model within {limit.queue_timeout_s:g} s"
-            self._refuse(limit.name, "queue_timeout", message)
+            self._refuse(limit.name, end.value, message)
+        if end is WaitEnd.SHED:
+            self._refuse(limit.name, end.value, f"{_full(limit)}, and one of higher priority waits in its place")
 
     def leave(self, course: Course) -> None:
         """What it had is another's. Idempotent."""
@@ -77,27 +81,36 @@ class Admission:
     def _take(self, course: Course, limit: Limit) -> None:
         if not limit.queue:
             if not self._enter(course, limit):
-                self._refuse(limit.name, "limit", _full(limit))
+                self._refuse_one(course, limit, "limit", _full(limit))
             return
         course.answered.queue_us = course.answered.queue_us or 0
         if not self.waiting.anyone(limit) and self._enter(course, limit):
             return
         if course.due is not None:
             self._refuse(limit.name, "limit", _full(limit))  # as the next model is not to wait for this one
-        course.waiter = self.waiting.join(limit, partial(self._enter, course, limit))
+        course.waiter = self.waiting.join(limit, partial(self._enter, course, limit), course.call.priority)
         if course.waiter is None:
-            self._refuse(limit.name, "queue_full", f"{_full(limit)}, and its queue is full")
+            self._refuse_one(course, limit, "queue_full", f"{_full(limit)}, and its queue is full")
 
     def _enter(self, course: Course, limit: Limit) -> bool:
         """By the limit as it is now, at an upstream that has room, too."""
         limit = self._limits.get(limit.slot, limit)
-        if not limit.take():
+        priority = course.call.priority
+        if not limit.take(most_in_flight(priority, limit.most) if priority < 0 else None):
             return False
         if course.model.group.limited and not course.attempts.reserve():
             limit.leave()
             return False
         course.place = limit
         return True
+
+    def _refuse_one(self, course: Course, limit: Limit, reason: str, message: str) -> NoReturn:
+        """For want of room for it, or for one of its priority."""
+        if course.call.priority < 0 and (limit.has_room or limit.waiting < limit.queue):
+            self._refuse(
+                limit.name, WaitEnd.SHED.value, "what room there is for calls of this model is not for low priority"
+            )
+        self._refuse(limit.name, reason, message)
 
     def _refuse(self, limit: str, reason: str, message: str) -> NoReturn:
         self.limited[limit, reason] += 1

@@ -52,3 +52,10 @@ class Line(Generic[T]):
         if flow in flows:
             flows[flow] = flows.pop(flow)
         return one
+
+    def last_below(self, priority: int) -> T | None:
+        """Who came last of those with the lowest priority, if that is a lower one."""
+        lowest = min(self._flows, default=priority)
+        if lowest >= priority:
+            return None
+        return next(one for one, (of, _) in reversed(self._places.items()) if of == lowest)

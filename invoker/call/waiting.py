@@ -7,10 +7,12 @@ that has died since, or stands still; while none waits, nobody looks.
 """
 
 import asyncio
+import enum
 from collections.abc import Callable
 from dataclasses import dataclass
 
 from invoker.call.ending import LeftWaitingError
+from invoker.call.priority import most_waiting
 from invoker.call.queue import Line
 from invoker.routing.limits import Limit
 from invoker.routing.places import WAITING, Places
@@ -20,11 +22,19 @@ LOOK_S = 0.05
 
 @dataclass(slots=True, eq=False)
 class Waiter:
-    """One call that waits. `enter`: whether there is room by now, which it has then."""
+    """One call that waits. `enter`: whether there is room by now, which it has then. `end`: how its wait ended."""
 
     limit: Limit
     enter: Callable[[], bool]
-    let_in: asyncio.Future[bool]
+    end: "asyncio.Future[WaitEnd]"
+
+
+class WaitEnd(enum.Enum):
+    """By its value, why it was not let in."""
+
+    LET_IN = ""
+    TOO_LATE = "queue_timeout"
+    SHED = "shed"
 
 
 class Waiting:
@@ -49,12 +59,14 @@ class Waiting:
         """Whether others wait, of any worker, before whom a call that comes now is not to go."""
         return self._places.total(WAITING + limit.slot) > 0
 
-    def join(self, limit: Limit, enter: Callable[[], bool]) -> Waiter | None:
-        """A call waits from now on; `wait` must follow. None if the queue is full."""
-        if self.count >= self._most or not self._places.take(WAITING + limit.slot, limit.queue):
+    def join(self, limit: Limit, enter: Callable[[], bool], priority: int = 0) -> Waiter | None:
+        """A call waits from now on; `wait` must follow. None if the queue is full, for one of its priority."""
+        if not self._has_place(limit, priority) and not (
+            self._displace(limit, priority) and self._has_place(limit, priority)
+        ):
             return None
         waiter = Waiter(limit, enter, self._loop.create_future())
-        self._lines.setdefault(limit.slot, Line()).add(waiter)
+        self._lines.setdefault(limit.slot, Line()).add(waiter, priority)
         self.count += 1
         if not self._looks:
             self._looks = True
@@ -62,19 +74,16 @@ class Waiting:
         self._let_in(limit.slot)  # to what became free before others could see that it waits
         return waiter
 
-    async def wait(self, waiter: Waiter, seconds: float) -> bool:
-        """Whether it was let in, within so long; it waits no more then. `LeftWaitingError` if it is cancelled."""
+    async def wait(self, waiter: Waiter, seconds: float) -> WaitEnd:
+        """Until it is let in, or is not to be, for so long at most. `LeftWaitingError` if it is cancelled."""
         timer = self._loop.call_later(seconds, _give_up, waiter)
         try:
-            return await waiter.let_in
+            return await waiter.end
         except asyncio.CancelledError:
             raise LeftWaitingError from None
         finally:
             timer.cancel()
-            line = self._lines.get(waiter.limit.slot)
-            if line is not None and waiter in line:
-                line.remove(waiter)
-                self._note_left(waiter.limit.slot)
+            self._remove(waiter)
 
     def room(self, limit: Limit) -> None:
         """A place of it has become free, here."""
@@ -91,16 +100,38 @@ class Waiting:
         """The first in line, and all after it if nobody else waits; else it is another's turn."""
         while (line := self._lines.get(slot)) is not None:
             waiter = line.first()
-            if not waiter.let_in.done():
+            if not waiter.end.done():
                 if not waiter.enter():
                     return
-                waiter.let_in.set_result(True)
+                waiter.end.set_result(WaitEnd.LET_IN)
             line.take()
             self._note_left(slot)
             number = self._places.next_of(WAITING + slot)
             if number is not None and not self._places.is_own(number):
                 self._places.ring(number)
                 return
+
+    def _has_place(self, limit: Limit, priority: int) -> bool:
+        """Which it has then."""
+        most = most_waiting(priority, limit.queue)
+        return self.count < self._most and self._places.take(WAITING + limit.slot, most)
+
+    def _displace(self, limit: Limit, priority: int) -> bool:
+        """Whether one of a lower priority, of this worker, has left the queue for it."""
+        line = self._lines.get(limit.slot)
+        waiter = None if line is None else line.last_below(priority)
+        if waiter is None:
+            return False
+        self._remove(waiter)
+        if not waiter.end.done():
+            waiter.end.set_result(WaitEnd.SHED)
+        return True
+
+    def _remove(self, waiter: Waiter) -> None:
+        line = self._lines.get(waiter.limit.slot)
+        if line is not None and waiter in line:
+            line.remove(waiter)
+            self._note_left(waiter.limit.slot)
 
     def _note_left(self, slot: int) -> None:
         if not self._lines[slot]:
@@ -124,5 +155,5 @@ class Waiting:
 
 
 def _give_up(waiter: Waiter) -> None:
-    if not waiter.let_in.done():
-        waiter.let_in.set_result(False)
+    if not waiter.end.done():
+        waiter.end.set_result(WaitEnd.TOO_LATE)

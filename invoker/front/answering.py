@@ -7,6 +7,7 @@ from typing import Protocol as Contract
 import msgspec
 
 from invoker.call.invocation import Invoker, UnknownModelError
+from invoker.call.priority import priority_of
 from invoker.front.held_bodies import HeldBodies
 from invoker.http.heads import RequestHead
 from invoker.http.pieces import LARGE_BYTES, Body
@@ -87,12 +88,15 @@ class Answering:
         media_type = JSON.encode()
         try:
             falls_back = head.fallback is None or _falls_back(head.fallback)
+            priority = None if head.priority is None else _priority(head.priority)
             if isinstance(body, bytes) and len(body) <= LARGE_BYTES:
                 call = protocol.decode(head, body)
             else:
                 call = await protocol.decode_large(head, body)
             if not falls_back:
                 call = msgspec.structs.replace(call, falls_back=False)
+            if priority:
+                call = msgspec.structs.replace(call, priority=priority)
             result = await self._invoker.invoke(protocol, call, head.trace, request_id, sink)
             if sink.begun:
                 _end_stream(protocol, result, sink)
@@ -149,6 +153,13 @@ def _falls_back(said: bytes) -> bool:
         message = f"x-fallback: {said[:64].decode('latin-1')!r} is neither 'on' nor 'off'"
         raise BadRequestError(400, "invalid_request", message)
     return word == b"on"
+
+
+def _priority(said: bytes) -> int:
+    if (priority := priority_of(said)) is None:
+        message = f"x-priority: {said[:64].decode('latin-1')!r} is not 'low', 'normal' or 'high'"
+        raise BadRequestError(400, "invalid_request", message)
+    return priority
 
 
 def _end_stream(protocol: Protocol, result: Result, sink: Sink) -> None:

@@ -31,7 +31,8 @@ INVOKE = Operation(
         "requests that were refused before they became one. Each answer has a header `x-request-id`: the caller's own, "
         "1 to 128 visible ASCII characters, or one that is made; the record has it, too. Headers `x-tag-NAME: "
         "value` tag a call as `tags` do. With `x-fallback: off`, no other model takes the place of one that fails; an "
-        "answer of another one has a header `x-served-by` with its id."
+        "answer of another one has a header `x-served-by` with its id. `x-priority: low`, `normal` or `high` says who "
+        "goes first where there is not room for all."
     ),
     request=InvokeRequest,
     request_example={"worklet_input": {"model_id": "gpt-3.5", "input": [1, 2, 3, 4, 5]}},
@@ -42,7 +43,8 @@ INVOKE = Operation(
             {"worklet_output": [6, 7, 8, 9, 10], "success": True, "latency_ms": 150, "error_log": ""},
         ),
         400: _failure(
-            "The body is not valid JSON, or a tag or `x-fallback` can't be taken.", "The body is not valid JSON: …"
+            "The body is not valid JSON, or a tag, `x-fallback` or `x-priority` can't be taken.",
+            "The body is not valid JSON: …",
         ),
         404: _failure("The model is not known here.", "Model 'x' is not in the models file, …"),
         408: _failure("The request did not come whole in time.", "The request did not come to its end in time"),

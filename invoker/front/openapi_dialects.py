@@ -47,7 +47,7 @@ def _refused(shape: Shape, statuses: dict[int, str]) -> dict[int, Answer]:
 
 
 _REFUSALS = {
-    400: "The body is not valid JSON or no whole form, names no model, or a tag or `x-fallback` can't be taken.",
+    400: "The body is not valid JSON or no whole form, names no model, or a tag or a header of these can't be taken.",
     404: "The model is not known here.",
     408: "The request did not come whole in time.",
     413: "The body is larger than the limit.",
@@ -73,7 +73,8 @@ def _call(path: str, name: str, dialect: str, shape: Shape) -> Operation:
             f"Goes on to the model's upstream as it is, and is one record. Body, answer and errors are {dialect}'s; "
             "refusals of the gateway's own have the same shape. Headers `x-tag-NAME: value` tag a call. With "
             "`x-fallback: off`, no other model takes the place of one that fails; an answer of another one has a "
-            "header `x-served-by` with its id."
+            "header `x-served-by` with its id. `x-priority: low`, `normal` or `high` says who goes first where "
+            "there is not room for all."
         ),
         request=ModelForm if is_form else ModelRequest,
         request_media=FORM if is_form else JSON,

@@ -17,7 +17,7 @@ from invoker.front.unserved import unserved
 from invoker.front.upstreams import upstreams
 from invoker.front.worker import WORKER
 from invoker.http.heads import RequestHead, tags_of
-from invoker.http.passing import FALLBACK, fields_of
+from invoker.http.passing import FALLBACK, PRIORITY, fields_of
 from invoker.http.trace import parse_trace
 from invoker.protocols.base import BadRequestError
 from shared.docs import docs_routes
@@ -103,4 +103,5 @@ def _head(request: web.Request) -> RequestHead:
         fields,
         tags_of(fields),
         fields.get(FALLBACK),
+        fields.get(PRIORITY),
     )

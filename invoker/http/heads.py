@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 import httptools
 
-from invoker.http.passing import FALLBACK, TAG
+from invoker.http.passing import FALLBACK, PRIORITY, TAG
 from invoker.http.request_id import parse_request_id
 from invoker.http.trace import Trace, parse_trace
 from shared.head_rules import HOST
@@ -33,7 +33,8 @@ _NOT_PLAIN = frozenset(
 class RequestHead(NamedTuple):
     """What matters of a POST: its path, mostly with its query, body bytes that follow, and whether it is the
     connection's last request. `target`: path and query as they came; `fields`: all headers by their names in lower
-    case; `tags`: those of them that tag the call; `fallback`: whether another model may take its place, as it says."""
+    case; `tags`: those of them that tag the call; `fallback`: whether another model may take its place, as it says;
+    `priority`: likewise."""
 
     path: str
     content_length: int
@@ -45,6 +46,7 @@ class RequestHead(NamedTuple):
     fields: Mapping[bytes, bytes] = MappingProxyType({})
     tags: tuple[tuple[bytes, bytes], ...] = ()
     fallback: bytes | None = None
+    priority: bytes | None = None
 
 
 def tags_of(fields: Mapping[bytes, bytes]) -> tuple[tuple[bytes, bytes], ...]:
@@ -106,6 +108,7 @@ def parse_request_head(head: bytes) -> RequestHead | None:
         fields,
         tags_of(fields),
         fields.get(FALLBACK),
+        fields.get(PRIORITY),
     )
 
 

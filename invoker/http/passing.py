@@ -7,11 +7,12 @@ _PROXIES = frozenset((b"proxy-authenticate", b"proxy-authorization", b"proxy-con
 _HOP_BY_HOP = _PROXIES | {b"connection", b"keep-alive", b"te", b"trailer", b"transfer-encoding", b"upgrade"}
 FALLBACK, SERVED_BY = b"x-fallback", b"x-served-by"
 """What callers tell the gateway of other models, and it them."""
+PRIORITY = b"x-priority"
 _REWRITTEN = frozenset((b"content-encoding", b"content-length", b"x-request-id"))
 """Bodies go on unpacked, with a length of their own, and an id is that of the record."""
 _NOT_TO_UPSTREAM = _HOP_BY_HOP | _REWRITTEN | {b"host", b"cookie", b"expect", b"accept-encoding"}
 _NOT_TO_UPSTREAM |= {b"traceparent", b"tracestate"}  # they go on as they were understood
-_NOT_TO_UPSTREAM |= {FALLBACK}
+_NOT_TO_UPSTREAM |= {FALLBACK, PRIORITY}
 _NOT_TO_CALLER = _HOP_BY_HOP | _REWRITTEN | {b"content-type", b"set-cookie", b"date", b"alt-svc", SERVED_BY}
 TAG = b"x-tag-"
 _OURS = (TAG, b"x-metric-")

@@ -73,7 +73,8 @@ class Call(msgspec.Struct, frozen=True):
     """A request that was understood: where to, the body to pass on, and the input's size as recorded. `target`: the
     path and query that its upstream's URL goes on with; `headers`: whole lines to send along; `streamed`: whether it
     asks for a stream; `asking`: what asks for the stream's usage, too, if the caller doesn't; `name`: where the body
-    says the model, if that is known already; `falls_back`: whether another model may take its place."""
+    says the model, if that is known already; `falls_back`: whether another model may take its place;
+    `priority`: a higher one goes first."""
 
     model_id: str
     body: Body
@@ -86,6 +87,7 @@ class Call(msgspec.Struct, frozen=True):
     asking: Splice | None = None
     name: Name | None = None
     falls_back: bool = True
+    priority: int = 0
 
 
 class Usage(msgspec.Struct, frozen=True, gc=False):

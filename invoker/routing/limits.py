@@ -49,9 +49,13 @@ class Limit:
     def has_room(self) -> bool:
         return self.max_in_flight is None or self.in_flight < self.max_in_flight
 
-    def take(self) -> bool:
-        """Whether there was room for one more call, which has it now. `leave` must follow."""
-        return self.places.take(self.slot, MAX_COUNT if self.max_in_flight is None else self.max_in_flight)
+    @property
+    def most(self) -> int:
+        return MAX_COUNT if self.max_in_flight is None else self.max_in_flight
+
+    def take(self, most: int | None = None) -> bool:
+        """Whether there was room for one more call, which has it now; of so many, or of all. `leave` must follow."""
+        return self.places.take(self.slot, self.most if most is None else most)
 
     def leave(self) -> None:
         self.places.give_back(self.slot)

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from invoker.call.priority import Priority
 from invoker.routing.endpoints import Endpoint, Group, single
 from invoker.routing.limits import Limit, Slots
 from invoker.routing.models import Model, Models
@@ -51,12 +52,12 @@ class Queue:
         self.domain = Domain(self.upstream, known or limited(), max_in_flight, places)
         self.admission = self.domain.invoker.admission
 
-    async def calls(self, count: int) -> list[Task]:
+    async def calls(self, count: int, priority: int = 0) -> list[Task]:
         """So many more, that have come as far as they come."""
         begun = self.domain.invoker.in_flight.total
         tasks = []
         for number in range(1, count + 1):
-            tasks.append(self.domain.start("m"))
+            tasks.append(self.domain.start("m", priority))
             await until(lambda number=number: self.domain.invoker.in_flight.total == begun + number)  # type: ignore[misc]
         return tasks
 
@@ -248,6 +249,67 @@ async def test_calls_wait_for_upstreams_that_have_room() -> None:
     assert [status for status, _ in await asyncio.gather(*tasks)] == [200] * 4
     assert [dict(member.tally.attempts) for member in group.members] == [{"success": 2}] * 2
     assert queue.domain.at_rest()
+
+
+async def test_low_priority_is_refused_first() -> None:
+    """It leaves the last places of a limit to others, which may take them all."""
+    queue = Queue(limited(5, queue=0))
+    tasks = await queue.calls(4, Priority.LOW)
+    message = "what room there is for calls of this model is not for low priority"
+    assert await queue.domain.invoke("m", Priority.LOW) == (429, failed(message))
+    tasks += await queue.calls(1)
+    for priority in Priority:
+        message = "5 calls of this model are in flight, its limit"
+        assert await queue.domain.invoke("m", priority) == (429, failed(message))
+    assert queue.admission.limited == {("m", "shed"): 1, ("m", "limit"): 3}
+    for number in range(5):
+        await queue.upstream.answer(number)
+    assert [status for status, _ in await asyncio.gather(*tasks)] == [200] * 5
+    assert queue.domain.at_rest()
+
+
+async def test_higher_priority_waits_less() -> None:
+    """Whoever came first; and low priority may wait in a part of the queue only."""
+    queue = Queue(limited(1, queue=4))
+    tasks = {"first": await queue.calls(1)}
+    tasks["low"] = await queue.calls(2, Priority.LOW)
+    assert (await queue.domain.invoke("m", Priority.LOW))[0] == 429
+    assert queue.admission.limited == {("m", "shed"): 1}
+    tasks["normal"] = await queue.calls(1)
+    tasks["high"] = await queue.calls(1, Priority.HIGH)
+    order = []
+    for number, name in enumerate(("first", "high", "normal", "low", "low")):
+        await queue.upstream.answer(number)
+        assert (await tasks[name].pop(0))[0] == 200
+        order.append([*map(len, tasks.values())])
+    assert order[-1] == [0, 0, 0, 0]
+    assert queue.domain.at_rest()
+
+
+async def test_a_full_queue_gives_the_place_of_the_last_of_lower_priority_to_a_higher_one() -> None:
+    queue = Queue(limited(1, queue=2))
+    (first,) = await queue.calls(1)
+    second, third = await queue.calls(2)
+    assert (await queue.domain.invoke("m"))[0] == 429
+    high = queue.domain.start("m", Priority.HIGH)
+    message = "1 calls of this model are in flight, its limit, and one of higher priority waits in its place"
+    assert await third == (429, failed(message))
+    assert queue.admission.limited == {("m", "queue_full"): 1, ("m", "shed"): 1}
+    for number, task in enumerate((first, high, second)):
+        await queue.upstream.answer(number)
+        assert (await task)[0] == 200
+    assert queue.domain.at_rest()
+
+
+async def test_an_upstream_is_not_said_to_have_taken_the_time_that_a_call_waited() -> None:
+    queue = Queue()
+    tasks = await queue.calls(2)
+    queue.domain.clock.elapsed_us += 5_000_000
+    for number, task in enumerate(tasks):
+        await queue.upstream.answer(number)
+        await task
+    ((_, _, model), *_) = queue.domain.invoker.models.tables()
+    assert model.group.members[0].tally.heads.report()["sum_us"] == 5_000_000
 
 
 @contextlib.contextmanager

@@ -52,12 +52,13 @@ class Domain:
             places=places,
         )
 
-    async def invoke(self, model_id: str = "m") -> tuple[int, Any]:
-        result = await self.invoker.invoke(self.protocol, Call(model_id, BODY, 3), None, "r-1")
+    async def invoke(self, model_id: str = "m", priority: int = 0) -> tuple[int, Any]:
+        call = Call(model_id, BODY, 3, priority=priority)
+        result = await self.invoker.invoke(self.protocol, call, None, "r-1")
         return result.status, json.loads(whole(self.protocol.encode(result)))
 
-    def start(self, model_id: str = "m") -> "asyncio.Task[tuple[int, Any]]":
-        return asyncio.create_task(self.invoke(model_id))
+    def start(self, model_id: str = "m", priority: int = 0) -> "asyncio.Task[tuple[int, Any]]":
+        return asyncio.create_task(self.invoke(model_id, priority))
 
     async def started(self, *model_ids: str) -> list["asyncio.Task[tuple[int, Any]]"]:
         """Calls that have reached the upstream."""

@@ -42,6 +42,18 @@ def test_flows_take_turns() -> None:
     assert taken(line) == "ybncd"
 
 
+def test_the_last_of_the_lowest_priority_gives_its_place_up() -> None:
+    """To a higher one only."""
+    line: Line[str] = Line()
+    assert line.last_below(1) is None
+    for one, priority in zip("abcde", (0, -1, -1, 1, 0), strict=True):
+        line.add(one, priority)
+    assert [line.last_below(priority) for priority in (-1, 0, 1)] == [None, "c", "c"]
+    for one in "bc":
+        line.remove(one)
+    assert [line.last_below(priority) for priority in (-1, 0, 1)] == [None, None, "e"]
+
+
 @given(st.lists(st.tuples(st.integers(-1, 1), st.sampled_from(["", "a", "b"])), max_size=30), st.data())
 def test_everyone_goes_once(places: list[tuple[int, str]], data: st.DataObject) -> None:
     """By priority; and within a flow and a priority in the order of coming, whoever leaves in between."""
