@@ -4,8 +4,10 @@ The parent looks at the models file whenever it looks at its workers, and so nee
 what the file names, too, such as keys. A worker looks here with each sign of life.
 """
 
+import contextlib
+import gc
 import pickle
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import NamedTuple
 
@@ -31,6 +33,17 @@ class Snapshot(NamedTuple):
     loaded_us: int = 0
 
 
+@contextlib.contextmanager
+def uncollected() -> Iterator[None]:
+    """What is made here stays: to look for garbage in it again and again takes most of the time, for which a worker's
+    calls wait."""
+    gc.disable()
+    try:
+        yield
+    finally:
+        gc.enable()
+
+
 class Swapping:
     """A worker's: looks whether there is another one, and takes it."""
 
@@ -42,7 +55,9 @@ class Swapping:
     def look(self) -> None:
         if (found := self._snapshots.read(self._generation)) is not None:
             self._generation, pickled = found
-            self._swap(pickle.loads(pickled))  # our own parent's
+            with uncollected():
+                snapshot = pickle.loads(pickled)  # our own parent's
+            self._swap(snapshot)
 
 
 class ModelsFile:
@@ -80,7 +95,8 @@ class ModelsFile:
 
     def _load(self) -> Models:
         path = self._settings.models_file
-        checked = check_models(self._settings)
+        with uncollected():
+            checked = check_models(self._settings)
         models = usable(checked, path)
         self._slots.give(models.limits())
         if checked.findings:  # no errors

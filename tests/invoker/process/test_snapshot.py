@@ -1,5 +1,7 @@
 """What the parent makes of a models file that changes, and what workers then find."""
 
+import gc
+import pickle
 from pathlib import Path
 
 import pytest
@@ -7,6 +9,7 @@ import pytest
 from invoker.process import snapshot
 from invoker.process.common import Common
 from invoker.process.snapshot import ModelsFile, Snapshot, Swapping
+from invoker.routing.models_file import Checked, check_models
 from invoker.settings import InvokerSettings
 from tests.invoker.fakes import FakeClock
 
@@ -66,3 +69,27 @@ def test_a_defect_of_ours_is_told_and_nothing_else_happens(path: Path, monkeypat
     file.look(asked=True)
     swapping.look()
     assert given[-1].refused == ""
+
+
+def test_no_garbage_is_looked_for_meanwhile(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of a large file there would be much to look through, and again and again; nor is it given up for good."""
+    file, swapping, given = followed(path)
+    searched = []
+
+    def check(settings: InvokerSettings) -> Checked:
+        searched.append(gc.isenabled())
+        return check_models(settings)
+
+    def loads(pickled: bytes) -> object:
+        searched.append(gc.isenabled())
+        return loaded(pickled)
+
+    loaded = pickle.loads
+    monkeypatch.setattr(snapshot, "check_models", check)
+    monkeypatch.setattr(pickle, "loads", loads)
+    for text in (GOOD + "# changed", "["):
+        path.write_text(text)
+        file.look()
+        swapping.look()
+        assert gc.isenabled()
+    assert (len(given), searched) == (2, [False] * 4)
