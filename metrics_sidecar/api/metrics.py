@@ -9,7 +9,6 @@ from aiohttp import web
 from metrics_sidecar.api.answers import GZIP_LEVEL, takes_gzip
 from metrics_sidecar.api.negotiation import wants_openmetrics
 from metrics_sidecar.api.sidecar import SIDECAR
-from metrics_sidecar.metrics.family_samples import render_families
 
 # Prometheus 3 refuses a scrape whose Content-Type it doesn't know.
 CONTENT_TYPES = {
@@ -41,7 +40,7 @@ async def metrics(request: web.Request) -> web.Response:
     sidecar = request.app[SIDECAR]
     sidecar.metrics.disk = await asyncio.to_thread(sidecar.measure_disk)
     parts = await sidecar.exposition.render(sidecar.snapshot(), openmetrics)
-    parts += await render_families(sidecar.families(), openmetrics)
+    parts += await sidecar.family_samples.render(sidecar.families(), openmetrics)
     parts.append(sidecar.metrics.render(openmetrics))
     headers = {"Content-Type": CONTENT_TYPES[openmetrics], "Vary": "Accept, Accept-Encoding"}
     if takes_gzip(request):

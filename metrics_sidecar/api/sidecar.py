@@ -11,6 +11,7 @@ from metrics_sidecar.history.backend import DiskUse
 from metrics_sidecar.history.reader import Reader
 from metrics_sidecar.history.reconcile import Reconciliation
 from metrics_sidecar.metrics.exposition import Exposition
+from metrics_sidecar.metrics.family_samples import FamilySamples
 from metrics_sidecar.metrics.live import Families, Snapshot
 from metrics_sidecar.metrics.process_metrics import SidecarMetrics
 from shared.clock import Clock
@@ -37,6 +38,7 @@ class Sidecar:
     measure_disk: Callable[[], DiskUse | None]
     metrics: SidecarMetrics
     exposition: Exposition = dataclasses.field(default_factory=Exposition)
+    family_samples: FamilySamples = dataclasses.field(default_factory=FamilySamples)
 
 
 SIDECAR = web.AppKey("sidecar", Sidecar)

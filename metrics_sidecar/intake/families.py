@@ -1,7 +1,7 @@
 """Families with labels of gateway workers' own numbers: which there are, what each of their labels is, and how the
 numbers of several workers become one."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from typing import Literal, NamedTuple
 
 from shared.wire import UPSTREAM_BOUNDS_S, Labelled, LabelledGauges
@@ -149,12 +149,3 @@ def merged(values: Iterable[float], how: Merge) -> float:
             return min(numbers)
         case "max":
             return max(numbers)
-
-
-def by_first(values: Mapping[str, int]) -> dict[str, dict[str, int]]:
-    """First label → second → count."""
-    found: dict[str, dict[str, int]] = {}
-    for both, count in values.items():
-        first, second = parted(both)
-        found.setdefault(first, {})[second] = count
-    return found

@@ -61,8 +61,7 @@ class _Room:
     def __init__(self, name: str, known: set[str]) -> None:
         self.is_family = is_family(name)
         self._known = known
-        self._firsts = {parted(label)[0] for label in known} if self.is_family else set()
-        self._seconds = {parted(label)[1] for label in known} if self.is_family else set()
+        self._parts: tuple[set[str], set[str]] | None = None
 
     def bounded(self, values: dict[str, int]) -> dict[str, int]:
         """With one label for all values after the first 32 of this counter, whoever reported them."""
@@ -76,8 +75,10 @@ class _Room:
         """What it is counted under: of a family, each of its two parts."""
         if not self.is_family or label in self._known:
             return label
-        first, second = parted(label)
-        return joined(_taken(first, self._firsts, MAX_VALUES), _taken(second, self._seconds, MAX_REPORTED_VALUES))
+        if self._parts is None:  # labels that are new are rare
+            self._parts = ({parted(each)[0] for each in self._known}, {parted(each)[1] for each in self._known})
+        (first, second), (firsts, seconds) = parted(label), self._parts
+        return joined(_taken(first, firsts, MAX_VALUES), _taken(second, seconds, MAX_REPORTED_VALUES))
 
 
 def _taken(value: str, known: set[str], at_most: int) -> str:

@@ -195,6 +195,28 @@ async def test_changed_counters_are_reported_again(bench: Bench) -> None:
     assert [work.reported for work in bench.submitted()] == [{COUNTER: {"refused": value}} for value in (1, 2)]
 
 
+async def test_families_are_counted_and_shown_as_long_as_their_worker_is_there(bench: Bench) -> None:
+    """Counters go to the ledger as they come, beside those that have not changed; gauges are of those connected."""
+    attempts, healthy = "invoker_upstream_attempts_total", "invoker_upstream_healthy"
+    peer = bench.peer()
+    peer.send(
+        Report(
+            counters={COUNTER: {"refused": 1}}, labelled={attempts: {"u": {"success": 2}}, "made_up": {"u": {"": 1}}}
+        ),
+        Report(counters={COUNTER: {"refused": 1}}, labelled={attempts: {"u": {"success": 3}}}),
+        Report(labelled={attempts: {"v": {"timeout": 1}}}, labelled_gauges={healthy: {"u": 0.5, "v": 1.0}}),
+        Report(labelled_gauges={healthy: {"u": None}, "made_up": {"u": 1.0}}),
+    )
+    assert [work.reported for work in bench.submitted()] == [
+        {COUNTER: {"refused": 1}, attempts: {"u success": 2}},
+        {attempts: {"u success": 3}},
+        {attempts: {"v timeout": 1}},
+    ]
+    assert bench.live.families().gauges == {healthy: {"v": 1.0}}
+    bench.intake.close()
+    assert bench.live.families().gauges == {}
+
+
 @pytest.mark.parametrize("last", [4, 5, 6])
 async def test_a_connection_with_too_much_uncommitted_is_not_read_from(bench: Bench, last: int) -> None:
     """From 16384 records and other frames on, until fewer than half of that are left."""

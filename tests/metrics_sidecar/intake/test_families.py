@@ -10,7 +10,6 @@ from metrics_sidecar.intake.families import (
     MEASURED,
     SPREADS,
     Merge,
-    by_first,
     joined,
     known_labelled,
     known_labelled_gauges,
@@ -43,7 +42,6 @@ def test_only_known_families_are_kept() -> None:
 @pytest.mark.parametrize("second", ["", "success", "0.005"])
 def test_two_labels_stored_as_one_are_two_again(first: str, second: str) -> None:
     assert parted(joined(first, second)) == (first, second)
-    assert by_first({joined(first, second): 3}) == {first: {second: 3}}
 
 
 @pytest.mark.parametrize(("how", "expected"), [("sum", 1.5), ("mean", 0.75), ("min", 0.5), ("max", 1.0)])

@@ -6,7 +6,7 @@ from prometheus_client.parser import text_string_to_metric_families as parse_tex
 
 from metrics_sidecar.intake.families import COUNTED, MEASURED, OUTCOMES, SPREADS
 from metrics_sidecar.intake.reported import Counters
-from metrics_sidecar.metrics.family_samples import render_families
+from metrics_sidecar.metrics.family_samples import FamilySamples
 from metrics_sidecar.metrics.live import Families
 from shared.wire import UPSTREAM_BOUNDS_S
 
@@ -20,7 +20,7 @@ def key(name: str, **labels: str) -> tuple[str, frozenset[tuple[str, str]]]:
 
 
 async def scraped(counters: Counters, gauges: dict[str, dict[str, float]], *, openmetrics: bool) -> Samples:
-    text = b"".join(await render_families(Families(counters, gauges), openmetrics)).decode()
+    text = b"".join(await FamilySamples().render(Families(counters, gauges), openmetrics)).decode()
     families = parse_openmetrics(text + "# EOF\n") if openmetrics else parse_text(text)  # type: ignore[no-untyped-call]
     return {key(sample.name, **sample.labels): sample.value for family in families for sample in family.samples}
 
@@ -58,7 +58,7 @@ async def test_an_upstream_that_was_not_called_yet_is_there_at_0() -> None:
 
 
 async def test_each_family_is_described_without_any_sample() -> None:
-    text = b"".join(await render_families(Families({}, {}), openmetrics=True)).decode()
+    text = b"".join(await FamilySamples().render(Families({}, {}), openmetrics=True)).decode()
     named = [line.split()[2:] for line in text.splitlines() if line.startswith("# TYPE")]
     assert named == [
         *([name, "counter"] for name in COUNTED),
