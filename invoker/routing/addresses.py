@@ -19,10 +19,14 @@ class Name(NamedTuple):
     port: int
 
 
-@lru_cache(maxsize=10_000)
 def name_of(url: str) -> Name | None:
     """None where nothing is looked up: of an address, and of a Unix socket."""
-    parts = urlsplit(url)
+    return _name("/".join(url.split("/", 3)[:3]))
+
+
+@lru_cache(maxsize=10_000)  # of hosts there are fewer than of URLs
+def _name(origin: str) -> Name | None:
+    parts = urlsplit(origin)
     if parts.scheme == UNIX_SCHEME or parts.hostname is None:
         return None
     try:

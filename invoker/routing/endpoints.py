@@ -162,24 +162,33 @@ class Group:
     def carry_over(self, before: "Group") -> None:
         """What is known of the same endpoints, whose calls may still be on their way; and what was tried again."""
         self.budget = before.budget
-        addresses: dict[tuple[str, str], list[str]] = {}
-        for member in before.members:
-            addresses.setdefault(_key(member.endpoint)[:2], []).append(member.endpoint.address)
-        self._gone = {**before._gone, **{_key(member.endpoint): member for member in before.members}}
-        self.members = []
-        self.spread(lambda endpoint: addresses.get(_key(endpoint)[:2], ()))
+        wanted = self.endpoints
+        if before.has_addresses:
+            addresses: dict[tuple[str, str], list[str]] = {}
+            for member in before.members:
+                addresses.setdefault(_key(member.endpoint)[:2], []).append(member.endpoint.address)
+            wanted = self._at(lambda endpoint: addresses.get(_key(endpoint)[:2], ()))
+        self._place(wanted, before)
 
     def spread(self, addresses: Callable[[Endpoint], Sequence[str]]) -> bool:
         """Each of an endpoint's `addresses` is one of its own, or else it is one. Whether that changes anything. What
         is known of one that goes is known when it comes back, as long as it has calls or is out."""
-        wanted = [
-            msgspec.structs.replace(endpoint, address=address)
+        wanted = self._at(addresses)
+        if [_key(endpoint) for endpoint in wanted] == [_key(member.endpoint) for member in self.members]:
+            return False
+        self._place(wanted, self)
+        return True
+
+    def _at(self, addresses: Callable[[Endpoint], Sequence[str]]) -> list[Endpoint]:
+        return [
+            msgspec.structs.replace(endpoint, address=address) if address else endpoint
             for endpoint in self.endpoints
             for address in addresses(endpoint) or ("",)
         ]
-        if [_key(endpoint) for endpoint in wanted] == [_key(member.endpoint) for member in self.members]:
-            return False
-        known = {**self._gone, **{_key(member.endpoint): member for member in self.members}}
+
+    def _place(self, wanted: Sequence[Endpoint], before: "Group") -> None:
+        """These, with what was known of them."""
+        known = {**before._gone, **{_key(member.endpoint): member for member in before.members}}
         self.members = []
         for endpoint in wanted:
             member = known.pop(_key(endpoint), None) or Member(endpoint)
@@ -188,7 +197,6 @@ class Group:
         left = [(key, member) for key, member in known.items() if member.outstanding or not member.health.is_in]
         self._gone = dict(left[-MAX_GONE:])
         self._settle()
-        return True
 
     def is_spread(self, member: Member, tried: Sequence[Member]) -> bool:
         """Whether its name has another address, which isn't among those that were tried."""
@@ -205,6 +213,8 @@ class Group:
 
     def _let_in(self) -> None:
         """Those that calls have put out, beyond what may be out of so many: an only one never is."""
+        if all(each.health.is_in for each in self.members):
+            return
         if len(self.members) == 1:
             self.members[0].health = NEW
             return

@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 from collections import Counter
 from collections.abc import AsyncIterator
+from pathlib import Path
 
 import pytest
 
@@ -89,6 +90,33 @@ async def test_an_endpoint_goes_out_and_comes_back_as_its_probes_say() -> None:
         assert b"\r\nAuthorization: Basic dXNlcjpzM2NyZXQ=\r\n" in head
         assert (asked.most, server.accepted) == (1, 1)
         assert (member.outstanding, member.tally.attempts) == (0, Counter())
+
+
+async def test_an_endpoint_on_a_unix_socket_is_asked_there(tmp_path: Path) -> None:
+    asked = Asked()
+    async with serving(asked, tmp_path / "s") as server, probing(SystemClock()) as (probes, _):
+        model = table(Endpoint(server.url, "a", health=SOON), GONE)
+        probes.follow(Models({"m": model}, None))
+        await until(lambda: asked.heads)
+        assert asked.heads[0].startswith(b"GET /health?deep=1 HTTP/1.1\r\n")
+        assert model.group.members[0].health.is_in
+
+
+async def test_each_address_of_a_name_is_asked_for_itself() -> None:
+    """Each goes out and comes back by itself."""
+    upstream = FakeUpstream(lambda _body: answer())
+
+    async def answer() -> Answer:
+        return (500 if upstream.addresses[-1] == "2" else 200), b"", {}
+
+    group = Group([Endpoint("http://a.test/", "a", health=SOON)])
+    group.spread(lambda _endpoint: ("1", "2", "3"))
+    probes = Probes(upstream, SystemClock())
+    probes.follow(Models({"m": Model(group, 1.0)}, None))
+    await until(lambda: not all(member.health.is_in for member in group.members))
+    await until(lambda: {*upstream.addresses} == {"1", "2", "3"})
+    assert [member.health.is_in for member in group.members] == [True, False, True]
+    await probes.close()
 
 
 async def test_equal_ones_are_asked_once() -> None:
