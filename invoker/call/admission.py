@@ -41,7 +41,8 @@ class Admission:
 
     def admit(self, course: Course) -> None:
         """A call that is to begin now, or `UpstreamError`: then no upstream was asked, and none is to blame. If it has
-        a `waiter` by then, `wait` must follow before it begins; and `leave`, however it ends."""
+        a `waiter` by then, `wait` must follow before it begins; and `leave`, however it ends. Each model that a call
+        goes to is admitted by itself, those that take another's place, too."""
         if self.draining and course.due is None:
             raise UpstreamError(ErrorType.DRAINING, "the gateway is shutting down")
         if self._in_flight.total >= self._max_in_flight:

@@ -321,6 +321,22 @@ async def test_no_time_is_left_for_another() -> None:
     assert stage.told == ("a", None, ErrorType.CONNECT, "a.test", 1)
 
 
+async def test_a_change_of_the_file_changes_no_call_that_has_begun() -> None:
+    """Whose other models are those that there were; the next call has those that there are."""
+    first = asyncio.Event()
+    stage = Stage({"a": first, "b": GOOD, "c": GOOD})
+    task = asyncio.create_task(stage.invoke())
+    while not stage.posts:
+        await asyncio.sleep(0)
+    stage.invoker.swap(models(a=model("a", fallback=("c",)), c=model("c")))
+    first.set()
+    assert (await task).status == 200
+    assert stage.told == ("b", "a", None, "b.test", 2)
+    assert (await stage.invoke()).status == 200
+    assert [record.model_id for record in stage.journal.records] == ["b", "c"]
+    assert stage.at_rest()
+
+
 def test_the_header_says_any_id() -> None:
     assert served_by_line("gpt-4o") == b"x-served-by: gpt-4o\r\n"
     assert served_by_line("a b/é%") == b"x-served-by: a%20b/%C3%A9%25\r\n"
