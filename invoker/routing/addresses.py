@@ -32,7 +32,8 @@ def _name(origin: str) -> Name | None:
     try:
         ip_address(parts.hostname)
     except ValueError:
-        return Name(parts.hostname, parts.port or (443 if parts.scheme == "https" else 80))
+        host = parts.hostname.encode("idna").decode()  # as it is called
+        return Name(host, parts.port or (443 if parts.scheme == "https" else 80))
     return None
 
 

@@ -60,6 +60,7 @@ def test_addresses_have_a_bound() -> None:
         ("http://a.test/x", Name("a.test", 80)),
         ("https://u:p@A.test/x", Name("a.test", 443)),
         ("http://localhost:8001/", Name("localhost", 8001)),
+        ("http://b\u00fccher.test", Name("xn--bcher-kva.test", 80)),
         ("http://10.0.0.1/", None),
         ("http://[::1]:80/", None),
         ("http+unix://%2Frun%2Fm.sock/x", None),
