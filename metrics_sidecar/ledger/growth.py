@@ -1,5 +1,6 @@
 """What of a producer's own counters is new: each report repeats what they have come to, and may come again."""
 
+from collections import Counter
 from collections.abc import Iterable
 
 import msgspec
@@ -44,8 +45,8 @@ class Growth:
     def count(self, name: str, values: Iterable[str], pending: Counters) -> None:
         """One more of each in a family without a second label: what the ledger itself sees."""
         room = _Room(name, self._known.get(name, set()) | pending.get(name, {}).keys())
-        for value in values:
-            self._add(pending, name, room.shown(joined(value, "")), 1)
+        for value, number in Counter(values).items():
+            self._add(pending, name, room.shown(joined(value, "")), number)
 
     def _add(self, pending: Counters, name: str, label: str, count: int) -> None:
         if name not in self._told and label.startswith(OVERFLOWED):

@@ -29,8 +29,16 @@ prices = {{{{ input = 2.5, output = 10 }}}}
 upstream = "{{0}}"
 protocol = "openai"
 usage = "as_is"
+
+["over-*"]
+upstream = "{{1}}"
+limits = {{{{ max_in_flight = 1, queue = 1, queue_timeout = 0.01 }}}}
+fallback = ["spare"]
+
+["spare*"]
+upstream = "{{1}}"
 """
-"""Of streams: one model has prices, the other doesn't say how many tokens it used."""
+"""Of streams: one model has prices, the other doesn't say how many tokens it used. And one has less room than calls."""
 
 FILLER = "f" * 250
 CALLERS = 8
@@ -104,7 +112,7 @@ def live_run(directory: Path) -> Iterator[Live]:
         configure_mock(mock)
         sidecar = processes.start_sidecar(SIDECAR_MAX_MODELS="3")
         models = directory / "models.toml"
-        models.write_text(MODELS_FILE.format(f"{mock}/v1"), encoding="utf-8")
+        models.write_text(MODELS_FILE.format(f"{mock}/v1", f"{mock}/invoke"), encoding="utf-8")
         gateway = processes.start_gateway(INVOKER_JOURNAL_MAX_BYTES=str(1024 * 1024), INVOKER_MODELS_FILE=str(models))
         with prometheus(directory, processes.sidecar_url) as url, ThreadPoolExecutor(CALLERS) as callers:
             live = Live(processes, url)
