@@ -145,7 +145,8 @@ def _allowed(info: inspect.Type) -> str:
         case inspect.StrType():
             return "a text"
         case inspect.ListType():
-            return f"an array of {info.min_length or 0} to {info.max_length or 'many'}"
+            of = " tables" if isinstance(info.item_type, inspect.StructType) else ""
+            return f"an array of {info.min_length or 0} to {info.max_length or 'many'}{of}"
         case _:
             return "a table"
 

@@ -10,7 +10,7 @@ from invoker.routing.endpoints import Endpoint, upstream_name
 from invoker.routing.findings import Findings, Place
 from invoker.routing.limits import Limit
 from invoker.routing.probing import HealthCheck
-from invoker.routing.tables import Health, HealthTable, ModelTable, UpstreamTable
+from invoker.routing.tables import Health, HealthTable, Manner, ModelTable, UpstreamTable
 from shared.settings import ABSOLUTE_URL, UNIX_URL, is_http_url
 
 
@@ -28,7 +28,9 @@ def read_endpoints(
     elif "upstreams" in written:
         return reader.read_all(written["upstreams"])
     else:
-        place.error("there is neither upstream, a URL, nor upstreams, several tables; one of them must be given")
+        meant = written and written.keys() <= {*Manner.__struct_fields__}
+        hint = '; what is for all tables stands in ["*".defaults]' if meant else ""
+        place.error(f"there is neither upstream, a URL, nor upstreams, several tables; one of them must be given{hint}")
     return []
 
 

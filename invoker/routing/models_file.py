@@ -28,7 +28,7 @@ MAX_FILE_BYTES = 16 * 1024 * 1024
 MAX_TOLD = 5
 """Errors of one file that are told where it is used; `invoker check-config` tells all."""
 
-_SYNTAX = re.compile(r"(.*?)( \(at line (\d+), (column \d+)\))?", re.DOTALL)
+_SYNTAX = re.compile(r"(.*?)(?: \(at line (\d+), (column \d+)\)| \(at (end of document)\))?", re.DOTALL)
 
 Table = dict[str, Model]
 
@@ -106,8 +106,9 @@ def _read(path: Path) -> tuple[str, dict[str, object]]:
     except ValueError as error:  # also of numbers with too many digits
         found = _SYNTAX.fullmatch(str(error))
         assert found is not None  # it matches all
-        reason, at, line_number, column = found.groups()
-        raise _UnreadableError(int(line_number or 0), f"{reason} ({column})" if at else reason) from None
+        reason, line_number, column, end = found.groups()
+        at = int(line_number) if line_number else text.rstrip("\n").count("\n") + 1 if end else 0
+        raise _UnreadableError(at, f"{reason} ({column or end})" if at else reason) from None
 
 
 def _decimal(text: str) -> Decimal:

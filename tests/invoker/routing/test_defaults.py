@@ -1,12 +1,14 @@
 """What tables of the models file don't say themselves."""
 
 from pathlib import Path
+from typing import get_args
 
 import pytest
 
 from invoker.routing.models import Models
 from invoker.routing.models_file import load_models
 from invoker.routing.prices import Prices
+from invoker.routing.tables import Defaults, Manner, Protocol
 from shared.settings import StartupError
 from tests.invoker.routing.test_models_file import UP, settings, written
 
@@ -38,6 +40,11 @@ usage = "ask"
 [defaults]
 {UP}
 """
+
+
+def test_there_may_be_some_for_each_protocol() -> None:
+    """None that a table may have is left out."""
+    assert {*get_args(Protocol)} == {*Defaults.__struct_fields__} - {*Manner.__struct_fields__}
 
 
 def found(models: Models, model_id: str, protocol: str = "worklet") -> tuple[object, ...]:
