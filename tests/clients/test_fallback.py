@@ -12,6 +12,7 @@ OTHER = "its-own/big"
 """What the upstream calls the model that takes the other's place."""
 FAILS = {
     "cut": {"end_after_tokens": 0, "finish": False, "done": False, "comments": True},
+    "broken": {"cut_at_byte": 20},
     "error": {"error_after_tokens": 0},
     "silent": {"first_token_s": 60.0},
 }
