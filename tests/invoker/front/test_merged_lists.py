@@ -36,7 +36,9 @@ class Servers:
         self.asked: list[str] = []
         self.headers: list[bytes] = []
 
-    async def open(self, url: str, _body: Body, headers: bytes = b"", method: bytes = b"POST") -> Exchange:
+    async def open(
+        self, url: str, _body: Body, headers: bytes = b"", method: bytes = b"POST", _address: str = ""
+    ) -> Exchange:
         assert method == b"GET"
         self.asked.append(url)
         self.headers.append(headers)
