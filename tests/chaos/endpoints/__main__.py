@@ -11,6 +11,7 @@ from pathlib import Path
 import click
 import uvloop
 
+from tests.chaos.endpoints.faults import KINDS, OF_ENDPOINTS
 from tests.chaos.endpoints.run import Options, report, run_endpoints
 
 
@@ -19,12 +20,17 @@ from tests.chaos.endpoints.run import Options, report, run_endpoints
 @click.option("--faults", type=click.IntRange(1), default=40, show_default=True)
 @click.option("--rate", type=click.FloatRange(1), default=150.0, show_default=True, help="Calls per second.")
 @click.option("--workers", type=click.IntRange(1, 8), default=2, show_default=True)
-def main(seed: int, faults: int, rate: float, workers: int) -> None:
+@click.option("--alone", is_flag=True, help="Only faults of endpoints; no worker dies, nor the sidecar.")
+def main(seed: int, faults: int, rate: float, workers: int, alone: bool) -> None:
     """Have endpoints go wrong under load, and see whether attempts and records add up."""
     directory = Path(tempfile.mkdtemp(prefix=f"chaos-endpoints-{seed}-"))
     print(f"seed {seed}", flush=True)
     outcome = uvloop.run(
-        run_endpoints(Options(seed, faults, rate, workers), directory, lambda text: print(text, flush=True))
+        run_endpoints(
+            Options(seed, faults, rate, workers, OF_ENDPOINTS if alone else KINDS),
+            directory,
+            lambda text: print(text, flush=True),
+        )
     )
     print("\n".join(report(outcome)))
     if outcome.problems:

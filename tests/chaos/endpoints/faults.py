@@ -6,7 +6,7 @@ import os
 import random
 import signal
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass
 from email.utils import formatdate
 
@@ -57,12 +57,12 @@ class Trouble:
         return self.since_s <= until_s and since_s <= self.until_s
 
 
-def draw(seed: int, count: int, workers: int) -> list[EndpointFault]:
+def draw(seed: int, count: int, workers: int, kinds: Sequence[str] = KINDS) -> list[EndpointFault]:
     """The sequence of a seed: each kind comes up equally often, those of endpoints twice as often as others."""
     die = random.Random(seed)
     faults: list[EndpointFault] = []
     while len(faults) < count:
-        for kind in die.sample(KINDS, len(KINDS)):
+        for kind in die.sample(kinds, len(kinds)):
             fault = EndpointFault(
                 number=len(faults) + 1,
                 kind=kind,

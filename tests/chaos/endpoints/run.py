@@ -4,7 +4,7 @@ import asyncio
 import contextlib
 import random
 from collections import defaultdict
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -12,7 +12,7 @@ from tests.chaos.calls import Call, Callers
 from tests.chaos.compare import Key, compare
 from tests.chaos.endpoints.checks import Found, Told, check
 from tests.chaos.endpoints.cluster import EndpointCluster
-from tests.chaos.endpoints.faults import Troubles, draw, rewrite
+from tests.chaos.endpoints.faults import KINDS, Troubles, draw, rewrite
 from tests.chaos.endpoints.watch import Sample, watching
 from tests.chaos.injection import Injector, in_thread
 from tests.chaos.model_server import calls_seen
@@ -35,6 +35,7 @@ class Options:
     faults: int
     rate: float = 150.0
     workers: int = 2
+    kinds: Sequence[str] = KINDS
 
 
 @dataclass
@@ -82,7 +83,7 @@ async def _phases(
     changes = asyncio.create_task(rewrite(cluster, random.Random(options.seed)))
     try:
         async with asyncio.TaskGroup() as group:
-            for fault in draw(options.seed, options.faults, options.workers):
+            for fault in draw(options.seed, options.faults, options.workers, options.kinds):
                 say(f"  {fault}")
                 group.create_task(troubles.inject(fault))
                 await asyncio.sleep(fault.pause_s)
