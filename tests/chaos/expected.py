@@ -7,7 +7,7 @@ from decimal import Decimal
 from itertools import accumulate
 
 from metrics_sidecar.ledger.totals import BUCKET_BOUNDS_S
-from metrics_sidecar.ledger.usage import FIRST_TOKEN_BOUNDS_S, PER_TOKEN_BOUNDS_S
+from metrics_sidecar.ledger.usage import FIRST_TOKEN_BOUNDS_S, PER_TOKEN_BOUNDS_S, QUEUE_BOUNDS_S
 from shared.record import METERED
 from tests.chaos.views import ModelStats, Row, Series
 
@@ -38,7 +38,7 @@ def series_of(model: str, rows: Sequence[Row]) -> Series:
 
 
 def usage_of(label: str, rows: Sequence[Row]) -> Series:
-    """Tokens, cost, and times of streams. What is nothing is left out, for it may be shown or not."""
+    """Tokens, cost, and times of streams and of waiting. What is nothing is left out, for it may be shown or not."""
     series: Series = {}
     for type_ in ("input", "cached_input", "output", "reasoning"):
         tokens = sum(getattr(row, f"{type_}_tokens") or 0 for row in rows)
@@ -52,6 +52,7 @@ def usage_of(label: str, rows: Sequence[Row]) -> Series:
     for name, bounds_s, times_ms in (
         ("model_time_to_first_token_seconds", FIRST_TOKEN_BOUNDS_S, [row.time_to_first_token_ms for row in rows]),
         ("model_time_per_output_token_seconds", PER_TOKEN_BOUNDS_S, [row.time_per_output_token_ms for row in rows]),
+        ("model_queue_seconds", QUEUE_BOUNDS_S, [row.queue_ms for row in rows]),
     ):
         series |= histogram(name, label, bounds_s, [round(ms * 1000) for ms in times_ms if ms is not None])
     return {name: value for name, value in series.items() if value}

@@ -42,6 +42,7 @@ class Row(msgspec.Struct, frozen=True):
     operation: str | None = None
     upstream: str | None = None
     attempts: int | None = None
+    queue_ms: float | None = None
 
     @property
     def key(self) -> tuple[str, int]:

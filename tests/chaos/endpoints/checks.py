@@ -14,10 +14,11 @@ from tests.chaos.compare import Key, name
 from tests.chaos.endpoints.cluster import WHERE
 from tests.chaos.endpoints.faults import AWAY, Trouble
 from tests.chaos.endpoints.watch import Sample
-from tests.chaos.views import Row
+from tests.chaos.models import CALM
+from tests.chaos.views import Row, Series
 
 NOT_SENT = "can't connect"
-NOT_ITS_OWN = frozenset({"gateway_died", "draining"})
+NOT_ITS_OWN = frozenset({"gateway_died", "draining", "overloaded"})
 BUDGET_S, BUDGET_PART, BUDGET_AT_LEAST = 10.0, 0.2, 3
 
 
@@ -91,10 +92,12 @@ def check_answered(told: Told) -> Iterator[str]:
 def check_attempts(told: Told, call: Call, row: Row, hits: Sequence[str]) -> Iterator[str]:
     """Each attempt arrived, and no more than those, unless an endpoint was away; and without trouble all is well."""
     attempts, away = row.attempts or 0, told.troubled(call, AWAY)
+    if row.error_type == "timeout" and call.model_id != CALM.name:
+        return  # of a machine that has much to do, too: those models have little time
     if len(hits) > attempts + len(away):  # one that dies may leave its calls to another
         yield f"{attempts} attempts, and {[*hits]} got it"
     if len(hits) < attempts and not away:
-        yield f"{attempts} attempts, and only {[*hits]} got it, though all were there"
+        yield f"{attempts} attempts, and only {[*hits]} got it, though all were there: {row.error_type} {row.error_log}"
     if hits and not away and row.upstream not in hits:
         yield f"{row.upstream} is recorded, and {[*hits]} got it"
     if not set(hits) <= set(WHERE[call.model_id]):
@@ -103,14 +106,19 @@ def check_attempts(told: Told, call: Call, row: Row, hits: Sequence[str]) -> Ite
         yield f"nothing was wrong, and it ended with {row.error_type} ({row.error_log}) after {attempts} attempts"
 
 
+def check_limits(series: Series) -> Iterator[str]:
+    """At rest no call counts for any limit, whatever workers died with."""
+    for name_, value in series.items():
+        if name_.startswith(("invoker_limit_in_flight{", "invoker_queue_length{")) and value:
+            yield f"{name_} is {value:g} at rest"
+
+
 def check_endpoints_out(told: Told, found: Found) -> Iterator[str]:
     """While all workers leave an endpoint out, and have another one, none but trials is called there: one of each."""
-    first_at: dict[tuple[str, str], list[float]] = defaultdict(list)
+    alone: dict[tuple[str, str], list[Call]] = defaultdict(list)
     for call, row, hits in told.recorded:
         if row.attempts == 1 == len(hits):
-            first_at[call.model_id, hits[0]].append(call.started_s)
-    for times in first_at.values():
-        times.sort()
+            alone[call.model_id, hits[0]].append(call)
     for before, after in zip(told.samples, told.samples[1:], strict=False):
         since_s, until_s = before.until_s, after.since_s
         if before.workers != told.workers or after.workers != told.workers or since_s >= until_s:
@@ -120,8 +128,7 @@ def check_endpoints_out(told: Told, found: Found) -> Iterator[str]:
         for key, out_until_s in before.out.items():
             if not (after.still_out(key, out_until_s) and before.others_in(key) and after.others_in(key)):
                 continue
-            times = first_at[key]
-            called = bisect_right(times, until_s) - bisect_left(times, since_s)
+            called = sum(since_s <= call.started_s and call.ended_s <= until_s for call in alone[key])
             found.out_s += until_s - since_s
             found.called_while_out += called
             if called > told.workers:

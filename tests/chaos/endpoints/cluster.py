@@ -25,6 +25,9 @@ WHERE: Mapping[str, tuple[str, ...]] = {
 """Model → the names of its endpoints."""
 TIMEOUTS_S = (3.0, 4.0, 5.0)
 STEADY_TIMEOUT_S = 15.0
+LIMITED = ("pair", "spread-1")
+LIMITS = "limits = { max_in_flight = 60, queue = 60, queue_timeout = 2.0 }"
+"""More than these models have while their endpoints answer, and less than while they hang."""
 WRONG_FILES = ("[m", "[m]\nupstream = 'nowhere'", "[m]\nupstream = 'http://h/'\nretries = 99", "x = " + "[" * 5000)
 
 
@@ -76,6 +79,7 @@ class EndpointCluster(Cluster):
         timeouts_s = (STEADY_TIMEOUT_S,) if names == STEADY else TIMEOUTS_S
         lines = [f"[{model_id}]", f"timeout = {die.choice(timeouts_s) if die else timeouts_s[0]}"]
         lines += ['protocol = "openai"'] if dialect else []
+        lines += [LIMITS] if model_id in LIMITED else []
         if die is not None and die.random() < 0.5:
             lines.append(f"retries = {die.randint(1, 3)}")
         for name in chosen:

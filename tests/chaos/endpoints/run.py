@@ -10,7 +10,7 @@ from pathlib import Path
 
 from tests.chaos.calls import Call, Callers
 from tests.chaos.compare import Key, compare
-from tests.chaos.endpoints.checks import Found, Told, check
+from tests.chaos.endpoints.checks import Found, Told, check, check_limits
 from tests.chaos.endpoints.cluster import EndpointCluster
 from tests.chaos.endpoints.faults import KINDS, Troubles, draw, rewrite
 from tests.chaos.endpoints.watch import Sample, watching
@@ -115,7 +115,7 @@ async def _compare(
     told = Told(calls, {row.key: row for row in views.rows}, hits, troubles.known, samples, options.workers)
     events = cluster.gateway.events
     outcome = Outcome(calls, len(views.rows), len(events("models.loaded")), len(events("models.refused")), check(told))
-    outcome.found.problems += [*findings.all, *scraper.decreases, *cluster.complaints()]
+    outcome.found.problems += [*findings.all, *scraper.decreases, *cluster.complaints(), *check_limits(views.series)]
     return outcome
 
 

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from tests.chaos.calls import Call, Outcome
-from tests.chaos.endpoints.checks import Told, check
+from tests.chaos.endpoints.checks import Told, check, check_limits
 from tests.chaos.endpoints.faults import KINDS, Trouble, draw
 from tests.chaos.endpoints.run import Options, run_endpoints
 from tests.chaos.endpoints.watch import Sample
@@ -63,7 +63,7 @@ REFUSED: dict[str, Any] = {"success": False, "error_type": "connect", "error_log
         (told((), attempts=2), ["2 attempts, and only [] got it", "after 2 attempts"]),
         (told(("b",), upstream="a"), ["a is recorded, and ['b'] got it"]),
         (told(("x",), upstream="x"), ["['x'] got it"]),
-        (told(success=False, error_type="timeout"), ["nothing was wrong, and it ended with timeout"]),
+        (told(success=False, error_type="upstream_status"), ["nothing was wrong, and it ended with upstream_status"]),
         (told((), DIES, **REFUSED), ["no other was tried"]),
         (told(("b",), DIES, attempts=2, upstream="b"), []),
         (told(outcome="unknown"), ["unknown after 1.0 s, though no worker died"]),
@@ -77,3 +77,8 @@ def test_what_does_not_add_up_is_told(case: Told, said: list[str]) -> None:
     problems = check(case).problems
     assert [part for part in said if not any(part in problem for problem in problems)] == []
     assert bool(problems) == bool(said)
+
+
+def test_a_place_that_is_still_taken_is_told() -> None:
+    series = {'invoker_limit_in_flight{limit="m"}': 1.0, 'invoker_queue_length{limit="m"}': 0.0, "other": 3.0}
+    assert [*check_limits(series)] == ['invoker_limit_in_flight{limit="m"} is 1 at rest']
