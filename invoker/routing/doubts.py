@@ -9,6 +9,7 @@ from urllib.parse import parse_qsl, urlsplit
 
 from invoker.routing.credentials import CARRIERS, LIKE_A_SECRET
 from invoker.routing.findings import Place
+from invoker.routing.limits import QUEUE_TIMEOUT_S
 from invoker.routing.tables import Manner, ModelTable, UpstreamTable
 
 STREAMING = {"openai", "anthropic"}
@@ -23,8 +24,9 @@ _LOCAL = ("localhost", "local", "internal", "lan", "test", "svc", "home.arpa", "
 """What names end with that no public address has."""
 
 
-def doubt_manner(manner: Manner, said: Collection[str], protocol: str, place: Place) -> None:
-    """Of what a table for this protocol says of how calls are made; `said`: the names of its own fields."""
+def doubt_manner(manner: Manner, said: Collection[str], protocol: str, place: Place, upstreams: int = 0) -> None:
+    """Of what a table for this protocol says of how calls are made. `said`: the names of its own fields; `upstreams`:
+    how many it has, if that is known."""
     for name in ("first_token", "idle", "usage"):
         if name in said and protocol not in STREAMING:
             place.at(name).warn(f"has no effect: calls of {protocol} have no streams")
@@ -34,10 +36,14 @@ def doubt_manner(manner: Manner, said: Collection[str], protocol: str, place: Pl
         for name, seconds in (("first_token", manner.first_token), ("idle", manner.idle)):
             if name in said and protocol in STREAMING and seconds is not None and seconds >= manner.timeout:
                 place.at(name).warn(f"has no effect: timeout, {manner.timeout:g} s, is over before")
-    if manner.retry_busy and manner.retries == 0 and said:
-        place.at("retry_busy" if "retry_busy" in said else "retries").warn(
-            "retry_busy has no effect where retries is 0"
+    retries = manner.retries if manner.retries is not None else upstreams - 1
+    if "retry_busy" in said and manner.retry_busy and retries == 0:
+        place.at("retry_busy").warn(
+            f"has no effect: retries is 0{'' if manner.retries == 0 else ', as there is one upstream'}"
         )
+    limits = manner.limits
+    if "limits" in said and limits.queue == 0 and limits.queue_timeout != QUEUE_TIMEOUT_S:
+        place.at("limits", "queue_timeout").warn("has no effect: queue is 0")
     for name, price in (manner.prices or {}).items() if "prices" in said else ():
         if name != "request" and price and name not in REPORTED.get(protocol, ()):
             place.at("prices", name).warn(f"upstreams of {protocol} never report that: {_unpriced(name)}")

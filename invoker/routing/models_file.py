@@ -187,7 +187,7 @@ class _Reader:
             models[text] = model = self._model(parsed, Group(endpoints), tuple(parsed.fallback))
             if parsed.limits.queue and model.limit is None and "limits" in table:
                 place.at("limits", "queue").warn("there is no max_in_flight to wait for, here or of an upstream")
-            doubt_manner(parsed, table.keys(), parsed.protocol, place)
+            doubt_manner(parsed, table.keys(), parsed.protocol, place, len(endpoints))
             doubt_upstreams(parsed, written, directory, place)
 
     def _default(self, protocol: str, url: str) -> Model | None:

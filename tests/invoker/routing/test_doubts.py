@@ -39,7 +39,12 @@ def warnings(directory: Path, text: str) -> list[str]:
         ),
         (f"{OPENAI}timeout = 5\nidle = 5", "5: [a] idle: has no effect: timeout, 5 s, is over before"),
         (f"{OPENAI}timeout = 5\nfirst_token = 9", "5: [a] first_token: has no effect: timeout, 5 s, is over before"),
-        (f"[a]\n{UP}retries = 0\nretry_busy = true", "4: [a] retry_busy: retry_busy has no effect where retries is 0"),
+        (f"[a]\n{UP}retries = 0\nretry_busy = true", "4: [a] retry_busy: has no effect: retries is 0"),
+        (f"[a]\n{UP}retry_busy = true", "3: [a] retry_busy: has no effect: retries is 0, as there is one upstream"),
+        (
+            f"[a]\n{UP}limits = {{ max_in_flight = 5, queue_timeout = 1 }}",
+            "3: [a] limits.queue_timeout: has no effect: queue is 0",
+        ),
         (
             f"[a]\n{UP}prices = {{ input = 1, request = 1, output = 0 }}",
             "3: [a] prices.input: upstreams of worklet never report that: the cost of such calls is never known",
@@ -125,6 +130,8 @@ def test_each_that_has_a_priority_which_all_have(tmp_path: Path) -> None:
     [
         f'["*".defaults]\nidle = 5\nusage = "as_is"\nprices = {{ input = 1 }}\n[a]\n{UP}timeout = 2',
         f'["*".defaults.openai]\nfirst_token = 5\n[a]\n{UP}',
+        f'["*".defaults]\nretry_busy = true\nretries = 0\n[a]\n{UP}',
+        SEVERAL.format("retry_busy = true", "", ""),
         f"{OPENAI}timeout = 9\nidle = 2\nusage = 'ask'\nprices = {{ input = 1, output = 1, reasoning = 1 }}",
         SEVERAL.format("api_key_env = 'K'", "weight = 2", "weight = 3\napi_key_env = 'K'\nheaders = { X-Team = 'a' }"),
         "[a]\nupstream = 'https://models.example/x'\napi_key_env = 'K'",
