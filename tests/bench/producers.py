@@ -18,12 +18,14 @@ from shared.wire import (
     PROTOCOL_VERSION,
     Ack,
     Hello,
+    Report,
     ToProducer,
     Welcome,
     decode_to_producer,
     encode,
     encode_batch,
     encode_record,
+    encode_report,
 )
 from tests.bench.ground import BenchError
 
@@ -118,6 +120,11 @@ class Producer:
             self._socket.sendall(frame.data)
         while self._committed < frames[-1].last_sequence:
             self._receive()
+
+    def report(self, report: Report) -> None:
+        """Beside its records."""
+        for frame in encode_report(report):
+            self._socket.sendall(frame)
 
     def close(self) -> None:
         self._socket.close()

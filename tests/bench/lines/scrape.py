@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable
 from statistics import median
 
+from shared.wire import SUM_US, UPSTREAM_BOUNDS_S, Report
 from tests.bench.figures import Budget, Figure, Outcome, Point, figure
 from tests.bench.ground import Ground, Server, interleaved, middle
 from tests.bench.http import Client, Pinger, metric_lines
@@ -15,6 +16,9 @@ from tests.bench.producers import Producer, make_frames, make_records
 
 MODELS = {100: None, 1_000: 10.0, 5_000: 50.0}
 """Number of models and the budget of a scrape in ms."""
+UPSTREAMS = 200
+"""Beside 1,000 models; all of them with calls since the last scrape, which end in five ways."""
+WITH_UPSTREAMS_MS = 15.0
 LONGEST_BLOCK_MS = 10.0
 SCRAPES = 7
 SETTLE_S = 0.02
@@ -43,14 +47,15 @@ def measure(on: Ground) -> Outcome:
             cpu_ms = middle(rounds, lambda one: one.cpu_ms)
             points.append(Point("scrape-by-models", f"sidecar, {encoding}", models, cpu_ms))
             if budget_ms is not None:
-                figures += _judge(models, encoding, rounds, budget_ms, plain_ms, lag)
+                figures += _judge(f"{models:,} models, {encoding}", rounds, budget_ms, plain_ms, lag)
+    found, plain_ms, lag = _measure_models(on, 1_000, UPSTREAMS)
+    for encoding, rounds in found.items():
+        label = f"1,000 models and {UPSTREAMS} upstreams, {encoding}"
+        figures += _judge(label, rounds, WITH_UPSTREAMS_MS, plain_ms, lag)
     return Outcome(figures, points)
 
 
-def _judge(
-    models: int, encoding: str, rounds: list[Scrapes], budget_ms: float, plain_ms: float, lag: dict[str, float]
-) -> list[Figure]:
-    label = f"{models:,} models, {encoding}"
+def _judge(label: str, rounds: list[Scrapes], budget_ms: float, plain_ms: float, lag: dict[str, float]) -> list[Figure]:
     wall_ms = middle(rounds, lambda one: one.wall_ms)
     return [
         figure(
@@ -72,10 +77,12 @@ def _judge(
     ]
 
 
-def _measure_models(on: Ground, models: int) -> tuple[dict[str, list[Scrapes]], float, dict[str, float]]:
+def _measure_models(
+    on: Ground, models: int, upstreams: int = 0
+) -> tuple[dict[str, list[Scrapes]], float, dict[str, float]]:
     system, sidecar = on.sidecar(SIDECAR_MAX_MODELS=str(max(models, 1_000)))
     producer = Producer(system.socket)
-    changes = _Changes(producer, models)
+    changes = _Changes(producer, models, upstreams)
     runs: dict[str, Callable[[], Scrapes]] = {
         "plain": lambda: _scrape(on, sidecar, changes, {"Accept-Encoding": "identity"}),
         "gzip": lambda: _scrape(on, sidecar, changes, {"Accept-Encoding": "gzip"}),
@@ -91,17 +98,35 @@ def _measure_models(on: Ground, models: int) -> tuple[dict[str, list[Scrapes]], 
 
 
 class _Changes:
-    """A record of each model, again and again: no scrape finds what the one before it found."""
+    """A record of each model, and attempts at each upstream, again and again: no scrape finds what the one before it
+    found."""
 
-    def __init__(self, producer: Producer, models: int) -> None:
+    def __init__(self, producer: Producer, models: int, upstreams: int) -> None:
         self._producer = producer
+        self._upstreams = [f"10.0.{number // 250}.{number % 250}:8000" for number in range(upstreams)]
         self._records = make_records(models, models)
         self._next = 1
 
     def make(self) -> None:
         self._producer.ship(make_frames(self._records, first_sequence=self._next))
         self._next += len(self._records)
+        if self._upstreams:
+            self._producer.report(self._report())
         time.sleep(SETTLE_S)
+
+    def _report(self) -> Report:
+        counts = dict.fromkeys(("success", "busy", "connect", "timeout", "upstream_status"), self._next)
+        heads = {**dict.fromkeys([*map(str, UPSTREAM_BOUNDS_S), "+Inf"], self._next), SUM_US: self._next * 1000}
+        return Report(
+            labelled={
+                "invoker_upstream_attempts_total": dict.fromkeys(self._upstreams, counts),
+                "invoker_upstream_latency_seconds": dict.fromkeys(self._upstreams, heads),
+            },
+            labelled_gauges={
+                "invoker_upstream_healthy": dict.fromkeys(self._upstreams, 1.0),
+                "invoker_upstream_outstanding": dict.fromkeys(self._upstreams, float(self._next)),
+            },
+        )
 
 
 def _scrape(on: Ground, sidecar: Server, changes: _Changes, headers: dict[str, str]) -> Scrapes:
