@@ -129,3 +129,23 @@ def test_a_models_file_that_is_refused_is_told(started: System, tmp_path: Path) 
     gateway.event("models.loaded")
     *_, newly = eventually(told, lambda found: found[:3] == (1.0, 2.0, upstreams + 1))
     assert newly > loaded
+
+
+def test_what_another_model_served_is_what_its_records_say(started: System, tmp_path: Path) -> None:
+    """By the model that was asked for; both models' attempts are those of the records."""
+    _, urls = mocks(started, 1)
+    started.start_sidecar()
+    path = tmp_path / "models.toml"
+    path.write_text(f"[m]\nupstream = 'http://127.0.0.1:1/'\nfallback = ['n']\n[n]\nupstream = '{urls[0]}'\n")
+    started.start_gateway(INVOKER_MODELS_FILE=str(path), INVOKER_WORKERS="2", INVOKER_UPSTREAM_URL="")
+    assert [started.invoke(model_id)[0] for model_id in ("m", "m", "n", "m")] == [200] * 4
+    started.settled("n", 4)
+    found = started.history("limit=10")["history"]
+    assert [row["fallback_from"] for row in found].count("m") == 3
+    told = eventually(
+        lambda: scrape(started), lambda found: by_label(found, ATTEMPTS, "outcome").get("success") == 4, 20
+    )
+    assert by_label(told, "model_fallbacks_total", "model_id") == {"m": 3}
+    assert by_label(told, ATTEMPTS, "outcome")["connect"] == 3
+    assert sum(by_label(told, ATTEMPTS, "outcome").values()) == sum(row["attempts"] for row in found)
+    assert get(f"{started.sidecar_url}/metrics/reconcile")["consistent"] is True
