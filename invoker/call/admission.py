@@ -4,6 +4,7 @@ from collections import Counter
 from functools import partial
 from typing import NoReturn
 
+from invoker.call.adaptive import Adaptive
 from invoker.call.course import Course
 from invoker.call.ending import LeftWaitingError
 from invoker.call.flights import Flight, Flights
@@ -28,6 +29,7 @@ class Admission:
         self.draining = False
         self.limited: Counter[tuple[str, str]] = Counter()
         self.waiting = Waiting(flights.loop, places, max(round(max_in_flight * WAITING_PART), 1))
+        self._adaptive = Adaptive(flights.loop, places, clock)
         self._in_flight = flights.counts
         self._places = places
         self._clock = clock
@@ -71,10 +73,12 @@ class Admission:
         if end is WaitEnd.SHED:
             self._refuse(limit.name, end.value, f"{_full(limit)}, and one of higher priority waits in its place")
 
-    def leave(self, course: Course) -> None:
-        """What it had is another's. Idempotent."""
+    def leave(self, course: Course, error_type: str | None) -> None:
+        """What it had is another's; it has ended so. Idempotent."""
         place, course.place = course.place, None
         if place is not None:
+            if place.adaptive:
+                self._adaptive.note(course, place, error_type)
             place.leave()
             if place.queue:
                 self.waiting.room(place)
@@ -90,7 +94,7 @@ class Admission:
         if course.due is not None:
             self._refuse(limit.name, "limit", _full(limit))  # as the next model is not to wait for this one
         course.waiter = self.waiting.join(limit, partial(self._enter, course, limit), course.call.priority)
-        if course.waiter is None:
+        if course.waiter is None and not self._enter(course, limit):  # a bell may be ringing for the room that there is
             self._refuse_one(course, limit, "queue_full", f"{_full(limit)}, and its queue is full")
 
     def _enter(self, course: Course, limit: Limit) -> bool:
@@ -121,4 +125,4 @@ class Admission:
 def _full(limit: Limit) -> str:
     if limit.max_in_flight is None:
         return "each upstream of this model has as many calls as it may"
-    return f"{limit.max_in_flight} calls of this model are in flight, its limit"
+    return f"{limit.most} calls of this model are in flight, its limit"

@@ -169,7 +169,7 @@ class Invoker:
             end = end_of(error, course, self.defects)
         course.attempts.end(end.error_type, end.error_log, course.exchange)
         if course.place is not None:
-            self.admission.leave(course)
+            self.admission.leave(course, end.error_type)
         return end, gone
 
     def _flight(self, course: Course) -> Flight:

@@ -33,7 +33,7 @@ class LimitSums:
             name = self._names.shown(limit.name)
             found[IN_FLIGHT][name] += limit.places.own(limit.slot)
             if limit.max_in_flight is not None:
-                found[MOST][name] += limit.max_in_flight
+                found[MOST][name] += limit.most
             if limit.queue:
                 found[LENGTH][name] += limit.places.own(WAITING + limit.slot)
                 found[LONGEST][name] += limit.queue

@@ -3,7 +3,8 @@
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
-from invoker.routing.places import SLOTS, WAITING, Places, Tallies
+from invoker.routing.adapting import START, in_force
+from invoker.routing.places import ADAPTED, SLOTS, WAITING, Places, Tallies
 from shared.record import MAX_COUNT
 from shared.settings import StartupError
 
@@ -17,18 +18,21 @@ QUEUE_TIMEOUT_S = 5.0
 class Limit:
     """Holds for the gateway as a whole. `max_in_flight`: None where only endpoints have such. `queue`: so many calls
     beyond it may wait, for so long at most. `slot`: where it is counted; the parent says so, see `Slots`. `places`:
-    what this worker counts with."""
+    what this worker counts with. `adaptive`: it is found, between these two, see `adapting`."""
 
     max_in_flight: int | None
     queue: int = 0
     queue_timeout_s: float = QUEUE_TIMEOUT_S
+    adaptive: bool = False
+    min_in_flight: int = 1
     key: Key = field(default=(), compare=False)
     slot: int = field(default=NOWHERE, compare=False)
     places: Places = field(init=False, compare=False, repr=False)
 
-    def __reduce__(self) -> "tuple[type[Limit], tuple[int | None, int, float, Key, int]]":
+    def __reduce__(self) -> tuple[type["Limit"], tuple[object, ...]]:
         """For another process, which has places of its own."""
-        return Limit, (self.max_in_flight, self.queue, self.queue_timeout_s, self.key, self.slot)
+        said = (self.max_in_flight, self.queue, self.queue_timeout_s, self.adaptive, self.min_in_flight)
+        return Limit, (*said, self.key, self.slot)
 
     @property
     def name(self) -> str:
@@ -47,11 +51,18 @@ class Limit:
 
     @property
     def has_room(self) -> bool:
-        return self.max_in_flight is None or self.in_flight < self.max_in_flight
+        return self.in_flight < self.most
 
     @property
     def most(self) -> int:
-        return MAX_COUNT if self.max_in_flight is None else self.max_in_flight
+        """As it is now."""
+        if self.max_in_flight is None:
+            return MAX_COUNT
+        if not self.adaptive:
+            return self.max_in_flight
+        found = self.places.numbers(ADAPTED + self.slot)
+        most = in_force(found) if found else START
+        return min(max(most, self.min_in_flight), self.max_in_flight)
 
     def take(self, most: int | None = None) -> bool:
         """Whether there was room for one more call, which has it now; of so many, or of all. `leave` must follow."""

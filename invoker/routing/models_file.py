@@ -187,6 +187,8 @@ class _Reader:
             models[text] = model = self._model(parsed, Group(endpoints), tuple(parsed.fallback))
             if parsed.limits.queue and model.limit is None and "limits" in table:
                 place.at("limits", "queue").warn("there is no max_in_flight to wait for, here or of an upstream")
+            if parsed.limits.adaptive and parsed.limits.max_in_flight is None and "limits" in table:
+                place.at("limits", "adaptive").warn("there is no max_in_flight up to which a limit could be found")
             doubt_manner(parsed, table.keys(), parsed.protocol, place, len(endpoints))
             doubt_upstreams(parsed, written, directory, place)
 
@@ -218,7 +220,8 @@ def _limit(limits: Limits, group: Group) -> Limit | None:
     """Of the whole table; also where only its endpoints have one: it is the table's calls that wait for them."""
     if limits.max_in_flight is None and not group.limited:
         return None
-    return Limit(limits.max_in_flight, limits.queue, limits.queue_timeout)
+    least = min(limits.min_in_flight, limits.max_in_flight or 1)
+    return Limit(limits.max_in_flight, limits.queue, limits.queue_timeout, limits.adaptive, least)
 
 
 _FOR_ALL = 'what is for all of them stands in ["*".defaults]'

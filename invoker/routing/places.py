@@ -1,6 +1,7 @@
 """Places of calls, counted for the gateway as a whole, in memory that its workers share since they were forked.
 
-A table of numbers: a row for each worker, and two columns for each limit, of calls and of those that wait. A worker
+A table of numbers: a row for each worker, and three columns for each limit: its calls, those that wait,
+and what a worker holds for right (see `adapting`). A worker
 changes nothing but its own row, so no number is lost, and nobody waits for another; who dies leaves a row that the
 parent clears. A place is taken by adding one to the own row, then summing the column up, and taking it back if that is
 over the limit: whatever the order in which workers do so, the last of them sees all, and no more than the limit go on.
@@ -18,9 +19,9 @@ from collections.abc import Sequence
 
 SLOTS = 4096
 """So many limits are counted at one time."""
-COLUMNS = 2 * SLOTS
-WAITING = SLOTS
-"""How far behind the column of a limit's calls is that of those that wait for it."""
+COLUMNS = 3 * SLOTS
+WAITING, ADAPTED = SLOTS, 2 * SLOTS
+"""How far behind the column of a limit's calls are those of who waits for it, and of what it is to be."""
 _TRIES = 4
 """Two that take the last place at the same moment may both take it back."""
 
@@ -85,19 +86,32 @@ class Places:
 
     def total(self, column: int) -> int:
         """Of all workers."""
+        if self.bell is None:
+            return self._cells[column]
         return sum(self._cells[column::COLUMNS])
+
+    def put(self, column: int, number: int) -> None:
+        """In the own row."""
+        self._cells[self._row + column] = number
+
+    def numbers(self, column: int) -> list[int]:
+        """Of the workers that have something there."""
+        return [number for number in self._cells[column::COLUMNS] if number]
 
     def own(self, column: int) -> int:
         return self._cells[self._row + column]
 
     def fence(self) -> None:
         """What was written before is seen by all others before anything is read after it."""
-        self._lock.release()
-        self._lock.acquire()
+        if self.bell is not None:
+            self._lock.release()
+            self._lock.acquire()
 
     def next_of(self, column: int) -> int | None:
         """The worker after this one, in a ring, that has something there; this one comes last."""
         cells = self._cells[column::COLUMNS]
+        if not any(cells):
+            return None
         ring = (*range(self._number + 1, len(cells)), *range(self._number + 1))
         return next((number for number in ring if cells[number]), None)
 

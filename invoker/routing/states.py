@@ -8,6 +8,7 @@ import msgspec
 from msgspec import Meta
 
 from invoker.routing.endpoints import Member
+from invoker.routing.limits import Limit
 from invoker.routing.models import Models
 from shared.clock import Clock, format_timestamp
 
@@ -47,7 +48,9 @@ class LimitState(msgspec.Struct, frozen=True):
     """Of one limit, which all workers count together."""
 
     limit: Annotated[str, Meta(description="The table's id or pattern; of one of its upstreams, that one's name, too.")]
-    max_in_flight: Annotated[int | None, Meta(description="Null where only the table's upstreams have such.")]
+    max_in_flight: Annotated[
+        int | None, Meta(description="As it is now; null where only the table's upstreams have such.")
+    ]
     in_flight: Annotated[int, Meta(description="Calls that it has now.")]
     queue: Annotated[int, Meta(description="How many may wait for room.")]
     waiting: Annotated[int, Meta(description="How many do.")]
@@ -75,9 +78,13 @@ def states_of(models: Models, clock: Clock) -> list[EndpointState]:
 def limits_of(models: Models) -> list[LimitState]:
     """As they are at this moment."""
     return [
-        LimitState(limit.name, limit.max_in_flight, limit.in_flight, limit.queue, limit.waiting)
+        LimitState(limit.name, _most(limit), limit.in_flight, limit.queue, limit.waiting)
         for _, limit in models.limits()
     ]
+
+
+def _most(limit: Limit) -> int | None:
+    return None if limit.max_in_flight is None else limit.most
 
 
 def _state(member: Member, protocol: str, name: str | None, now_us: int, offset_us: int) -> EndpointState:

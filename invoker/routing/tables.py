@@ -38,11 +38,14 @@ HealthPath = Annotated[
 
 class Limits(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """`max_in_flight`: calls of this table's models at one time, to the gateway as a whole. `queue`: so many further
-    ones wait for room, for `queue_timeout` seconds at most; any other is answered 429."""
+    ones wait for room, for `queue_timeout` seconds at most; any other is answered 429. `adaptive`: how many calls there
+    may be is found, from `min_in_flight` to `max_in_flight`, see `routing.adapting`."""
 
     max_in_flight: InFlight | None = None
     queue: Annotated[int, Meta(ge=0, le=100_000)] = 0
     queue_timeout: Seconds = QUEUE_TIMEOUT_S
+    adaptive: bool = False
+    min_in_flight: InFlight = 1
 
 
 class HealthTable(msgspec.Struct, frozen=True, forbid_unknown_fields=True):

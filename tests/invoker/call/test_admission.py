@@ -362,6 +362,23 @@ async def test_the_queue_is_one_for_all_workers() -> None:
         assert [status for status, _ in await asyncio.gather(*tasks)] == [200] * 3
 
 
+async def test_no_queue_is_full_while_there_is_room(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Another worker has just left it, and who waits has yet to hear of it."""
+    monkeypatch.setattr("invoker.call.waiting.LOOK_S", 60.0)
+    with workers(queue=1) as (_, (one, two, three)):
+        two.admission.waiting.close()
+        (first,) = await one.calls(1)
+        (second,) = await two.calls(1)
+        await one.upstream.answer(0)
+        await first
+        third = three.domain.start("m")
+        await three.upstream.answer(0)
+        await third
+        two.admission.waiting._heard()
+        await two.upstream.answer(0)
+        assert [(await task)[0] for task in (first, second, third)] == [200] * 3
+
+
 async def test_what_a_dead_worker_had_is_found() -> None:
     """Nobody rings for it."""
     with workers() as (tallies, (one, two, _)):

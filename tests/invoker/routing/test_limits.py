@@ -65,7 +65,7 @@ def test_too_many_limits_change_nothing() -> None:
 
 
 def test_a_limit_goes_to_another_process_without_who_counts() -> None:
-    limit = Limit(8, 2, 1.5, ("m", "a"), 3)
+    limit = Limit(8, 2, 1.5, adaptive=True, min_in_flight=2, key=("m", "a"), slot=3)
     limit.places = Tallies(1).of(0)
     assert limit.take()
     copy: Limit = pickle.loads(pickle.dumps(limit))

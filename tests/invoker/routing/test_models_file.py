@@ -253,6 +253,23 @@ def test_what_is_known_of_an_endpoint_is_carried_over(tmp_path: Path) -> None:
     assert [each.outstanding for each in group.members] == [0, 0]
 
 
+def test_an_adaptive_limit_has_bounds(tmp_path: Path) -> None:
+    """Without an upper one there is none, which is told."""
+    text = f"""[a]
+{UP}limits = {{ adaptive = true, min_in_flight = 4, max_in_flight = 40 }}
+[b]
+{UP}limits = {{ adaptive = true }}
+[c]
+{UP}limits = {{ adaptive = true, min_in_flight = 4, max_in_flight = 2 }}
+"""
+    checked = check_models(settings(written(tmp_path, text)))
+    assert checked.models is not None
+    found = [(limit.adaptive, limit.min_in_flight, limit.max_in_flight) for _, limit in checked.models.limits()]
+    assert found == [(True, 4, 40), (True, 2, 2)]
+    (warning,) = checked.findings
+    assert warning.text == "[b] limits.adaptive: there is no max_in_flight up to which a limit could be found"
+
+
 def test_limits_of_tables_and_upstreams(tmp_path: Path) -> None:
     """Where only an upstream has one, its table's calls may wait for it; a queue for nothing is told."""
     text = f"""[a]
