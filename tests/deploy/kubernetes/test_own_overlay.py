@@ -47,7 +47,8 @@ def test_an_overlay_brings_image_and_models(
     path.write_text(text, encoding="utf-8")
     for variable in re.findall(r'api_key_env = "(\w+)"', text):
         monkeypatch.setenv(variable, "sk-0")
-    assert load_models(InvokerSettings(models_file=path)).names == sorted({*tomllib.loads(MODELS)} - {"*"})
+    names = load_models(InvokerSettings(models_file=path)).names
+    assert sorted(names) == sorted({*tomllib.loads(MODELS)} - {"*"})
 
 
 def test_an_overlay_changes_a_setting_and_keeps_the_others(built: list[Resource]) -> None:
