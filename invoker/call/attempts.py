@@ -75,8 +75,11 @@ class Attempts(msgspec.Struct):
     def reserve(self) -> bool:
         """Whether an endpoint has room for the first attempt, which is to go there."""
         self.began_us = self.clock.monotonic_us()
+        group, tried = self.model.group, self.tried
+        if tried:
+            tried = tried[len(tried) - len(tried) % len(group.members) :]
         try:
-            self.reserved = self.model.group.take(self.call.model_id, self.began_us, self.tried)
+            self.reserved = group.take(self.call.model_id, self.began_us, tried)
         except NoRoomError:
             return False
         self.place = self.reserved.endpoint.limit

@@ -68,7 +68,7 @@ class Live:
         self.exemplars: dict[str, Buckets] = {}
         self.created_us = state.created_us
         self.counters: Counters = state.counters
-        self.shares: set[WorkerShare] = set()
+        self.shares: dict[WorkerShare, None] = {}  # as they joined
         self._number = state.number
         self._max_models = max_models
         self._known: dict[str, None] = {}
@@ -113,7 +113,7 @@ class Live:
         """A worker has connected, and knows these models."""
         self.know(models)
         share = WorkerShare()
-        self.shares.add(share)
+        self.shares[share] = None
         return share
 
     def know(self, models: Iterable[str]) -> None:
@@ -126,7 +126,7 @@ class Live:
     def leave(self, share: WorkerShare) -> None:
         """Its connection is gone. Idempotent."""
         if share in self.shares:
-            self.shares.discard(share)
+            del self.shares[share]
             self._in_flight_models -= len(share.in_flight)
 
     def report(
@@ -190,7 +190,8 @@ class Live:
             for name, values in share.labelled.items():
                 of_family = found.setdefault(name, {})
                 for label, value in values.items():
-                    shown = label if label in of_family or len(of_family) < MAX_VALUES else OTHER_VALUES
+                    has_room = len(of_family) - (OTHER_VALUES in of_family) < MAX_VALUES
+                    shown = label if label in of_family or has_room else OTHER_VALUES
                     of_family.setdefault(shown, []).append(value)
         gauges = {
             name: {label: merged(values, MEASURED[name].merge) for label, values in of_family.items()}

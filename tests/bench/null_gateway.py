@@ -40,7 +40,7 @@ def main() -> None:
     """Put nothing in the places of the journal and of all that reads it, in the module that wires them."""
     replacements: dict[str, object] = {
         "Journal": NullJournal,
-        "Outbox": lambda *_arguments: SimpleNamespace(connected=True),
+        "Outbox": lambda *_arguments, **_options: SimpleNamespace(connected=True),
         "shipping": nothing,
         "adopting": nothing,
     }

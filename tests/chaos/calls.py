@@ -154,11 +154,20 @@ async def read_dialect(call: Call, response: aiohttp.ClientResponse) -> None:
     try:
         async for piece in response.content.iter_any():
             body += piece
-            call.output_size = len(body)
     except aiohttp.ClientError:
         if ERROR_EVENT not in body:
             raise
+    finally:  # also of one that is waited for no longer
+        call.output_size = without_error_event(body)
     note_answer(call, bytes(body))
+
+
+def without_error_event(body: bytes | bytearray) -> int:
+    """How much of a stream came, but for the gateway's own last event, or what has come of that."""
+    begin = body.rfind(ERROR_EVENT)
+    if begin >= 0:
+        return begin
+    return len(body) - next(n for n in range(len(ERROR_EVENT), -1, -1) if body.endswith(ERROR_EVENT[:n]))
 
 
 def note_answer(call: Call, body: bytes) -> None:

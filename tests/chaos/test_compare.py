@@ -7,7 +7,7 @@ from typing import Any
 import msgspec
 import pytest
 
-from tests.chaos.calls import Call, Reply, note_answer
+from tests.chaos.calls import ERROR_EVENT, Call, Reply, note_answer, without_error_event
 from tests.chaos.compare import Findings, Key, compare, compare_call
 from tests.chaos.expected import series_of, stats_of
 from tests.chaos.models import TOKENS
@@ -51,6 +51,13 @@ def test_a_call_without_an_answer_may_have_a_row(rows: list[Row]) -> None:
     findings = found(rows)
     assert counts(findings) == (0, 0, 0)
     assert (findings.unknown_with_row, findings.unknown_without_row) == (len(rows) - 2, 3 - len(rows))
+
+
+@pytest.mark.parametrize("came", range(len(ERROR_EVENT) + 1))
+def test_what_the_gateway_says_of_a_broken_stream_is_no_part_of_it(came: int) -> None:
+    """However much of that a caller has when it waits no longer."""
+    assert without_error_event(b"data: 1\n\n" + ERROR_EVENT[:came]) == 9
+    assert without_error_event(b"data: 1\n\n" + ERROR_EVENT + b"\ndata: 2\n\n"[:came]) == 9
 
 
 def test_a_call_that_reached_the_upstream_must_have_a_row() -> None:

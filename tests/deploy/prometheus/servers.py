@@ -90,10 +90,12 @@ class Webhook:
         self.notifications: list[dict[str, Any]] = []
         self.url = f"http://127.0.0.1:{free_port()}/"
 
-    def alerts(self, alertname: str) -> set[str]:
-        """The models of all alerts of that name that ever fired; "" for one that is of no model."""
-        alerts = [alert for notification in self.notifications for alert in notification["alerts"]]
-        return {alert["labels"].get("model_id", "") for alert in alerts if alert["labels"]["alertname"] == alertname}
+    def alerts(self, alertname: str, since: int = 0) -> set[str]:
+        """The models of all alerts of that name that fired, in notifications from that one on; "" for one that is of
+        no model."""
+        alerts = [alert for notification in self.notifications[since:] for alert in notification["alerts"]]
+        fired = [alert for alert in alerts if alert["status"] == "firing" and alert["labels"]["alertname"] == alertname]
+        return {alert["labels"].get("model_id", "") for alert in fired}
 
 
 @contextlib.contextmanager

@@ -21,6 +21,12 @@ MODELS = "good bad worse slow"
 BEHAVIOUR = "bad=failure=0.5 worse=failure=1 slow=fixed:2200ms"
 CHAT = "chat"
 STREAM = {"model": CHAT, "stream": True, "messages": [{"role": "user", "content": "one two three"}]}
+QUEUED = """
+["chat*"]
+protocol = "openai"
+upstream = "{url}"
+limits = {{ max_in_flight = 8, queue = 8 }}
+"""
 BUILT_IN = {"up", "ALERTS"}
 
 FIGURES = """
@@ -38,7 +44,9 @@ def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[System, Mo
     with system(directory) as started:
         mock = started.start_mock(MOCK_MODELS=BEHAVIOUR).event("mock.listening")["url"]
         started.start_sidecar()
-        started.start_gateway(INVOKER_OPENAI_URL=f"{mock}/v1")
+        models = directory / "models.toml"
+        models.write_text(QUEUED.format(url=f"{mock}/v1"))
+        started.start_gateway(INVOKER_MODELS_FILE=str(models))
         with monitoring(directory, [started.sidecar_url]) as watching:
             watching.wait_until_up(3)
             yield started, watching
@@ -109,7 +117,7 @@ def test_rules_name_what_there_is(stack: tuple[System, Monitoring]) -> None:
 
 
 def test_the_sample_limit_lies_above_the_cap_on_models(stack: tuple[System, Monitoring]) -> None:
-    """As many models as may have a label, each with streams and every type of error, are scraped."""
+    """As many models as may have a label, each with streams, a queue and every type of error, are scraped."""
     started, _ = stack
     url, headers = f"{started.gateway_url}/v1/chat/completions", {"Content-Type": "application/json"}
     request = urllib.request.Request(url, json.dumps(STREAM).encode(), headers)
@@ -176,6 +184,9 @@ def test_a_dead_sidecar_is_one_alert(stack: tuple[System, Monitoring]) -> None:
             lambda found: len(found) >= len(MODELS.split()),
             20,
         )
+        # It may have fired before, while nothing was called between two tests.
+        eventually(lambda: watching.alerts(alertname="ModelNoActivity"), [].__eq__, 30)
+        before = len(watching.webhook.notifications)
         started.processes[1].kill_all()
         eventually(lambda: watching.webhook.alerts("SidecarDown"), {""}.__eq__, 20)
     silent = eventually(
@@ -184,7 +195,7 @@ def test_a_dead_sidecar_is_one_alert(stack: tuple[System, Monitoring]) -> None:
         30,
     )
     assert {alert["labels"]["model_id"] for alert in silent} == set(MODELS.split())
-    assert watching.webhook.alerts("ModelNoActivity") == set()
+    assert watching.webhook.alerts("ModelNoActivity", before) == set()
     assert "SidecarDown" in {rule["alert"] for rule in alert_rules()} & watching.firing()
 
 

@@ -178,8 +178,10 @@ def test_labels_of_gauges_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
     first = live.join([])
     live.report(first, {}, {}, {OUTSTANDING: {"a": 1.0, "b": 2.0, "__overflow__": 4.0, "d": 8.0}})
     assert families_of(live) == {OUTSTANDING: {"a": 1.0, "b": 2.0, "__overflow__": 4.0}}
-    live.report(live.join([]), {}, {}, {OUTSTANDING: {"a": 16.0, "__overflow__": 32.0}})
-    assert families_of(live) == {OUTSTANDING: {"a": 17.0, "b": 2.0, "__overflow__": 36.0}}
+    live.report(live.join([]), {}, {}, {OUTSTANDING: {"a": 16.0, "__overflow__": 32.0, "e": 64.0}})
+    assert families_of(live) == {OUTSTANDING: {"a": 17.0, "b": 2.0, "__overflow__": 100.0}}
+    live.leave(first)
+    assert families_of(live) == {OUTSTANDING: {"a": 16.0, "e": 64.0, "__overflow__": 32.0}}
 
 
 @pytest.mark.parametrize(("name", "expected"), [(GAUGE, 3.0), ("invoker_config_last_reload_successful", 1.0)])
