@@ -16,8 +16,8 @@ RUNNABLE, TRACED = "R", "t"
 
 class Stillness:
     """How long the main thread of one process has stood still: asked for every `tick_s`, and the time between two
-    answers never counts as more. Of the time in which it could run, only that counts in which it did. `now_us` is a
-    monotonic time."""
+    answers never counts as more; after twice that, who asks has stood still, too, and none of it counts. Of the time in
+    which it could run, only that counts in which it did. `now_us` is a monotonic time."""
 
     def __init__(self, pid: int, now_us: int, tick_s: float) -> None:
         self._stat = Path(f"/proc/{pid}/task/{pid}/stat")
@@ -29,7 +29,8 @@ class Stillness:
 
     def check(self, sign: int, now_us: int) -> float:
         """Seconds, given the number of its last sign of life."""
-        passed_us = min(now_us - self._checked_us, self._tick_us)
+        passed_us = now_us - self._checked_us
+        passed_us = min(passed_us, self._tick_us) if passed_us <= 2 * self._tick_us else 0
         self._checked_us = now_us
         if sign != self._sign:
             self._sign, self._still_us, self._cpu_us = sign, 0, -1

@@ -48,6 +48,7 @@ DIALECTS = {
 MAY_NOT_KNOW = {
     "invoker/call": {*WEB, *DIALECTS},
     "invoker/protocols": WEB,
+    "invoker/models_file": WEB,
     "invoker/routing": WEB,
     "metrics_sidecar/history": {*WEB, API, *DRIVERS},
     "metrics_sidecar/ledger": {*WEB, API, *DRIVERS},

@@ -24,12 +24,12 @@ from deploy.mock.streams import StreamBehaviour
 from deploy.mock_server import MockSettings
 from invoker.front.health import healthz
 from invoker.front.routes import setup_routes as setup_gateway_routes
+from invoker.models_file.reading import load_models
 from invoker.protocols.anthropic import Anthropic
 from invoker.protocols.kserve import KServe
 from invoker.protocols.openai import OpenAI
 from invoker.protocols.worklet import Worklet
 from invoker.routing.models import Models
-from invoker.routing.models_file import load_models
 from invoker.settings import InvokerSettings, ShipSettings
 from metrics_sidecar.api.routes import OPERATIONS
 from metrics_sidecar.api.routes import setup_routes as setup_sidecar_routes

@@ -5,8 +5,8 @@ import os
 import sys
 from pathlib import Path
 
+from invoker.models_file.reading import check_models, shown_path
 from invoker.routing.models import Models
-from invoker.routing.models_file import check_models, shown_path
 from invoker.settings import InvokerSettings
 from shared.settings import StartupError
 

@@ -11,10 +11,10 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import NamedTuple
 
+from invoker.models_file.reading import check_models, shown_path, usable
 from invoker.process.shared_value import SharedValue
 from invoker.routing.limits import Slots
 from invoker.routing.models import Models
-from invoker.routing.models_file import check_models, shown_path, usable
 from invoker.routing.places import Tallies
 from invoker.settings import InvokerSettings
 from shared import logs

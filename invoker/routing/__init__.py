@@ -1,1 +1,1 @@
-"""Which model goes where."""
+"""Which model goes where, and what is known of each place."""

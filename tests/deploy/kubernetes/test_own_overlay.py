@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from invoker.routing.models_file import load_models
+from invoker.models_file.reading import load_models
 from invoker.settings import InvokerSettings
 from tests.deploy.kubernetes.manifests import KUBERNETES, OVERLAYS, ROOT, Resource, build
 

@@ -8,10 +8,10 @@ from urllib.parse import urlsplit
 
 import pytest
 
+from invoker.models_file.reading import load_models
 from invoker.process.check_command import check
 from invoker.protocols.anthropic import Anthropic
 from invoker.protocols.openai import OpenAI
-from invoker.routing.models_file import load_models
 from invoker.settings import InvokerSettings
 
 DIRECTORY = Path(__file__).parent.parent.parent.parent / "deploy/models"

@@ -6,10 +6,10 @@ from pathlib import Path
 
 import pytest
 
+from invoker.models_file.reading import Checked, check_models
 from invoker.process import snapshot
 from invoker.process.common import Common
 from invoker.process.snapshot import ModelsFile, Snapshot, Swapping
-from invoker.routing.models_file import Checked, check_models
 from invoker.settings import InvokerSettings
 from tests.invoker.fakes import FakeClock
 

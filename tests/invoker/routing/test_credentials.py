@@ -10,20 +10,20 @@ import pytest
 from invoker.call.invocation import Invoker
 from invoker.http.pieces import Pieces
 from invoker.http.trace import Trace
+from invoker.models_file.reading import load_models
 from invoker.protocols.base import Call
 from invoker.protocols.openai import OpenAI
 from invoker.routing.credentials import Credentials, credentials
 from invoker.routing.endpoints import Endpoint, single
 from invoker.routing.models import Model, Models
-from invoker.routing.models_file import load_models
 from invoker.upstream.pool import PooledUpstream
 from invoker.upstream.port import ERROR_BODY_CHARS, status_error
 from shared.clock import SystemClock
 from shared.settings import StartupError
 from tests.invoker.fakes import Answer, FakeClock, FakeJournal, FakeUpstream, Gate
 from tests.invoker.front.hostile import Connection, http, serving
+from tests.invoker.models_file.test_reading import UP, settings, written
 from tests.invoker.protocols.test_passing import NoLargeBodies
-from tests.invoker.routing.test_models_file import UP, settings, written
 
 SECRET = 'sk-"a/b+c==&\\x'
 LINES = b"authorization: Bearer theirs\r\nx-api-key: theirs\r\nX-Kept: 1\r\napi-key: theirs\r\n"

@@ -4,10 +4,10 @@ from pathlib import Path
 
 import pytest
 
-from invoker.routing.models_file import MAX_FILE_BYTES, MAX_TOLD, check_models, load_models
+from invoker.models_file.reading import MAX_FILE_BYTES, MAX_TOLD, check_models, load_models
 from invoker.routing.places import SLOTS
 from shared.settings import StartupError
-from tests.invoker.routing.test_models_file import UP, settings, written
+from tests.invoker.models_file.test_reading import UP, settings, written
 
 URL = "url = 'http://host:1/x'\n"
 

@@ -3,7 +3,7 @@
 from collections import defaultdict
 from collections.abc import Sequence
 
-from invoker.routing.findings import Place
+from invoker.models_file.findings import Place
 from shared.record import check_model_id
 
 

@@ -7,19 +7,19 @@ from decimal import Decimal, InvalidOperation
 from pathlib import Path
 from typing import NamedTuple, get_args
 
-from invoker.routing.allowed import read_table
+from invoker.models_file.allowed import read_table
+from invoker.models_file.defaults import Inherited, check_prices
+from invoker.models_file.doubts import doubt_manner, doubt_upstreams
+from invoker.models_file.endpoint_tables import read_endpoints
+from invoker.models_file.findings import Finding, Findings, Place
+from invoker.models_file.other_models import OtherModels
+from invoker.models_file.tables import Limits, Manner, ModelTable, Protocol
 from invoker.routing.credentials import credentials
-from invoker.routing.defaults import Inherited, check_prices
-from invoker.routing.doubts import doubt_manner, doubt_upstreams
-from invoker.routing.endpoint_tables import read_endpoints
 from invoker.routing.endpoints import Group, single
-from invoker.routing.findings import Finding, Findings, Place
 from invoker.routing.limits import Limit
 from invoker.routing.models import Model, Models
-from invoker.routing.other_models import OtherModels
 from invoker.routing.places import SLOTS
 from invoker.routing.prices import parse_prices, with_floats
-from invoker.routing.tables import Limits, Manner, ModelTable, Protocol
 from invoker.settings import InvokerSettings
 from shared.record import check_model_id
 from shared.settings import StartupError

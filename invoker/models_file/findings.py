@@ -5,7 +5,7 @@ import re
 from collections.abc import Iterable
 from typing import NamedTuple
 
-from invoker.routing.toml_lines import Keys, lines_of
+from invoker.models_file.toml_lines import Keys, lines_of
 
 MAX_SHOWN_CHARS = 80
 

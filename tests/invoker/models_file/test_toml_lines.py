@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from invoker.routing.toml_lines import Keys, lines_of
+from invoker.models_file.toml_lines import Keys, lines_of
 
 ROOT = Path(__file__).parent.parent.parent.parent
 

@@ -9,8 +9,8 @@ from typing import Annotated, Any, TypeVar, Union, get_args, get_origin, get_typ
 import msgspec
 from msgspec import UNSET, inspect
 
+from invoker.models_file.findings import MAX_SHOWN_CHARS, Place, in_words
 from invoker.routing.credentials import HIDDEN
-from invoker.routing.findings import MAX_SHOWN_CHARS, Place, in_words
 
 Table = TypeVar("Table", bound=msgspec.Struct)
 

@@ -4,8 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from invoker.routing.models_file import check_models
-from tests.invoker.routing.test_models_file import settings, written
+from invoker.models_file.reading import check_models
+from tests.invoker.models_file.test_reading import settings, written
 
 UP = 'upstream = "http://host:1/v1"\n'
 OPENAI = f'[a]\nprotocol = "openai"\n{UP}'

@@ -7,10 +7,10 @@ from collections.abc import Collection, Mapping
 from pathlib import Path
 from urllib.parse import parse_qsl, urlsplit
 
+from invoker.models_file.findings import Place
+from invoker.models_file.tables import Manner, ModelTable, UpstreamTable
 from invoker.routing.credentials import CARRIERS, LIKE_A_SECRET
-from invoker.routing.findings import Place
 from invoker.routing.limits import QUEUE_TIMEOUT_S
-from invoker.routing.tables import Manner, ModelTable, UpstreamTable
 
 STREAMING = {"openai", "anthropic"}
 """Protocols that have streams."""

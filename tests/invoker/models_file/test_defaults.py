@@ -5,12 +5,12 @@ from typing import get_args
 
 import pytest
 
+from invoker.models_file.reading import load_models
+from invoker.models_file.tables import Defaults, Manner, Protocol
 from invoker.routing.models import Models
-from invoker.routing.models_file import load_models
 from invoker.routing.prices import Prices
-from invoker.routing.tables import Defaults, Manner, Protocol
 from shared.settings import StartupError
-from tests.invoker.routing.test_models_file import UP, settings, written
+from tests.invoker.models_file.test_reading import UP, settings, written
 
 TEXT = f"""
 ["*".defaults]

@@ -5,10 +5,10 @@ from typing import Any
 
 import pytest
 
+from invoker.models_file.reading import check_models, load_models
 from invoker.routing.endpoints import single
 from invoker.routing.limits import Limit
 from invoker.routing.models import MAX_MATCHED, Model
-from invoker.routing.models_file import check_models, load_models
 from invoker.routing.prices import Prices
 from invoker.routing.probing import HealthCheck
 from invoker.settings import InvokerSettings

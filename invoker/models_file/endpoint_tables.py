@@ -3,14 +3,15 @@
 from collections.abc import Mapping
 from pathlib import Path
 
+from invoker.models_file.allowed import read_table, shown
+from invoker.models_file.findings import Findings, Place
+from invoker.models_file.secrets import check_headers, read_key
+from invoker.models_file.tables import Health, HealthTable, Manner, ModelTable, UpstreamTable
 from invoker.routing.alias import Alias, parse_alias
-from invoker.routing.allowed import read_table, shown
-from invoker.routing.credentials import check_headers, credentials, read_key
+from invoker.routing.credentials import credentials
 from invoker.routing.endpoints import Endpoint, upstream_name
-from invoker.routing.findings import Findings, Place
 from invoker.routing.limits import Limit
 from invoker.routing.probing import HealthCheck
-from invoker.routing.tables import Health, HealthTable, Manner, ModelTable, UpstreamTable
 from shared.settings import ABSOLUTE_URL, UNIX_URL, is_http_url
 
 

@@ -7,11 +7,11 @@ counts before the shorter one, and what is for one protocol before what is for a
 from collections.abc import Mapping
 from typing import get_args
 
-from invoker.routing.allowed import read_table
-from invoker.routing.doubts import doubt_manner
-from invoker.routing.findings import Place
+from invoker.models_file.allowed import read_table
+from invoker.models_file.doubts import doubt_manner
+from invoker.models_file.findings import Place
+from invoker.models_file.tables import Defaults, Manner, Protocol
 from invoker.routing.prices import PricesError, parse_prices
-from invoker.routing.tables import Defaults, Manner, Protocol
 
 Values = Mapping[str, object]
 
