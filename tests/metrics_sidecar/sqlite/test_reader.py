@@ -62,6 +62,12 @@ async def open_reader(tmp_path: Path) -> AsyncIterator[OpenReader]:
         yield open_
 
 
+@pytest.fixture
+def others() -> set[int]:
+    """Processes of other tests that are still there."""
+    return children(os.getpid())
+
+
 class Endless:
     """Reads that only their guard ends, and how many there were so far."""
 
@@ -116,7 +122,7 @@ async def test_a_long_read_is_ended(open_reader: OpenReader, endless: Endless) -
 
 @pytest.mark.parametrize("number", [signal.SIGSTOP, signal.SIGKILL])
 async def test_a_process_that_stands_still_is_replaced(
-    open_reader: OpenReader, monkeypatch: pytest.MonkeyPatch, number: signal.Signals
+    others: set[int], open_reader: OpenReader, monkeypatch: pytest.MonkeyPatch, number: signal.Signals
 ) -> None:
     """As is one that ends: whoever watches is told, and starts another by watching on."""
     monkeypatch.setattr("metrics_sidecar.sqlite.reader.TICK_S", 0.05)
@@ -125,12 +131,12 @@ async def test_a_process_that_stands_still_is_replaced(
     await started(reader)
     watching = asyncio.create_task(reader.watch())
     await asyncio.sleep(0.3)  # and answers some times
-    pid = reading_process()
+    pid = reading_process(others)
     os.kill(pid, number)
     with pytest.raises(StoreError, match=r"^the process that reads the history has ended with -9$"):
         await asyncio.wait_for(watching, 30)
     await started(reader)
-    assert reading_process() != pid
+    assert reading_process(others) != pid
 
 
 async def test_a_read_ends_when_its_caller_goes(open_reader: OpenReader, endless: Endless) -> None:
@@ -301,34 +307,36 @@ async def test_answers_come_whole_in_whatever_pieces(open_reader: OpenReader, tm
         assert await asyncio.gather(*short) == first.rows[:50]
 
 
-async def test_a_process_that_dies_is_followed_by_another(open_reader: OpenReader, endless: Endless) -> None:
+async def test_a_process_that_dies_is_followed_by_another(
+    others: set[int], open_reader: OpenReader, endless: Endless
+) -> None:
     """Who waits for it is told so, and who asks then is answered."""
     reader = open_reader()
     waiting = asyncio.create_task(reader.page(HistoryQuery()))
     await until(lambda: endless.begun > 0)
-    os.kill(reading_process(), signal.SIGKILL)
+    os.kill(reading_process(others), signal.SIGKILL)
     with pytest.raises(StoreError, match="the process that reads the history has ended with -9"):
         await waiting
     assert await reader.one("1") is not None
 
 
-async def test_the_process_ends_with_the_sidecar_and_not_before(open_reader: OpenReader) -> None:
+async def test_the_process_ends_with_the_sidecar_and_not_before(others: set[int], open_reader: OpenReader) -> None:
     """Signals that are meant for the whole group are left to the sidecar, which still asks while it stops."""
     reader = open_reader()
     await reader.start()
     assert await reader.one("1") is not None
-    pids = children(os.getpid())
+    pids = children(os.getpid()) - others
     for pid in pids:
         for number in (signal.SIGINT, signal.SIGTERM):
             os.kill(pid, number)
     await reader.start()
     assert await reader.one("1") is not None
-    assert children(os.getpid()) == pids != set()
+    assert children(os.getpid()) - others == pids != set()
     reader.close()
-    assert children(os.getpid()) == set()
+    assert children(os.getpid()) == others
 
 
-def reading_process() -> int:
+def reading_process(others: set[int]) -> int:
     """The process that this one has started to read."""
-    (pid,) = children(os.getpid())
+    (pid,) = children(os.getpid()) - others
     return pid
