@@ -116,7 +116,7 @@ def _decimal(text: str) -> Decimal:
     try:
         return Decimal(text)
     except InvalidOperation:
-        raise ValueError(f"{text} is no number that can be kept") from None
+        raise ValueError(f"{text:.40} is no number that can be kept") from None
 
 
 class _Reader:

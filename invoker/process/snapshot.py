@@ -84,7 +84,7 @@ class ModelsFile:
             self._refuse(str(error))
         except Exception as error:  # a defect here is no reason to end workers that are well
             log.exception("models.defect")
-            self._refuse(f"INVOKER_MODELS_FILE: it can't be checked: {error!r}")
+            self._refuse(f"INVOKER_MODELS_FILE: it can't be checked: {type(error).__name__}; the log says where")
         else:
             log.info("models.loaded", models=len(self.current.models.names))
         self._snapshots.write(pickle.dumps(self.current))
